@@ -1,0 +1,179 @@
+"""The error tree: every failure a user can meet, its exit code, and whether a retry may help.
+
+AtlasError                      1   a failure of ours, or one nobody has named yet
+├── UsageError                  2   the command line asked for something that cannot be
+├── ConfigError                 2   a definition, atlas.yaml or an environment variable is wrong
+│   ├── UnknownProtocolError        no such protocol, with the nearest names
+│   └── MissingDriverError          the protocol's driver is not installed, with the command that installs it
+├── SourceError                 3   the source could not be reached or read
+├── DestinationError            4   the destination could not be reached or written
+├── StateError                  4   the state store could not be reached, read or written
+├── LockedError                 6   another run of this connector is in progress
+├── DataError                   7   the data broke a rule
+│   ├── NullCursorError             rows without a cursor value
+│   ├── HazardError                 a value that has no exact form where it goes
+│   └── SchemaChangeError           a column's type changed in a way that cannot be widened
+├── VerifyError                 8   source and destination differ
+└── InterruptedRunError       130   SIGINT or SIGTERM
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from enum import IntEnum
+from typing import ClassVar
+
+
+class ExitCode(IntEnum):
+    """What a process ends with; scripts rely on these numbers."""
+
+    DONE = 0
+    UNEXPECTED = 1
+    USAGE = 2
+    SOURCE = 3
+    DESTINATION = 4
+    PARTIAL = 5
+    LOCKED = 6
+    DATA = 7
+    DIFFERENT = 8
+    INTERRUPTED = 130
+
+
+class AtlasError(Exception):
+    """A failure with what a person needs: what, where, why, and what to do next.
+
+    `message` says what failed and why; `hint` says what to do next. `code` is a stable snake_case
+    name for machines and documentation. Neither may contain a secret or a row's values other than
+    the key that identifies the row.
+    """
+
+    exit_code: ClassVar[ExitCode] = ExitCode.UNEXPECTED
+    default_code: ClassVar[str] = "unexpected"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        code: str | None = None,
+        connector: str | None = None,
+        stream: str | None = None,
+        column: str | None = None,
+        retryable: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.code = code or self.default_code
+        self.connector = connector
+        self.stream = stream
+        self.column = column
+        self.retryable = retryable
+
+    def located(self, *, connector: str | None = None, stream: str | None = None) -> AtlasError:
+        """The same error, told where it happened; what it already knows stays."""
+        self.connector = self.connector or connector
+        self.stream = self.stream or stream
+        return self
+
+
+class UsageError(AtlasError):
+    """The command line asked for something that cannot be; nothing was touched."""
+
+    exit_code = ExitCode.USAGE
+    default_code = "usage"
+
+
+class ConfigError(AtlasError):
+    """A definition, atlas.yaml or an environment variable is wrong; nothing was touched."""
+
+    exit_code = ExitCode.USAGE
+    default_code = "config"
+
+
+class UnknownProtocolError(ConfigError):
+    """No connector is registered for this protocol."""
+
+    default_code = "unknown_protocol"
+
+
+class MissingDriverError(ConfigError):
+    """The protocol is known, but the package that speaks it is not installed."""
+
+    default_code = "missing_driver"
+
+
+class SourceError(AtlasError):
+    """The source could not be reached or read."""
+
+    exit_code = ExitCode.SOURCE
+    default_code = "source"
+
+
+class DestinationError(AtlasError):
+    """The destination could not be reached or written."""
+
+    exit_code = ExitCode.DESTINATION
+    default_code = "destination"
+
+
+class StateError(AtlasError):
+    """The state store could not be reached, read or written."""
+
+    exit_code = ExitCode.DESTINATION
+    default_code = "state"
+
+
+class LockedError(AtlasError):
+    """Another run of this connector holds its lease."""
+
+    exit_code = ExitCode.LOCKED
+    default_code = "locked"
+
+
+class DataError(AtlasError):
+    """The data broke a rule; nothing of this load was committed."""
+
+    exit_code = ExitCode.DATA
+    default_code = "data"
+
+
+class NullCursorError(DataError):
+    """Rows without a cursor value would never be read again."""
+
+    default_code = "null_cursor"
+
+
+class HazardError(DataError):
+    """A value has no exact form where it goes, and the stream's policy for that is `error`."""
+
+    default_code = "value_hazard"
+
+
+class SchemaChangeError(DataError):
+    """A column's type changed in a way that cannot be widened."""
+
+    default_code = "schema_change"
+
+
+class VerifyError(AtlasError):
+    """Source and destination differ."""
+
+    exit_code = ExitCode.DIFFERENT
+    default_code = "different"
+
+
+class InterruptedRunError(AtlasError):
+    """The run was asked to stop; whatever was committed stays, the rest is as before."""
+
+    exit_code = ExitCode.INTERRUPTED
+    default_code = "interrupted"
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """A hint that names the closest known names, or None when nothing is close."""
+    matches = get_close_matches(name, list(known), n=3, cutoff=0.6)
+    if not matches:
+        return None
+    return f"did you mean {' or '.join(repr(match) for match in matches)}?"
