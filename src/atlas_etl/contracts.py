@@ -1,0 +1,188 @@
+"""The few interfaces between the rooms: Connector, Extract, Destination, LoadSession and StateStore."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import TYPE_CHECKING, Protocol
+
+from atlas_etl.model import (
+    Checkpoint,
+    CommittedCheckpoint,
+    ConnectionStatus,
+    LoadPlan,
+    LoadResult,
+    ReadRequest,
+    Run,
+    RunStatus,
+    Stream,
+    StreamInfo,
+    TableName,
+    TableState,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class Extract(Protocol):
+    """One snapshot of one stream, being read. Every query of it sees the same rows."""
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns that every batch has; fields know their source type (values.source_type)."""
+
+    @property
+    def primary_key(self) -> tuple[str, ...]:
+        """The stream's key: the definition's, else the catalog's, else empty."""
+
+    @property
+    def estimated_rows(self) -> int | None:
+        """Roughly how many rows will come; None where the source cannot say cheaply."""
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The rows, once, bounded by the request's limits. Raises SourceError and DataError."""
+
+    def checkpoint(self) -> Checkpoint | None:
+        """How far these rows reach, from this snapshot. Call after `batches` is exhausted.
+
+        None where the stream has no cursor or no rows were read: then what was committed stays.
+        """
+
+    def nulled(self) -> Mapping[str, int]:
+        """Cells so far that became NULL by policy, as `"column: hazard" -> count`."""
+
+
+class Connector(Protocol):
+    """A connection that is read from. Every method raises SourceError where the source fails."""
+
+    def test(self) -> ConnectionStatus:
+        """Reach the system, log in, and say what is there; raises where `read` could not work."""
+
+    def discover(self) -> Sequence[StreamInfo]:
+        """Every table, view or file that the connection can read."""
+
+    def describe(self, stream: Stream) -> StreamInfo:
+        """One stream's columns and key. Raises SourceError (`table_not_found`, `column_not_found`)."""
+
+    def open(self, request: ReadRequest) -> AbstractContextManager[Extract]:
+        """Open one snapshot of one stream. Leaving the block ends the snapshot, read to its end or not.
+
+        Raises NullCursorError where the policy says so, DataError where the cursor cannot be compared.
+        """
+
+    def close(self) -> None:
+        """Give back every connection; may be called twice."""
+
+
+class LoadSession(Protocol):
+    """One load being written. Leaving the block without `commit` undoes all of it."""
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Take one batch of the plan's schema."""
+
+    def commit(self, checkpoint: Checkpoint | None) -> LoadResult:
+        """Make the rows, the checkpoint and the ledger's row true, together, or raise and change nothing.
+
+        None keeps the checkpoint that is there.
+        """
+
+
+class Destination(Protocol):
+    """A connection that is written to. Every method raises DestinationError where it fails."""
+
+    def test(self) -> ConnectionStatus:
+        """Reach the system, log in, and prove that tables can be made."""
+
+    def table_name(self, connector: str, stream: Stream) -> TableName:
+        """Where this stream lands here; a name that cannot be held is shortened with a hash."""
+
+    def storable(self, schema: pa.Schema) -> pa.Schema:
+        """The same columns in the types that this destination would give back after storing them.
+
+        A type that cannot be held exactly becomes its text form, never a lossy one.
+        """
+
+    def inspect(self, connector: str, stream: str, table: TableName) -> TableState:
+        """What is there of this stream: the truth about what was committed."""
+
+    def begin(self, plan: LoadPlan) -> AbstractContextManager[LoadSession]:
+        """Open one load: apply the plan's changes, delete the tail, take rows."""
+
+    def checkpoints(self, connector: str) -> Sequence[CommittedCheckpoint]:
+        """Every checkpoint committed here by this connector."""
+
+    def set_checkpoint(
+        self, connector: str, stream: str, table: TableName, checkpoint: Checkpoint | None
+    ) -> None:
+        """Overwrite one stream's checkpoint, or forget it (None)."""
+
+    def query(self, sql: str) -> pa.Table:
+        """Run one statement that reads and give back its rows. Raises UsageError where it is wrong."""
+
+    def close(self) -> None:
+        """Give back every connection; may be called twice."""
+
+
+class Lease(Protocol):
+    """The right to run one connector, kept alive by a heartbeat until the block is left."""
+
+    @property
+    def run(self) -> Run:
+        """The run that this lease was taken for, as it began."""
+
+    @property
+    def token(self) -> int:
+        """The fencing token: greater than that of every lease of this connector before it."""
+
+    def lost(self) -> bool:
+        """Whether another process took the lease because the heartbeat was late."""
+
+
+class StateStore(Protocol):
+    """Runs, leases and a mirror of the checkpoints. Raises StateError where it fails."""
+
+    def lease(
+        self, connector: str, *, triggered_by: str, destination: str | None
+    ) -> AbstractContextManager[Lease]:
+        """Begin a run of this connector, alone. Raises LockedError while another one is alive.
+
+        A run whose heartbeat stopped is marked `interrupted` and its lease freed within a minute.
+        Leaving the block frees the lease; a run that was not finished by then is marked `interrupted`.
+        """
+
+    def finish(self, run: Run) -> None:
+        """Record how a run ended. The checkpoints of its streams are mirrored from it."""
+
+    def record_skipped(self, connector: str, *, triggered_by: str, reason: str) -> Run:
+        """Record a run that was refused, without a lease."""
+
+    def history(
+        self, connector: str | None = None, *, limit: int = 20, status: RunStatus | None = None
+    ) -> Sequence[Run]:
+        """Runs, the latest first, with their streams."""
+
+    def count_runs(self, connector: str | None = None, *, status: RunStatus | None = None) -> int:
+        """How many runs `history` would give without a limit."""
+
+    def mirror_checkpoint(self, connector: str, committed: CommittedCheckpoint) -> None:
+        """Keep a copy of what the destination committed."""
+
+    def forget_checkpoint(self, connector: str, stream: str) -> None:
+        """Remove the copy."""
+
+    def checkpoints(self, connector: str) -> Sequence[CommittedCheckpoint]:
+        """The mirrored checkpoints of one connector."""
+
+    def register(self, connector: str, protocol: str, *, enabled: bool, schedule: str | None) -> None:
+        """Make the connector known to the views `v_active_connectors` and `v_recent_runs`."""
+
+    def unregister(self, connector: str) -> None:
+        """The definition is gone; its history stays."""
+
+    def prune(self, before: datetime) -> int:
+        """Delete runs completed before this instant; gives back how many."""
+
+    def close(self) -> None:
+        """Give back every connection; may be called twice."""

@@ -1,0 +1,319 @@
+"""The frozen values that travel between the rooms: streams, cursors, checkpoints, plans and runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class Disposition(StrEnum):
+    """How a load meets what is already in its table."""
+
+    APPEND = "append"
+    MERGE = "merge"
+    REPLACE = "replace"
+
+
+class NullCursor(StrEnum):
+    """What happens to rows whose cursor is NULL, which no later read would find."""
+
+    ERROR = "error"
+    INCLUDE = "include"
+    EXCLUDE = "exclude"
+
+
+class Hazard(StrEnum):
+    """The ways in which a source's value can have no exact Arrow form."""
+
+    INFINITY = "infinity"  # a date or timestamp of plus or minus infinity
+    OUT_OF_RANGE = "out_of_range"  # a date or timestamp outside the years 0001 to 9999
+    ZERO_DATE = "zero_date"  # MySQL's 0000-00-00, 2024-00-15 and their timestamps
+    TIME_RANGE = "time_range"  # a time of day outside 00:00:00 to 23:59:59.999999
+    DECIMAL_SPECIAL = "decimal_special"  # NaN or infinity in a column of exact decimals
+    PRECISION = "precision"  # a number with more digits than its declared type holds
+    INTERVAL = "interval"  # an interval whose nanoseconds pass 64 bits
+    ARRAY_SHAPE = "array_shape"  # a nested array, or one that does not begin at 1
+    TYPE_MISMATCH = "type_mismatch"  # a value of another type than its column declares (SQLite)
+
+
+class HazardPolicy(StrEnum):
+    """What to do about a hazard: refuse the load, load NULL and count it, or carry the column as text."""
+
+    ERROR = "error"
+    NULL = "null"
+    TEXT = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class HazardCells:
+    """The cells of one column of one batch that a decoder could not express; they are NULL in the batch."""
+
+    column: str
+    hazard: Hazard
+    rows: tuple[int, ...]  # indices into the batch
+    texts: tuple[str, ...]  # the source's own text form of each
+
+
+class CursorKind(StrEnum):
+    """The types by which rows can be ordered; fixes the text form of a CursorValue."""
+
+    INTEGER = "integer"  # 42
+    DECIMAL = "decimal"  # 12.50
+    FLOAT = "float"  # the shortest text that reads back as the same double
+    TEXT = "text"
+    DATE = "date"  # 2026-03-01
+    TIMESTAMP = "timestamp"  # 2026-03-01T12:30:45.123456 (up to nanoseconds), no zone known
+    TIMESTAMPTZ = "timestamptz"  # 2026-03-01T12:30:45.123456Z
+    UUID = "uuid"
+
+
+@dataclass(frozen=True, slots=True)
+class CursorValue:
+    """One value of a cursor column as typed, lossless text."""
+
+    kind: CursorKind
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """How far one stream is committed: everything before `tail_from` is final, the rest is read again.
+
+    `tail_from <= high` in the source's own order. `tail_values` is set for text cursors only: the
+    spellings that the tail's cursors have, because a destination may order text in another way.
+    """
+
+    cursor: str  # the column's name: another one makes the checkpoint meaningless
+    high: CursorValue
+    tail_from: CursorValue
+    tail_values: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CommittedCheckpoint:
+    """A checkpoint with the load that committed it, as `state show` prints it."""
+
+    stream: str
+    checkpoint: Checkpoint
+    committed_at: datetime
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class TableName:
+    """Where a stream lands. `schema` is None where the destination has none (SQLite, files)."""
+
+    name: str
+    schema: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}" if self.schema else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """One thing read, as the definition describes it; exactly one of table, query and path is set."""
+
+    name: str
+    table: str | None = None
+    query: str | None = None
+    path: str | None = None
+    cursor: str | None = None
+    primary_key: tuple[str, ...] = ()  # empty: taken from the catalog where there is one
+    disposition: Disposition | None = None  # None: chosen from cursor and key
+    null_cursor: NullCursor = NullCursor.ERROR
+    lag: timedelta | None = None
+    columns: tuple[str, ...] = ()  # empty: all
+    exclude: tuple[str, ...] = ()
+    hazards: Mapping[Hazard, HazardPolicy] = field(default_factory=dict)
+    timezone: str | None = None  # the IANA zone of the naive timestamps; None keeps them naive
+    into: TableName | None = None  # None: schema = connector, table = stream
+    metadata_columns: bool = False
+
+    def policy(self, hazard: Hazard) -> HazardPolicy:
+        return self.hazards.get(hazard, HazardPolicy.ERROR)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLimits:
+    """How large a record batch may grow; whichever comes first."""
+
+    bytes: int = 16 * 1024 * 1024
+    rows: int = 131_072
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRequest:
+    """What to read of one stream: rows with `cursor >= since`, all rows without one, at most `limit`."""
+
+    stream: Stream
+    since: CursorValue | None = None
+    limit: int | None = None
+    limits: BatchLimits = BatchLimits()
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnInfo:
+    """A column as its system's catalog describes it."""
+
+    name: str
+    type: str  # the system's own name for the type
+    nullable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StreamInfo:
+    """A table, view or file pattern as `connector discover` shows it."""
+
+    name: str
+    columns: tuple[ColumnInfo, ...]
+    primary_key: tuple[str, ...] = ()
+    cursor_candidates: tuple[str, ...] = ()
+    estimated_rows: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionStatus:
+    """What `connector test` found out."""
+
+    message: str
+    server_version: str | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CreateTable:
+    """The stream's table does not exist yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class DropTable:
+    """A full refresh meets a table that cannot take the new types; it is made again."""
+
+
+@dataclass(frozen=True, slots=True)
+class AddColumn:
+    """The source has a column that the table lacks."""
+
+    field: pa.Field
+
+
+@dataclass(frozen=True, slots=True)
+class WidenColumn:
+    """The table's column must hold more than it can; every value it has stays exact."""
+
+    name: str
+    before: pa.DataType
+    after: pa.Field
+
+
+SchemaChange = CreateTable | DropTable | AddColumn | WidenColumn
+
+
+@dataclass(frozen=True, slots=True)
+class TableState:
+    """What a destination holds of one stream: its table, the checkpoint, and whether Atlas loaded it.
+
+    `schema` is what the table's columns read as in Arrow; None where there is no table. A checkpoint
+    whose table is gone is not reported, so that the next sync reads everything.
+    """
+
+    schema: pa.Schema | None = None
+    checkpoint: Checkpoint | None = None
+    loaded_by_atlas: bool = False
+    empty: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class LoadPlan:
+    """One load: which rows meet which table, and how.
+
+    `schema` is what every batch written to the session has: the incoming columns in the types of the
+    table after `changes`. `tail` is the checkpoint whose tail an append deletes first; None where
+    there is nothing to delete.
+    """
+
+    run_id: str
+    connector: str
+    stream: str
+    table: TableName
+    disposition: Disposition
+    schema: pa.Schema
+    primary_key: tuple[str, ...]
+    cursor: str | None
+    changes: tuple[SchemaChange, ...] = ()
+    tail: Checkpoint | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoadResult:
+    """What a committed load did."""
+
+    rows: int  # rows now in the table because of this load: inserted or updated
+    committed_at: datetime
+
+
+class RunStatus(StrEnum):
+    RUNNING = "running"
+    COMPLETED = "completed"
+    PARTIAL = "partial"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class RunError:
+    """An error as history keeps it: no secret, no row values."""
+
+    code: str
+    message: str
+    hint: str | None = None
+    exit_code: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRun:
+    """What one run did to one stream."""
+
+    name: str
+    status: RunStatus
+    disposition: Disposition | None = None
+    table: str | None = None
+    rows_read: int = 0
+    rows_loaded: int = 0
+    rows_quarantined: int = 0
+    bytes_processed: int = 0
+    loads: int = 0
+    checkpoint: Checkpoint | None = None
+    nulled: Mapping[str, int] = field(default_factory=dict)  # "column: hazard" -> cells loaded as NULL
+    error: RunError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One execution of one connector; its rows are the history."""
+
+    run_id: str
+    connector: str
+    status: RunStatus
+    triggered_by: str
+    started_at: datetime
+    completed_at: datetime | None = None
+    destination: str | None = None
+    streams: tuple[StreamRun, ...] = ()
+    rows_processed: int = 0
+    bytes_processed: int = 0
+    error: RunError | None = None
+
+    @property
+    def duration_seconds(self) -> float | None:
+        if self.completed_at is None:
+            return None
+        return (self.completed_at - self.started_at).total_seconds()
