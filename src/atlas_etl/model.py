@@ -249,6 +249,7 @@ class LoadPlan:
     cursor: str | None
     changes: tuple[SchemaChange, ...] = ()
     tail: Checkpoint | None = None
+    tail_has_nulls: bool = False  # rows with a NULL cursor are read again every time: they belong to the tail
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""The edges: one file per protocol, and the registry that finds it."""

@@ -1,0 +1,142 @@
+"""What every protocol's file is made of: its connection model, its adapter, and the public BaseConnector."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Generic, TypeVar
+
+import pyarrow as pa
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationInfo
+
+from atlas_etl import values
+from atlas_etl.contracts import Connector, Destination, Extract
+from atlas_etl.model import ConnectionStatus, ReadRequest, Stream, StreamInfo
+
+
+class ConnectionConfig(BaseModel):
+    """How to get into one system. Each protocol's model names its fields as that system's users do."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+def _in_project(path: Path, info: ValidationInfo) -> Path:
+    """Relative paths begin at the project's folder, given as the validation context's `project`."""
+    folder = (info.context or {}).get("project")
+    path = path.expanduser()
+    return folder / path if folder is not None and not path.is_absolute() else path
+
+
+ProjectPath = Annotated[Path, AfterValidator(_in_project)]
+
+
+class ServerConnection(ConnectionConfig):
+    """A database server: where it listens and who logs in."""
+
+    host: str = "localhost"
+    port: int | None = Field(default=None, ge=1, le=65535)
+    database: str | None = None
+    username: str | None = None
+    password: SecretStr | None = None
+    connect_timeout: float = Field(default=10, gt=0, description="seconds to wait for the server")
+    options: dict[str, str | int | float | bool] = Field(
+        default_factory=dict, description="further options of the driver, e.g. sslmode"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class IngestedItem:
+    """One row, as the public library gives it back."""
+
+    data: dict[str, object]
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class IngestionResult:
+    """The rows of one `fetch_data` call."""
+
+    items: tuple[IngestedItem, ...]
+    schema: pa.Schema
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[IngestedItem]:
+        return iter(self.items)
+
+
+Config = TypeVar("Config", bound=ConnectionConfig)
+
+
+class BaseConnector(ABC, Generic[Config]):
+    """A connection that is read from (contracts.Connector), with the calls that scripts and notebooks use."""
+
+    def __init__(self, config: Config, *, protocol: str) -> None:
+        self.config = config
+        self.protocol = protocol
+
+    def connect(self) -> BaseConnector[Config]:
+        """Reach the system now rather than at the first read. Raises SourceError."""
+        self.test()
+        return self
+
+    def fetch_data(self, query: str) -> IngestionResult:
+        """Every row of a query (SQL) or a path (files), in memory: meant for small answers."""
+        items: list[IngestedItem] = []
+        with self.open(ReadRequest(self.stream_of(query))) as extract:
+            for batch in extract.batches():
+                items += (IngestedItem(row, self.protocol) for row in batch.to_pylist())
+            return IngestionResult(tuple(items), extract.schema)
+
+    def stream_of(self, query: str) -> Stream:
+        """The stream that `fetch_data` reads."""
+        return Stream(name="query", query=query)
+
+    def __enter__(self) -> BaseConnector[Config]:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    @abstractmethod
+    def test(self) -> ConnectionStatus: ...
+
+    @abstractmethod
+    def discover(self) -> Sequence[StreamInfo]: ...
+
+    @abstractmethod
+    def describe(self, stream: Stream) -> StreamInfo: ...
+
+    @abstractmethod
+    def open(self, request: ReadRequest) -> AbstractContextManager[Extract]: ...
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter(Generic[Config]):
+    """What a protocol's module offers, under the name `ADAPTER`.
+
+    `connector` or `destination` is None where the protocol is not read or not written. `client` makes
+    the native client (a SQLAlchemy engine for SQL) and `dispose` gives it back.
+    """
+
+    connection: type[Config]
+    client: Callable[[Config], object]
+    dispose: Callable[[object], None]
+    connector: Callable[[Config], Connector] | None = None
+    destination: Callable[[Config], Destination] | None = None
+
+
+def preview(connector: Connector, stream: Stream, limit: int) -> tuple[list[str], list[dict[str, object]]]:
+    """The first rows of a stream: column names, and rows of JSON's own types or text."""
+    rows: list[dict[str, object]] = []
+    with connector.open(ReadRequest(stream, limit=limit)) as extract:
+        for batch in extract.batches():
+            rows += values.json_rows(batch)
+        return list(extract.schema.names), rows[:limit]

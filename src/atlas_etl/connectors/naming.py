@@ -1,0 +1,41 @@
+"""Names that a destination can hold: shortened with a hash, the same way every time, and never colliding."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+
+from atlas_etl.errors import ConfigError
+
+_HASH_DIGITS = 10
+
+
+def shorten(
+    name: str, limit: int | None, *, size: Callable[[str], int] = lambda text: len(text.encode())
+) -> str:
+    """The name itself where it fits, else its beginning, `_` and ten hexadecimal digits of its SHA-256.
+
+    `limit` is in the units of `size`: bytes of UTF-8 unless told otherwise.
+    """
+    if limit is None or size(name) <= limit:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:_HASH_DIGITS]
+    head = name
+    while size(head) > limit - _HASH_DIGITS - 1:
+        head = head[:-1]
+    return f"{head}_{digest}"
+
+
+def refuse_collisions(names: Iterable[str], *, fold_case: bool, where: str) -> None:
+    """Raise ConfigError (`name_collision`) where two names would be one in the destination."""
+    seen: dict[str, str] = {}
+    for name in names:
+        folded = name.casefold() if fold_case else name
+        if folded in seen:
+            raise ConfigError(
+                f"columns {seen[folded]!r} and {name!r} would be one column in {where}",
+                hint="read one of them with `exclude`, or rename one with a query",
+                code="name_collision",
+                column=name,
+            )
+        seen[folded] = name

@@ -1,0 +1,1 @@
+"""SQL databases: one reader and one writer, told apart by dialects."""

@@ -1,0 +1,107 @@
+"""How one SQL system is written: the connection that a load goes through, and the dialect of its statements."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Protocol
+
+import pyarrow as pa
+
+from atlas_etl.model import LoadPlan, TableName, WidenColumn
+
+STAGE = "_atlas_stage"
+ROW = "_atlas_row"  # the stage's own column: the order in which rows were read
+RANK = "_atlas_rank"
+
+
+class Connection(Protocol):
+    """One connection being written through. Every call translates the driver's errors to DestinationError."""
+
+    def execute(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
+        """One statement; its rows where it has any."""
+
+    def ingest(self, table: str, batch: pa.RecordBatch) -> None:
+        """Insert a batch into a table (already quoted), columns by name, as fast as the system can."""
+
+    def begin(self) -> None: ...
+
+    def commit(self) -> None: ...
+
+    def rollback(self) -> None: ...
+
+
+class WriterDialect(ABC):
+    """How one system writes. The defaults are standard SQL."""
+
+    placeholder = "?"
+    key_type = "VARCHAR(255)"  # holds connector and stream names in a primary key
+    text_type = "TEXT"
+    descending = "DESC NULLS LAST"
+    transactional_ddl = True
+    has_schemas = True
+    fold_case = False  # whether names that differ only in case are one
+    max_identifier: int | None = None
+
+    def quote(self, identifier: str) -> str:
+        return '"' + identifier.replace('"', '""') + '"'
+
+    def identifier_size(self, name: str) -> int:
+        return len(name.encode())
+
+    def table(self, table: TableName) -> str:
+        return (
+            f"{self.quote(table.schema)}.{self.quote(table.name)}" if table.schema else self.quote(table.name)
+        )
+
+    @abstractmethod
+    def stored(self, field: pa.Field) -> pa.Field:
+        """The field as it would read back after being stored; text where there is no exact type."""
+
+    @abstractmethod
+    def column_type(self, field: pa.Field) -> str:
+        """The DDL type of a stored field."""
+
+    @abstractmethod
+    def parameter(self, scalar: pa.Scalar) -> tuple[str, object]:
+        """A placeholder of the scalar's column type, and the parameter to bind."""
+
+    def create_schema(self, schema: str) -> str:
+        return f"CREATE SCHEMA IF NOT EXISTS {self.quote(schema)}"
+
+    def create_table(self, table: TableName, schema: pa.Schema, primary_key: Sequence[str]) -> str:
+        columns = [f"{self.quote(field.name)} {self.column_type(field)}" for field in schema]
+        if primary_key:
+            columns.append(f"PRIMARY KEY ({self.names(primary_key)})")
+        return f"CREATE TABLE {self.table(table)} ({', '.join(columns)})"
+
+    def create_stage(self, stage: str, schema: pa.Schema) -> str:
+        columns = [f"{self.quote(field.name)} {self.column_type(field)}" for field in schema]
+        return f"CREATE TEMPORARY TABLE {stage} ({', '.join(columns)})"
+
+    def widen(self, table: TableName, change: WidenColumn) -> Sequence[str]:
+        name, kind = self.quote(change.name), self.column_type(change.after)
+        return (f"ALTER TABLE {self.table(table)} ALTER COLUMN {name} SET DATA TYPE {kind}",)
+
+    def empty(self, table: TableName) -> str:
+        return f"DELETE FROM {self.table(table)}"
+
+    def merge(self, plan: LoadPlan, stage: str) -> Sequence[str]:
+        """Upsert by key, the latest row of a key in the stage winning: delete what changes, then insert."""
+        target, names = self.table(plan.table), self.names(plan.schema.names)
+        same = " AND ".join(f"{stage}.{key} = {target}.{key}" for key in map(self.quote, plan.primary_key))
+        return (
+            f"DELETE FROM {target} WHERE EXISTS (SELECT 1 FROM {stage} WHERE {same})",
+            f"INSERT INTO {target} ({names}) {self.latest(plan, stage)}",
+        )
+
+    def latest(self, plan: LoadPlan, stage: str) -> str:
+        """The stage's rows, one per key."""
+        names, key = self.names(plan.schema.names), self.names(plan.primary_key)
+        by_cursor = f"{self.quote(plan.cursor)} {self.descending}, " if plan.cursor else ""
+        rank = f"row_number() OVER (PARTITION BY {key} ORDER BY {by_cursor}{self.quote(ROW)} DESC)"
+        inner = f"SELECT {names}, {rank} AS {self.quote(RANK)} FROM {stage}"
+        return f"SELECT {names} FROM ({inner}) AS ranked WHERE {self.quote(RANK)} = 1"
+
+    def names(self, columns: Sequence[str]) -> str:
+        return ", ".join(map(self.quote, columns))

@@ -1,0 +1,296 @@
+"""The one SQL reader: what to select from a snapshot, and how far that reaches. Dialects say how."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Protocol
+
+import pyarrow as pa
+
+from atlas_etl import values
+from atlas_etl.connectors.base import BaseConnector, Config
+from atlas_etl.connectors.hazards import HazardCounter, reads_as_text
+from atlas_etl.errors import ConfigError, NullCursorError, SourceError, nearest
+from atlas_etl.model import (
+    BatchLimits,
+    Checkpoint,
+    ColumnInfo,
+    CursorKind,
+    CursorValue,
+    Hazard,
+    HazardCells,
+    NullCursor,
+    ReadRequest,
+    Stream,
+    StreamInfo,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceColumn:
+    """A column as the reader selects it: `select` is the SQL that yields `field`'s type on the wire."""
+
+    name: str
+    native: str  # the type in the system's own words
+    nullable: bool
+    field: pa.Field
+    select: str
+    text_select: str  # the SQL of its exact text form, for the hazard policy `text`
+    hazards: frozenset[Hazard] = field(default_factory=frozenset)
+
+    def as_text(self) -> SourceColumn:
+        plain = values.with_source_type(pa.field(self.name, pa.string(), self.nullable), self.native)
+        return replace(self, field=plain, select=self.text_select, hazards=frozenset())
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """What a stream reads: columns, key and rough size of a table, view or query. `sql` stands after FROM."""
+
+    sql: str
+    columns: tuple[SourceColumn, ...]
+    primary_key: tuple[str, ...] = ()
+    estimated_rows: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Select:
+    """A SELECT with its bound parameters, in order, and the columns that it gives."""
+
+    sql: str
+    parameters: tuple[object, ...]
+    columns: tuple[SourceColumn, ...]
+
+
+class Snapshot(Protocol):
+    """One read-only transaction on a source, in which every statement sees the same rows."""
+
+    def relation(self, stream: Stream) -> Relation:
+        """Look the stream up. Raises SourceError (`table_not_found`) with the nearest names."""
+
+    def fetch(
+        self, select: Select, limits: BatchLimits
+    ) -> Iterator[tuple[pa.RecordBatch, Sequence[HazardCells]]]:
+        """The rows in batches of the columns' fields; cells without an exact form are NULL and listed."""
+
+    def oldest_writer_began(self) -> datetime | None:
+        """When the oldest transaction began that may still commit rows this snapshot cannot see.
+
+        None where there is none, or the system has one writer at a time.
+        """
+
+
+class Dialect(Protocol):
+    """How one system writes SQL."""
+
+    def quote(self, identifier: str) -> str:
+        """An identifier, whatever characters it has."""
+
+    def bound(self, column: SourceColumn, value: CursorValue) -> tuple[str, object]:
+        """A placeholder of the column's type, and the parameter that stands for this cursor value."""
+
+    def limit(self, sql: str, rows: int) -> str:
+        """The statement, giving at most this many rows."""
+
+
+class SqlConnector(BaseConnector[Config], ABC):
+    """Reads any SQL system that offers snapshots and a dialect."""
+
+    dialect: Dialect
+
+    @abstractmethod
+    def snapshot(self) -> AbstractContextManager[Snapshot]:
+        """Open a read-only snapshot, sessions pinned to UTC. Raises SourceError."""
+
+    def describe(self, stream: Stream) -> StreamInfo:
+        with self.snapshot() as snapshot:
+            relation = snapshot.relation(stream)
+        return StreamInfo(
+            stream.name,
+            tuple(ColumnInfo(column.name, column.native, column.nullable) for column in relation.columns),
+            primary_key=stream.primary_key or relation.primary_key,
+            estimated_rows=relation.estimated_rows,
+        )
+
+    @contextmanager
+    def open(self, request: ReadRequest) -> Iterator[SqlExtract]:
+        with self.snapshot() as snapshot:
+            yield SqlExtract(self.dialect, snapshot, request)
+
+
+class SqlExtract:
+    """One stream of one snapshot (contracts.Extract)."""
+
+    def __init__(self, dialect: Dialect, snapshot: Snapshot, request: ReadRequest) -> None:
+        self._dialect = dialect
+        self._snapshot = snapshot
+        self._request = request
+        self._stream = request.stream
+        self._relation = snapshot.relation(request.stream)
+        self._columns = _chosen(self._relation, request.stream)
+        self._cursor = self._find_cursor()
+        self.primary_key = request.stream.primary_key or self._relation.primary_key
+        _require(self.primary_key, self._columns, request.stream, "primary key column")
+        self.schema = pa.schema([column.field for column in self._columns])
+        self._hazards = HazardCounter(request.stream, self.primary_key)
+        self._refuse_null_cursors()
+
+    @property
+    def estimated_rows(self) -> int | None:
+        return None if self._request.since else self._relation.estimated_rows
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        where, parameters = self._where()
+        sql = f"{self._select(self._columns)}{where}"
+        if self._request.limit is not None:
+            sql = self._dialect.limit(sql, self._request.limit)
+        for batch, cells in self._snapshot.fetch(
+            Select(sql, parameters, self._columns), self._request.limits
+        ):
+            self._hazards.settle(batch, cells)
+            yield batch
+
+    def checkpoint(self) -> Checkpoint | None:
+        if self._cursor is None:
+            return None
+        high = self._high(self._cursor)
+        if high is None:
+            return None
+        tail_from = self._tail_from(self._cursor, high)
+        return Checkpoint(self._cursor.name, high, tail_from, self._tail_values(self._cursor, tail_from))
+
+    def nulled(self) -> Mapping[str, int]:
+        return self._hazards.nulled
+
+    def _find_cursor(self) -> SourceColumn | None:
+        if self._stream.cursor is None:
+            return None
+        _require((self._stream.cursor,), self._columns, self._stream, "cursor column")
+        found = next(column for column in self._columns if column.name == self._stream.cursor)
+        values.cursor_kind(found.field.type, stream=self._stream.name, column=found.name)
+        if self._request.since is not None:
+            values.cursor_scalar(self._request.since, found.field.type)
+        return found
+
+    def _refuse_null_cursors(self) -> None:
+        cursor = self._cursor
+        if cursor is None or not cursor.nullable or self._stream.null_cursor is not NullCursor.ERROR:
+            return
+        if self._request.limit is not None:
+            return
+        count = pa.field("n", pa.int64())
+        column = SourceColumn("n", "bigint", False, count, "n", "n")
+        sql = (
+            f"SELECT count(*) AS n FROM {self._relation.sql} WHERE {self._dialect.quote(cursor.name)} IS NULL"
+        )
+        for batch, _ in self._snapshot.fetch(Select(sql, (), (column,)), BatchLimits()):
+            nulls = batch.column(0)[0].as_py()
+            if nulls:
+                raise NullCursorError(
+                    f"{nulls} row(s) have no value in the cursor column {cursor.name!r}, "
+                    "so no later sync would find them",
+                    hint="set `null_cursor: include` to load them every time, or `exclude` to leave them out",
+                    stream=self._stream.name,
+                    column=cursor.name,
+                )
+
+    def _select(self, columns: Sequence[SourceColumn]) -> str:
+        quote = self._dialect.quote
+        chosen = ", ".join(f"{column.select} AS {quote(column.name)}" for column in columns)
+        return f"SELECT {chosen} FROM {self._relation.sql}"
+
+    def _where(self) -> tuple[str, tuple[object, ...]]:
+        if self._cursor is None:
+            return "", ()
+        name = self._dialect.quote(self._cursor.name)
+        nulls = self._cursor.nullable and self._stream.null_cursor is NullCursor.INCLUDE
+        if self._request.since is None:
+            excluded = self._cursor.nullable and self._stream.null_cursor is NullCursor.EXCLUDE
+            return (f" WHERE {name} IS NOT NULL" if excluded else ""), ()
+        placeholder, parameter = self._dialect.bound(self._cursor, self._request.since)
+        or_null = f" OR {name} IS NULL" if nulls else ""
+        return f" WHERE {name} >= {placeholder}{or_null}", (parameter,)
+
+    def _high(self, cursor: SourceColumn) -> CursorValue | None:
+        """The greatest cursor of the rows that this extract reads, compared by the source."""
+        name = self._dialect.quote(cursor.name)
+        where, parameters = self._where()
+        # The maximum stands in a subquery under the column's own name, so that its select expression fits.
+        inner = f"(SELECT max({name}) AS {name} FROM {self._relation.sql}{where}) AS atlas_high"
+        sql = f"SELECT {cursor.select} AS {name} FROM {inner}"
+        column = replace(cursor, nullable=True)
+        for batch, cells in self._snapshot.fetch(Select(sql, parameters, (column,)), BatchLimits()):
+            self._hazards.settle(batch, cells)
+            if batch.num_rows and batch.column(0)[0].is_valid:
+                return values.cursor_value(batch.column(0)[0], stream=self._stream.name, column=cursor.name)
+        return None
+
+    def _tail_from(self, cursor: SourceColumn, high: CursorValue) -> CursorValue:
+        """At least the ties of `high`; further back by `lag`, and to the oldest transaction still writing."""
+        bounds = [high]
+        if self._stream.lag is not None:
+            bounds.append(values.earlier(high, self._stream.lag))
+        began = self._snapshot.oldest_writer_began()
+        if began is not None and high.kind is CursorKind.TIMESTAMPTZ:
+            bounds.append(
+                values.cursor_value(pa.scalar(began, pa.timestamp("us", "UTC")), stream="", column="")
+            )
+        if len(bounds) == 1:
+            return high
+        kind = cursor.field.type
+        return min(bounds, key=lambda bound: values.cursor_scalar(bound, kind).as_py())
+
+    def _tail_values(self, cursor: SourceColumn, tail_from: CursorValue) -> tuple[str, ...]:
+        if tail_from.kind is not CursorKind.TEXT:
+            return ()
+        placeholder, parameter = self._dialect.bound(cursor, tail_from)
+        sql = f"{self._select((cursor,))} WHERE {self._dialect.quote(cursor.name)} >= {placeholder}"
+        found: set[str] = set()
+        for batch, _ in self._snapshot.fetch(Select(sql, (parameter,), (cursor,)), BatchLimits()):
+            found.update(batch.column(0).unique().to_pylist())
+        return tuple(sorted(found))
+
+
+def _chosen(relation: Relation, stream: Stream) -> tuple[SourceColumn, ...]:
+    """The relation's columns that the stream wants, as the stream's policies want them."""
+    _require((*stream.columns, *stream.exclude), relation.columns, stream, "column")
+    wanted = [
+        column
+        for column in relation.columns
+        if (not stream.columns or column.name in stream.columns) and column.name not in stream.exclude
+    ]
+    if not wanted:
+        raise SourceError(
+            f"{stream.table or 'the query'} has no columns to read",
+            hint="choose a table with at least one column",
+            code="no_columns",
+            stream=stream.name,
+        )
+    names = [column.name for column in wanted]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ConfigError(
+            f"the query gives two columns named {twice!r}",
+            hint="give each column a name of its own with AS",
+            code="duplicate_column",
+            stream=stream.name,
+            column=twice,
+        )
+    return tuple(column.as_text() if reads_as_text(stream, column.hazards) else column for column in wanted)
+
+
+def _require(names: Sequence[str], columns: Sequence[SourceColumn], stream: Stream, what: str) -> None:
+    there = [column.name for column in columns]
+    for name in names:
+        if name not in there:
+            raise SourceError(
+                f"{what} {name!r} is not in {stream.table or 'the query'}",
+                hint=nearest(name, there) or f"its columns are {', '.join(there[:12])}",
+                code="column_not_found",
+                stream=stream.name,
+                column=name,
+            )

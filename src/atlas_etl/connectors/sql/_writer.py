@@ -1,0 +1,211 @@
+"""The one SQL writer: rows, checkpoint and ledger in one transaction; dialects say how each is written."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime
+
+import pyarrow as pa
+
+from atlas_etl import values
+from atlas_etl.connectors import naming
+from atlas_etl.connectors.sql._dialect import ROW, STAGE, Connection, WriterDialect
+from atlas_etl.connectors.sql._ledger import Ledger, connector_checkpoints
+from atlas_etl.errors import DataError
+from atlas_etl.model import (
+    AddColumn,
+    Checkpoint,
+    CommittedCheckpoint,
+    ConnectionStatus,
+    CreateTable,
+    CursorKind,
+    Disposition,
+    DropTable,
+    LoadPlan,
+    LoadResult,
+    SchemaChange,
+    Stream,
+    TableName,
+    TableState,
+    WidenColumn,
+)
+
+
+class SqlDestination(ABC):
+    """Writes any SQL system that offers transactions and a dialect (contracts.Destination)."""
+
+    dialect: WriterDialect
+
+    @abstractmethod
+    def connect(self) -> AbstractContextManager[Connection]:
+        """A connection of its own for one load; given back, and rolled back, when the block is left."""
+
+    @abstractmethod
+    def table_schema(self, connection: Connection, table: TableName) -> pa.Schema | None:
+        """The table's columns as they read in Arrow, or None where there is no such table."""
+
+    @abstractmethod
+    def test(self) -> ConnectionStatus: ...
+
+    @abstractmethod
+    def query(self, sql: str) -> pa.Table: ...
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+    def table_name(self, connector: str, stream: Stream) -> TableName:
+        into = stream.into or TableName(stream.name, connector)
+        if not self.dialect.has_schemas:
+            name = into.name if stream.into else f"{connector}__{stream.name}"
+            return TableName(self._shorten(name))
+        return TableName(self._shorten(into.name), self._shorten(into.schema or connector))
+
+    def storable(self, schema: pa.Schema) -> pa.Schema:
+        stored = pa.schema([self.dialect.stored(field) for field in schema])
+        named = [field.with_name(self._shorten(field.name)) for field in stored]
+        naming.refuse_collisions(
+            [field.name for field in named], fold_case=self.dialect.fold_case, where="the destination's table"
+        )
+        return pa.schema(named)
+
+    def inspect(self, connector: str, stream: str, table: TableName) -> TableState:
+        with self.connect() as connection:
+            schema = self.table_schema(connection, table)
+            if schema is None:
+                return TableState()
+            empty = not connection.execute(f"SELECT 1 FROM {self.dialect.table(table)} LIMIT 1")
+            ledger = Ledger(self.dialect, connector, stream, table)
+            if self.table_schema(connection, ledger.loads_table) is None:
+                return TableState(schema, empty=empty)
+            return TableState(schema, ledger.checkpoint(connection), ledger.loaded(connection), empty)
+
+    @contextmanager
+    def begin(self, plan: LoadPlan) -> Iterator[SqlLoadSession]:
+        with self.connect() as connection:
+            if not self.dialect.transactional_ddl:
+                self._prepare(connection, plan)
+                connection.begin()
+            else:
+                connection.begin()
+                self._prepare(connection, plan)
+            yield SqlLoadSession(self.dialect, connection, plan)
+
+    def checkpoints(self, connector: str) -> Sequence[CommittedCheckpoint]:
+        with self.connect() as connection:
+            return [
+                found
+                for schema in self.ledger_schemas(connection)
+                for found in connector_checkpoints(self.dialect, connection, schema, connector)
+            ]
+
+    @abstractmethod
+    def ledger_schemas(self, connection: Connection) -> Sequence[str | None]:
+        """Every schema that holds a table `_atlas_checkpoints`; (None,) where there are no schemas."""
+
+    def set_checkpoint(
+        self, connector: str, stream: str, table: TableName, checkpoint: Checkpoint | None
+    ) -> None:
+        ledger = Ledger(self.dialect, connector, stream, table)
+        with self.connect() as connection:
+            if checkpoint is None and self.table_schema(connection, ledger.checkpoints_table) is None:
+                return
+            connection.begin()
+            ledger.record_checkpoint(connection, checkpoint, run_id="")
+            connection.commit()
+
+    def _shorten(self, name: str) -> str:
+        return naming.shorten(name, self.dialect.max_identifier, size=self.dialect.identifier_size)
+
+    def _prepare(self, connection: Connection, plan: LoadPlan) -> None:
+        """Schema, ledger and the plan's changes to the table."""
+        if plan.table.schema:
+            connection.execute(self.dialect.create_schema(plan.table.schema))
+        Ledger(self.dialect, plan.connector, plan.stream, plan.table).create(connection)
+        for change in plan.changes:
+            for statement in self._change(plan, change):
+                connection.execute(statement)
+
+    def _change(self, plan: LoadPlan, change: SchemaChange) -> Sequence[str]:
+        table = self.dialect.table(plan.table)
+        match change:
+            case CreateTable():
+                return (self.dialect.create_table(plan.table, plan.schema, plan.primary_key),)
+            case DropTable():
+                return (f"DROP TABLE {table}",)
+            case AddColumn(field):
+                column = f"{self.dialect.quote(field.name)} {self.dialect.column_type(field)}"
+                return (f"ALTER TABLE {table} ADD COLUMN {column}",)
+            case WidenColumn():
+                return self.dialect.widen(plan.table, change)
+
+
+class SqlLoadSession:
+    """One load in one transaction (contracts.LoadSession)."""
+
+    def __init__(self, dialect: WriterDialect, connection: Connection, plan: LoadPlan) -> None:
+        self._dialect = dialect
+        self._connection = connection
+        self._plan = plan
+        self._rows = 0
+        self._target = self._dialect.table(plan.table)
+        if plan.disposition is Disposition.REPLACE:
+            connection.execute(self._dialect.empty(plan.table))
+        elif plan.disposition is Disposition.MERGE:
+            self._target = self._dialect.quote(STAGE)
+            staged = plan.schema.append(pa.field(ROW, pa.int64()))
+            connection.execute(self._dialect.create_stage(self._target, staged))
+        elif plan.tail is not None:
+            self._delete_tail(plan.tail)
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        if self._plan.disposition is Disposition.MERGE:
+            order = pa.array(range(self._rows, self._rows + batch.num_rows), pa.int64())
+            batch = batch.append_column(ROW, order)
+        self._connection.ingest(self._target, batch)
+        self._rows += batch.num_rows
+
+    def commit(self, checkpoint: Checkpoint | None) -> LoadResult:
+        plan, connection = self._plan, self._connection
+        rows = self._merge() if plan.disposition is Disposition.MERGE else self._rows
+        committed_at = datetime.now(UTC)
+        ledger = Ledger(self._dialect, plan.connector, plan.stream, plan.table)
+        if checkpoint is not None:
+            ledger.record_checkpoint(connection, checkpoint, plan.run_id)
+        ledger.record_load(
+            connection, run_id=plan.run_id, disposition=plan.disposition, rows=rows, at=committed_at
+        )
+        connection.commit()
+        return LoadResult(rows, committed_at)
+
+    def _merge(self) -> int:
+        plan, stage = self._plan, self._target
+        missing = " OR ".join(f"{key} IS NULL" for key in map(self._dialect.quote, plan.primary_key))
+        if self._connection.execute(f"SELECT 1 FROM {stage} WHERE {missing} LIMIT 1"):
+            keys = ", ".join(plan.primary_key)
+            raise DataError(
+                f"rows without a value in the primary key ({keys}) cannot be merged",
+                hint="choose a primary key without NULL, or the disposition append or replace",
+                code="null_key",
+                stream=plan.stream,
+            )
+        counted = self._connection.execute(f"SELECT count(*) FROM ({self._dialect.latest(plan, stage)}) AS n")
+        for statement in self._dialect.merge(plan, stage):
+            self._connection.execute(statement)
+        self._connection.execute(f"DROP TABLE {stage}")
+        return int(str(counted[0][0]))
+
+    def _delete_tail(self, tail: Checkpoint) -> None:
+        plan, dialect = self._plan, self._dialect
+        cursor = dialect.quote(str(plan.cursor))
+        kind = plan.schema.field(plan.cursor).type
+        if tail.tail_from.kind is CursorKind.TEXT:
+            bound = [dialect.parameter(pa.scalar(text, kind)) for text in tail.tail_values]
+            where = f"{cursor} IN ({', '.join(mark for mark, _ in bound)})" if bound else "1 = 0"
+        else:
+            bound = [dialect.parameter(values.cursor_scalar(tail.tail_from, kind))]
+            where = f"{cursor} >= {bound[0][0]}"
+        nulls = f" OR {cursor} IS NULL" if plan.tail_has_nulls else ""
+        parameters = [parameter for _, parameter in bound]
+        self._connection.execute(f"DELETE FROM {dialect.table(plan.table)} WHERE {where}{nulls}", parameters)
