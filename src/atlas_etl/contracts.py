@@ -85,7 +85,7 @@ class LoadSession(Protocol):
     def commit(self, checkpoint: Checkpoint | None) -> LoadResult:
         """Make the rows, the checkpoint and the ledger's row true, together, or raise and change nothing.
 
-        None keeps the checkpoint that is there.
+        None keeps the checkpoint that is there; a plan that replaces the table forgets it.
         """
 
 

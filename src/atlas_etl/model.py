@@ -40,6 +40,7 @@ class Hazard(StrEnum):
     INTERVAL = "interval"  # an interval whose nanoseconds pass 64 bits
     ARRAY_SHAPE = "array_shape"  # a nested array, or one that does not begin at 1
     TYPE_MISMATCH = "type_mismatch"  # a value of another type than its column declares (SQLite)
+    INVALID_TEXT = "invalid_text"  # text that its system calls UTF-8 and that is not (MySQL stores surrogates)
 
 
 class HazardPolicy(StrEnum):
@@ -256,7 +257,7 @@ class LoadPlan:
 class LoadResult:
     """What a committed load did."""
 
-    rows: int  # rows now in the table because of this load: inserted or updated
+    rows: int  # rows that this load added or changed; tail rows that were read again do not count
     committed_at: datetime
 
 

@@ -192,6 +192,24 @@ def from_text(column: pa.Array, kind: pa.DataType) -> pa.Array:
     return pc.cast(column, kind)
 
 
+def convert(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    """The column in another type, every value exact. Raises pa.ArrowInvalid where one would change."""
+    if column.type == kind:
+        return column
+    if pa.types.is_dictionary(column.type):
+        return convert(column.dictionary_decode(), kind)
+    if pa.types.is_string(kind):
+        return to_text(column)
+    if isinstance(kind, pa.BaseExtensionType):
+        text = kind == pa.json_() or pa.types.is_string(storage(column).type)
+        return (
+            from_text(to_text(column), kind)
+            if text
+            else pa.ExtensionArray.from_storage(kind, storage(column))
+        )
+    return pc.cast(storage(column), kind)
+
+
 def split(batch: pa.RecordBatch, limits: BatchLimits) -> Iterator[pa.RecordBatch]:
     """The batch in slices within the limits; a single row may still be larger than `limits.bytes`."""
     if batch.num_rows == 0:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from atlas_etl import values
 from atlas_etl.errors import HazardError
@@ -21,6 +23,7 @@ _WHY = {
     Hazard.INTERVAL: "an interval too long for nanoseconds in 64 bits",
     Hazard.ARRAY_SHAPE: "an array that is nested or does not begin at 1",
     Hazard.TYPE_MISMATCH: "a value of another type than its column's",
+    Hazard.INVALID_TEXT: "text that is not valid UTF-8",
 }
 
 
@@ -57,3 +60,46 @@ class HazardCounter:
             stream=self._stream.name,
             column=found.column,
         )
+
+
+_FIRST, _AFTER = np.datetime64("0001-01-01"), np.datetime64("10000-01-01")
+
+
+def mask_temporal(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, list[HazardCells]]:
+    """Find infinite and far dates and timestamps in a batch that came as Arrow, and make them NULL.
+
+    Infinity is the type's greatest and smallest integer, as DuckDB and PostgreSQL write it.
+    """
+    cells: list[HazardCells] = []
+    for index, field in enumerate(batch.schema):
+        if not (pa.types.is_timestamp(field.type) or pa.types.is_date32(field.type)):
+            continue
+        unit = "D" if pa.types.is_date32(field.type) else field.type.unit
+        raw = batch.column(index).view(pa.int32() if unit == "D" else pa.int64())
+        numbers = pc.fill_null(raw, 0).to_numpy(zero_copy_only=False)
+        limit = np.iinfo(numbers.dtype).max
+        infinite = (numbers >= limit) | (numbers <= -limit)
+        first, after = (_bound(edge, unit, limit) for edge in (_FIRST, _AFTER))
+        far = ((numbers < first) | (numbers >= after)) & ~infinite
+        if not (infinite.any() or far.any()):
+            continue
+        for hazard, mask in ((Hazard.INFINITY, infinite), (Hazard.OUT_OF_RANGE, far)):
+            rows = np.flatnonzero(mask)
+            if len(rows):
+                texts = (_temporal_text(int(numbers[row]), unit, limit) for row in rows)
+                cells.append(HazardCells(field.name, hazard, tuple(rows.tolist()), tuple(texts)))
+        masked = pc.if_else(pa.array(infinite | far), pa.scalar(None, field.type), batch.column(index))
+        batch = batch.set_column(index, field, masked)
+    return batch, cells
+
+
+def _bound(edge: np.datetime64, unit: str, limit: int) -> int:
+    days = int(edge.astype("datetime64[D]").astype(np.int64))
+    per_day = {"D": 1, "s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
+    return max(-limit, min(limit, days * per_day[unit]))
+
+
+def _temporal_text(number: int, unit: str, limit: int) -> str:
+    if abs(number) >= limit:
+        return "infinity" if number > 0 else "-infinity"
+    return str(np.datetime64(number, unit))

@@ -1,4 +1,4 @@
-"""How one SQL system is written: the connection that a load goes through, and the dialect of its statements."""
+"""How one SQL system is written: the connection of a load, and the dialect of its statements."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ class WriterDialect(ABC):
     descending = "DESC NULLS LAST"
     transactional_ddl = True
     has_schemas = True
+    keeps_keys = True  # whether tables are made with their primary key
     fold_case = False  # whether names that differ only in case are one
     max_identifier: int | None = None
 
@@ -71,7 +72,7 @@ class WriterDialect(ABC):
 
     def create_table(self, table: TableName, schema: pa.Schema, primary_key: Sequence[str]) -> str:
         columns = [f"{self.quote(field.name)} {self.column_type(field)}" for field in schema]
-        if primary_key:
+        if primary_key and self.keeps_keys:
             columns.append(f"PRIMARY KEY ({self.names(primary_key)})")
         return f"CREATE TABLE {self.table(table)} ({', '.join(columns)})"
 
@@ -102,6 +103,16 @@ class WriterDialect(ABC):
         rank = f"row_number() OVER (PARTITION BY {key} ORDER BY {by_cursor}{self.quote(ROW)} DESC)"
         inner = f"SELECT {names}, {rank} AS {self.quote(RANK)} FROM {stage}"
         return f"SELECT {names} FROM ({inner}) AS ranked WHERE {self.quote(RANK)} = 1"
+
+    def count_added(self, plan: LoadPlan, stage: str) -> str:
+        """How many of the latest rows are new or changed: no row of their key has their cursor yet."""
+        latest = f"({self.latest(plan, stage)}) AS latest"
+        if plan.cursor is None:
+            return f"SELECT count(*) FROM {latest}"
+        target, same_as = self.table(plan.table), [*plan.primary_key, plan.cursor]
+        same = " AND ".join(f"there.{name} = latest.{name}" for name in map(self.quote, same_as))
+        there = f"SELECT 1 FROM {target} AS there WHERE {same}"
+        return f"SELECT count(*) FROM {latest} WHERE NOT EXISTS ({there})"
 
     def names(self, columns: Sequence[str]) -> str:
         return ", ".join(map(self.quote, columns))

@@ -83,8 +83,8 @@ class Ledger:
         connection.execute(f"DELETE FROM {name} WHERE {same}", (self.connector, self.stream))
         if checkpoint is not None:
             row = (
-                self.connector, self.stream, self.table.name,
-                checkpoint.cursor, checkpoint.high.kind.value, checkpoint.high.text, checkpoint.tail_from.text,
+                self.connector, self.stream, self.table.name, checkpoint.cursor,
+                checkpoint.high.kind.value, checkpoint.high.text, checkpoint.tail_from.text,
                 json.dumps(checkpoint.tail_values), run_id, datetime.now(UTC).isoformat(),
             )  # fmt: skip
             self._insert(connection, self.checkpoints_table, _CHECKPOINT_COLUMNS, row)

@@ -294,3 +294,13 @@ def _require(names: Sequence[str], columns: Sequence[SourceColumn], stream: Stre
                 stream=stream.name,
                 column=name,
             )
+
+
+def table_not_found(wanted: str, known: Sequence[str], stream: str) -> SourceError:
+    """The error for a table that is not there, with the nearest names of those that are."""
+    return SourceError(
+        f"there is no table {wanted!r}",
+        hint=nearest(wanted, known) or "`atlas connector discover` lists what can be read",
+        code="table_not_found",
+        stream=stream,
+    )

@@ -149,6 +149,7 @@ class SqlLoadSession:
         self._connection = connection
         self._plan = plan
         self._rows = 0
+        self._replayed = 0  # rows of the previous tail, deleted to be read again
         self._target = self._dialect.table(plan.table)
         if plan.disposition is Disposition.REPLACE:
             connection.execute(self._dialect.empty(plan.table))
@@ -168,10 +169,10 @@ class SqlLoadSession:
 
     def commit(self, checkpoint: Checkpoint | None) -> LoadResult:
         plan, connection = self._plan, self._connection
-        rows = self._merge() if plan.disposition is Disposition.MERGE else self._rows
+        rows = self._merge() if plan.disposition is Disposition.MERGE else max(0, self._rows - self._replayed)
         committed_at = datetime.now(UTC)
         ledger = Ledger(self._dialect, plan.connector, plan.stream, plan.table)
-        if checkpoint is not None:
+        if checkpoint is not None or plan.disposition is Disposition.REPLACE:
             ledger.record_checkpoint(connection, checkpoint, plan.run_id)
         ledger.record_load(
             connection, run_id=plan.run_id, disposition=plan.disposition, rows=rows, at=committed_at
@@ -190,11 +191,11 @@ class SqlLoadSession:
                 code="null_key",
                 stream=plan.stream,
             )
-        counted = self._connection.execute(f"SELECT count(*) FROM ({self._dialect.latest(plan, stage)}) AS n")
+        added = self._connection.execute(self._dialect.count_added(plan, stage))
         for statement in self._dialect.merge(plan, stage):
             self._connection.execute(statement)
         self._connection.execute(f"DROP TABLE {stage}")
-        return int(str(counted[0][0]))
+        return int(str(added[0][0]))
 
     def _delete_tail(self, tail: Checkpoint) -> None:
         plan, dialect = self._plan, self._dialect
@@ -208,4 +209,7 @@ class SqlLoadSession:
             where = f"{cursor} >= {bound[0][0]}"
         nulls = f" OR {cursor} IS NULL" if plan.tail_has_nulls else ""
         parameters = [parameter for _, parameter in bound]
-        self._connection.execute(f"DELETE FROM {dialect.table(plan.table)} WHERE {where}{nulls}", parameters)
+        rows = f"FROM {dialect.table(plan.table)} WHERE {where}{nulls}"
+        counted = self._connection.execute(f"SELECT count(*) {rows}", parameters)
+        self._replayed = int(str(counted[0][0]))
+        self._connection.execute(f"DELETE {rows}", parameters)

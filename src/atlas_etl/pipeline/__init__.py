@@ -1,0 +1,1 @@
+"""From a connector to a destination: plan, transfer, run."""

@@ -1,0 +1,51 @@
+"""What a transfer and a run say while they go on: values that the CLI, the daemon and the tests iterate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from atlas_etl.model import Checkpoint, Disposition, Run, StreamRun
+
+
+@dataclass(frozen=True, slots=True)
+class StreamStarted:
+    """The source and the table are known, and the first row is about to be read."""
+
+    connector: str
+    stream: str
+    table: str
+    disposition: Disposition
+    resumed_from: Checkpoint | None
+    estimated_rows: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLoaded:
+    """So much was read and written so far; nothing of it is committed yet."""
+
+    connector: str
+    stream: str
+    rows: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class StreamFinished:
+    """The stream was committed, or failed and left everything as it was."""
+
+    connector: str
+    outcome: StreamRun
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    run: Run
+
+
+@dataclass(frozen=True, slots=True)
+class RunFinished:
+    run: Run
+
+
+TransferEvent = StreamStarted | BatchLoaded | StreamFinished
+Event = TransferEvent | RunStarted | RunFinished

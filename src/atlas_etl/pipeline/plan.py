@@ -1,0 +1,101 @@
+"""The plan of one load, pure: where to begin reading, and how the rows meet what is there."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from atlas_etl.errors import ConfigError, DestinationError, SchemaChangeError
+from atlas_etl.model import (
+    Checkpoint,
+    CreateTable,
+    Disposition,
+    DropTable,
+    LoadPlan,
+    NullCursor,
+    Stream,
+    TableName,
+    TableState,
+)
+from atlas_etl.pipeline.schema import evolve
+
+
+def disposition_of(stream: Stream, primary_key: tuple[str, ...]) -> Disposition:
+    """The stream's disposition, or the exact one that its cursor and key allow: merge, append, replace."""
+    if stream.disposition is Disposition.MERGE and not primary_key:
+        raise ConfigError(
+            "merge needs a primary key, and the source has none",
+            hint="set `primary_key`, or use the disposition append or replace",
+            code="no_primary_key",
+            stream=stream.name,
+        )
+    if stream.disposition is not None:
+        return stream.disposition
+    if stream.cursor is None:
+        return Disposition.REPLACE
+    return Disposition.MERGE if primary_key else Disposition.APPEND
+
+
+def resume_from(stream: Stream, state: TableState, *, full_refresh: bool) -> Checkpoint | None:
+    """The checkpoint to go on from; None reads everything. Raises ConfigError where the cursor changed."""
+    if full_refresh or stream.cursor is None or stream.disposition is Disposition.REPLACE:
+        return None
+    if state.checkpoint is not None and state.checkpoint.cursor != stream.cursor:
+        raise ConfigError(
+            f"the cursor is now {stream.cursor!r}, but what is there was read by {state.checkpoint.cursor!r}",
+            hint="run with --full-refresh to read the stream again by its new cursor",
+            code="cursor_changed",
+            stream=stream.name,
+            column=stream.cursor,
+        )
+    return state.checkpoint
+
+
+def plan_load(
+    stream: Stream,
+    *,
+    run_id: str,
+    connector: str,
+    table: TableName,
+    read: pa.Schema,
+    storable: pa.Schema,
+    primary_key: tuple[str, ...],
+    state: TableState,
+    resumed: Checkpoint | None,
+    full_refresh: bool,
+) -> LoadPlan:
+    """How the rows of one read meet their table.
+
+    `read` is the extract's schema and `storable` the same columns as the destination names and types
+    them. Raises ConfigError, SchemaChangeError, and DestinationError for a table that is not ours.
+    """
+    wanted = disposition_of(stream, primary_key)
+    # Without a checkpoint everything is read again, so an append's tail is the whole table.
+    whole = full_refresh or (wanted is Disposition.APPEND and resumed is None and not state.empty)
+    disposition = Disposition.REPLACE if whole else wanted
+    if disposition is Disposition.REPLACE and not state.empty and not state.loaded_by_atlas:
+        raise DestinationError(
+            f"the table {table} has rows that this stream did not load; replacing them would lose them",
+            hint="choose another table with `into`, or empty or drop that one",
+            code="table_not_ours",
+            stream=stream.name,
+        )
+    try:
+        schema, changes = evolve(state.schema, storable)
+    except SchemaChangeError:
+        if not full_refresh:
+            raise
+        schema, changes = storable, (DropTable(), CreateTable())
+    renamed = dict(zip(read.names, storable.names, strict=True))
+    return LoadPlan(
+        run_id=run_id,
+        connector=connector,
+        stream=stream.name,
+        table=table,
+        disposition=disposition,
+        schema=schema,
+        primary_key=tuple(renamed[name] for name in primary_key),
+        cursor=renamed[stream.cursor] if stream.cursor else None,
+        changes=changes,
+        tail=resumed if disposition is Disposition.APPEND else None,
+        tail_has_nulls=stream.null_cursor is NullCursor.INCLUDE,
+    )

@@ -1,0 +1,77 @@
+"""One run of one connector: its streams one after another, each with its own outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from atlas_etl.contracts import Connector, Destination
+from atlas_etl.errors import AtlasError, ExitCode
+from atlas_etl.model import BatchLimits, Run, RunError, RunStatus, Stream, StreamRun
+from atlas_etl.pipeline.events import Event, RunFinished, StreamFinished
+from atlas_etl.pipeline.transfer import Job, transfer
+
+
+def run_streams(
+    run: Run,
+    source: Connector,
+    destination: Destination,
+    streams: Sequence[Stream],
+    *,
+    full_refresh: bool = False,
+    limits: BatchLimits | None = None,
+) -> Iterator[Event]:
+    """Transfer every stream; one that fails does not stop the others. The last event is RunFinished."""
+    outcomes: list[StreamRun] = []
+    for stream in streams:
+        job = Job(run.run_id, run.connector, stream, run.started_at, full_refresh, limits or BatchLimits())
+        try:
+            for event in transfer(source, destination, job):
+                if isinstance(event, StreamFinished):
+                    outcomes.append(event.outcome)
+                yield event
+        except AtlasError as failure:
+            failure.located(connector=run.connector, stream=stream.name)
+            outcome = StreamRun(stream.name, RunStatus.FAILED, error=run_error(failure))
+            outcomes.append(outcome)
+            yield StreamFinished(run.connector, outcome)
+    yield RunFinished(finished(run, outcomes))
+
+
+def finished(run: Run, outcomes: Sequence[StreamRun]) -> Run:
+    """The run with its end: completed, partial (some streams committed), or failed."""
+    failed = [outcome for outcome in outcomes if outcome.error is not None]
+    status = RunStatus.COMPLETED
+    if failed:
+        status = RunStatus.FAILED if len(failed) == len(outcomes) else RunStatus.PARTIAL
+    return replace(
+        run,
+        status=status,
+        completed_at=datetime.now(UTC),
+        streams=tuple(outcomes),
+        rows_processed=sum(outcome.rows_loaded for outcome in outcomes),
+        bytes_processed=sum(outcome.bytes_processed for outcome in outcomes),
+        error=failed[0].error if failed else None,
+    )
+
+
+def failed_run(run: Run, failure: AtlasError) -> Run:
+    """The run, ended before its first stream."""
+    return replace(run, status=RunStatus.FAILED, completed_at=datetime.now(UTC), error=run_error(failure))
+
+
+def run_error(failure: AtlasError) -> RunError:
+    """The failure as history keeps it."""
+    return RunError(failure.code, failure.message, failure.hint, int(failure.exit_code))
+
+
+def exit_code(runs: Sequence[Run]) -> ExitCode:
+    """What a process ends with after these runs: the one failure's code, or PARTIAL where some committed."""
+    codes = {ExitCode(run.error.exit_code) for run in runs if run.error is not None}
+    if not codes:
+        return ExitCode.DONE
+    committed = any(run.status in (RunStatus.COMPLETED, RunStatus.PARTIAL) for run in runs)
+    if committed:
+        return ExitCode.PARTIAL
+    return codes.pop() if len(codes) == 1 else min(codes)

@@ -1,0 +1,117 @@
+"""Schema evolution, pure: what a table must become to take the rows that arrive."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from atlas_etl import values
+from atlas_etl.errors import DataError, SchemaChangeError
+from atlas_etl.model import AddColumn, CreateTable, SchemaChange, WidenColumn
+
+_SIGNED = (pa.int8(), pa.int16(), pa.int32(), pa.int64())
+_UNSIGNED = (pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64())
+_INTEGER_DIGITS = dict(zip((*_SIGNED, *_UNSIGNED), (3, 5, 10, 19, 3, 5, 10, 20), strict=True))
+_MAX_DIGITS_128, _MAX_DIGITS_256 = 38, 76
+
+
+def evolve(existing: pa.Schema | None, incoming: pa.Schema) -> tuple[pa.Schema, tuple[SchemaChange, ...]]:
+    """The schema that incoming rows are written in, and the changes that let the table take it.
+
+    Columns are added, types widened and never narrowed; a column that no longer arrives stays and gets
+    NULL. Raises SchemaChangeError for a type that cannot be widened.
+    """
+    if existing is None:
+        return incoming, (CreateTable(),)
+    changes: list[SchemaChange] = []
+    fields: list[pa.Field] = []
+    for field in incoming:
+        index = existing.get_field_index(field.name)
+        if index < 0:
+            changes.append(AddColumn(field))
+            fields.append(field)
+            continue
+        before = existing.field(index).type
+        after = widest(before, field.type)
+        if after is None:
+            raise SchemaChangeError(
+                f"column {field.name!r} changed from {values.type_name(before)} to "
+                f"{values.type_name(field.type)}, which the table cannot be widened to",
+                hint="run with --full-refresh to make the table again with the new type",
+                column=field.name,
+            )
+        fields.append(field.with_type(after))
+        if after != before:
+            changes.append(WidenColumn(field.name, before, field.with_type(after)))
+    return pa.schema(fields), tuple(changes)
+
+
+def widest(before: pa.DataType, after: pa.DataType) -> pa.DataType | None:
+    """The narrowest type that holds every value of both exactly, or None where there is none.
+
+    Text holds every integer, decimal, uuid and JSON document by its digits or spelling.
+    """
+    if before == after:
+        return before
+    if _exact_number(before) and _exact_number(after):
+        return _widest_number(before, after)
+    if pa.types.is_floating(before) and pa.types.is_floating(after):
+        return max(before, after, key=lambda kind: kind.bit_width)
+    if {before, after} <= {pa.float64(), *_SIGNED[:3], *_UNSIGNED[:3]}:
+        return pa.float64()  # 32 bits and fewer fit a double's 53
+    if pa.types.is_timestamp(before) and pa.types.is_timestamp(after) and before.tz == after.tz:
+        return before if before.unit == "ns" else after
+    if pa.types.is_list(before) and pa.types.is_list(after):
+        inner = widest(before.value_type, after.value_type)
+        return pa.list_(inner) if inner is not None else None
+    if pa.string() in (before, after):
+        other = after if before == pa.string() else before
+        return pa.string() if _exact_number(other) or other in (pa.uuid(), pa.json_()) else None
+    return None
+
+
+def conform(batch: pa.RecordBatch, target: pa.Schema) -> pa.RecordBatch:
+    """The batch in the target's names and types, by position. Raises DataError where a value would change."""
+    if batch.schema.equals(target):
+        return batch
+    columns: list[pa.Array] = []
+    for column, field in zip(batch.columns, target, strict=True):
+        try:
+            columns.append(values.convert(column, field.type))
+        except pa.ArrowInvalid as failure:
+            there, read = values.type_name(field.type), values.type_name(column.type)
+            raise DataError(
+                f"column {field.name!r} was read as {read} and has a value that {there} cannot hold exactly",
+                hint="run with --full-refresh to make the table again",
+                code="value_does_not_fit",
+                column=field.name,
+            ) from failure
+    return pa.RecordBatch.from_arrays(columns, schema=target)
+
+
+def _exact_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_decimal(kind))
+
+
+def _widest_number(before: pa.DataType, after: pa.DataType) -> pa.DataType:
+    for family in (_SIGNED, _UNSIGNED):
+        if before in family and after in family:
+            return max(before, after, key=family.index)
+    if pa.types.is_integer(before) and pa.types.is_integer(after):
+        unsigned = before if before in _UNSIGNED else after
+        signed = after if unsigned is before else before
+        for kind in _SIGNED:
+            if kind.bit_width >= signed.bit_width and kind.bit_width > unsigned.bit_width:
+                return kind
+    (whole_before, scale_before), (whole_after, scale_after) = _digits(before), _digits(after)
+    scale = max(scale_before, scale_after)
+    digits = max(whole_before, whole_after) + scale
+    if digits <= _MAX_DIGITS_128:
+        return pa.decimal128(digits, scale)
+    return pa.decimal256(digits, scale) if digits <= _MAX_DIGITS_256 else pa.string()
+
+
+def _digits(kind: pa.DataType) -> tuple[int, int]:
+    """Digits before and after the decimal point."""
+    if pa.types.is_integer(kind):
+        return _INTEGER_DIGITS[kind], 0
+    return kind.precision - kind.scale, kind.scale
