@@ -131,6 +131,7 @@ class Adapter(Generic[Config]):
     dispose: Callable[[object], None]
     connector: Callable[[Config], Connector] | None = None
     destination: Callable[[Config], Destination] | None = None
+    thread_bound: bool = False  # whether a client may only be used by the thread that made it
 
 
 def preview(connector: Connector, stream: Stream, limit: int) -> tuple[list[str], list[dict[str, object]]]:

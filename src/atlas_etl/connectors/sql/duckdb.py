@@ -84,7 +84,6 @@ def connect(config: DuckDBConnection, *, read_only: bool = False) -> duckdb.Duck
             raise
         opened = duckdb.connect(path, config=settings)  # this process already writes to the file
     opened.execute("SET TimeZone = 'UTC'")
-    opened.execute("SET arrow_lossless_conversion = true")
     return opened
 
 
@@ -229,6 +228,7 @@ class DuckDBConnector(SqlConnector[DuckDBConnection]):
             opened = connect(self.config, read_only=True)
         try:
             with translated(SourceError):
+                opened.execute("SET arrow_lossless_conversion = true")
                 opened.execute("BEGIN TRANSACTION")
             yield _Snapshot(opened)
         finally:
@@ -383,11 +383,17 @@ class DuckDBDestination(SqlDestination):
         return ConnectionStatus("tables can be made", server_version=f"DuckDB {duckdb.__version__}")
 
     def query(self, sql: str) -> pa.Table:
+        opened = self._database().cursor()
         try:
-            with self.connect() as connection, translated(DestinationError):
-                return connection._opened.sql(sql).to_arrow_table()
-        except (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException) as wrong:
-            raise UsageError(f"the query is wrong: {_first_line(wrong)}", code="query") from wrong
+            opened.execute("SET TimeZone = 'UTC'")
+            with translated(DestinationError):
+                return opened.sql(sql).to_arrow_table()
+        except DestinationError as failure:
+            if failure.code != "sql":
+                raise
+            raise UsageError(failure.message, hint=failure.hint, code="query") from failure
+        finally:
+            opened.close()
 
     def close(self) -> None:
         if self._root is not None:
@@ -463,4 +469,5 @@ ADAPTER = Adapter(
     dispose=_dispose,
     connector=_connector,
     destination=DuckDBDestination,
+    thread_bound=True,  # one DuckDB connection is one transaction
 )

@@ -1,0 +1,62 @@
+"""Every destination that the contract suite runs over: one line each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from atlas_etl.connectors import registry
+from atlas_etl.contracts import Destination
+from atlas_etl.model import TableName
+
+ServerFixture = Callable[[str], dict[str, object]]
+
+
+@dataclass(frozen=True)
+class DestinationCase:
+    """One protocol that is written to. `connection` makes its configuration from a folder or a server."""
+
+    protocol: str
+    connection: Callable[[pytest.FixtureRequest, Path], dict[str, object]]
+    quote: str = '"'
+
+    def open(self, request: pytest.FixtureRequest, folder: Path) -> Destination:
+        adapter = registry.load(self.protocol)
+        config = adapter.connection.model_validate(self.connection(request, folder))
+        assert adapter.destination is not None
+        destination: Destination = adapter.destination(config)
+        return destination
+
+    def quoted(self, table: TableName) -> str:
+        parts = [part for part in (table.schema, table.name) if part]
+        return ".".join(self.quote + part.replace(self.quote, self.quote * 2) + self.quote for part in parts)
+
+
+def server(fixture: str) -> Callable[[pytest.FixtureRequest, Path], dict[str, object]]:
+    """The connection of a fresh database on one of the test servers."""
+
+    def connection(request: pytest.FixtureRequest, _: Path) -> dict[str, object]:
+        address = request.getfixturevalue(fixture)
+        return {
+            "host": address.host,
+            "port": address.port,
+            "database": address.database,
+            "username": address.username,
+            "password": address.password,
+        }
+
+    return connection
+
+
+DESTINATIONS = (
+    DestinationCase("duckdb", lambda _, folder: {"path": str(folder / "warehouse.duckdb")}),
+    DestinationCase("sqlite", lambda _, folder: {"database_path": str(folder / "warehouse.db")}),
+    DestinationCase("postgresql", server("postgres")),
+    DestinationCase("mysql", server("mysql"), quote="`"),
+    DestinationCase("parquet", lambda _, folder: {"path": str(folder / "lake")}),
+    DestinationCase("jsonl", lambda _, folder: {"path": str(folder / "lake")}),
+    DestinationCase("csv", lambda _, folder: {"path": str(folder / "lake")}),
+)

@@ -1,0 +1,347 @@
+"""The contract of Destination and LoadSession, for every protocol that is written to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from atlas_etl import values
+from atlas_etl.contracts import Destination
+from atlas_etl.errors import AtlasError, ConfigError, DataError
+from atlas_etl.model import (
+    Checkpoint,
+    CursorKind,
+    CursorValue,
+    Disposition,
+    LoadPlan,
+    LoadResult,
+    Stream,
+    TableState,
+)
+from atlas_etl.pipeline.schema import conform, evolve
+from tests.contract.destination_cases import DESTINATIONS, DestinationCase
+
+SCHEMA = pa.schema([("id", pa.int64()), ("name", pa.string()), ("seen", pa.timestamp("us", "UTC"))])
+
+
+class Warehouse:
+    """A destination under test, driven as the pipeline drives it."""
+
+    def __init__(self, case: DestinationCase, destination: Destination) -> None:
+        self.case = case
+        self.destination = destination
+
+    def state(self, stream: str = "orders") -> TableState:
+        return self.destination.inspect("shop", stream, self.table(stream))
+
+    def table(self, stream: str = "orders"):
+        return self.destination.table_name("shop", Stream(stream))
+
+    def plan(self, schema: pa.Schema, disposition: Disposition, stream: str = "orders", **more) -> LoadPlan:
+        target, changes = evolve(self.state(stream).schema, self.destination.storable(schema))
+        settings = {"primary_key": (), "cursor": None, **more}
+        return LoadPlan(
+            "run-1", "shop", stream, self.table(stream), disposition, target, changes=changes, **settings
+        )
+
+    def load(
+        self,
+        batches: list[pa.RecordBatch],
+        disposition: Disposition = Disposition.APPEND,
+        checkpoint: Checkpoint | None = None,
+        stream: str = "orders",
+        **more,
+    ) -> LoadResult:
+        plan = self.plan(batches[0].schema, disposition, stream, **more)
+        with self.destination.begin(plan) as session:
+            for batch in batches:
+                session.write(conform(batch, plan.schema))
+            return session.commit(checkpoint)
+
+    def rows(self, stream: str = "orders") -> list[dict[str, object]]:
+        quoted = self.case.quoted(self.table(stream))
+        found = self.destination.query(f"SELECT * FROM {quoted}")
+        texts = [values.to_text(column.combine_chunks()).to_pylist() for column in found.columns]
+        rows = [dict(zip(found.column_names, row, strict=True)) for row in zip(*texts, strict=True)]
+        return sorted(rows, key=lambda row: (str(row["id"]).zfill(20), *map(str, row.values())))
+
+
+@pytest.fixture(params=DESTINATIONS, ids=lambda case: case.protocol)
+def warehouse(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Warehouse]:
+    case: DestinationCase = request.param
+    destination = case.open(request, tmp_path)
+    yield Warehouse(case, destination)
+    destination.close()
+
+
+def batch(*rows: tuple[int, str | None, int | None]) -> pa.RecordBatch:
+    """Rows of (id, name, minute of 2026-01-01)."""
+    seen = [None if m is None else datetime(2026, 1, 1, m // 60, m % 60, tzinfo=UTC) for _, _, m in rows]
+    return pa.RecordBatch.from_arrays(
+        [
+            pa.array([row[0] for row in rows], pa.int64()),
+            pa.array([row[1] for row in rows], pa.string()),
+            pa.array(seen, pa.timestamp("us", "UTC")),
+        ],
+        schema=SCHEMA,
+    )
+
+
+def at(minute: int) -> CursorValue:
+    return CursorValue(CursorKind.TIMESTAMPTZ, f"2026-01-01T{minute // 60:02}:{minute % 60:02}:00.000000Z")
+
+
+def names(warehouse: Warehouse, stream: str = "orders") -> list[object]:
+    return [row["name"] for row in warehouse.rows(stream)]
+
+
+def test_nothing_is_there_at_first(warehouse: Warehouse) -> None:
+    assert warehouse.state() == TableState()
+    assert list(warehouse.destination.checkpoints("shop")) == []
+    assert warehouse.destination.test().message
+
+
+def test_rows_checkpoint_and_ledger_are_committed_together(warehouse: Warehouse) -> None:
+    checkpoint = Checkpoint("seen", at(2), at(2))
+    result = warehouse.load(
+        [batch((1, "a", 1), (2, "ü😀", 2), (3, None, None))], checkpoint=checkpoint, cursor="seen"
+    )
+    assert result.rows == 3
+    assert names(warehouse) == ["a", "ü😀", None]
+    state = warehouse.state()
+    assert state.checkpoint == checkpoint
+    assert state.loaded_by_atlas
+    assert not state.empty
+    (committed,) = warehouse.destination.checkpoints("shop")
+    assert (committed.stream, committed.run_id, committed.checkpoint) == ("orders", "run-1", checkpoint)
+    assert committed.committed_at.tzinfo is not None
+
+
+def test_leaving_without_commit_undoes_everything(warehouse: Warehouse) -> None:
+    warehouse.load([batch((1, "a", 1))], checkpoint=Checkpoint("seen", at(1), at(1)), cursor="seen")
+    before = warehouse.state()
+    for disposition in Disposition:
+        plan = warehouse.plan(SCHEMA, disposition, primary_key=("id",), cursor="seen", tail=before.checkpoint)
+        with pytest.raises(KeyError), warehouse.destination.begin(plan) as session:
+            session.write(conform(batch((1, "changed", 5), (9, "new", 9)), plan.schema))
+            raise KeyError
+        assert names(warehouse) == ["a"]
+        assert warehouse.state() == before
+
+
+def test_a_first_load_that_fails_leaves_no_rows(warehouse: Warehouse) -> None:
+    plan = warehouse.plan(SCHEMA, Disposition.APPEND)
+    with pytest.raises(KeyError), warehouse.destination.begin(plan) as session:
+        session.write(conform(batch((1, "a", 1)), plan.schema))
+        raise KeyError
+    state = warehouse.state()
+    assert state.empty
+    assert not state.loaded_by_atlas
+    assert state.checkpoint is None
+
+
+def test_append_replaces_the_previous_tail_only(warehouse: Warehouse) -> None:
+    first = Checkpoint("seen", at(3), at(2))
+    warehouse.load([batch((1, "a", 1), (2, "b", 2), (3, "c", 3))], checkpoint=first, cursor="seen")
+    second = Checkpoint("seen", at(4), at(4))
+    result = warehouse.load(
+        [batch((3, "c2", 3), (4, "d", 4), (5, "late", 2))], checkpoint=second, cursor="seen", tail=first
+    )
+    assert names(warehouse) == ["a", "c2", "d", "late"]
+    assert warehouse.state().checkpoint == second
+    assert result.rows == 1  # two of the tail came again
+
+
+def test_a_tail_of_text_is_found_by_its_spellings(warehouse: Warehouse) -> None:
+    schema = pa.schema([("id", pa.int64()), ("code", pa.string())])
+
+    def rows(*codes: tuple[int, str]) -> pa.RecordBatch:
+        return pa.RecordBatch.from_pylist([{"id": i, "code": c} for i, c in codes], schema=schema)
+
+    text = CursorValue(CursorKind.TEXT, "B")
+    tail = Checkpoint("code", text, text, tail_values=("B", "b"))
+    warehouse.load([rows((1, "a"), (2, "b"), (3, "B"), (4, "zz"))], checkpoint=tail, cursor="code")
+    warehouse.load([rows((3, "B"))], checkpoint=tail, cursor="code", tail=tail)
+    assert [row["code"] for row in warehouse.rows()] == ["a", "B", "zz"]
+
+
+def test_null_cursors_belong_to_the_tail_where_they_are_included(warehouse: Warehouse) -> None:
+    tail = Checkpoint("seen", at(1), at(1))
+    warehouse.load([batch((1, "a", 1), (2, "n", None))], checkpoint=tail, cursor="seen")
+    warehouse.load(
+        [batch((1, "a", 1), (2, "n", None))], checkpoint=tail, cursor="seen", tail=tail, tail_has_nulls=True
+    )
+    assert names(warehouse) == ["a", "n"]
+
+
+def test_merge_updates_by_key_and_the_latest_row_of_a_key_wins(warehouse: Warehouse) -> None:
+    def merge(*rows: tuple[int, str | None, int | None]) -> LoadResult:
+        half = max(1, len(rows) // 2)
+        batches = [batch(*rows[:half]), batch(*rows[half:])]
+        return warehouse.load(batches, Disposition.MERGE, primary_key=("id",), cursor="seen")
+
+    assert merge((1, "a", 1), (2, "b", 2)).rows == 2
+    result = merge((2, "older", 3), (2, "newest", 5), (2, "old", 4), (3, "c", 3), (1, "a", 1))
+    assert names(warehouse) == ["a", "newest", "c"]
+    assert result.rows == 2  # row 1 came again as it was
+    merge((3, "first read", 6), (3, "last read", 6))
+    assert names(warehouse)[2] == "last read"
+
+
+def test_merge_by_several_columns(warehouse: Warehouse) -> None:
+    for name in ("x", "y"):
+        rows = [batch((1, "a", 1), (1, "b", 2)), batch((2, "a", 3))]
+        warehouse.load(rows, Disposition.MERGE, primary_key=("id", "name"), cursor="seen", stream=name)
+        warehouse.load(rows, Disposition.MERGE, primary_key=("id", "name"), cursor="seen", stream=name)
+        assert names(warehouse, name) == ["a", "b", "a"]
+
+
+def test_merge_refuses_a_key_without_value(warehouse: Warehouse) -> None:
+    with pytest.raises(DataError, match="name") as caught:
+        warehouse.load([batch((1, None, 1))], Disposition.MERGE, primary_key=("name",), cursor="seen")
+    assert caught.value.code == "null_key"
+
+
+def test_replace_leaves_only_the_new_rows_and_forgets_the_checkpoint(warehouse: Warehouse) -> None:
+    warehouse.load([batch((1, "a", 1))], checkpoint=Checkpoint("seen", at(1), at(1)), cursor="seen")
+    warehouse.load([batch((7, "g", 7))], Disposition.REPLACE)
+    assert names(warehouse) == ["g"]
+    assert warehouse.state().checkpoint is None
+
+
+def test_a_load_of_no_rows_makes_an_empty_table(warehouse: Warehouse) -> None:
+    warehouse.load([batch()], Disposition.REPLACE)
+    state = warehouse.state()
+    assert state.empty
+    assert state.loaded_by_atlas
+    assert state.schema is not None
+    assert state.schema.names == SCHEMA.names
+
+
+def test_columns_are_added_and_types_widened(warehouse: Warehouse) -> None:
+    narrow = pa.schema([("id", pa.int32()), ("price", pa.decimal128(5, 2)), ("gone", pa.string())])
+    wide = pa.schema([("id", pa.int64()), ("price", pa.decimal128(12, 4)), ("extra", pa.string())])
+    warehouse.load(
+        [pa.RecordBatch.from_pylist([{"id": 1, "price": Decimal("1.50"), "gone": "g"}], schema=narrow)]
+    )
+    row = {"id": 2**40, "price": Decimal("12345678.1234"), "extra": "e"}
+    warehouse.load([pa.RecordBatch.from_pylist([row], schema=wide)])
+    first, second = warehouse.rows()
+    assert (first["id"], Decimal(str(first["price"])), first["gone"], first["extra"]) == (
+        "1",
+        Decimal("1.5"),
+        "g",
+        None,
+    )
+    assert (second["id"], second["price"], second["gone"], second["extra"]) == (
+        str(2**40),
+        "12345678.1234",
+        None,
+        "e",
+    )
+
+
+def test_set_and_forget_a_checkpoint(warehouse: Warehouse) -> None:
+    warehouse.load([batch((1, "a", 1))], checkpoint=Checkpoint("seen", at(1), at(1)), cursor="seen")
+    earlier = Checkpoint("seen", at(0), at(0))
+    warehouse.destination.set_checkpoint("shop", "orders", warehouse.table(), earlier)
+    assert warehouse.state().checkpoint == earlier
+    warehouse.destination.set_checkpoint("shop", "orders", warehouse.table(), None)
+    assert warehouse.state().checkpoint is None
+    assert names(warehouse) == ["a"]
+
+
+@pytest.mark.parametrize("name", ['we"ird;--', "select", "ümläut 😀", "x" * 200, "100%", "back`tick", "a.b"])
+def test_odd_names_of_tables_and_columns(warehouse: Warehouse, name: str) -> None:
+    schema = pa.schema([("id", pa.int64()), (name, pa.string())])
+    rows = [pa.RecordBatch.from_pylist([{"id": 1, name: "x"}], schema=schema)]
+    for _ in range(2):
+        warehouse.load(rows, Disposition.MERGE, primary_key=("id",), stream=name)
+    stored = warehouse.destination.storable(schema).names[1]
+    assert [row[stored] for row in warehouse.rows(name)] == ["x"]
+    assert warehouse.state(name).loaded_by_atlas
+
+
+def test_two_hundred_columns(warehouse: Warehouse) -> None:
+    schema = pa.schema([("id", pa.int64()), *((f"c{n}", pa.int32()) for n in range(199))])
+    row = {"id": 1, **{f"c{n}": n for n in range(199)}}
+    warehouse.load([pa.RecordBatch.from_pylist([row], schema=schema)])
+    (found,) = warehouse.rows()
+    assert found == {name: str(value) for name, value in row.items()}
+
+
+def test_columns_that_differ_only_in_case_are_exact_or_refused(warehouse: Warehouse) -> None:
+    schema = pa.schema([("id", pa.int64()), ("Name", pa.string()), ("name", pa.string())])
+    row = {"id": 1, "Name": "upper", "name": "lower"}
+    try:
+        warehouse.load([pa.RecordBatch.from_pylist([row], schema=schema)])
+    except ConfigError as refused:
+        assert refused.code == "name_collision"
+        assert warehouse.state() == TableState()
+    else:
+        (found,) = warehouse.rows()
+        assert (found["Name"], found["name"]) == ("upper", "lower")
+
+
+GOLDEN: dict[str, tuple[pa.DataType, list[object]]] = {
+    "int8": (pa.int8(), [-128, 127]),
+    "int16": (pa.int16(), [-(2**15), 2**15 - 1]),
+    "int32": (pa.int32(), [-(2**31), 2**31 - 1]),
+    "int64": (pa.int64(), [-(2**63), 2**63 - 1]),
+    "uint8": (pa.uint8(), [0, 255]),
+    "uint32": (pa.uint32(), [0, 2**32 - 1]),
+    "uint64": (pa.uint64(), [0, 2**64 - 1]),
+    "float32": (pa.float32(), [1.5, -0.25]),
+    "float64": (pa.float64(), [0.1, 1e300, -5e-324]),
+    "bool": (pa.bool_(), [True, False]),
+    "decimal": (pa.decimal128(12, 2), [Decimal("-9999999999.99"), Decimal("0.10")]),
+    "decimal38": (pa.decimal128(38, 10), [Decimal("9" * 28 + "." + "9" * 10)]),
+    "decimal60": (pa.decimal256(60, 5), [Decimal("9" * 55 + ".12345")]),
+    "text": (pa.string(), ["", "a,b\"c'd\\e\nf\tg", "日本語 😀", "NULL", "\\N"]),
+    "bytes": (pa.binary(), [b"", b"\x00\xff\\x41'\"\n"]),
+    "date": (pa.date32(), [date(1, 1, 1), date(2024, 2, 29), date(9999, 12, 31)]),
+    "time": (pa.time64("us"), [time(0, 0), time(23, 59, 59, 999999)]),
+    "timestamp": (pa.timestamp("us"), [datetime(1, 1, 1), datetime(2024, 2, 29, 12, 30, 45, 123456)]),
+    "timestamptz": (pa.timestamp("us", "UTC"), [datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)]),
+    "interval": (pa.month_day_nano_interval(), [(1, 3, 14_706_789_000_000), (-2, -1, -1_000)]),
+    "uuid": (pa.uuid(), [b"\x12\x34\x56\x78\x9a\xbc\xde\xf0" * 2]),
+    "json": (pa.json_(), ['{"a": [1, 2.50, null], "é": "x"}', "null", "12345678901234567890.1"]),
+    "integers": (pa.list_(pa.int32()), [[1, None, 3], []]),
+    "texts": (pa.list_(pa.string()), [["a,b", '"', None, ""], []]),
+}
+
+
+def golden(name: str) -> pa.Array:
+    kind, cells = GOLDEN[name]
+    cells = [*cells, None]
+    if isinstance(kind, pa.BaseExtensionType):
+        return pa.ExtensionArray.from_storage(kind, pa.array(cells, kind.storage_type))
+    return pa.array(cells, kind)
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+@pytest.mark.parametrize("disposition", [Disposition.APPEND, Disposition.MERGE])
+def test_values_survive(warehouse: Warehouse, name: str, disposition: Disposition) -> None:
+    column = golden(name)
+    ids = pa.array(range(len(column)), pa.int64())
+    schema = pa.schema([("id", pa.int64()), ("v", column.type)])
+    warehouse.load(
+        [pa.RecordBatch.from_arrays([ids, column], schema=schema)], disposition, primary_key=("id",)
+    )
+    stored = warehouse.destination.storable(schema)
+    state = warehouse.state()
+    assert state.schema is not None
+    assert [field.type for field in state.schema] == [field.type for field in stored]
+    expected = values.to_text(values.convert(column, stored.field("v").type)).to_pylist()
+    assert [row["v"] for row in warehouse.rows()] == expected
+
+
+def test_a_query_that_is_wrong_is_a_usage_error(warehouse: Warehouse) -> None:
+    with pytest.raises(AtlasError) as caught:
+        warehouse.destination.query("SELEC 1")
+    assert caught.value.exit_code == 2
