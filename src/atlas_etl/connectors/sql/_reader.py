@@ -152,7 +152,7 @@ class SqlExtract:
             Select(sql, parameters, self._columns), self._request.limits
         ):
             self._hazards.settle(batch, cells)
-            yield batch
+            yield from values.split(batch, self._request.limits)
 
     def checkpoint(self) -> Checkpoint | None:
         if self._cursor is None:

@@ -1,0 +1,199 @@
+"""Every connector that the contract suite runs over: one line each, and how its source gets rows."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import duckdb
+import psycopg
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+import pymysql
+import pytest
+
+from atlas_etl.connectors import registry
+from atlas_etl.connectors.base import BaseConnector, ConnectionConfig
+from atlas_etl.model import Stream
+from tests.contract.destination_cases import server
+
+Person = tuple[int, str | None, str | None, str | None]  # id, name, amount, updated_at (ISO, no zone)
+
+COLUMNS = ("id", "name", "amount", "updated_at")
+
+
+@dataclass
+class Source(ABC):
+    """A source under test: a system that the test writes to behind the connector's back."""
+
+    protocol: str
+    config: dict[str, object]
+
+    @property
+    def connector(self) -> BaseConnector[ConnectionConfig]:
+        adapter = registry.load(self.protocol)
+        assert adapter.connector is not None
+        made = adapter.connector(adapter.connection.model_validate(self.config))
+        assert isinstance(made, BaseConnector)
+        return made
+
+    def stream(self, **more: object) -> Stream:
+        return replace(Stream("people", table="people"), **more)
+
+    @abstractmethod
+    def create(self, people: Sequence[Person]) -> None:
+        """Make `people`, keyed by id where the system has keys."""
+
+    @abstractmethod
+    def insert(self, people: Sequence[Person]) -> None:
+        """Add rows, committed."""
+
+
+class SqlSource(Source):
+    types = ("BIGINT NOT NULL PRIMARY KEY", "TEXT", "DECIMAL(12,2)", "TIMESTAMP")
+    quote = '"'
+    mark = "?"
+    shared = True  # whether others may write while the connector reads
+
+    def create(self, people: Sequence[Person]) -> None:
+        columns = ", ".join(f"{name} {kind}" for name, kind in zip(COLUMNS, self.types, strict=True))
+        self.execute(f"CREATE TABLE people ({columns})")
+        self.execute("CREATE INDEX people_updated_at ON people (updated_at)")
+        self.insert(people)
+
+    def insert(self, people: Sequence[Person]) -> None:
+        for person in people:
+            self.execute(f"INSERT INTO people VALUES ({', '.join([self.mark] * 4)})", person)
+
+    @abstractmethod
+    def execute(self, sql: str, parameters: Sequence[object] = ()) -> None:
+        """One committed statement."""
+
+
+class DuckDBSource(SqlSource):
+    shared = False
+
+    def execute(self, sql: str, parameters: Sequence[object] = ()) -> None:
+        with duckdb.connect(str(self.config["path"])) as connection:
+            connection.execute(sql, list(parameters))
+
+
+class SqliteSource(SqlSource):
+    def execute(self, sql: str, parameters: Sequence[object] = ()) -> None:
+        connection = sqlite3.connect(str(self.config["database_path"]))
+        connection.execute("PRAGMA journal_mode = WAL")
+        with connection:
+            connection.execute(sql, tuple(parameters))
+        connection.close()
+
+
+class PostgresSource(SqlSource):
+    mark = "%s"
+
+    def execute(self, sql: str, parameters: Sequence[object] = ()) -> None:
+        server = self.config
+        with psycopg.connect(
+            host=str(server["host"]), port=server["port"], dbname=str(server["database"]),
+            user=str(server["username"]), password=str(server["password"]),
+        ) as connection:  # fmt: skip
+            connection.execute(sql.encode(), list(parameters) or None)
+
+
+class MySQLSource(SqlSource):
+    types = ("BIGINT NOT NULL PRIMARY KEY", "TEXT", "DECIMAL(12,2)", "DATETIME(6)")
+    quote = "`"
+    mark = "%s"
+
+    def execute(self, sql: str, parameters: Sequence[object] = ()) -> None:
+        server = self.config
+        connection = pymysql.connect(
+            host=str(server["host"]), port=int(str(server["port"])), user=str(server["username"]),
+            password=str(server["password"]), database=str(server["database"]), charset="utf8mb4",
+        )  # fmt: skip
+        with connection, connection.cursor() as cursor:
+            cursor.execute("SET time_zone = '+00:00', SESSION sql_mode = ''")
+            cursor.execute(sql, tuple(parameters) or None)
+            connection.commit()
+
+
+class FilesSource(Source):
+    """A folder with `people-1.<ending>`, `people-2...`: each insert is a new file."""
+
+    @property
+    def folder(self) -> Path:
+        return Path(str(self.config["path"])).parent
+
+    def stream(self, **more: object) -> Stream:
+        return replace(Stream("people", path=str(self.config["path"])), **more)
+
+    def create(self, people: Sequence[Person]) -> None:
+        self.folder.mkdir(exist_ok=True)
+        self.insert(people)
+
+    def insert(self, people: Sequence[Person]) -> None:
+        number = len(list(self.folder.iterdir())) + 1
+        self.write(self.folder / f"people-{number}.{self.protocol}", people)
+
+    @abstractmethod
+    def write(self, path: Path, people: Sequence[Person]) -> None: ...
+
+
+def table_of(people: Sequence[Person]) -> pa.Table:
+    columns = list(zip(*people, strict=True)) or [[], [], [], []]
+    types = (pa.int64(), pa.string(), pa.decimal128(12, 2), pa.timestamp("us"))
+    texts = [columns[0], *(pa.array(column, pa.string()) for column in columns[1:])]
+    arrays = [pa.array(texts[0], pa.int64()), *(t.cast(k) for t, k in zip(texts[1:], types[1:], strict=True))]
+    return pa.table(dict(zip(COLUMNS, arrays, strict=True)))
+
+
+class ParquetSource(FilesSource):
+    def write(self, path: Path, people: Sequence[Person]) -> None:
+        pyarrow.parquet.write_table(table_of(people), path)
+
+
+class CsvSource(FilesSource):
+    def write(self, path: Path, people: Sequence[Person]) -> None:
+        pyarrow.csv.write_csv(table_of(people), path)
+
+
+class JsonlSource(FilesSource):
+    def write(self, path: Path, people: Sequence[Person]) -> None:
+        def line(person: Person) -> str:
+            fields = dict(zip(COLUMNS, person, strict=True))
+            text = json.dumps({**fields, "amount": None}, ensure_ascii=False)
+            return text.replace('"amount": null', f'"amount": {person[2] or "null"}')
+
+        path.write_text("".join(line(person) + "\n" for person in people), encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class ConnectorCase:
+    """One protocol that is read from."""
+
+    protocol: str
+    source: type[Source]
+    connection: object
+
+    @property
+    def is_sql(self) -> bool:
+        return issubclass(self.source, SqlSource)
+
+    def open(self, request: pytest.FixtureRequest, folder: Path) -> Source:
+        assert callable(self.connection)
+        return self.source(self.protocol, self.connection(request, folder))
+
+
+CONNECTORS = (
+    ConnectorCase("duckdb", DuckDBSource, lambda _, folder: {"path": str(folder / "source.duckdb")}),
+    ConnectorCase("sqlite", SqliteSource, lambda _, folder: {"database_path": str(folder / "source.db")}),
+    ConnectorCase("postgresql", PostgresSource, server("postgres")),
+    ConnectorCase("mysql", MySQLSource, server("mysql")),
+    ConnectorCase("parquet", ParquetSource, lambda _, f: {"path": str(f / "drop" / "people-*.parquet")}),
+    ConnectorCase("jsonl", JsonlSource, lambda _, f: {"path": str(f / "drop" / "people-*.jsonl")}),
+    ConnectorCase("csv", CsvSource, lambda _, f: {"path": str(f / "drop" / "people-*.csv")}),
+)

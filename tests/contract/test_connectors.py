@@ -1,0 +1,264 @@
+"""The contract of Connector and Extract, for every protocol that is read from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from atlas_etl import values
+from atlas_etl.connectors.base import preview
+from atlas_etl.errors import ConfigError, NullCursorError, SourceError
+from atlas_etl.model import (
+    BatchLimits,
+    Checkpoint,
+    CursorKind,
+    CursorValue,
+    NullCursor,
+    ReadRequest,
+)
+from tests.contract.connector_cases import CONNECTORS, ConnectorCase, Person, Source, SqlSource
+
+PEOPLE: list[Person] = [
+    (1, "Ada", "10.50", "2026-01-01 10:00:00.000001"),
+    (2, "Łukasz 😀", "-0.01", "2026-01-01 10:00:00.000002"),
+    (3, None, None, "2026-01-01 10:00:00.000002"),
+    (4, "", "9999999999.99", "2026-01-02 00:00:00.500000"),
+]
+SQL_ONLY = [case for case in CONNECTORS if case.is_sql]
+
+
+@pytest.fixture(params=CONNECTORS, ids=lambda case: case.protocol)
+def source(request: pytest.FixtureRequest, tmp_path: Path) -> Source:
+    case: ConnectorCase = request.param
+    return case.open(request, tmp_path)
+
+
+@pytest.fixture(params=SQL_ONLY, ids=lambda case: case.protocol)
+def sql_source(request: pytest.FixtureRequest, tmp_path: Path) -> SqlSource:
+    found = request.param.open(request, tmp_path)
+    assert isinstance(found, SqlSource)
+    return found
+
+
+Row = tuple[str | None, ...]
+
+
+def read(source: Source, request: ReadRequest) -> tuple[list[Row], Checkpoint | None]:
+    """Every row as text, and the checkpoint."""
+    connector = source.connector
+    try:
+        with connector.open(request) as extract:
+            rows = [row for batch in extract.batches() for row in texts(batch)]
+            return rows, extract.checkpoint()
+    finally:
+        connector.close()
+
+
+def texts(batch: object) -> Iterator[Row]:
+    columns = [values.to_text(column).to_pylist() for column in batch.columns]
+    return zip(*columns, strict=True)
+
+
+def person(row: Person) -> Row:
+    number, name, amount, at = row
+    return (str(number), name, amount, at.replace(" ", "T") if at else None)
+
+
+def moment(text: str) -> CursorValue:
+    return CursorValue(CursorKind.TIMESTAMP, text.replace(" ", "T"))
+
+
+def test_every_row_arrives_as_it_is(source: Source) -> None:
+    source.create(PEOPLE)
+    rows, checkpoint = read(source, ReadRequest(source.stream()))
+    assert sorted(rows) == sorted(map(person, PEOPLE))
+    assert checkpoint is None
+
+
+def test_the_checkpoint_is_the_greatest_cursor_read(source: Source) -> None:
+    source.create(PEOPLE)
+    _, checkpoint = read(source, ReadRequest(source.stream(cursor="updated_at")))
+    high = moment("2026-01-02 00:00:00.500000")
+    assert checkpoint == Checkpoint("updated_at", high, high)
+    _, by_id = read(source, ReadRequest(source.stream(cursor="id")))
+    assert by_id is not None
+    assert by_id.high == CursorValue(CursorKind.INTEGER, "4")
+
+
+def test_reading_goes_on_inclusively_so_that_ties_are_read_again(source: Source) -> None:
+    source.create(PEOPLE)
+    request = ReadRequest(source.stream(cursor="updated_at"), since=moment("2026-01-01 10:00:00.000002"))
+    rows, _ = read(source, request)
+    assert sorted(row[0] for row in rows if row[0]) == ["2", "3", "4"]
+    source.insert([(5, "late tie", "1.00", "2026-01-02 00:00:00.500000")])
+    request = ReadRequest(source.stream(cursor="updated_at"), since=moment("2026-01-02 00:00:00.500000"))
+    rows, _ = read(source, request)
+    assert sorted(row[0] for row in rows if row[0]) == ["4", "5"]
+
+
+def test_a_whole_number_as_cursor(source: Source) -> None:
+    source.create([(n, "x", "1.00", None) for n in (1, 9, 10, 11)])
+    request = ReadRequest(source.stream(cursor="id"), since=CursorValue(CursorKind.INTEGER, "10"))
+    rows, checkpoint = read(source, request)
+    assert sorted(row[0] for row in rows if row[0]) == ["10", "11"]
+    assert checkpoint is not None
+    assert checkpoint.high.text == "11"
+
+
+def test_nothing_new_gives_no_checkpoint(source: Source) -> None:
+    source.create(PEOPLE)
+    request = ReadRequest(source.stream(cursor="id"), since=CursorValue(CursorKind.INTEGER, "99"))
+    assert read(source, request) == ([], None)
+
+
+def test_null_cursors(source: Source) -> None:
+    people: list[Person] = [*PEOPLE, (5, "no time", "1.00", None)]
+    source.create(people)
+    with pytest.raises(NullCursorError, match="1 row") as caught:
+        read(source, ReadRequest(source.stream(cursor="updated_at")))
+    assert (caught.value.exit_code, caught.value.column) == (7, "updated_at")
+    included = source.stream(cursor="updated_at", null_cursor=NullCursor.INCLUDE)
+    rows, _ = read(source, ReadRequest(included))
+    assert len(rows) == 5
+    rows, _ = read(source, ReadRequest(included, since=moment("2026-01-02 00:00:00.500000")))
+    assert sorted(row[0] for row in rows if row[0]) == ["4", "5"]
+    excluded = source.stream(cursor="updated_at", null_cursor=NullCursor.EXCLUDE)
+    rows, _ = read(source, ReadRequest(excluded))
+    assert len(rows) == 4
+
+
+def test_columns_are_chosen(source: Source) -> None:
+    source.create(PEOPLE)
+    with source.connector.open(ReadRequest(source.stream(columns=("name", "id")))) as extract:
+        assert set(extract.schema.names) == {"id", "name"}
+    with source.connector.open(ReadRequest(source.stream(exclude=("name",)))) as extract:
+        assert extract.schema.names == ["id", "amount", "updated_at"]
+
+
+@pytest.mark.parametrize("wrong", [{"cursor": "updated"}, {"primary_key": ("ids",)}, {"columns": ("nam",)}])
+def test_a_column_that_is_not_there_is_named_with_the_nearest(
+    source: Source, wrong: dict[str, object]
+) -> None:
+    source.create(PEOPLE)
+    with pytest.raises(SourceError) as caught:
+        read(source, ReadRequest(source.stream(**wrong)))
+    assert caught.value.code == "column_not_found"
+    assert caught.value.hint
+
+
+def test_batches_keep_within_the_limits(source: Source) -> None:
+    source.create([(n, "x" * 1000, "1.00", None) for n in range(200)])
+    with source.connector.open(ReadRequest(source.stream(), limits=BatchLimits(rows=30))) as extract:
+        sizes = [batch.num_rows for batch in extract.batches()]
+    assert sum(sizes) == 200
+    assert max(sizes) <= 30
+    with source.connector.open(ReadRequest(source.stream(), limits=BatchLimits(bytes=20_000))) as extract:
+        assert max(batch.num_rows for batch in extract.batches()) <= 25
+
+
+def test_preview_gives_the_first_rows(source: Source) -> None:
+    source.create(PEOPLE)
+    columns, rows = preview(source.connector, source.stream(), 2)
+    assert columns == ["id", "name", "amount", "updated_at"]
+    assert len(rows) == 2
+    assert rows[0]["amount"] == "10.50"
+
+
+def test_discover_and_describe(source: Source) -> None:
+    source.create(PEOPLE)
+    (found,) = source.connector.discover()
+    assert "people" in found.name
+    assert [column.name for column in found.columns] == ["id", "name", "amount", "updated_at"]
+    assert "updated_at" in found.cursor_candidates
+    described = source.connector.describe(source.stream())
+    assert described.columns == found.columns
+
+
+def test_keys_and_nullability_come_from_the_catalog(sql_source: SqlSource) -> None:
+    sql_source.create(PEOPLE)
+    described = sql_source.connector.describe(sql_source.stream())
+    assert described.primary_key == ("id",)
+    assert [column.nullable for column in described.columns] == [False, True, True, True]
+
+
+def test_the_connection_can_be_tested_and_closed_twice(source: Source) -> None:
+    source.create(PEOPLE)
+    connector = source.connector
+    assert connector.test().message
+    connector.close()
+    connector.close()
+
+
+def test_a_table_without_rows(sql_source: SqlSource) -> None:
+    sql_source.create([])
+    rows, checkpoint = read(sql_source, ReadRequest(sql_source.stream(cursor="updated_at")))
+    assert (rows, checkpoint) == ([], None)
+    with sql_source.connector.open(ReadRequest(sql_source.stream())) as extract:
+        assert extract.schema.names == ["id", "name", "amount", "updated_at"]
+
+
+def test_rows_written_while_reading_are_not_seen(sql_source: SqlSource) -> None:
+    if not sql_source.shared:
+        pytest.skip(f"{sql_source.protocol} locks its file against writers while it is read")
+    sql_source.create(PEOPLE)
+    with sql_source.connector.open(ReadRequest(sql_source.stream(cursor="id"))) as extract:
+        sql_source.insert([(5, "meanwhile", "1.00", "2026-01-03 00:00:00.000000")])
+        assert sum(batch.num_rows for batch in extract.batches()) == 4
+        checkpoint = extract.checkpoint()
+    assert checkpoint is not None
+    assert checkpoint.high.text == "4"
+
+
+def test_a_query_is_a_stream(sql_source: SqlSource) -> None:
+    sql_source.create(PEOPLE)
+    stream = sql_source.stream(
+        table=None, query="SELECT id * 2 AS twice, name FROM people WHERE id > 1;", cursor="twice"
+    )
+    rows, checkpoint = read(sql_source, ReadRequest(stream, since=CursorValue(CursorKind.INTEGER, "6")))
+    assert sorted(rows) == [("6", None), ("8", "")]
+    assert checkpoint is not None
+    assert checkpoint.high == CursorValue(CursorKind.INTEGER, "8")
+
+
+def test_a_text_cursor_keeps_the_spellings_of_its_tail(sql_source: SqlSource) -> None:
+    sql_source.create([(1, "a", None, None), (2, "b", None, None), (3, "b", None, None)])
+    _, checkpoint = read(sql_source, ReadRequest(sql_source.stream(cursor="name")))
+    text = CursorValue(CursorKind.TEXT, "b")
+    assert checkpoint == Checkpoint("name", text, text, tail_values=("b",))
+
+
+@pytest.mark.parametrize("name", ['we"ird;--', "se lect", "ümläut 😀", "back`tick", "per%cent"])
+def test_odd_names(sql_source: SqlSource, name: str) -> None:
+    quote = sql_source.quote
+    quoted = quote + name.replace(quote, quote * 2) + quote
+    sql_source.execute(f"CREATE TABLE {quoted} ({quoted} INT)")
+    sql_source.execute(f"INSERT INTO {quoted} VALUES (7)")
+    stream = sql_source.stream(table=name, cursor=name)
+    rows, checkpoint = read(sql_source, ReadRequest(stream, since=CursorValue(CursorKind.INTEGER, "1")))
+    assert rows == [("7",)]
+    assert checkpoint is not None
+
+
+def test_a_table_that_is_not_there(sql_source: SqlSource) -> None:
+    sql_source.create(PEOPLE)
+    with pytest.raises(SourceError, match="peple") as caught:
+        sql_source.connector.describe(sql_source.stream(table="peple"))
+    assert (caught.value.code, caught.value.exit_code) == ("table_not_found", 3)
+    assert "people" in str(caught.value.hint)
+
+
+def test_a_query_that_is_wrong(sql_source: SqlSource) -> None:
+    sql_source.create(PEOPLE)
+    with pytest.raises(SourceError) as caught:
+        sql_source.connector.describe(sql_source.stream(table=None, query="SELECT nope FROM people"))
+    assert caught.value.exit_code == 3
+
+
+def test_a_cursor_that_cannot_be_compared(sql_source: SqlSource) -> None:
+    blob = "BYTEA" if sql_source.protocol == "postgresql" else "BLOB"
+    sql_source.execute(f"CREATE TABLE blobs (content {blob})")
+    with pytest.raises(ConfigError, match="content") as caught:
+        read(sql_source, ReadRequest(sql_source.stream(table="blobs", cursor="content")))
+    assert caught.value.code == "cursor_type"
