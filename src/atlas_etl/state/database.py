@@ -1,0 +1,182 @@
+"""The two databases that can hold the state: what differs between SQLite and PostgreSQL, and nothing else."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from sqlalchemy import ColumnElement, Connection, Engine, Executable, Table, event, func, literal, text
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from atlas_etl.state.failures import state_error
+from atlas_etl.state.holder import has_ended, this_process
+from atlas_etl.state.lease import LeaseRecord
+from atlas_etl.state.schema import SCHEMA, UtcDateTime
+
+_WRITING = "atlas_writing"
+
+
+class Database(ABC):
+    """An engine, with the name that messages use; its errors come out as StateError."""
+
+    schema: str | None
+
+    def __init__(self, engine: Engine, name: str) -> None:
+        self.engine = engine
+        self.name = name
+        self._writer = engine.execution_options(**{_WRITING: True})
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """One transaction that only looks."""
+        try:
+            with self.engine.connect() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            raise state_error(error, self.name) from error
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """One transaction that waits for other writers and never for ever; an exception undoes it."""
+        try:
+            with self._writer.begin() as connection:
+                self._bound_waits(connection)
+                yield connection
+        except SQLAlchemyError as error:
+            raise state_error(error, self.name) from error
+
+    @abstractmethod
+    def upsert(self, table: Table, values: Mapping[str, object], keys: Sequence[str]) -> Executable:
+        """Insert a row, or overwrite the one with the same keys."""
+
+    @abstractmethod
+    def insert_if_absent(self, table: Table, values: Mapping[str, object]) -> Executable:
+        """Insert a row unless its primary key is there."""
+
+    @abstractmethod
+    def now(self) -> ColumnElement[datetime]:
+        """The clock that all who share this database share."""
+
+    @abstractmethod
+    def clock(self) -> float:
+        """Seconds that pass for a holder as they pass for whoever judges its lease."""
+
+    @abstractmethod
+    def is_dead(self, lease: LeaseRecord) -> bool:
+        """Whether this lease may be taken from its holder."""
+
+    @abstractmethod
+    def lock_schema(self, connection: Connection) -> None:
+        """Wait until nobody else makes or upgrades the tables, until this transaction ends."""
+
+    @abstractmethod
+    def _bound_waits(self, connection: Connection) -> None:
+        """Keep this transaction from waiting for ever."""
+
+
+class SqliteDatabase(Database):
+    """A file, or memory. Writers queue for the whole file (BEGIN IMMEDIATE, busy timeout)."""
+
+    schema = None
+
+    def __init__(self, engine: Engine, name: str) -> None:
+        super().__init__(engine, name)
+        event.listen(engine, "connect", _configure_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+
+    def upsert(self, table: Table, values: Mapping[str, object], keys: Sequence[str]) -> Executable:
+        statement = sqlite.insert(table).values(**values)
+        return statement.on_conflict_do_update(index_elements=keys, set_=dict(values))
+
+    def insert_if_absent(self, table: Table, values: Mapping[str, object]) -> Executable:
+        return sqlite.insert(table).values(**values).on_conflict_do_nothing()
+
+    def now(self) -> ColumnElement[datetime]:
+        return literal(datetime.now(UTC), UtcDateTime())
+
+    def clock(self) -> float:
+        return time.monotonic()
+
+    def is_dead(self, lease: LeaseRecord) -> bool:
+        """On the holder's own host its process and the time since boot tell: setting the clock frees nothing."""
+        here = this_process()
+        if has_ended(lease.holder, here):
+            return True
+        if lease.holder.shares_clock_with(here):
+            return time.monotonic() - lease.heartbeat_tick > lease.expiry_seconds
+        return lease.silent_too_long()
+
+    def lock_schema(self, connection: Connection) -> None:
+        """BEGIN IMMEDIATE is that lock."""
+
+    def _bound_waits(self, connection: Connection) -> None:
+        """The busy timeout of every connection does."""
+
+
+class PostgresDatabase(Database):
+    """A schema in a database. A lease is taken under a lock of its row and judged by the server's clock."""
+
+    schema = SCHEMA
+
+    def upsert(self, table: Table, values: Mapping[str, object], keys: Sequence[str]) -> Executable:
+        from sqlalchemy.dialects import postgresql  # costs 0.1 s, which users of SQLite need not pay
+
+        statement = postgresql.insert(table).values(**values)
+        return statement.on_conflict_do_update(index_elements=keys, set_=dict(values))
+
+    def insert_if_absent(self, table: Table, values: Mapping[str, object]) -> Executable:
+        from sqlalchemy.dialects import postgresql
+
+        return postgresql.insert(table).values(**values).on_conflict_do_nothing()
+
+    def now(self) -> ColumnElement[datetime]:
+        return func.clock_timestamp(type_=UtcDateTime())  # now() would be the transaction's start
+
+    def clock(self) -> float:
+        """The server's clock goes on while this machine sleeps, and so must this one."""
+        return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+    def is_dead(self, lease: LeaseRecord) -> bool:
+        """Only silence tells: hosts cloned from one snapshot share boot ids, so a pid proves nothing here."""
+        return lease.silent_too_long()
+
+    def lock_schema(self, connection: Connection) -> None:
+        connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('atlas_etl.state', 0))"))
+
+    def _bound_waits(self, connection: Connection) -> None:
+        connection.execute(
+            text(
+                "SELECT set_config('lock_timeout', '15s', true),"
+                " set_config('statement_timeout', '60s', true),"
+                " set_config('idle_in_transaction_session_timeout', '60s', true)"
+            )
+        )
+
+
+def _configure_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+    """Leave BEGIN to us; log ahead, so that readers and a writer do not wait for each other.
+
+    Not every commit is fsynced: a power cut may cost the last lines of history.
+    """
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    try:
+        cursor.execute("PRAGMA journal_mode = WAL")
+    except sqlite3.OperationalError as error:
+        # The busy timeout does not cover this statement; who holds the lock is making the same change.
+        if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+            raise
+    cursor.execute("PRAGMA synchronous = NORMAL")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    immediate = connection.get_execution_options().get(_WRITING, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")

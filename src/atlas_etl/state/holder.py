@@ -1,0 +1,67 @@
+"""Which process holds a lease, and whether it is certainly gone."""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A process, told apart from a later one with the same pid.
+
+    `place` names the boot and the pid namespace in which `pid` and the monotonic clock mean the same thing
+    to two processes; None where the system does not say (only Linux does), and then only a late heartbeat
+    tells that the holder is gone. `started` is the process's start in clock ticks since the boot.
+    """
+
+    host: str
+    pid: int
+    place: str | None
+    started: int | None
+
+    def shares_clock_with(self, other: Holder) -> bool:
+        return self.place is not None and self.place == other.place
+
+
+def this_process() -> Holder:
+    pid = os.getpid()
+    stat = _stat(pid)
+    return Holder(socket.gethostname(), pid, _place(), None if stat is None else stat[1])
+
+
+def has_ended(holder: Holder, seen_from: Holder) -> bool:
+    """Whether the holder certainly runs no more; False also where that cannot be known from here."""
+    if not holder.shares_clock_with(seen_from) or holder.started is None:
+        return False
+    try:
+        os.kill(holder.pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # another user's process
+        pass
+    stat = _stat(holder.pid)
+    if stat is None:  # hidden from us (hidepid), or gone this instant: the next look will tell
+        return False
+    state, started = stat
+    return state in {"Z", "X"} or started != holder.started
+
+
+def _stat(pid: int) -> tuple[str, int] | None:
+    """State and start time: fields 3 and 22 of proc_pid_stat(5); field 2 may hold any character."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return fields[0].decode(), int(fields[19])
+
+
+def _place() -> str | None:
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        namespace = str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return None
+    return f"{boot} {namespace}"

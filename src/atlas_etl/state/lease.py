@@ -1,0 +1,116 @@
+"""A lease as its holder and as everybody else sees it: the heartbeat here, the record there."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from atlas_etl.errors import StateError
+from atlas_etl.model import Run
+from atlas_etl.state.holder import Holder
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseTimes:
+    """How often a lease is renewed, and after how many seconds of silence it is free."""
+
+    heartbeat: float = 10.0
+    expiry: float = 45.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.heartbeat < self.expiry:
+            raise ValueError("a lease must be renewed more often than it expires")
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRecord:
+    """A lease that somebody holds, as the store keeps it; `now` is the clock that judges it."""
+
+    connector: str
+    token: int
+    run_id: str
+    holder: Holder
+    acquired_at: datetime
+    heartbeat_at: datetime
+    heartbeat_tick: float
+    expiry_seconds: float
+    now: datetime
+
+    def silent_too_long(self) -> bool:
+        return self.now - self.heartbeat_at > timedelta(seconds=self.expiry_seconds)
+
+
+class HeldLease:
+    """The holder's side: renews itself from a daemon thread until it is stopped or lost.
+
+    The thread needs the interpreter's lock for an instant every few seconds: native code that gives the
+    lock up (every driver, DuckDB and Arrow do) does not disturb it. A forked child has no heartbeat and
+    is not the holder.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        token: int,
+        *,
+        times: LeaseTimes,
+        renew: Callable[[], bool],
+        clock: Callable[[], float],
+        taken_at: float,
+    ) -> None:
+        self._run = run
+        self._token = token
+        self._times = times
+        self._renew = renew
+        self._clock = clock
+        self._renewed_at = taken_at
+        self._taken_over = False
+        self._pid = os.getpid()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name=f"lease {run.connector}", daemon=True)
+
+    @property
+    def run(self) -> Run:
+        return self._run
+
+    @property
+    def token(self) -> int:
+        return self._token
+
+    def lost(self) -> bool:
+        """Whether another process took the lease, or may have: the last renewal is older than the expiry."""
+        return self._taken_over or self._clock() - self._renewed_at > self._times.expiry
+
+    def held_here(self) -> bool:
+        """False in a child forked from the holder, which must not give the lease back."""
+        return os.getpid() == self._pid
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the heartbeat. One that hangs in the network is left behind: it can renew nothing any more."""
+        self._stop.set()
+        self._thread.join(timeout=1.0)
+
+    def _beat(self) -> None:
+        pause = self._times.heartbeat
+        while not self._stop.wait(pause):
+            asked_at = self._clock()
+            try:
+                kept = self._renew()
+            except StateError as error:
+                log.warning("the lease of %s could not be renewed: %s", self._run.connector, error.message)
+                pause = self._times.heartbeat / 4
+                continue
+            if not kept:
+                self._taken_over = True
+                return
+            self._renewed_at = asked_at
+            pause = self._times.heartbeat

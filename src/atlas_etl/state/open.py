@@ -1,0 +1,134 @@
+"""Where the state can be: a SQLite file, a PostgreSQL database, or memory."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from sqlalchemy import URL, NullPool, QueuePool, create_engine, make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from atlas_etl.errors import ConfigError
+from atlas_etl.state.database import PostgresDatabase, SqliteDatabase
+from atlas_etl.state.failures import unwritable
+from atlas_etl.state.lease import LeaseTimes
+from atlas_etl.state.store import SqlStateStore
+
+_BUSY_SECONDS = 30.0
+
+# libpq parameters; the URL's own win. A dead network must not hold a heartbeat longer than a lease lives.
+_POSTGRES_DEFAULTS = {
+    "application_name": "atlas",
+    "connect_timeout": "10",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "20000",
+}
+
+
+class LocalStateStore(SqlStateStore):
+    """The state in a SQLite file: one host, any number of processes.
+
+    A folder that is missing is made for its owner only (0700), and so is the file (0600). A killed run's
+    lease is free at once: its process is looked for.
+    """
+
+    def __init__(self, path: str | Path, *, times: LeaseTimes | None = None) -> None:
+        file = Path(path).expanduser().absolute()
+        name = f"the state file {file}"
+        try:
+            _make_private(file)
+        except OSError as error:
+            raise unwritable(name, error) from error
+        except sqlite3.Error:
+            pass  # opening it again below tells why
+        # A pool of none: what is not open can be neither lost nor shared with a forked child.
+        engine = create_engine(
+            URL.create("sqlite", database=str(file)),
+            poolclass=NullPool,
+            connect_args={"timeout": _BUSY_SECONDS},
+            hide_parameters=True,
+        )
+        super().__init__(SqliteDatabase(engine, name), times or LeaseTimes())
+
+
+class PostgresStateStore(SqlStateStore):
+    """The state in the schema `pipeline` of a PostgreSQL database, shared by any number of hosts.
+
+    `url` is `postgresql://user:password@host:port/database?option=value` with libpq's options. Raises
+    ConfigError (`state_url`) where it is not.
+    """
+
+    def __init__(self, url: str, *, times: LeaseTimes | None = None) -> None:
+        parsed = _postgres_url(url)
+        given = {key: value for key, value in _POSTGRES_DEFAULTS.items() if key not in parsed.query}
+        engine = create_engine(
+            parsed,
+            poolclass=NullPool,
+            connect_args=given,
+            hide_parameters=True,
+            isolation_level="READ COMMITTED",
+            use_native_hstore=False,  # saves a query in every connection
+        ).execution_options(schema_translate_map={None: PostgresDatabase.schema})
+        where = f"{parsed.host or 'localhost'}:{parsed.port or 5432}/{parsed.database or ''}"
+        super().__init__(
+            PostgresDatabase(engine, f"the state store at postgresql {where}"), times or LeaseTimes()
+        )
+
+
+class MemoryStateStore(SqlStateStore):
+    """The state in this process's memory, gone with it: the same tables, for tests and scripts."""
+
+    def __init__(self, *, times: LeaseTimes | None = None) -> None:
+        engine = create_engine(
+            "sqlite://",
+            poolclass=QueuePool,
+            pool_size=1,  # one connection is the database, so threads take turns
+            max_overflow=0,
+            pool_timeout=_BUSY_SECONDS,
+            connect_args={"check_same_thread": False},
+            hide_parameters=True,
+        )
+        super().__init__(SqliteDatabase(engine, "the state in memory"), times or LeaseTimes())
+
+
+def open_state_store(location: str | Path, *, times: LeaseTimes | None = None) -> SqlStateStore:
+    """The store at a `postgresql://` URL, `:memory:`, or the path of a file.
+
+    Raises ConfigError (`state_url`) for a URL of another kind, StateError where it cannot be opened.
+    """
+    if isinstance(location, str):
+        if location == ":memory:":
+            return MemoryStateStore(times=times)
+        if "://" in location:
+            return PostgresStateStore(location, times=times)
+    return LocalStateStore(location, times=times)
+
+
+def _make_private(file: Path) -> None:
+    folder = file.parent
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        folder.chmod(0o700)
+    if not file.exists():
+        # Made by SQLite: closing a descriptor of our own would drop another thread's locks (POSIX).
+        sqlite3.connect(file).close()
+        file.chmod(0o600)
+
+
+def _postgres_url(url: str) -> URL:
+    scheme = url.partition("://")[0].partition("+")[0]
+    try:
+        if scheme not in {"postgresql", "postgres"}:
+            raise ValueError
+        return make_url(url).set(drivername="postgresql+psycopg")
+    except (ValueError, SQLAlchemyError):
+        # Not chained: the cause may quote the URL, and with it the password.
+        raise ConfigError(
+            f"the state store's location is a URL of the scheme {scheme!r} that cannot be used",
+            hint="name a file, or postgresql://user:password@host:port/database, the password's special "
+            "characters percent-encoded",
+            code="state_url",
+        ) from None

@@ -1,0 +1,132 @@
+"""Runs and checkpoints as the columns and JSON documents of the state store, and back, without loss."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+
+from pydantic import TypeAdapter
+from sqlalchemy import Row
+
+from atlas_etl.errors import AtlasError, InterruptedRunError
+from atlas_etl.model import Checkpoint, CommittedCheckpoint, Run, RunError, RunStatus, StreamRun
+from atlas_etl.state.holder import Holder
+from atlas_etl.state.lease import LeaseRecord
+
+AnyRow = Row[tuple[object, ...]]
+
+_STREAMS = TypeAdapter(tuple[StreamRun, ...])
+_CHECKPOINT = TypeAdapter(Checkpoint)
+_ERROR = TypeAdapter(RunError | None)
+
+
+def new_run_id() -> str:
+    """A UUID version 7 (RFC 9562, section 5.7): ids sort by the millisecond in which they were made."""
+    milliseconds = time.time_ns() // 1_000_000
+    random = int.from_bytes(os.urandom(10))
+    number = milliseconds << 80 | random
+    number = number & ~(0xF << 76) | 0x7 << 76  # version
+    number = number & ~(0x3 << 62) | 0x2 << 62  # variant
+    return str(uuid.UUID(int=number))
+
+
+def ending_of(error: BaseException | None) -> tuple[RunStatus, RunError]:
+    """How a run ended that this exception left, or nothing at all, before it was finished.
+
+    Of a foreign exception only the type is kept: its text may hold a secret or a row's values.
+    """
+    if isinstance(error, AtlasError):
+        status = RunStatus.INTERRUPTED if isinstance(error, InterruptedRunError) else RunStatus.FAILED
+        return status, RunError(error.code, error.message, error.hint, int(error.exit_code))
+    if isinstance(error, Exception):
+        message = f"unexpected {type(error).__name__}"
+        return RunStatus.FAILED, RunError(AtlasError.default_code, message)
+    return RunStatus.INTERRUPTED, _interruption("the run was stopped before its end")
+
+
+def process_died(holder: Holder) -> RunError:
+    return _interruption(f"the run's process ended without a word: host {holder.host}, pid {holder.pid}")
+
+
+def _interruption(message: str) -> RunError:
+    return RunError(
+        InterruptedRunError.default_code,
+        message,
+        "run it again: whatever was committed stays, the rest is as before",
+        int(InterruptedRunError.exit_code),
+    )
+
+
+def run_values(run: Run) -> dict[str, object]:
+    """The columns of `scheduled_runs` that a Run fills."""
+    return {
+        "run_id": run.run_id,
+        "connector": run.connector,
+        "status": run.status.value,
+        "triggered_by": run.triggered_by,
+        "started_at": run.started_at,
+        "completed_at": run.completed_at,
+        "destination": run.destination,
+        "rows_processed": run.rows_processed,
+        "bytes_processed": run.bytes_processed,
+        "error": error_document(run.error),
+        "streams": _STREAMS.dump_python(run.streams, mode="json"),
+    }
+
+
+def run_of(row: AnyRow) -> Run:
+    """Raises ValueError where the row is not one that `run_values` made."""
+    return Run(
+        run_id=row.run_id,
+        connector=row.connector,
+        status=RunStatus(row.status),
+        triggered_by=row.triggered_by,
+        started_at=row.started_at,
+        completed_at=row.completed_at,
+        destination=row.destination,
+        streams=_STREAMS.validate_python(row.streams),
+        rows_processed=row.rows_processed,
+        bytes_processed=row.bytes_processed,
+        error=_ERROR.validate_python(row.error),
+    )
+
+
+def error_document(error: RunError | None) -> object:
+    return _ERROR.dump_python(error, mode="json")
+
+
+def checkpoint_values(connector: str, committed: CommittedCheckpoint) -> dict[str, object]:
+    """The columns of `connector_state`."""
+    return {
+        "connector": connector,
+        "stream": committed.stream,
+        "checkpoint": _CHECKPOINT.dump_python(committed.checkpoint, mode="json"),
+        "committed_at": committed.committed_at,
+        "run_id": committed.run_id,
+    }
+
+
+def committed_of(row: AnyRow) -> CommittedCheckpoint:
+    """Raises ValueError where the row is not one that `checkpoint_values` made."""
+    return CommittedCheckpoint(
+        stream=row.stream,
+        checkpoint=_CHECKPOINT.validate_python(row.checkpoint),
+        committed_at=row.committed_at,
+        run_id=row.run_id,
+    )
+
+
+def lease_of(row: AnyRow) -> LeaseRecord:
+    """A row of `leases` that is held, with the judging clock as `now`."""
+    return LeaseRecord(
+        connector=row.connector,
+        token=row.token,
+        run_id=row.run_id,
+        holder=Holder(row.host, row.pid, row.place, row.process_started),
+        acquired_at=row.acquired_at,
+        heartbeat_at=row.heartbeat_at,
+        heartbeat_tick=row.heartbeat_tick,
+        expiry_seconds=row.expiry_seconds,
+        now=row.now,
+    )

@@ -1,0 +1,183 @@
+"""The tables and views of the state store, once for SQLite and PostgreSQL, and their version.
+
+SQLite has no schemas, so the names stand alone here; PostgreSQL keeps them in the schema `pipeline`, by
+way of SQLAlchemy's schema_translate_map. (The other way about, SQLAlchemy would write `main.` into SQLite's
+views, and a file with such views cannot be attached to another.)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    DateTime,
+    Dialect,
+    Double,
+    Index,
+    Integer,
+    MetaData,
+    Select,
+    Table,
+    Text,
+    TypeDecorator,
+    and_,
+    func,
+    select,
+)
+from sqlalchemy.sql.ddl import CreateView
+
+SCHEMA = "pipeline"
+SCHEMA_VERSION = 1
+
+UPGRADES: Mapping[int, Callable[[Connection], None]] = {}
+"""How to get from each older version to the next one; a new store is made at SCHEMA_VERSION at once."""
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An instant at microseconds: an aware datetime in UTC, whatever the session's zone is."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, _: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("the state store takes no naive datetime")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, _: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class PlainText(TypeDecorator[str]):
+    """Text in which what no database holds (NUL, lone surrogates) is U+FFFD."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, _: Dialect) -> str | None:
+        return None if value is None else _UNSTORABLE.sub("\ufffd", value)
+
+
+# The type json, not jsonb: it keeps every escape of the text, NUL and lone surrogates included.
+_Json = JSON(none_as_null=True)
+
+metadata = MetaData()
+
+schema_version = Table(
+    "schema_version",
+    metadata,
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("migrated_at", UtcDateTime, nullable=False),
+)
+
+connectors = Table(
+    "connectors",
+    metadata,
+    Column("name", PlainText, primary_key=True),
+    Column("protocol", PlainText, nullable=False),
+    Column("enabled", Boolean, nullable=False),
+    Column("schedule", PlainText),
+    Column("updated_at", UtcDateTime, nullable=False),
+)
+
+connector_state = Table(
+    "connector_state",
+    metadata,
+    Column("connector", PlainText, primary_key=True),
+    Column("stream", PlainText, primary_key=True),
+    Column("checkpoint", _Json, nullable=False),
+    Column("committed_at", UtcDateTime, nullable=False),
+    Column("run_id", PlainText, nullable=False),
+)
+
+scheduled_runs = Table(
+    "scheduled_runs",
+    metadata,
+    Column("run_id", PlainText, primary_key=True),
+    Column("connector", PlainText, nullable=False),
+    Column("status", PlainText, nullable=False),
+    Column("triggered_by", PlainText, nullable=False),
+    Column("scheduled_at", UtcDateTime),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("completed_at", UtcDateTime),
+    Column("destination", PlainText),
+    Column("rows_processed", BigInteger, nullable=False),
+    Column("bytes_processed", BigInteger, nullable=False),
+    Column("error", _Json),
+    Column("streams", _Json, nullable=False),
+    Column("fencing_token", BigInteger),
+)
+
+# A table of its own: a lease may be taken for a connector nobody registered, and its token must
+# go on growing after the connector was removed.
+leases = Table(
+    "leases",
+    metadata,
+    Column("connector", PlainText, primary_key=True),
+    Column("token", BigInteger, nullable=False),
+    Column("run_id", PlainText),  # NULL: free
+    Column("host", PlainText),
+    Column("pid", BigInteger),
+    Column("place", PlainText),
+    Column("process_started", BigInteger),
+    Column("acquired_at", UtcDateTime),
+    Column("heartbeat_at", UtcDateTime),
+    Column("heartbeat_tick", Double),
+    Column("expiry_seconds", Double),
+)
+
+Index("ix_scheduled_runs_connector_started_at", scheduled_runs.c.connector, scheduled_runs.c.started_at)
+Index("ix_scheduled_runs_started_at", scheduled_runs.c.started_at)
+
+
+def _active_connectors() -> Select[tuple[object, ...]]:
+    runs = scheduled_runs.c
+    latest_first = (runs.started_at.desc(), runs.run_id.desc())
+    ranked = select(
+        runs.connector,
+        runs.run_id,
+        runs.status,
+        runs.started_at,
+        runs.completed_at,
+        func.row_number().over(partition_by=runs.connector, order_by=latest_first).label("position"),
+    ).subquery("ranked")
+    is_last = and_(ranked.c.connector == connectors.c.name, ranked.c.position == 1)
+    return (
+        select(
+            connectors.c.name,
+            connectors.c.protocol,
+            connectors.c.schedule,
+            ranked.c.run_id.label("last_run_id"),
+            ranked.c.status.label("last_status"),
+            ranked.c.started_at.label("last_started_at"),
+            ranked.c.completed_at.label("last_completed_at"),
+        )
+        .select_from(connectors.outerjoin(ranked, is_last))
+        .where(connectors.c.enabled)
+    )
+
+
+def _recent_runs() -> Select[tuple[object, ...]]:
+    columns = [column for column in scheduled_runs.c if column.name not in {"streams", "fencing_token"}]
+    return (
+        select(*columns)
+        .order_by(scheduled_runs.c.started_at.desc(), scheduled_runs.c.run_id.desc())
+        .limit(100)
+    )
+
+
+CreateView(_active_connectors(), "v_active_connectors", metadata=metadata)
+CreateView(_recent_runs(), "v_recent_runs", metadata=metadata)

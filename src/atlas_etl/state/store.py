@@ -1,0 +1,162 @@
+"""The state store over SQL: runs, leases and mirrored checkpoints, alike in every database."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, select
+
+from atlas_etl.contracts import Lease
+from atlas_etl.errors import ExitCode, StateError
+from atlas_etl.model import CommittedCheckpoint, Run, RunError, RunStatus
+from atlas_etl.state.database import Database
+from atlas_etl.state.failures import reading_content
+from atlas_etl.state.lease import LeaseTimes
+from atlas_etl.state.leases import acquire, end_dead_runs, release
+from atlas_etl.state.migrate import migrate
+from atlas_etl.state.records import checkpoint_values, committed_of, new_run_id, run_of, run_values
+from atlas_etl.state.schema import connector_state, connectors, leases, scheduled_runs
+
+log = logging.getLogger(__name__)
+
+
+class SqlStateStore:
+    """A StateStore (see contracts) in a database; made or upgraded when it is opened.
+
+    Safe to share among threads. Raises StateError, which names the store and never a password.
+    """
+
+    def __init__(self, database: Database, times: LeaseTimes) -> None:
+        self._database = database
+        self._times = times
+        migrate(database)
+
+    @contextmanager
+    def lease(self, connector: str, *, triggered_by: str, destination: str | None) -> Iterator[Lease]:
+        """Begin a run, alone; see the contract.
+
+        Left by KeyboardInterrupt, SystemExit or InterruptedRunError the run is `interrupted`, left by
+        another exception `failed`, unless it was finished before.
+        """
+        held = acquire(self._database, self._times, connector, triggered_by, destination)
+        held.start()
+        try:
+            yield held
+        except BaseException as error:
+            held.stop()
+            if held.held_here():
+                try:
+                    release(self._database, held, error)
+                except StateError as failure:  # the first error is the one to tell
+                    log.warning("the lease of %s was not given back: %s", connector, failure.message)
+            raise
+        held.stop()
+        if held.held_here():
+            release(self._database, held, None)
+
+    def finish(self, run: Run) -> None:
+        """Record how a run ended; where a later run of its connector has begun, no checkpoint is mirrored."""
+        with self._database.writing() as connection:
+            lease = select(leases.c.token).where(leases.c.connector == run.connector).with_for_update()
+            newest = connection.scalar(lease)
+            own = connection.scalar(
+                select(scheduled_runs.c.fencing_token).where(scheduled_runs.c.run_id == run.run_id)
+            )
+            connection.execute(self._database.upsert(scheduled_runs, run_values(run), ["run_id"]))
+            if own is not None and newest is not None and own < newest:
+                return
+            committed_at = run.completed_at or datetime.now(UTC)
+            for stream in run.streams:
+                if stream.checkpoint is not None:
+                    committed = CommittedCheckpoint(stream.name, stream.checkpoint, committed_at, run.run_id)
+                    self._mirror(connection, run.connector, committed)
+
+    def record_skipped(self, connector: str, *, triggered_by: str, reason: str) -> Run:
+        now = datetime.now(UTC)
+        run = Run(
+            run_id=new_run_id(),
+            connector=connector,
+            status=RunStatus.SKIPPED,
+            triggered_by=triggered_by,
+            started_at=now,
+            completed_at=now,
+            error=RunError("skipped", reason, exit_code=int(ExitCode.LOCKED)),
+        )
+        with self._database.writing() as connection:
+            connection.execute(insert(scheduled_runs).values(**run_values(run)))
+        return run
+
+    def history(
+        self, connector: str | None = None, *, limit: int = 20, status: RunStatus | None = None
+    ) -> Sequence[Run]:
+        end_dead_runs(self._database)
+        query = (
+            select(scheduled_runs)
+            .where(*_matching(connector, status))
+            .order_by(scheduled_runs.c.started_at.desc(), scheduled_runs.c.run_id.desc())
+            .limit(max(limit, 0))
+        )
+        with self._database.reading() as connection, reading_content(self._database.name):
+            return [run_of(row) for row in connection.execute(query)]
+
+    def count_runs(self, connector: str | None = None, *, status: RunStatus | None = None) -> int:
+        end_dead_runs(self._database)
+        query = select(func.count()).select_from(scheduled_runs).where(*_matching(connector, status))
+        with self._database.reading() as connection:
+            return connection.scalar(query) or 0
+
+    def mirror_checkpoint(self, connector: str, committed: CommittedCheckpoint) -> None:
+        with self._database.writing() as connection:
+            self._mirror(connection, connector, committed)
+
+    def forget_checkpoint(self, connector: str, stream: str) -> None:
+        this = (connector_state.c.connector == connector, connector_state.c.stream == stream)
+        with self._database.writing() as connection:
+            connection.execute(delete(connector_state).where(*this))
+
+    def checkpoints(self, connector: str) -> Sequence[CommittedCheckpoint]:
+        """The mirrored checkpoints of one connector, by stream."""
+        query = select(connector_state).where(connector_state.c.connector == connector)
+        with self._database.reading() as connection, reading_content(self._database.name):
+            found = [committed_of(row) for row in connection.execute(query)]
+        return sorted(found, key=lambda committed: committed.stream)
+
+    def register(self, connector: str, protocol: str, *, enabled: bool, schedule: str | None) -> None:
+        values = {
+            "name": connector,
+            "protocol": protocol,
+            "enabled": enabled,
+            "schedule": schedule,
+            "updated_at": datetime.now(UTC),
+        }
+        with self._database.writing() as connection:
+            connection.execute(self._database.upsert(connectors, values, ["name"]))
+
+    def unregister(self, connector: str) -> None:
+        with self._database.writing() as connection:
+            connection.execute(delete(connectors).where(connectors.c.name == connector))
+
+    def prune(self, before: datetime) -> int:
+        """Delete runs completed before this instant, an aware datetime. Running ones stay."""
+        old = scheduled_runs.c.completed_at < before
+        with self._database.writing() as connection:
+            return connection.execute(delete(scheduled_runs).where(old)).rowcount
+
+    def close(self) -> None:
+        self._database.engine.dispose()
+
+    def _mirror(self, connection: Connection, connector: str, committed: CommittedCheckpoint) -> None:
+        values = checkpoint_values(connector, committed)
+        connection.execute(self._database.upsert(connector_state, values, ["connector", "stream"]))
+
+
+def _matching(connector: str | None, status: RunStatus | None) -> list[ColumnElement[bool]]:
+    conditions = []
+    if connector is not None:
+        conditions.append(scheduled_runs.c.connector == connector)
+    if status is not None:
+        conditions.append(scheduled_runs.c.status == status.value)
+    return conditions
