@@ -1,0 +1,72 @@
+"""Fixtures for all tests: database servers, a fresh database in them, and a project folder with `atlas`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+from tests.project import Project
+from tests.servers import ServerAddress, Unavailable, required
+from tests.servers import mysql as mysql_recipe
+from tests.servers import postgres as postgres_recipe
+
+
+def pytest_configure() -> None:
+    """A misspelt name in ATLAS_TEST_REQUIRE would hide the very skip it is there to show."""
+    try:
+        required()
+    except ValueError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def unavailable(name: str, reason: object) -> None:
+    """Skips the test, or fails it where `ATLAS_TEST_REQUIRE` names what is missing."""
+    if name in required():
+        pytest.fail(f"ATLAS_TEST_REQUIRE names {name}, but: {reason}", pytrace=False)
+    pytest.skip(str(reason))
+
+
+def _served(name: str, serve: Callable[[], AbstractContextManager[ServerAddress]]) -> Iterator[ServerAddress]:
+    try:
+        with serve() as address:
+            yield address
+    except Unavailable as reason:
+        unavailable(name, reason)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[ServerAddress]:
+    """The superuser of a PostgreSQL server; roles made there outlive a test, so name them uniquely."""
+    yield from _served("postgres", postgres_recipe.serve)
+
+
+@pytest.fixture(scope="session")
+def mysql_server() -> Iterator[ServerAddress]:
+    """The root account of a MariaDB server; accounts made there outlive a test, so name them uniquely."""
+    yield from _served("mysql", mysql_recipe.serve)
+
+
+@pytest.fixture
+def postgres(postgres_server: ServerAddress) -> Iterator[ServerAddress]:
+    """An empty PostgreSQL database, dropped after the test."""
+    with postgres_recipe.fresh_database(postgres_server) as address:
+        yield address
+
+
+@pytest.fixture
+def mysql(mysql_server: ServerAddress) -> Iterator[ServerAddress]:
+    """An empty MariaDB database, dropped after the test."""
+    with mysql_recipe.fresh_database(mysql_server) as address:
+        yield address
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """An empty project folder; `project.atlas("connector", "list")` runs the command there."""
+    made = Project(folder=tmp_path / "project", home=tmp_path / "home")
+    made.folder.mkdir()
+    made.home.mkdir()
+    return made
