@@ -212,12 +212,13 @@ def convert(column: pa.Array, kind: pa.DataType) -> pa.Array:
 
 def split(batch: pa.RecordBatch, limits: BatchLimits) -> Iterator[pa.RecordBatch]:
     """The batch in slices within the limits; a single row may still be larger than `limits.bytes`."""
-    if batch.num_rows == 0:
+    if batch.num_rows <= limits.rows and (batch.nbytes <= limits.bytes or batch.num_rows == 1):
+        if batch.num_rows:
+            yield batch
         return
-    parts = max(math.ceil(batch.nbytes / limits.bytes), math.ceil(batch.num_rows / limits.rows))
-    step = max(1, math.ceil(batch.num_rows / parts))
-    for start in range(0, batch.num_rows, step):
-        yield batch.slice(start, step)
+    half = batch.num_rows // 2
+    yield from split(batch.slice(0, half), limits)
+    yield from split(batch.slice(half), limits)
 
 
 def _uuid_text(raw: pa.Array) -> pa.Array:

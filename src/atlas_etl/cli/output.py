@@ -1,0 +1,111 @@
+"""What is said and where: results on stdout, events and errors on stderr, one JSON document where asked."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from atlas_etl.errors import AtlasError, ExitCode
+
+
+class LogFormat(StrEnum):
+    TEXT = "text"
+    JSON = "json"
+
+
+class Output:
+    """The process's stdout and stderr, and how the user wants them."""
+
+    def __init__(self) -> None:
+        self.as_json = False
+        self.quiet = False
+        self.verbosity = 0
+        self.log_format = LogFormat.TEXT
+        self._answered = False
+
+    def configure(
+        self,
+        *,
+        as_json: bool = False,
+        quiet: bool = False,
+        verbosity: int = 0,
+        log_format: LogFormat = LogFormat.TEXT,
+    ) -> None:
+        self.as_json = as_json
+        self.quiet = quiet
+        self.verbosity = verbosity
+        self.log_format = log_format
+
+    def line(self, text: str) -> None:
+        """One line of a result, for people."""
+        sys.stdout.write(f"{text}\n")
+
+    def document(self, answer: Mapping[str, object]) -> None:
+        """The one JSON document of this process."""
+        self._answered = True
+        json.dump(answer, sys.stdout, ensure_ascii=False, default=_json_value)
+        sys.stdout.write("\n")
+
+    def event(self, text: str, **fields: object) -> None:
+        """One thing that happened, on stderr; `fields` are for machines."""
+        if self.quiet:
+            return
+        if self.log_format is LogFormat.JSON:
+            entry = {"time": datetime.now(UTC), "message": text, **fields}
+            text = json.dumps(entry, ensure_ascii=False, default=_json_value)
+        sys.stderr.write(f"{text}\n")
+
+    def failure(self, failure: AtlasError) -> int:
+        """Say what failed, and give back the exit code."""
+        if self.verbosity > 1:
+            traceback.print_exception(failure)
+        where = " ".join(part for part in (failure.connector, failure.stream) if part)
+        prefix = f"error: {where}: " if where else "error: "
+        if self.log_format is LogFormat.JSON:
+            self._log_error(failure)
+        else:
+            sys.stderr.write(f"{prefix}{failure.message}\n")
+            if failure.hint:
+                sys.stderr.write(f"  hint: {failure.hint}\n")
+        if self.as_json and not self._answered:
+            self.document({"error": error_document(failure)})
+        return failure.exit_code
+
+    def bug(self, bug: Exception) -> int:
+        """A failure that nobody has named: our fault, until it is shown to be something else."""
+        if self.verbosity > 1:
+            traceback.print_exception(bug)
+        failure = AtlasError(
+            f"unexpected {type(bug).__name__}",
+            hint="this is a bug in Atlas: please report it with the output of the same command and -vv",
+        )
+        self.failure(failure)
+        return ExitCode.UNEXPECTED
+
+    def _log_error(self, failure: AtlasError) -> None:
+        entry = {"time": datetime.now(UTC), "message": failure.message, **error_document(failure)}
+        sys.stderr.write(json.dumps(entry, ensure_ascii=False, default=_json_value) + "\n")
+
+
+def error_document(failure: AtlasError) -> dict[str, object]:
+    """The error as JSON shows it."""
+    return {
+        "code": failure.code,
+        "message": failure.message,
+        "hint": failure.hint,
+        "connector": failure.connector,
+        "stream": failure.stream,
+    }
+
+
+def iso(moment: datetime) -> str:
+    """ISO 8601 in UTC with `Z`."""
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _json_value(value: object) -> object:
+    return iso(value) if isinstance(value, datetime) else str(value)

@@ -1,0 +1,111 @@
+"""The plan of a load: which disposition holds, where reading goes on, and what is refused."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pytest
+
+from atlas_etl.errors import ConfigError, DestinationError, SchemaChangeError
+from atlas_etl.model import (
+    Checkpoint,
+    CreateTable,
+    CursorKind,
+    CursorValue,
+    Disposition,
+    DropTable,
+    LoadPlan,
+    Stream,
+    TableName,
+    TableState,
+)
+from atlas_etl.pipeline.plan import disposition_of, plan_load, resume_from
+
+SCHEMA = pa.schema([("id", pa.int64()), ("at", pa.timestamp("us"))])
+NINE = CursorValue(CursorKind.TIMESTAMP, "2026-01-01T09:00:00.000000")
+CHECKPOINT = Checkpoint("at", NINE, NINE)
+LOADED = TableState(SCHEMA, CHECKPOINT, loaded_by_atlas=True, empty=False)
+NOTHING = TableState()
+FOREIGN = TableState(SCHEMA, loaded_by_atlas=False, empty=False)
+
+
+def plan(
+    stream: Stream, state: TableState = NOTHING, *, full_refresh: bool = False, **more: object
+) -> LoadPlan:
+    settings: dict[str, object] = {"read": SCHEMA, "storable": SCHEMA, "primary_key": (), **more}
+    return plan_load(
+        stream, run_id="r", connector="shop", table=TableName("orders", "shop"), state=state,
+        resumed=resume_from(stream, state, full_refresh=full_refresh), full_refresh=full_refresh, **settings,
+    )  # fmt: skip
+
+
+def stream(**more: object) -> Stream:
+    return Stream("orders", table="orders", **more)
+
+
+@pytest.mark.parametrize(
+    ("cursor", "key", "expected"),
+    [
+        (None, (), Disposition.REPLACE),
+        (None, ("id",), Disposition.REPLACE),
+        ("at", (), Disposition.APPEND),
+        ("at", ("id",), Disposition.MERGE),
+    ],
+)
+def test_the_disposition_follows_from_cursor_and_key(
+    cursor: str | None, key: tuple[str, ...], expected: Disposition
+) -> None:
+    assert disposition_of(stream(cursor=cursor), key) is expected
+
+
+def test_merge_without_a_key_is_refused() -> None:
+    with pytest.raises(ConfigError, match="primary key"):
+        plan(stream(disposition=Disposition.MERGE))
+
+
+def test_an_append_goes_on_from_its_tail() -> None:
+    found = plan(stream(cursor="at"), LOADED)
+    assert (found.disposition, found.tail, found.changes) == (Disposition.APPEND, CHECKPOINT, ())
+
+
+def test_the_first_append_has_no_tail() -> None:
+    found = plan(stream(cursor="at"))
+    assert (found.disposition, found.tail, found.changes) == (Disposition.APPEND, None, (CreateTable(),))
+
+
+def test_without_a_checkpoint_or_a_cursor_the_whole_table_is_the_tail() -> None:
+    forgotten = TableState(SCHEMA, None, loaded_by_atlas=True, empty=False)
+    assert plan(stream(cursor="at"), forgotten).disposition is Disposition.REPLACE
+    no_cursor = stream(disposition=Disposition.APPEND)
+    assert plan(no_cursor, forgotten).disposition is Disposition.REPLACE
+
+
+@pytest.mark.parametrize("disposition", [Disposition.APPEND, Disposition.REPLACE])
+def test_rows_of_somebody_else_are_never_deleted(disposition: Disposition) -> None:
+    with pytest.raises(DestinationError, match=r"shop\.orders") as caught:
+        plan(stream(disposition=disposition, cursor="at"), FOREIGN)
+    assert caught.value.code == "table_not_ours"
+    with pytest.raises(DestinationError):
+        plan(stream(cursor="at"), FOREIGN, full_refresh=True)
+    assert plan(stream(), TableState(SCHEMA, empty=True)).disposition is Disposition.REPLACE
+
+
+def test_a_full_refresh_replaces_and_may_change_types() -> None:
+    other = pa.schema([("id", pa.bool_()), ("at", pa.timestamp("us"))])
+    with pytest.raises(SchemaChangeError):
+        plan(stream(cursor="at"), LOADED, storable=other)
+    found = plan(stream(cursor="at"), LOADED, full_refresh=True, storable=other)
+    assert (found.disposition, found.tail) == (Disposition.REPLACE, None)
+    assert found.changes == (DropTable(), CreateTable())
+
+
+def test_another_cursor_makes_the_checkpoint_meaningless() -> None:
+    with pytest.raises(ConfigError, match=r"'id'.*'at'") as caught:
+        plan(stream(cursor="id"), LOADED)
+    assert caught.value.code == "cursor_changed"
+    assert plan(stream(cursor="id"), LOADED, full_refresh=True).tail is None
+
+
+def test_names_are_those_of_the_destination() -> None:
+    storable = pa.schema([("id_1", pa.int64()), ("at_1", pa.timestamp("us"))])
+    found = plan(stream(cursor="at"), primary_key=("id",), storable=storable)
+    assert (found.primary_key, found.cursor) == (("id_1",), "at_1")

@@ -1,0 +1,120 @@
+"""Schema evolution: added, widened, never narrowed, and every value exact."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from atlas_etl import values
+from atlas_etl.errors import DataError, SchemaChangeError
+from atlas_etl.model import AddColumn, CreateTable, WidenColumn
+from atlas_etl.pipeline.schema import conform, evolve, widest
+
+INTEGERS = [pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()]
+
+
+@st.composite
+def decimals(draw: st.DrawFn) -> pa.DataType:
+    precision = draw(st.integers(1, 38))
+    return pa.decimal128(precision, draw(st.integers(0, precision)))
+
+
+NUMBERS = st.one_of(st.sampled_from(INTEGERS), decimals())
+
+
+def bounds(kind: pa.DataType) -> list[str]:
+    """The least and greatest number that a type holds, as digits."""
+    if pa.types.is_decimal(kind):
+        digits = "9" * (kind.precision - kind.scale) or "0"
+        text = f"{digits}.{'9' * kind.scale}" if kind.scale else digits
+        return [text, f"-{text}"]
+    low, high = (
+        (0, 2**kind.bit_width - 1)
+        if "u" in str(kind)
+        else (-(2 ** (kind.bit_width - 1)), 2 ** (kind.bit_width - 1) - 1)
+    )
+    return [str(low), str(high)]
+
+
+def numbers(column: pa.Array) -> list[Decimal]:
+    return [Decimal(text) for text in values.to_text(column).to_pylist()]
+
+
+@given(NUMBERS, NUMBERS)
+def test_the_widest_number_holds_every_value_of_both(one: pa.DataType, other: pa.DataType) -> None:
+    found = widest(one, other)
+    assert found is not None
+    assert found == widest(other, one)
+    for kind in (one, other):
+        column = values.from_text(pa.array(bounds(kind)), kind)
+        there = values.convert(column, found)
+        assert numbers(there) == numbers(column)
+
+
+@given(NUMBERS)
+def test_a_type_is_its_own_widest(kind: pa.DataType) -> None:
+    assert widest(kind, kind) == kind
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        (pa.int32(), pa.int64(), pa.int64()),
+        (pa.int64(), pa.uint32(), pa.int64()),
+        (pa.int64(), pa.uint64(), pa.decimal128(20, 0)),
+        (pa.int64(), pa.decimal128(5, 2), pa.decimal128(21, 2)),
+        (pa.float32(), pa.float64(), pa.float64()),
+        (pa.int32(), pa.float64(), pa.float64()),
+        (pa.int64(), pa.float64(), None),
+        (pa.int64(), pa.string(), pa.string()),
+        (pa.string(), pa.int64(), pa.string()),
+        (pa.bool_(), pa.int32(), None),
+        (pa.string(), pa.bool_(), None),
+        (pa.timestamp("us"), pa.timestamp("us", "UTC"), None),
+        (pa.timestamp("us"), pa.timestamp("ns"), pa.timestamp("ns")),
+        (pa.date32(), pa.timestamp("us"), None),
+        (pa.list_(pa.int32()), pa.list_(pa.int64()), pa.list_(pa.int64())),
+        (pa.binary(), pa.string(), None),
+        (pa.uuid(), pa.string(), pa.string()),
+    ],
+)
+def test_what_widens(one: pa.DataType, other: pa.DataType, expected: pa.DataType | None) -> None:
+    assert widest(one, other) == expected
+
+
+def test_a_missing_table_is_created() -> None:
+    incoming = pa.schema([("a", pa.int64())])
+    assert evolve(None, incoming) == (incoming, (CreateTable(),))
+
+
+def test_columns_are_added_widened_and_left() -> None:
+    there = pa.schema([("a", pa.int32()), ("gone", pa.string()), ("same", pa.int64())])
+    incoming = pa.schema([("new", pa.string()), ("a", pa.int64()), ("same", pa.int16())])
+    schema, changes = evolve(there, incoming)
+    assert schema == pa.schema([("new", pa.string()), ("a", pa.int64()), ("same", pa.int64())])
+    assert changes == (
+        AddColumn(incoming.field("new")),
+        WidenColumn("a", pa.int32(), incoming.field("a")),
+    )
+
+
+def test_what_cannot_be_widened_names_the_column_and_both_types() -> None:
+    with pytest.raises(SchemaChangeError, match=r"'a'.*boolean.*timestamp with time zone") as caught:
+        evolve(pa.schema([("a", pa.bool_())]), pa.schema([("a", pa.timestamp("us", "UTC"))]))
+    assert (caught.value.exit_code, caught.value.column) == (7, "a")
+
+
+def test_conform_renames_and_converts_by_position() -> None:
+    batch = pa.RecordBatch.from_arrays([pa.array([1, None], pa.int32())], names=["long name"])
+    target = pa.schema([("long_name_1", pa.string())])
+    assert conform(batch, target).to_pylist() == [{"long_name_1": "1"}, {"long_name_1": None}]
+
+
+def test_conform_refuses_a_value_that_would_change() -> None:
+    batch = pa.RecordBatch.from_arrays([pa.array([300], pa.int64())], names=["a"])
+    with pytest.raises(DataError, match="'a'"):
+        conform(batch, pa.schema([("a", pa.int8())]))
