@@ -1,0 +1,13 @@
+"""What the user has written down: definitions, atlas.yaml, the environment, and how they are layered.
+
+keys, scalars, yaml_source, yaml_text     a file's text to values with their lines, and back
+layers, environment, references          who set which key; `${env:...}` and `${file:...}`
+fields, stream, definition, settings      the pydantic models
+problems, secrecy                        what is wrong in words; what is never shown
+folder, definitions, edit, older_form     connectors.d/
+project, connection, uri, library         atlas.yaml and the values of one connection
+schema, show                             for editors and for `config show`
+
+Nothing is imported here: `folder` and `project_folder` are all that shell completion needs, and they
+load neither pydantic nor PyYAML.
+"""

@@ -1,0 +1,96 @@
+"""The effective connection of a connector or a destination: layered, expanded, validated by its protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError
+
+from atlas_etl.config.annotations import fields_of, model_in, types_in
+from atlas_etl.config.definitions import LoadedDefinition
+from atlas_etl.config.environment import environment_layer, variable_form
+from atlas_etl.config.keys import KeyPath
+from atlas_etl.config.layers import Layered, LayerKind, mapping_layer, merge
+from atlas_etl.config.problems import config_error
+from atlas_etl.config.project import Project
+from atlas_etl.config.references import ReferenceContext, expand
+
+Model = TypeVar("Model", bound=BaseModel)
+
+_TEXT = {str, SecretStr, SecretBytes, Path}
+
+
+def connector_connection(
+    project: Project,
+    loaded: LoadedDefinition,
+    protocol: str,
+    model: type[BaseModel],
+    overrides: Mapping[str, object] | None = None,
+) -> Layered:
+    """The layers of a connector's connection, not yet expanded.
+
+    Weakest first: atlas.yaml's `defaults` for the protocol (its own name, not an alias), the file, the
+    variables of the definition's `env_prefix`, those of `ATLAS_CONNECTOR_<NAME>__`, the overrides.
+    """
+    environ = project.context.environ
+    definition = loaded.definition
+    below = [project.defaults(protocol).as_layer(), loaded.written.under("connection").as_layer()]
+    beside = merge(below).values
+    keys = fields_of(model)
+    variables = [environment_layer(connector_prefix(definition.name), environ, beside=beside)]
+    if definition.env_prefix is not None:
+        prefix = definition.env_prefix.rstrip("_") + "_"
+        variables.insert(0, environment_layer(prefix, environ, beside=beside, known=keys))
+    return merge([*below, *variables, mapping_layer(LayerKind.OVERRIDE, overrides)])
+
+
+def connector_prefix(name: str) -> str:
+    """What the variables that override a connector's connection begin with: `ATLAS_CONNECTOR_DEV_SHOP__`."""
+    return f"ATLAS_CONNECTOR_{variable_form(name)}__"
+
+
+def validate_connection(
+    model: type[Model],
+    layered: Layered,
+    context: ReferenceContext,
+    *,
+    file: str,
+    below: tuple[str, ...] = ("connection",),
+) -> Model:
+    """The connection as its protocol's model: references expanded, types checked.
+
+    `file` and `below` say where a key that nobody set would be written. The model's validators find
+    the project's folder as the validation context's `project`. Raises ConfigError, which names the
+    file and line or the variable, and never a value.
+    """
+    values = _numbers_as_text(expand(layered, context, below).values, model)
+
+    def place(path: KeyPath) -> str:
+        origin = layered.origin(path[len(below) :])
+        return origin.place if origin else file
+
+    try:
+        return model.model_validate(values, context={"project": context.folder})
+    except ValidationError as error:
+        raise config_error(error, model, values, place, below) from None
+
+
+def _numbers_as_text(values: Mapping[str, object], model: type[BaseModel]) -> dict[str, object]:
+    """Numbers as text where the model wants text: `password: 12345` was meant that way.
+
+    Nothing is lost, for `scalars` makes a number only of a text that the number writes as well.
+    """
+    annotations = fields_of(model)
+    done: dict[str, object] = {}
+    for key, value in values.items():
+        wanted = types_in(annotations.get(key))
+        inner = model_in(annotations.get(key))
+        if isinstance(value, int | float) and not isinstance(value, bool) and wanted & _TEXT:
+            done[key] = value if wanted & {int, float} else repr(value)
+        elif isinstance(value, dict) and inner is not None:
+            done[key] = _numbers_as_text(value, inner)
+        else:
+            done[key] = value
+    return done

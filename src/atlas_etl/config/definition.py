@@ -1,0 +1,72 @@
+"""A connector's definition: one connection, its streams, where they go and when."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from pydantic import BaseModel, Field, JsonValue, field_validator, model_validator
+
+from atlas_etl.config.fields import MODEL_CONFIG, Hazards, Line, Name, Size, Zone
+from atlas_etl.config.stream import StreamDefinition
+from atlas_etl.model import BatchLimits, Stream
+
+
+class ConnectorDefinition(BaseModel):
+    """One file of connectors.d/, as it is written there: the connection is not looked into.
+
+    The connection's own keys depend on the protocol and on layers outside this file: see `connection`.
+    """
+
+    model_config = MODEL_CONFIG
+
+    name: Name = Field(description="the file's name; need not be written")
+    protocol: Line = Field(description="`atlas connector types` lists them")
+    description: str = Field(default="", description="what this is, for people")
+    connection: dict[str, JsonValue] = Field(
+        default_factory=dict, repr=False, description="where and how to get in"
+    )
+    streams: tuple[StreamDefinition, ...] = Field(default=(), description="what is read")
+    destination: Name | None = Field(default=None, description="named in atlas.yaml; default: its default")
+    schedule: Line | None = Field(default=None, description="a cron expression or @hourly, @daily, ...")
+    timezone: Zone | None = Field(default=None, description="the schedule's zone; default: the project's")
+    enabled: bool = Field(default=True, description="whether `sync --all` and the schedule run it")
+    env_prefix: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+        description="environment variables that override the connection: `<PREFIX>_HOST`",
+    )
+    hazards: Hazards = Field(default_factory=dict, description="every stream's default")
+    metadata_columns: bool = Field(default=False, description="every stream's default")
+    batch_bytes: Size = Field(
+        default=BatchLimits().bytes, ge=64 * 1024, le=1024**3, description="how large a batch in memory grows"
+    )
+    jobs: int = Field(default=1, ge=1, le=64, description="how many streams are read side by side")
+
+    @field_validator("streams")
+    @classmethod
+    def _distinct_names(cls, streams: tuple[StreamDefinition, ...]) -> tuple[StreamDefinition, ...]:
+        counts = Counter(stream.name for stream in streams)
+        twice = [name for name, count in counts.items() if count > 1]
+        if twice:
+            raise ValueError(f"two streams are called {twice[0]!r}; give one of them another `name`")
+        return streams
+
+    @model_validator(mode="after")
+    def _distinct_targets(self) -> ConnectorDefinition:
+        seen: dict[tuple[str, str], str] = {}
+        for stream in self.streams:
+            schema, table = self.name, stream.name
+            if stream.into is not None:
+                schema, table = stream.into.schema_ or schema, stream.into.table
+            other = seen.setdefault((schema, table), stream.name)
+            if other != stream.name:
+                raise ValueError(f"streams {other!r} and {stream.name!r} land in the same table {table!r}")
+        return self
+
+    @property
+    def batch_limits(self) -> BatchLimits:
+        return BatchLimits(bytes=self.batch_bytes)
+
+    def to_streams(self) -> tuple[Stream, ...]:
+        """The streams as the pipeline knows them, on this connector's defaults."""
+        return tuple(stream.to_stream(self.hazards, self.metadata_columns) for stream in self.streams)

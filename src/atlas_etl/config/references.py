@@ -1,0 +1,157 @@
+"""References in the scalars of a file: `${env:NAME}`, `${env:NAME:-default}`, `${file:PATH}`.
+
+Only text that a file holds is expanded, after it was parsed, and exactly once: what a reference
+stands for is never looked at again, and neither are values from the environment or from a program.
+`$${` stands for `${`. Every other `${` must be a reference that can be read.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from atlas_etl.config.keys import KeyPath, dotted
+from atlas_etl.config.layers import Layered, Origin
+from atlas_etl.errors import ConfigError, nearest
+
+MAX_FILE_BYTES = 1024 * 1024
+
+_MARK = re.compile(r"\$\$\{|\$\{([^{}]*)\}|\$\{")
+_SCHEME = re.compile(r"[a-z][a-z0-9_-]{0,15}")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_ESCAPE_HINT = "write $${ for a literal ${"
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceContext:
+    """What references are looked up in: the folder of relative paths, and the environment."""
+
+    folder: Path
+    environ: Mapping[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Expanded:
+    """Values whose references are replaced, and the text of those scalars that held one."""
+
+    values: dict[str, object] = field(repr=False)
+    references: Mapping[KeyPath, str]
+
+
+class _Unresolved(Exception):
+    def __init__(self, why: str, hint: str | None, code: str) -> None:
+        super().__init__(why)
+        self.why, self.hint, self.code = why, hint, code
+
+
+def _environment(name: str, context: ReferenceContext) -> str:
+    name, separator, default = name.partition(":-")
+    if not _NAME.fullmatch(name):
+        raise _Unresolved("an `env` reference needs a variable's name", "${env:NAME}", "reference_syntax")
+    value = context.environ.get(name)
+    if separator and not value:
+        return default
+    if value is None:
+        hint = f"set it, or give a default: ${{env:{name}:-default}}"
+        raise _Unresolved(f"environment variable {name} is not set", hint, "missing_variable")
+    return value
+
+
+def _file(path: str, context: ReferenceContext) -> str:
+    if not path:
+        raise _Unresolved("a `file` reference needs a path", "${file:PATH}", "reference_syntax")
+    try:
+        return _text_of(context.folder / Path(path).expanduser())
+    except OSError as error:
+        why = f"file {path} cannot be read: {error.strerror}"
+    except ValueError:
+        why = f"file {path} is not a file of UTF-8 text of at most {MAX_FILE_BYTES} bytes"
+    except RuntimeError:
+        why = f"file {path} cannot be read: no such home folder"
+    raise _Unresolved(why, f"relative paths begin at {context.folder}", "missing_file")
+
+
+def _text_of(path: Path) -> str:
+    with open(path, "rb", opener=_open_at_once) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError
+        content = file.read(MAX_FILE_BYTES + 1)
+    if len(content) > MAX_FILE_BYTES or b"\0" in content:
+        raise ValueError
+    return content.decode("utf-8-sig").rstrip("\r\n")
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    # Opening a named pipe would wait for its writer, perhaps for ever.
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+RESOLVERS: Mapping[str, Callable[[str, ReferenceContext], str]] = {
+    "env": _environment,
+    "file": _file,
+}
+
+
+def is_reference(text: str) -> bool:
+    """Whether a text is one reference and nothing else."""
+    match = _MARK.fullmatch(text)
+    return match is not None and match[1] is not None
+
+
+def holds_reference(text: str) -> bool:
+    """Whether a text holds anything that `expand` would replace or refuse."""
+    return "${" in text
+
+
+def expand(layered: Layered, context: ReferenceContext, below: KeyPath = ()) -> Expanded:
+    """Replace every reference in the scalars that come from a file; `below` is where these keys stand in it.
+
+    Raises ConfigError naming the file and line, the key and the reference, never a value.
+    """
+    references: dict[KeyPath, str] = {}
+
+    def walk(value: object, path: KeyPath) -> object:
+        if isinstance(value, dict):
+            return {key: walk(item, (*path, key)) for key, item in value.items()}
+        if isinstance(value, list):
+            return [walk(item, (*path, index)) for index, item in enumerate(value)]
+        if isinstance(value, str) and holds_reference(value):
+            origin = layered.origin(path)
+            if origin is not None and origin.file is not None and not origin.expanded:
+                references[path] = value
+                return expand_text(value, (*below, *path), origin, context)
+        return value
+
+    values = {key: walk(value, (key,)) for key, value in layered.values.items()}
+    return Expanded(values, references)
+
+
+def expand_text(text: str, path: KeyPath, origin: Origin, context: ReferenceContext) -> str:
+    """Replace every reference of one scalar. Raises ConfigError, as `expand` does."""
+
+    def replace(match: re.Match[str]) -> str:
+        if match[0] == "$${":
+            return "${"
+        if match[1] is None:
+            raise _Unresolved(
+                "a ${ without its closing brace, or with one inside", _ESCAPE_HINT, "reference_syntax"
+            )
+        scheme, _, rest = match[1].partition(":")
+        if ":" not in match[1] or not _SCHEME.fullmatch(scheme):
+            hint = f"${{env:NAME}} or ${{file:PATH}}; {_ESCAPE_HINT}"
+            raise _Unresolved("a ${...} that does not say what it refers to", hint, "reference_syntax")
+        resolver = RESOLVERS.get(scheme)
+        if resolver is None:
+            hint = nearest(scheme, RESOLVERS) or f"known: {', '.join(RESOLVERS)}; {_ESCAPE_HINT}"
+            raise _Unresolved(f"unknown kind of reference {scheme!r}", hint, "unknown_reference")
+        return resolver(rest, context)
+
+    try:
+        return _MARK.sub(replace, text)
+    except _Unresolved as problem:
+        message = f"{origin.place}: {dotted(path)}: {problem.why}"
+        raise ConfigError(message, hint=problem.hint, code=problem.code) from None

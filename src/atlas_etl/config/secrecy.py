@@ -1,0 +1,97 @@
+"""Which settings are secrets, by their names or their types, and how they look when they are shown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+
+from pydantic import BaseModel, SecretBytes, SecretStr
+
+from atlas_etl.config.annotations import model_in, types_in
+from atlas_etl.config.keys import KeyPath
+from atlas_etl.config.references import holds_reference, is_reference
+
+MASK = "********"
+
+_SECRET = re.compile(
+    r"passw|passphrase|pwd|secret|token|credential|authorization|cookie|signature|bearer|dsn"
+    r"|(?:^|_)(?:api|app|access|account|auth|encryption|license|master|private|sas|shared|signing|ssh)_?key"
+    r"|(?:^|_)key$|(?:^|_)pass$|(?:^|_)pat$"
+)
+_NOT_SECRET = re.compile(
+    r"(?:primary|partition|public|foreign|cursor|next|data|sort)_key$"
+    r"|_(?:url|uri|file|path|name|header|param|parameter|field|type|id|endpoint|style|format|prefix)$"
+)
+_USER_PART = re.compile(r"(?<=://)([^/@\s:]*):\S*@")
+_PARAMETER = re.compile(r"(^|[?&;\s])([\w.-]+)=([^&;\s#]+)")
+_DEFAULT = re.compile(r":-[^}]*\}")
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a key's name says that its value is a secret (`password`, `apiKey`, `X-Auth-Token`)."""
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).replace("-", "_").replace(".", "_").lower()
+    return _SECRET.search(words) is not None and _NOT_SECRET.search(words) is None
+
+
+def secret_fields(model: type[BaseModel]) -> Iterator[KeyPath]:
+    """The keys of a model whose type is a secret, with those of the models inside it."""
+    for name, info in model.model_fields.items():
+        key = info.alias or name
+        if types_in(info.annotation) & {SecretStr, SecretBytes}:
+            yield (key,)
+        inner = model_in(info.annotation)
+        if inner is not None and inner is not model:
+            yield from ((key, *rest) for rest in secret_fields(inner))
+
+
+def is_secret_key(path: KeyPath, declared: Collection[KeyPath] = ()) -> bool:
+    """Whether a key, or a mapping that it is in, is a secret by name or by declaration."""
+    return any(isinstance(part, str) and is_secret_name(part) for part in path) or any(
+        path[: len(secret)] == secret for secret in declared
+    )
+
+
+def masked(value: object, path: KeyPath, declared: Collection[KeyPath] = ()) -> object:
+    """The value as it may be shown: secrets as MASK, references to secrets as they are written."""
+    if isinstance(value, Mapping):
+        return {key: masked(item, (*path, str(key)), declared) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [masked(item, (*path, index), declared) for index, item in enumerate(value)]
+    if isinstance(value, SecretStr | SecretBytes):
+        return MASK
+    if value is None or isinstance(value, bool):
+        return value
+    if is_secret_key(path, declared):
+        return _DEFAULT.sub(f":-{MASK}}}", value) if isinstance(value, str) and is_reference(value) else MASK
+    return without_credentials(value) if isinstance(value, str) else value
+
+
+def without_credentials(text: str) -> str:
+    """A text whose URLs have lost their passwords and the secrets among their parameters."""
+    text = _USER_PART.sub(rf"\1:{MASK}@", text)
+    return _PARAMETER.sub(
+        lambda found: f"{found[1]}{found[2]}={MASK}" if is_secret_name(found[2]) else found[0], text
+    )
+
+
+def literal_secrets(values: Mapping[str, object]) -> list[KeyPath]:
+    """The keys whose secrets are written out in these values, rather than referred to."""
+    return [
+        path
+        for path, value in _scalars(values, ())
+        if isinstance(value, str | int | float)
+        and not isinstance(value, bool)
+        and not (isinstance(value, str) and (not value or holds_reference(value)))
+        and (is_secret_key(path) or (isinstance(value, str) and without_credentials(value) != value))
+    ]
+
+
+def _scalars(value: object, path: KeyPath) -> Iterator[tuple[KeyPath, object]]:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _scalars(item, (*path, str(key)))
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from _scalars(item, (*path, index))
+    else:
+        yield path, value

@@ -1,0 +1,83 @@
+"""Every effective setting with where it was written: secrets masked, references as they are written.
+
+Nothing is expanded here, so nothing secret is read and a missing variable is no obstacle.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
+
+from atlas_etl.config.definition import ConnectorDefinition
+from atlas_etl.config.definitions import LoadedDefinition
+from atlas_etl.config.keys import KeyPath, dotted
+from atlas_etl.config.layers import Layered, LayerKind, Origin, mapping_layer, merge
+from atlas_etl.config.project import Project
+from atlas_etl.config.secrecy import masked, secret_fields
+from atlas_etl.config.settings import ProjectSettings
+
+
+@dataclass(frozen=True, slots=True)
+class EffectiveValue:
+    """One setting as it may be shown: its dotted key, JSON's own types, and its origin in words."""
+
+    key: str
+    value: object
+    origin: str
+
+
+def effective_connector(
+    loaded: LoadedDefinition, connection: Layered, model: type[BaseModel]
+) -> list[EffectiveValue]:
+    """A definition's settings and, below `connection`, those of its layers and its model's defaults."""
+    own = merge(
+        [
+            mapping_layer(LayerKind.DEFAULT, _defaults(ConnectorDefinition)),
+            loaded.written.without("connection", "name").as_layer(),
+        ]
+    )
+    inner = merge([mapping_layer(LayerKind.DEFAULT, _defaults(model)), connection.as_layer()])
+    secrets = {("connection", *path) for path in secret_fields(model)}
+    shown = [*_shown(own, ()), *_shown(inner, ("connection",), secrets)]
+    order = list(ConnectorDefinition.model_fields)
+    return sorted(shown, key=lambda setting: order.index(re.split(r"[.[]", setting.key)[0]))
+
+
+def effective_project(project: Project) -> list[EffectiveValue]:
+    """What atlas.yaml and the environment say, and the defaults of what they do not."""
+    defaults = mapping_layer(LayerKind.DEFAULT, _defaults(ProjectSettings))
+    return list(_shown(merge([defaults, project.layered.as_layer()]), ()))
+
+
+def _defaults(model: type[BaseModel]) -> dict[str, object]:
+    return {
+        info.alias or name: default
+        for name, info in model.model_fields.items()
+        if not info.is_required()
+        and (default := info.get_default(call_default_factory=True, validated_data={}))
+        not in (None, (), {}, "")
+    }
+
+
+def _shown(layered: Layered, below: KeyPath, secrets: Collection[KeyPath] = ()) -> Iterator[EffectiveValue]:
+    for path, value in _settings(layered.values, ()):
+        origin = layered.origin(path) or Origin(LayerKind.DEFAULT)
+        whole = (*below, *path)
+        safe = to_jsonable_python(masked(value, whole, secrets), fallback=str)
+        yield EffectiveValue(dotted(whole), safe, str(origin))
+
+
+def _settings(value: object, path: KeyPath) -> Iterator[tuple[KeyPath, object]]:
+    """Scalars, and lists of scalars; lists of mappings (the streams) item by item."""
+    if isinstance(value, Mapping) and value:
+        for key, item in value.items():
+            yield from _settings(item, (*path, key))
+    elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
+        for index, item in enumerate(value):
+            yield from _settings(item, (*path, index))
+    else:
+        yield path, value

@@ -1,0 +1,155 @@
+"""One stream of a definition: what is read, how far it reaches, and where it lands."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, Field, JsonValue, WithJsonSchema, model_validator
+
+from atlas_etl.config.fields import MODEL_CONFIG, Columns, Duration, Hazards, Line, Zone, without_nulls
+from atlas_etl.model import Disposition, Hazard, HazardPolicy, NullCursor, Stream, TableName
+
+_PART = re.compile(r'"(?:[^"]|"")*"|`(?:[^`]|``)*`|[^."`]+')
+_FILE_ENDINGS = re.compile(r"(?:\.[A-Za-z0-9]+)?(?:\.(?:gz|gzip|zst|zstd|bz2))?$", re.IGNORECASE)
+_GLOB = re.compile(r"[*?\[\]{}]")
+_RESERVED = "_atlas_"
+_READ = ("table", "query", "path")
+_TARGET_SCHEMA: dict[str, JsonValue] = {
+    "anyOf": [
+        {"type": "string"},
+        {
+            "type": "object",
+            "properties": {"schema": {"type": "string"}, "table": {"type": "string"}},
+            "required": ["table"],
+            "additionalProperties": False,
+        },
+    ]
+}
+
+
+class Target(BaseModel):
+    """The table that a stream lands in."""
+
+    model_config = MODEL_CONFIG
+
+    table: Line
+    schema_: Line | None = Field(default=None, alias="schema")
+
+
+def _target(value: object) -> object:
+    """`orders` and `shop.orders`; a name that holds a dot needs the mapping."""
+    if not isinstance(value, str):
+        return value
+    schema, _, table = value.rpartition(".")
+    if "." in schema:
+        raise ValueError("holds more than one dot; write {schema: ..., table: ...}")
+    return {"table": table, "schema": schema} if schema else {"table": table}
+
+
+class StreamDefinition(BaseModel):
+    """One thing read: exactly one of `table`, `query` and `path`."""
+
+    model_config = MODEL_CONFIG
+
+    name: Line = Field(max_length=255, description="default: the table's last part or the file's stem")
+    table: Line | None = Field(default=None, description="a table or view, with its schema where it has one")
+    query: str | None = Field(default=None, min_length=1, description="a query in the source's own language")
+    path: Line | None = Field(default=None, description="a file or a glob")
+    cursor: Line | None = Field(default=None, description="the column that grows: a timestamp or an id")
+    primary_key: Columns = Field(default=(), description="default: the catalog's")
+    disposition: Disposition | None = Field(default=None, description="how rows meet what is there")
+    null_cursor: NullCursor = Field(default=NullCursor.ERROR, description="rows whose cursor is NULL")
+    lag: Duration | None = Field(
+        default=None, description="how late rows may be committed, where the source cannot say"
+    )
+    columns: Columns = Field(default=(), description="only these columns")
+    exclude: Columns = Field(default=(), description="all columns but these")
+    hazards: Hazards = Field(
+        default_factory=dict, description="what to do about values without an exact form"
+    )
+    timezone: Zone | None = Field(default=None, description="the zone of timestamps that have none")
+    into: Annotated[Target, BeforeValidator(_target), WithJsonSchema(_TARGET_SCHEMA)] | None = Field(
+        default=None, description="another table than `<connector>.<stream>`"
+    )
+    metadata_columns: bool | None = Field(default=None, description="default: the connector's")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_forms(cls, value: object) -> object:
+        if isinstance(value, str):
+            value = {"table": value}
+        if isinstance(value, Mapping):
+            value = without_nulls(value, cls)
+            if "name" not in value:
+                # A stream that reads nothing is refused below, with a better reason than its missing name.
+                name = _derived_name(value) if any(value.get(key) for key in _READ) else "unnamed"
+                value |= {"name": name} if name else {}
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> StreamDefinition:
+        given = [key for key in _READ if getattr(self, key) is not None]
+        if len(given) != 1:
+            found = " and ".join(given) if given else "none of them"
+            raise ValueError(f"needs exactly one of table, query and path, and has {found}")
+        if self.columns and self.exclude:
+            raise ValueError("has both columns and exclude; one of them says it all")
+        for what, needed in (("cursor", (self.cursor,) if self.cursor else ()), ("key", self.primary_key)):
+            left_out = [column for column in needed if self._leaves_out(column)]
+            if left_out:
+                raise ValueError(f"leaves out the {what} column {left_out[0]!r}, which every load needs")
+        for table in (self.name, self.into.table if self.into else ""):
+            if table.casefold().startswith(_RESERVED):
+                raise ValueError(f"names that begin with {_RESERVED} are Atlas's own")
+        return self
+
+    def _leaves_out(self, column: str) -> bool:
+        # Many systems ignore case in names, so only what is missing in any case is missing.
+        name = column.casefold()
+        excluded = {item.casefold() for item in self.exclude}
+        included = {item.casefold() for item in self.columns}
+        return name in excluded or (bool(included) and name not in included)
+
+    def to_stream(self, hazards: Mapping[Hazard, HazardPolicy], metadata_columns: bool) -> Stream:
+        """The stream as the pipeline knows it, on the connector's defaults."""
+        return Stream(
+            name=self.name,
+            table=self.table,
+            query=self.query,
+            path=self.path,
+            cursor=self.cursor,
+            primary_key=self.primary_key,
+            disposition=self.disposition,
+            null_cursor=self.null_cursor,
+            lag=self.lag,
+            columns=self.columns,
+            exclude=self.exclude,
+            hazards={**hazards, **self.hazards},
+            timezone=self.timezone,
+            into=TableName(self.into.table, self.into.schema_) if self.into else None,
+            metadata_columns=metadata_columns if self.metadata_columns is None else self.metadata_columns,
+        )
+
+
+def _derived_name(stream: Mapping[str, object]) -> str | None:
+    table, path = stream.get("table"), stream.get("path")
+    if isinstance(table, str | int | float) and table != "":
+        parts: list[str] = _PART.findall(str(table))
+        part = parts[-1] if parts else str(table)
+        return part[1:-1].replace(part[0] * 2, part[0]) if part[0] in '"`' and len(part) > 2 else part
+    return _name_of_path(path) if isinstance(path, str) else None
+
+
+def _name_of_path(path: str) -> str | None:
+    """`data/orders-*.csv.gz` is `orders`; where the file is all wildcard, the folder names the stream."""
+    parts = [
+        part for part in re.split(r"[/\\]", path.partition("://")[2] or path) if part not in ("", ".", "..")
+    ]
+    for index, part in enumerate(reversed(parts)):
+        stem = _FILE_ENDINGS.sub("", part) if index == 0 else part
+        name = _GLOB.split(stem)[0].strip("-_. ")
+        if name:
+            return name
+    return None
