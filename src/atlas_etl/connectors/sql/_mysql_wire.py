@@ -1,0 +1,310 @@
+"""Prepared queries on an open PyMySQL connection, their binary results read from the socket in large pieces.
+
+PyMySQL connects, authenticates, encrypts and frames commands; this room speaks COM_STMT_PREPARE, _EXECUTE
+and _CLOSE on its connection and takes the rows past its packet reader, which makes Python objects per row.
+Rules: MySQL source documentation, "Prepared Statements" and "MySQL Packets"
+(https://dev.mysql.com/doc/dev/mysql-server/latest/PAGE_PROTOCOL.html). The compressed protocol is not
+spoken, because PyMySQL cannot negotiate it, nor are OK packets in the place of EOF (CLIENT_DEPRECATE_EOF).
+
+Private members of PyMySQL that are used, present since 0.10: see `_Channel`.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from decimal import Decimal
+from io import BufferedReader
+from types import TracebackType
+from typing import Any, Protocol, Self, cast
+
+import numpy as np
+import pyarrow as pa
+import pymysql
+from pymysql import err
+from pymysql.charset import charset_by_id
+from pymysql.constants import COMMAND, CR, FIELD_TYPE, SERVER_STATUS
+from pymysql.protocol import FieldDescriptorPacket, MysqlPacket
+
+from atlas_etl.connectors.sql._mysql_decode import decode_rows
+from atlas_etl.connectors.sql._mysql_packets import Packets
+from atlas_etl.connectors.sql._mysql_types import Column, arrow_schema
+from atlas_etl.model import BatchLimits, HazardCells
+
+Parameter = int | float | str | bytes | Decimal | None
+
+
+def describe_query(connection: pymysql.Connection[Any], sql: str) -> tuple[Column, ...]:
+    """The columns that a query will give, from preparing it only; no row is read and nothing locked.
+
+    Raises pymysql.err.MySQLError as `stream_query` does.
+    """
+    channel = cast(_Channel, connection)
+    with _exchange(channel):
+        statement, _, columns = _prepare(channel, sql)
+        _close_statement(channel, statement)
+    return columns
+
+
+def stream_query(
+    connection: pymysql.Connection[Any], sql: str, parameters: Sequence[Parameter], limits: BatchLimits
+) -> QueryResult:
+    """Prepare and execute a query (`?` marks its parameters); its rows are read as the result is iterated.
+
+    Parameters are bound, never written into the SQL: int, float, str, bytes and None as themselves,
+    Decimal as an exact decimal. The connection must have the character set utf8mb4 and, for TIMESTAMP,
+    the session time zone '+00:00'. A consumer slower than the server's `net_write_timeout` (60 s by
+    default) per batch is cut off by the server, so that the session should set it high.
+
+    Raises the pymysql.err class that PyMySQL itself would: ProgrammingError for SQL that gives no rows or
+    another number of parameters, NotSupportedError for a text that would not arrive as UTF-8.
+    """
+    channel = cast(_Channel, connection)
+    bound = _bound(parameters, channel.encoding)
+    with _exchange(channel):
+        statement, expected, _ = _prepare(channel, sql)
+        try:
+            if len(parameters) != expected:
+                raise err.ProgrammingError(
+                    CR.CR_INVALID_PARAMETER_NO,
+                    f"the query has {expected} parameters, {len(parameters)} were given",
+                )
+            # No cursor, one iteration: the server sends all rows, as fast as they are taken.
+            channel._execute_command(COMMAND.COM_STMT_EXECUTE, struct.pack("<IBI", statement, 0, 1) + bound)
+            columns = _definitions(channel, int(channel._read_packet().read_length_encoded_integer() or 0))
+        except err.MySQLError:
+            _close_statement(channel, statement)
+            raise
+    try:
+        return QueryResult(channel, statement, columns, limits)
+    except BaseException:
+        channel._force_close()
+        raise
+
+
+class QueryResult:
+    """The rows of one executed query: an iterator of record batches, each with its cells without exact form.
+
+    Until the last batch was given, the connection can do nothing else: its next command raises
+    InterfaceError. Leaving the `with` block or calling `close` before that closes the connection, because
+    the server cannot be told to stop sending and draining could take hours; a half-read result is
+    never mistaken for the next one. A result that was read to its end leaves the connection as it was.
+
+    Iterating raises the server's own error as PyMySQL's class where a query fails after its first rows, and
+    OperationalError where the connection ends before the result does.
+    """
+
+    def __init__(
+        self, channel: _Channel, statement: int, columns: tuple[Column, ...], limits: BatchLimits
+    ) -> None:
+        self.columns = columns
+        self.schema: pa.Schema = arrow_schema(columns)
+        self.warnings: int | None = None
+        """How many warnings the server counted; known after the last batch."""
+        _require_utf8(columns)
+        self._channel = channel
+        self._statement = statement
+        self._packets = Packets(channel._rfile, channel._next_seq_id, limits)
+        self._unread = True
+        channel._result = _UnreadResult()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> tuple[pa.RecordBatch, tuple[HazardCells, ...]]:
+        if not self._unread:
+            raise StopIteration
+        try:
+            starts, ends, last = self._packets.rows()
+            if last is not None:
+                self._end(last)
+            decoded = (
+                decode_rows(self._packets.buffer, starts, ends, self.schema, self.columns)
+                if len(starts)
+                else None
+            )
+        except BaseException:
+            self.close()
+            raise
+        if decoded is None:
+            raise StopIteration
+        return decoded
+
+    def close(self) -> None:
+        """Give up the rest of the result, and with it the connection; nothing happens where none is left."""
+        if self._unread:
+            self._unread = False
+            self._channel._result = None
+            self._channel._force_close()
+
+    def _end(self, packet: bytes) -> None:
+        """The packet after the last row: EOF, or the error that ended the query."""
+        failed = packet[:1] == b"\xff"
+        if packet[:1] == b"\xfe" and len(packet) == 5:
+            self.warnings, status = struct.unpack_from("<HH", packet, 1)
+            if status & SERVER_STATUS.SERVER_MORE_RESULTS_EXISTS:
+                raise err.NotSupportedError(CR.CR_NOT_IMPLEMENTED, "the query gives more than one result")
+        elif not failed:
+            raise err.InternalError(CR.CR_MALFORMED_PACKET, "a packet is no row and not the end of a result")
+        self._unread = False
+        self._channel._result = None
+        if self._packets.out_of_step:
+            self._channel._force_close()
+        _close_statement(self._channel, self._statement)
+        if failed:
+            err.raise_mysql_exception(packet)
+
+
+class _UnreadResult:
+    """Stands in PyMySQL's place for the current result, which it asks before every command."""
+
+    has_next = False
+
+    @property
+    def unbuffered_active(self) -> bool:
+        raise err.InterfaceError(
+            CR.CR_COMMANDS_OUT_OF_SYNC, "a result on this connection has not been read to its end"
+        )
+
+
+class _Channel(Protocol):
+    """What of a PyMySQL connection is used here beyond its public interface."""
+
+    encoding: str
+    _sock: object | None
+    _rfile: BufferedReader
+    _next_seq_id: int
+    _result: object | None
+
+    def _execute_command(self, command: int, sql: bytes) -> None:
+        """Refuse if a result is unread; frame and send a command. Raises err.Error."""
+
+    def _read_packet(self, packet_type: type[MysqlPacket] = ...) -> MysqlPacket:
+        """One whole packet. Raises the server's error if that is what it is."""
+
+    def _force_close(self) -> None:
+        """Close the socket, without a word to the server."""
+
+
+class _Definition(Protocol):
+    """PyMySQL's FieldDescriptorPacket, as its type stubs do not show it."""
+
+    name: str
+    type_code: int
+    charsetnr: int
+    length: int
+    flags: int
+    scale: int
+
+
+class _Named(Protocol):
+    name: str
+
+
+@contextmanager
+def _exchange(channel: _Channel) -> Iterator[None]:
+    """A command and its answer; an interruption between them leaves no connection that is out of step.
+
+    After one of its own errors PyMySQL has either read the server's whole answer or closed the connection.
+    """
+    try:
+        yield
+    except err.MySQLError:
+        raise
+    except BaseException:
+        channel._force_close()
+        raise
+
+
+def _prepare(channel: _Channel, sql: str) -> tuple[int, int, tuple[Column, ...]]:
+    """A statement's number, how many parameters it takes, and the columns it gives."""
+    channel._execute_command(COMMAND.COM_STMT_PREPARE, sql.encode(channel.encoding))
+    statement, columns, parameters = channel._read_packet().read_struct("<xIHH")
+    _definitions(channel, parameters)
+    described = _definitions(channel, columns)
+    if not described:
+        _close_statement(channel, statement)
+        raise err.ProgrammingError(CR.CR_NO_RESULT_SET, "the statement is not a query: it gives no rows")
+    return statement, parameters, described
+
+
+def _definitions(channel: _Channel, count: int) -> tuple[Column, ...]:
+    if not count:
+        return ()
+    packets = [cast(_Definition, channel._read_packet(FieldDescriptorPacket)) for _ in range(count)]
+    if not channel._read_packet().is_eof_packet():
+        channel._force_close()
+        raise err.InternalError(CR.CR_MALFORMED_PACKET, "column definitions do not end where they should")
+    return tuple(
+        Column(field.name, field.type_code, field.charsetnr, field.length, field.flags, field.scale)
+        for field in packets
+    )
+
+
+def _close_statement(channel: _Channel, statement: int) -> None:
+    """Let the server forget the statement; it does not answer. A lost connection has forgotten it already."""
+    if channel._sock is not None:
+        with suppress(err.Error):
+            channel._execute_command(COMMAND.COM_STMT_CLOSE, struct.pack("<I", statement))
+
+
+def _require_utf8(columns: Sequence[Column]) -> None:
+    """Whatever the session's character set cannot express, the server would send as question marks."""
+    for column in columns:
+        try:
+            charset = cast(_Named, charset_by_id(column.charset)).name
+        except KeyError:  # a collation newer than PyMySQL; decoding checks the values
+            continue
+        if column.is_text and charset != "utf8mb4":
+            message = f"column {column.name!r} would arrive as {charset}: connect with utf8mb4"
+            raise err.NotSupportedError(CR.CR_CANT_READ_CHARSET, message)
+
+
+def _bound(parameters: Sequence[Parameter], encoding: str) -> bytes:
+    """The parameters as COM_STMT_EXECUTE ends: NULL bitmap, types, values."""
+    if not parameters:
+        return b""
+    nulls = np.packbits([value is None for value in parameters], bitorder="little").tobytes()
+    bound = [_bind(value, encoding) for value in parameters]
+    kinds = b"".join(struct.pack("<H", kind) for kind, _ in bound)
+    return nulls + b"\1" + kinds + b"".join(value for _, value in bound)
+
+
+def _bind(value: Parameter, encoding: str) -> tuple[int, bytes]:
+    """A parameter's wire type (0x8000: unsigned) and bytes."""
+    match value:
+        case None:
+            return FIELD_TYPE.NULL, b""
+        case int() if -(2**63) <= value < 2**63:
+            return FIELD_TYPE.LONGLONG, struct.pack("<q", value)
+        case int() if 0 <= value < 2**64:
+            return FIELD_TYPE.LONGLONG | 0x8000, struct.pack("<Q", value)
+        case int() | Decimal():
+            return FIELD_TYPE.NEWDECIMAL, _length_encoded(format(Decimal(value), "f").encode())
+        case float():
+            return FIELD_TYPE.DOUBLE, struct.pack("<d", value)
+        case str():
+            return FIELD_TYPE.VAR_STRING, _length_encoded(value.encode(encoding))
+        case bytes():
+            return FIELD_TYPE.BLOB, _length_encoded(value)
+    raise TypeError(f"a parameter cannot be a {type(value).__name__}")
+
+
+def _length_encoded(data: bytes) -> bytes:
+    size = len(data)
+    if size < 251:
+        return bytes([size]) + data
+    if size < 2**16:
+        return b"\xfc" + struct.pack("<H", size) + data
+    if size < 2**24:
+        return b"\xfd" + struct.pack("<I", size)[:3] + data
+    return b"\xfe" + struct.pack("<Q", size) + data
