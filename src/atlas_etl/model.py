@@ -40,7 +40,9 @@ class Hazard(StrEnum):
     INTERVAL = "interval"  # an interval whose nanoseconds pass 64 bits
     ARRAY_SHAPE = "array_shape"  # a nested array, or one that does not begin at 1
     TYPE_MISMATCH = "type_mismatch"  # a value of another type than its column declares (SQLite)
-    INVALID_TEXT = "invalid_text"  # text that its system calls UTF-8 and that is not (MySQL stores surrogates)
+    INVALID_TEXT = (
+        "invalid_text"  # text that its system calls UTF-8 and that is not (MySQL stores surrogates)
+    )
 
 
 class HazardPolicy(StrEnum):
