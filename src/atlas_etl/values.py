@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from datetime import date, timedelta
 from decimal import Decimal
@@ -110,6 +111,31 @@ def cursor_scalar(value: CursorValue, kind: pa.DataType) -> pa.Scalar:
             f"the committed cursor value is a {value.kind}, but the column is now {type_name(kind)}",
             hint="run with --full-refresh to read the stream again from its beginning",
         ) from failure
+
+
+_ZONE = re.compile(r"(Z|[+-]\d\d(:?\d\d)?)$")
+_CURSOR_TYPES = {
+    CursorKind.DECIMAL: pa.decimal256(76, 38),
+    CursorKind.FLOAT: pa.float64(),
+    CursorKind.TEXT: pa.string(),
+    CursorKind.DATE: pa.date32(),
+    CursorKind.TIMESTAMP: pa.timestamp("us"),
+    CursorKind.TIMESTAMPTZ: pa.timestamp("us", "UTC"),
+    CursorKind.UUID: pa.uuid(),
+}
+
+
+def parse_cursor(kind: CursorKind, text: str) -> CursorValue:
+    """A cursor value that a person wrote, in its canonical text. Raises pa.ArrowInvalid."""
+    if kind is CursorKind.INTEGER:
+        return CursorValue(kind, str(pc.cast(pa.scalar(text.strip()), pa.decimal128(38, 0)).as_py()))
+    if kind in (CursorKind.TEXT, CursorKind.DECIMAL, CursorKind.FLOAT, CursorKind.UUID):
+        from_text(pa.array([text]), _CURSOR_TYPES[kind])
+        return CursorValue(kind, text)
+    cell = pa.array([text.strip()])
+    if kind is CursorKind.TIMESTAMPTZ and not _ZONE.search(text):
+        cell = pc.cast(cell, pa.timestamp("us"))  # no zone was written: UTC
+    return CursorValue(kind, to_text(pc.cast(cell, _CURSOR_TYPES[kind]))[0].as_py())
 
 
 def earlier(value: CursorValue, lag: timedelta) -> CursorValue:
@@ -263,13 +289,13 @@ def _json_value(cell: pa.Scalar) -> object:
     return to_text(pa.array([cell], type=cell.type))[0].as_py()
 
 
-def json_rows(batch: pa.RecordBatch) -> list[dict[str, object]]:
+def json_rows(batch: pa.RecordBatch) -> list[list[object]]:
     """The rows as JSON can hold them: numbers and booleans as they are, everything else as text.
 
     Integers past 2**53 and decimals are text too: many JSON readers would round them.
     """
     columns = [_json_column(column) for column in batch.columns]
-    return [dict(zip(batch.schema.names, row, strict=True)) for row in zip(*columns, strict=True)]
+    return [list(row) for row in zip(*columns, strict=True)]
 
 
 def _json_column(column: pa.Array) -> list[object]:

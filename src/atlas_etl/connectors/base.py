@@ -131,12 +131,13 @@ class Adapter(Generic[Config]):
     dispose: Callable[[object], None]
     connector: Callable[[Config], Connector] | None = None
     destination: Callable[[Config], Destination] | None = None
+    default_streams: Callable[[Config], tuple[Stream, ...]] = lambda _: ()  # of a definition without streams
     thread_bound: bool = False  # whether a client may only be used by the thread that made it
 
 
-def preview(connector: Connector, stream: Stream, limit: int) -> tuple[list[str], list[dict[str, object]]]:
+def preview(connector: Connector, stream: Stream, limit: int) -> tuple[list[str], list[list[object]]]:
     """The first rows of a stream: column names, and rows of JSON's own types or text."""
-    rows: list[dict[str, object]] = []
+    rows: list[list[object]] = []
     with connector.open(ReadRequest(stream, limit=limit)) as extract:
         for batch in extract.batches():
             rows += values.json_rows(batch)

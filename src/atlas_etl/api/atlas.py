@@ -1,0 +1,230 @@
+"""A project's connectors, destinations and state, and what can be done with them."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter
+
+import pyarrow as pa
+
+from atlas_etl import values
+from atlas_etl.api.prepared import (
+    PreparedConnector,
+    PreparedDestination,
+    prepare_connector,
+    prepare_destination,
+)
+from atlas_etl.api.state_location import state_location
+from atlas_etl.api.sync import SyncJob, sync_all
+from atlas_etl.config.folder import definition_names
+from atlas_etl.config.project import Project, load_project
+from atlas_etl.connectors.base import preview
+from atlas_etl.contracts import Destination
+from atlas_etl.errors import AtlasError, UsageError
+from atlas_etl.model import Checkpoint, CommittedCheckpoint, ConnectionStatus, Run, Stream, StreamInfo
+from atlas_etl.pipeline.events import Event
+from atlas_etl.pipeline.run import finished
+from atlas_etl.state.open import open_state_store
+from atlas_etl.state.store import SqlStateStore
+
+
+@dataclass(frozen=True, slots=True)
+class TestOutcome:
+    """What `connector test` found out about one connector."""
+
+    connector: str
+    status: ConnectionStatus | None
+    error: AtlasError | None
+    latency_ms: float
+
+
+class Atlas:
+    """One project. Opens connections when they are needed and closes them after each call."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+
+    @classmethod
+    def open(cls, folder: Path, environ: Mapping[str, str]) -> Atlas:
+        """The project in this folder. Raises ConfigError."""
+        return cls(load_project(folder, environ))
+
+    def names(self) -> list[str]:
+        """Every connector, sorted."""
+        return definition_names(self.project.folder)
+
+    def connector(self, name: str) -> PreparedConnector:
+        """One connector, validated. Raises ConfigError."""
+        return prepare_connector(self.project, name)
+
+    def destination(self, name: str | None = None) -> PreparedDestination:
+        """One destination, the default without a name, validated. Raises ConfigError."""
+        return prepare_destination(self.project, name)
+
+    def test(self, names: Sequence[str]) -> Iterator[TestOutcome]:
+        """Try each connection. A connector that fails is an outcome, not an exception."""
+        for name in names:
+            started = perf_counter()
+            status, error = None, None
+            try:
+                with closing(self.connector(name).open()) as connector:
+                    status = connector.test()
+            except AtlasError as failure:
+                error = failure.located(connector=name)
+            yield TestOutcome(name, status, error, (perf_counter() - started) * 1000)
+
+    def discover(self, name: str) -> Sequence[StreamInfo]:
+        """What a connector can read. Raises SourceError."""
+        with closing(self.connector(name).open()) as connector:
+            return connector.discover()
+
+    def preview(self, name: str, stream: str | None, limit: int) -> tuple[str, list[str], list[list[object]]]:
+        """The first rows of a stream, the first one without a name: its name, columns and rows."""
+        prepared = self.connector(name)
+        chosen = prepared.chosen((stream,) if stream else ())[0]
+        with closing(prepared.open()) as connector:
+            columns, rows = preview(connector, replace(chosen, cursor=None), limit)
+        return chosen.name, columns, rows
+
+    def sync(
+        self,
+        names: Sequence[str],
+        *,
+        streams: Sequence[str] = (),
+        full_refresh: bool = False,
+        jobs: int = 1,
+        triggered_by: str = "manual",
+    ) -> Generator[Event, None, None]:
+        """Bring connectors up to date, told as events; each ends with its RunFinished.
+
+        Everything is validated before anything is touched. Raises ConfigError, UsageError, StateError.
+        """
+        planned = [self._job(name, streams, full_refresh, triggered_by) for name in names]
+        with self.state() as store:
+            yield from sync_all(planned, store, side_by_side=jobs)
+            self._prune(store)
+
+    @contextmanager
+    def state(self) -> Iterator[SqlStateStore]:
+        """The state store. Raises ConfigError, StateError."""
+        store = open_state_store(state_location(self.project))
+        try:
+            yield store
+        finally:
+            store.close()
+
+    def checkpoints(self, name: str) -> Sequence[CommittedCheckpoint]:
+        """What the destination has committed of a connector; the mirror is brought up to date."""
+        prepared = self.connector(name)
+        with self._opened(prepared) as destination, self.state() as store:
+            committed = destination.checkpoints(name)
+            for mirrored in store.checkpoints(name):
+                if mirrored.stream not in {found.stream for found in committed}:
+                    store.forget_checkpoint(name, mirrored.stream)
+            for found in committed:
+                store.mirror_checkpoint(name, found)
+        return committed
+
+    def reset_checkpoint(self, name: str, streams: Sequence[str], *, by: str) -> list[str]:
+        """Forget how far these streams are committed, all without names; the next sync reads everything."""
+        prepared = self.connector(name)
+        chosen = prepared.chosen(tuple(streams))
+        with self._lent(prepared, by) as (destination, store):
+            for stream in chosen:
+                table = destination.table_name(name, stream)
+                destination.set_checkpoint(name, stream.name, table, None)
+                store.forget_checkpoint(name, stream.name)
+        return [stream.name for stream in chosen]
+
+    def set_checkpoint(self, name: str, stream: str | None, value: str, *, by: str) -> CommittedCheckpoint:
+        """Move one stream's checkpoint to a cursor value, from which the next sync reads, inclusively.
+
+        Raises UsageError where the stream has no checkpoint yet or the value is none of its cursor's kind.
+        """
+        prepared = self.connector(name)
+        chosen = prepared.chosen((stream,) if stream else ())
+        if len(chosen) > 1:
+            raise UsageError(
+                f"connector {name!r} has several streams",
+                hint=f"name one with --stream: {', '.join(found.name for found in chosen)}",
+                connector=name,
+            )
+        with self._lent(prepared, by) as (destination, store):
+            moved = _moved(destination, name, chosen[0], value)
+            table = destination.table_name(name, chosen[0])
+            destination.set_checkpoint(name, chosen[0].name, table, moved)
+            committed = CommittedCheckpoint(chosen[0].name, moved, datetime.now(UTC), "")
+            store.mirror_checkpoint(name, committed)
+        return committed
+
+    def query(self, sql: str, destination: str | None = None) -> pa.Table:
+        """One statement that reads, on a destination. Raises UsageError, DestinationError."""
+        with closing(self.destination(destination).open()) as opened:
+            return opened.query(sql)
+
+    def last_runs(self) -> dict[str, Run]:
+        """The latest run of each connector; none where nothing was ever run here."""
+        location = state_location(self.project)
+        if isinstance(location, Path) and not location.exists():
+            return {}
+        with self.state() as store:
+            runs = {name: store.history(name, limit=1) for name in self.names()}
+        return {name: found[0] for name, found in runs.items() if found}
+
+    def _job(self, name: str, streams: Sequence[str], full_refresh: bool, triggered_by: str) -> SyncJob:
+        prepared = self.connector(name)
+        destination = self.destination(prepared.definition.destination)
+        return SyncJob(prepared, destination, prepared.chosen(tuple(streams)), triggered_by, full_refresh)
+
+    @contextmanager
+    def _opened(self, prepared: PreparedConnector) -> Iterator[Destination]:
+        with closing(self.destination(prepared.definition.destination).open()) as destination:
+            yield destination
+
+    @contextmanager
+    def _lent(self, prepared: PreparedConnector, by: str) -> Iterator[tuple[Destination, SqlStateStore]]:
+        """The destination and the store while no run of the connector is in progress."""
+        with (
+            self.state() as store,
+            store.lease(prepared.name, triggered_by=by, destination=prepared.definition.destination) as lease,
+            self._opened(prepared) as destination,
+        ):
+            yield destination, store
+            store.finish(finished(lease.run, ()))
+
+    def _prune(self, store: SqlStateStore) -> None:
+        retention = self.project.settings.history_retention
+        if retention is None:
+            return
+        if retention.age is not None:
+            store.prune(datetime.now(UTC) - retention.age)
+        if retention.runs is not None:
+            store.keep_newest(retention.runs)
+
+
+def _moved(destination: Destination, connector: str, stream: Stream, text: str) -> Checkpoint:
+    """The stream's checkpoint at another cursor value of the same kind."""
+    table = destination.table_name(connector, stream)
+    committed = destination.inspect(connector, stream.name, table).checkpoint
+    if committed is None:
+        raise UsageError(
+            f"stream {stream.name!r} has no checkpoint to move",
+            hint=f"`atlas connector sync {connector} --stream {stream.name}` makes one",
+            connector=connector,
+            stream=stream.name,
+        )
+    try:
+        value = values.parse_cursor(committed.high.kind, text)
+    except pa.ArrowInvalid:
+        raise UsageError(
+            f"{text!r} is no {committed.high.kind}, as the cursor {committed.cursor!r} is",
+            hint=f"the checkpoint is now at {committed.high.text}",
+            connector=connector,
+            stream=stream.name,
+        ) from None
+    tail_values = (value.text,) if committed.tail_values else ()
+    return Checkpoint(committed.cursor, value, value, tail_values)

@@ -1,0 +1,47 @@
+"""Where a project keeps its state: a SQLite file of its own, or a PostgreSQL database that hosts share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy import URL
+
+from atlas_etl.config.connection import validate_connection
+from atlas_etl.config.layers import Layered
+from atlas_etl.config.project import Project
+from atlas_etl.config.project_folder import PROJECT_FILE
+from atlas_etl.connectors import registry
+from atlas_etl.connectors.base import Config, ConnectionConfig, ProjectPath, ServerConnection
+from atlas_etl.errors import ConfigError
+
+
+class _File(ConnectionConfig):
+    database_path: ProjectPath
+
+
+def state_location(project: Project) -> Path | str:
+    """A file's path, or a `postgresql://` URL with its password. Raises ConfigError."""
+    target = project.state()
+    protocol = registry.canonical(target.protocol)
+    if protocol == "sqlite":
+        return _validated(_File, project, target.connection).database_path
+    if protocol == "postgresql":
+        return _url(_validated(ServerConnection, project, target.connection))
+    raise ConfigError(
+        f"{PROJECT_FILE}: state: the state cannot be kept in {target.protocol!r}",
+        hint="use sqlite with `database_path`, or postgresql",
+        code="state_protocol",
+    )
+
+
+def _validated(model: type[Config], project: Project, connection: Layered) -> Config:
+    return validate_connection(model, connection, project.context, file=PROJECT_FILE, below=("state",))
+
+
+def _url(server: ServerConnection) -> str:
+    password = server.password.get_secret_value() if server.password else None
+    options = {key: str(value) for key, value in server.options.items()}
+    url = URL.create(
+        "postgresql", server.username, password, server.host, server.port, server.database, options
+    )
+    return url.render_as_string(hide_password=False)

@@ -1,0 +1,115 @@
+"""Runs: each connector under its lease, one after another or side by side, told as events."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, replace
+from queue import Queue
+
+from atlas_etl.api.prepared import PreparedConnector, PreparedDestination
+from atlas_etl.contracts import Connector, Destination, StateStore
+from atlas_etl.errors import AtlasError, LockedError
+from atlas_etl.model import Run, RunStatus, Stream
+from atlas_etl.pipeline.events import Event, RunFinished, RunStarted
+from atlas_etl.pipeline.run import failed_run, run_error, run_streams
+
+
+@dataclass(frozen=True, slots=True)
+class SyncJob:
+    """One connector to bring up to date."""
+
+    connector: PreparedConnector
+    destination: PreparedDestination
+    streams: tuple[Stream, ...]
+    triggered_by: str = "manual"
+    full_refresh: bool = False
+
+
+def sync_one(job: SyncJob, store: StateStore) -> Generator[Event, None, None]:
+    """Run one connector under its lease. The last event is its RunFinished, failed or not.
+
+    Closing the iterator undoes the load that was open and leaves the run `interrupted`.
+    """
+    connector = job.connector
+    schedule, enabled = connector.definition.schedule, connector.definition.enabled
+    store.register(connector.name, connector.protocol, enabled=enabled, schedule=schedule)
+    try:
+        with store.lease(
+            connector.name, triggered_by=job.triggered_by, destination=job.destination.name
+        ) as lease:
+            yield RunStarted(lease.run)
+            for event in _run(job, lease.run):
+                if isinstance(event, RunFinished):
+                    store.finish(event.run)
+                yield event
+    except LockedError as locked:
+        skipped = store.record_skipped(connector.name, triggered_by=job.triggered_by, reason=locked.message)
+        yield RunFinished(replace(skipped, status=RunStatus.SKIPPED, error=run_error(locked)))
+
+
+def _run(job: SyncJob, run: Run) -> Iterator[Event]:
+    source: Connector | None = None
+    destination: Destination | None = None
+    try:
+        source, destination = job.connector.open(), job.destination.open()
+        yield from run_streams(
+            run,
+            source,
+            destination,
+            job.streams,
+            full_refresh=job.full_refresh,
+            limits=job.connector.definition.batch_limits,
+        )
+    except AtlasError as failure:
+        yield RunFinished(failed_run(run, failure))
+    finally:
+        for opened in (source, destination):
+            if opened is not None:
+                opened.close()
+
+
+def sync_all(
+    jobs: Sequence[SyncJob], store: StateStore, *, side_by_side: int
+) -> Generator[Event, None, None]:
+    """Run every connector, at most so many at once; their events interleave.
+
+    Closing the iterator stops every run at its next batch, undoing what was not committed.
+    """
+    if side_by_side <= 1 or len(jobs) <= 1:
+        for job in jobs:
+            yield from sync_one(job, store)
+        return
+    events: Queue[Event | BaseException | None] = Queue()
+    stopping = threading.Event()
+
+    def work(job: SyncJob) -> None:
+        try:
+            with closing(sync_one(job, store)) as running:
+                for event in running:
+                    events.put(event)
+                    if stopping.is_set():
+                        break
+        except BaseException as failure:
+            events.put(failure)
+        finally:
+            events.put(None)
+
+    with ThreadPoolExecutor(side_by_side, thread_name_prefix="atlas-sync") as pool:
+        try:
+            for job in jobs:
+                pool.submit(work, job)
+            remaining = len(jobs)
+            while remaining:
+                event = events.get()
+                if event is None:
+                    remaining -= 1
+                elif isinstance(event, BaseException):
+                    raise event
+                else:
+                    yield event
+        finally:
+            stopping.set()
+            pool.shutdown(wait=False, cancel_futures=True)
