@@ -113,7 +113,7 @@ def cursor_scalar(value: CursorValue, kind: pa.DataType) -> pa.Scalar:
         ) from failure
 
 
-_ZONE = re.compile(r"(Z|[+-]\d\d(:?\d\d)?)$")
+_ZONE = re.compile(r":.*(Z|[+-]\d\d(:?\d\d)?)$")
 _CURSOR_TYPES = {
     CursorKind.DECIMAL: pa.decimal256(76, 38),
     CursorKind.FLOAT: pa.float64(),
@@ -134,7 +134,7 @@ def parse_cursor(kind: CursorKind, text: str) -> CursorValue:
         return CursorValue(kind, text)
     cell = pa.array([text.strip()])
     if kind is CursorKind.TIMESTAMPTZ and not _ZONE.search(text):
-        cell = pc.cast(cell, pa.timestamp("us"))  # no zone was written: UTC
+        cell = pc.assume_timezone(pc.cast(cell, pa.timestamp("us")), "UTC")
     return CursorValue(kind, to_text(pc.cast(cell, _CURSOR_TYPES[kind]))[0].as_py())
 
 

@@ -92,3 +92,28 @@ def test_split_keeps_every_row_within_the_limits(rows: int, most: int, size: int
 def test_json_rows_lose_no_digit() -> None:
     batch = pa.RecordBatch.from_pydict({"n": pa.array([2**53, 2**60]), "x": pa.array([0.5, float("nan")])})
     assert values.json_rows(batch) == [[2**53, 0.5], [str(2**60), "nan"]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "written", "canonical"),
+    [
+        (CursorKind.INTEGER, " 42 ", "42"),
+        (CursorKind.DECIMAL, "1.50", "1.50"),
+        (CursorKind.DATE, "2026-03-01", "2026-03-01"),
+        (CursorKind.TIMESTAMP, "2026-03-01", "2026-03-01T00:00:00.000000"),
+        (CursorKind.TIMESTAMPTZ, "2026-03-01", "2026-03-01T00:00:00.000000Z"),
+        (CursorKind.TIMESTAMPTZ, "2026-03-01 12:30:45.5+02:00", "2026-03-01T10:30:45.500000Z"),
+        (CursorKind.TIMESTAMPTZ, "2026-03-01T12:30:45Z", "2026-03-01T12:30:45.000000Z"),
+        (CursorKind.TEXT, "x y", "x y"),
+    ],
+)
+def test_a_cursor_that_a_person_writes(kind: CursorKind, written: str, canonical: str) -> None:
+    assert values.parse_cursor(kind, written) == CursorValue(kind, canonical)
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrong"), [(CursorKind.INTEGER, "abc"), (CursorKind.DATE, "soon"), (CursorKind.INTEGER, "1.5")]
+)
+def test_a_cursor_that_is_none(kind: CursorKind, wrong: str) -> None:
+    with pytest.raises(pa.ArrowInvalid):
+        values.parse_cursor(kind, wrong)
