@@ -184,5 +184,8 @@ class StateStore(Protocol):
     def prune(self, before: datetime) -> int:
         """Delete runs completed before this instant; gives back how many."""
 
+    def keep_newest(self, runs: int) -> int:
+        """Delete all but the newest runs of each connector; gives back how many. Running ones stay."""
+
     def close(self) -> None:
         """Give back every connection; may be called twice."""

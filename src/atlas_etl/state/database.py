@@ -105,7 +105,7 @@ class SqliteDatabase(Database):
         return time.monotonic()
 
     def is_dead(self, lease: LeaseRecord) -> bool:
-        """On the holder's own host its process and the time since boot tell: setting the clock frees nothing."""
+        """On the holder's own host its process and the time since boot tell; the wall clock may jump."""
         here = this_process()
         if has_ended(lease.holder, here):
             return True

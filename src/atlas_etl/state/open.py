@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import weakref
 from pathlib import Path
 
-from sqlalchemy import URL, NullPool, QueuePool, create_engine, make_url
+from sqlalchemy import URL, Engine, NullPool, QueuePool, create_engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from atlas_etl.errors import ConfigError
@@ -43,7 +45,7 @@ class LocalStateStore(SqlStateStore):
             raise unwritable(name, error) from error
         except sqlite3.Error:
             pass  # opening it again below tells why
-        # A pool of none: what is not open can be neither lost nor shared with a forked child.
+        # Opened when needed, for that costs nothing, and an open file may not be taken through a fork.
         engine = create_engine(
             URL.create("sqlite", database=str(file)),
             poolclass=NullPool,
@@ -62,19 +64,24 @@ class PostgresStateStore(SqlStateStore):
 
     def __init__(self, url: str, *, times: LeaseTimes | None = None) -> None:
         parsed = _postgres_url(url)
-        given = {key: value for key, value in _POSTGRES_DEFAULTS.items() if key not in parsed.query}
+        defaults = {key: value for key, value in _POSTGRES_DEFAULTS.items() if key not in parsed.query}
         engine = create_engine(
             parsed,
-            poolclass=NullPool,
-            connect_args=given,
+            pool_size=1,
+            max_overflow=-1,
+            pool_pre_ping=True,  # a lost connection is made anew
+            connect_args={**defaults, "prepare_threshold": None},  # for PgBouncer
             hide_parameters=True,
             isolation_level="READ COMMITTED",
             use_native_hstore=False,  # saves a query in every connection
-        ).execution_options(schema_translate_map={None: PostgresDatabase.schema})
-        where = f"{parsed.host or 'localhost'}:{parsed.port or 5432}/{parsed.database or ''}"
-        super().__init__(
-            PostgresDatabase(engine, f"the state store at postgresql {where}"), times or LeaseTimes()
         )
+        _leave_to_parent(engine)
+        database = PostgresDatabase(
+            engine.execution_options(schema_translate_map={None: PostgresDatabase.schema}),
+            f"the state store at postgresql {parsed.host or 'localhost'}:{parsed.port or 5432}"
+            f"/{parsed.database or ''}",
+        )
+        super().__init__(database, times or LeaseTimes())
 
 
 class MemoryStateStore(SqlStateStore):
@@ -104,6 +111,18 @@ def open_state_store(location: str | Path, *, times: LeaseTimes | None = None) -
         if "://" in location:
             return PostgresStateStore(location, times=times)
     return LocalStateStore(location, times=times)
+
+
+def _leave_to_parent(engine: Engine) -> None:
+    """A forked child makes connections of its own: two processes cannot speak on one socket."""
+    reference = weakref.ref(engine)
+
+    def forget() -> None:
+        inherited = reference()
+        if inherited is not None:
+            inherited.dispose(close=False)
+
+    os.register_at_fork(after_in_child=forget)
 
 
 def _make_private(file: Path) -> None:

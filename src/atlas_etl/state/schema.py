@@ -16,12 +16,14 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     Connection,
     DateTime,
     Dialect,
     Double,
     Index,
     Integer,
+    Label,
     MetaData,
     Select,
     Table,
@@ -143,16 +145,26 @@ Index("ix_scheduled_runs_connector_started_at", scheduled_runs.c.connector, sche
 Index("ix_scheduled_runs_started_at", scheduled_runs.c.started_at)
 
 
+def latest_first() -> tuple[ColumnElement[object], ...]:
+    """The order of the history."""
+    return scheduled_runs.c.started_at.desc(), scheduled_runs.c.run_id.desc()
+
+
+def latest_first_position() -> Label[int]:
+    """`position`: 1 for the latest run of each connector."""
+    position = func.row_number().over(partition_by=scheduled_runs.c.connector, order_by=latest_first())
+    return position.label("position")
+
+
 def _active_connectors() -> Select[tuple[object, ...]]:
     runs = scheduled_runs.c
-    latest_first = (runs.started_at.desc(), runs.run_id.desc())
     ranked = select(
         runs.connector,
         runs.run_id,
         runs.status,
         runs.started_at,
         runs.completed_at,
-        func.row_number().over(partition_by=runs.connector, order_by=latest_first).label("position"),
+        latest_first_position(),
     ).subquery("ranked")
     is_last = and_(ranked.c.connector == connectors.c.name, ranked.c.position == 1)
     return (
@@ -172,11 +184,7 @@ def _active_connectors() -> Select[tuple[object, ...]]:
 
 def _recent_runs() -> Select[tuple[object, ...]]:
     columns = [column for column in scheduled_runs.c if column.name not in {"streams", "fencing_token"}]
-    return (
-        select(*columns)
-        .order_by(scheduled_runs.c.started_at.desc(), scheduled_runs.c.run_id.desc())
-        .limit(100)
-    )
+    return select(*columns).order_by(*latest_first()).limit(100)
 
 
 CreateView(_active_connectors(), "v_active_connectors", metadata=metadata)

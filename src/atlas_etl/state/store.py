@@ -18,7 +18,14 @@ from atlas_etl.state.lease import LeaseTimes
 from atlas_etl.state.leases import acquire, end_dead_runs, release
 from atlas_etl.state.migrate import migrate
 from atlas_etl.state.records import checkpoint_values, committed_of, new_run_id, run_of, run_values
-from atlas_etl.state.schema import connector_state, connectors, leases, scheduled_runs
+from atlas_etl.state.schema import (
+    connector_state,
+    connectors,
+    latest_first,
+    latest_first_position,
+    leases,
+    scheduled_runs,
+)
 
 log = logging.getLogger(__name__)
 
@@ -46,15 +53,15 @@ class SqlStateStore:
         try:
             yield held
         except BaseException as error:
-            held.stop()
             if held.held_here():
+                held.stop()
                 try:
                     release(self._database, held, error)
                 except StateError as failure:  # the first error is the one to tell
                     log.warning("the lease of %s was not given back: %s", connector, failure.message)
             raise
-        held.stop()
         if held.held_here():
+            held.stop()
             release(self._database, held, None)
 
     def finish(self, run: Run) -> None:
@@ -96,7 +103,7 @@ class SqlStateStore:
         query = (
             select(scheduled_runs)
             .where(*_matching(connector, status))
-            .order_by(scheduled_runs.c.started_at.desc(), scheduled_runs.c.run_id.desc())
+            .order_by(*latest_first())
             .limit(max(limit, 0))
         )
         with self._database.reading() as connection, reading_content(self._database.name):
@@ -144,6 +151,14 @@ class SqlStateStore:
         old = scheduled_runs.c.completed_at < before
         with self._database.writing() as connection:
             return connection.execute(delete(scheduled_runs).where(old)).rowcount
+
+    def keep_newest(self, runs: int) -> int:
+        """Delete all but the newest runs of each connector; gives back how many. Running ones stay."""
+        ranked = select(scheduled_runs.c.run_id, latest_first_position()).subquery()
+        surplus = select(ranked.c.run_id).where(ranked.c.position > runs)
+        old = (scheduled_runs.c.completed_at.is_not(None), scheduled_runs.c.run_id.in_(surplus))
+        with self._database.writing() as connection:
+            return connection.execute(delete(scheduled_runs).where(*old)).rowcount
 
     def close(self) -> None:
         self._database.engine.dispose()

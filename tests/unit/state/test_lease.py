@@ -1,0 +1,100 @@
+"""The heartbeat of a held lease, with a renewal that the test decides."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pytest
+
+from atlas_etl.errors import StateError
+from atlas_etl.model import Run, RunStatus
+from atlas_etl.state.lease import HeldLease, LeaseTimes
+
+RUN = Run("r", "shop", RunStatus.RUNNING, "t", datetime(2026, 1, 1, tzinfo=UTC))
+
+
+class Renewals:
+    """Answers in order, the last one again and again; counts the calls."""
+
+    def __init__(self, *answers: bool | Exception) -> None:
+        self.answers = list(answers)
+        self.calls = 0
+        self.called = threading.Condition()
+
+    def __call__(self) -> bool:
+        with self.called:
+            answer = self.answers[min(self.calls, len(self.answers) - 1)]
+            self.calls += 1
+            self.called.notify_all()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def wait_for(self, calls: int) -> None:
+        with self.called:
+            assert self.called.wait_for(lambda: self.calls >= calls, timeout=30)
+
+
+def held(renew: Callable[[], bool], clock: Callable[[], float], expiry: float = 60.0) -> HeldLease:
+    times = LeaseTimes(0.01, expiry)
+    return HeldLease(RUN, 7, times=times, renew=renew, clock=clock, taken_at=clock())
+
+
+def test_a_lease_taken_by_another_is_lost_and_no_longer_renewed() -> None:
+    renewals = Renewals(True, True, False)
+    lease = held(renewals, time.monotonic)
+    assert not lease.lost()
+    lease.start()
+    lease._thread.join(30)
+    assert lease.lost()
+    assert renewals.calls == 3
+    lease.stop()
+
+
+def test_failed_renewals_are_logged_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    renewals = Renewals(StateError("the store is gone"), StateError("the store is gone"), True)
+    lease = held(renewals, time.monotonic)
+    with caplog.at_level(logging.WARNING):
+        lease.start()
+        renewals.wait_for(5)
+    assert not lease.lost()
+    lease.stop()
+    assert not lease._thread.is_alive()
+    assert [record.getMessage() for record in caplog.records] == [
+        "the lease of shop could not be renewed: the store is gone"
+    ] * 2
+
+
+def test_a_lease_that_cannot_be_renewed_in_time_is_lost_until_it_can() -> None:
+    now = [100.0]
+    renewals = Renewals(StateError("gone"))
+    lease = held(renewals, lambda: now[0], expiry=5.0)
+    lease.start()
+    renewals.wait_for(3)
+    now[0] += 5.0
+    assert not lease.lost()
+    now[0] += 0.1
+    assert lease.lost()
+    renewals.answers = [True]
+    renewals.wait_for(renewals.calls + 2)
+    assert not lease.lost()
+    lease.stop()
+
+
+def test_the_thread_keeps_no_process_alive() -> None:
+    assert held(lambda: True, time.monotonic)._thread.daemon
+
+
+@pytest.mark.parametrize(("heartbeat", "expiry"), [(0, 1), (-1, 1), (1, 1), (2, 1)])
+def test_times_that_cannot_work_are_refused(heartbeat: float, expiry: float) -> None:
+    with pytest.raises(ValueError, match="renewed more often"):
+        LeaseTimes(heartbeat, expiry)
+
+
+def test_the_defaults_free_a_dead_run_within_a_minute() -> None:
+    assert LeaseTimes().expiry < 60
+    assert LeaseTimes().heartbeat * 3 < LeaseTimes().expiry
