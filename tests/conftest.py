@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -22,7 +23,7 @@ def pytest_configure() -> None:
         raise pytest.UsageError(str(error)) from error
 
 
-def unavailable(name: str, reason: object) -> None:
+def unavailable(name: str, reason: str) -> NoReturn:
     """Skips the test, or fails it where `ATLAS_TEST_REQUIRE` names what is missing."""
     if name in required():
         pytest.fail(f"ATLAS_TEST_REQUIRE names {name}, but: {reason}", pytrace=False)
@@ -33,8 +34,10 @@ def _served(name: str, serve: Callable[[], AbstractContextManager[ServerAddress]
     try:
         with serve() as address:
             yield address
-    except Unavailable as reason:
-        unavailable(name, reason)
+        return
+    except Unavailable as missing:
+        reason = str(missing)
+    unavailable(name, reason)
 
 
 @pytest.fixture(scope="session")

@@ -79,7 +79,7 @@ def test_a_private_server_comes_back_with_its_data(
                 server.start()
                 recipe.connect(replace(address, database=f"after_{end.__name__}")).close()
     except Unavailable as reason:
-        unavailable(request.node.callspec.id, reason)
+        unavailable(request.node.callspec.id, str(reason))
     assert not listening(server.port)
 
 

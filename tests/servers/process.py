@@ -172,6 +172,11 @@ def _spawn(
     )
 
 
+def account_name() -> str:
+    """The name of the account that servers run as."""
+    return (_account() or pwd.getpwuid(os.geteuid())).pw_name
+
+
 def _account() -> pwd.struct_passwd | None:
     """Who servers run as where we are root, whom PostgreSQL refuses; None: as ourselves."""
     return pwd.getpwnam("nobody") if os.geteuid() == 0 else None
