@@ -171,7 +171,7 @@ def to_text(column: pa.Array) -> pa.Array:
 
     Numbers are plain digits (never an exponent for integers and decimals), doubles the shortest text that
     reads back equal, times ISO 8601 with `T` and `Z`, bytes lower-case hexadecimal, uuids 8-4-4-4-12,
-    intervals ISO 8601 durations, lists JSON.
+    intervals ISO 8601 durations, lists, structs and maps JSON.
     """
     kind = column.type
     if pa.types.is_string(kind):
@@ -190,7 +190,7 @@ def to_text(column: pa.Array) -> pa.Array:
         )
     if pa.types.is_interval(kind):
         return pa.array([_duration_text(cell) for cell in column.to_pylist()], pa.string())
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_struct(kind):
+    if pa.types.is_nested(kind):
         return pa.array([_json_text(cell) for cell in column], pa.string())
     if pa.types.is_decimal(kind) and not 0 <= kind.scale <= 6:  # Arrow writes 1E-8, as BigDecimal does
         return pa.array(
@@ -211,6 +211,9 @@ def from_text(column: pa.Array, kind: pa.DataType) -> pa.Array:
         return pa.ExtensionArray.from_storage(kind, from_text(column, kind.storage_type))
     if pa.types.is_timestamp(kind) and kind.tz is None:
         return pc.cast(column, pa.timestamp(kind.unit))
+    if pa.types.is_time(kind):  # Arrow parses timestamps, but no times of day
+        moments = pc.binary_join_element_wise("1970-01-01T", column, "")
+        return pc.cast(pc.cast(moments, pa.timestamp(kind.unit)), kind)
     if pa.types.is_binary(kind):
         return pa.array(
             [bytes.fromhex(cell) if cell is not None else None for cell in column.to_pylist()], kind
@@ -278,6 +281,10 @@ def _json_value(cell: pa.Scalar) -> object:
     """Numbers and booleans as JSON's own, everything else (and what JSON cannot hold) as text."""
     if not cell.is_valid:
         return None
+    if isinstance(cell, pa.MapScalar) and pa.types.is_string(cell.type.key_type):
+        entries = [(entry["key"].as_py(), _json_value(entry["value"])) for entry in cell.values]
+        if len(found := dict(entries)) == len(entries):
+            return found
     if isinstance(cell, pa.ListScalar | pa.LargeListScalar):
         return [_json_value(item) for item in cell.values]
     if isinstance(cell, pa.StructScalar):
