@@ -94,7 +94,10 @@ class Cells:
 
     def byte_strings(self, skip: int = 0) -> pa.Array:
         """Each value's bytes after the first `skip`, as a binary array with this column's NULLs."""
-        packed = gather_bytes(self.data, self.start + skip, np.maximum(self.length - skip, 0))
+        start, length = self.start, np.maximum(self.length - skip, 0)
+        if skip:
+            start = np.where(self.length >= skip, start + skip, start)
+        packed = gather_bytes(self.data, start, length)
         if self.valid is None:
             return packed
         return pa.Array.from_buffers(pa.binary(), self.count, [bitmap(self.valid), *packed.buffers()[1:]])

@@ -63,6 +63,8 @@ class RowDecoder:
         Fast where a message holds one row, as PostgreSQL sends them. Raises PgCopyError on malformed bytes.
         """
         parts = messages if self._header_read else self._without_header(messages)
+        if not self._header_read:
+            return self._decode([], 0)
         if self._ended and any(parts):
             raise PgCopyError("the stream goes on behind its end")
         if not self._rest:
@@ -161,7 +163,8 @@ class RowDecoder:
 
     def _decode(self, columns: list[Cells], count: int) -> Decoded:
         if count == 0:
-            return Decoded(pa.RecordBatch.from_pylist([], schema=self._schema), ())
+            empty = [pa.nulls(0, field.type) for field in self._schema]
+            return Decoded(pa.RecordBatch.from_arrays(empty, schema=self._schema), ())
         if not self._types:
             rows = pa.Array.from_buffers(pa.struct([]), count, [None])
             return Decoded(pa.RecordBatch.from_struct_array(rows), ())

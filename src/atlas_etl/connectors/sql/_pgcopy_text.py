@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 import uuid
 from collections.abc import Callable
+from math import prod
 
 import numpy as np
 
@@ -157,6 +158,8 @@ def _array(element: PgType, payload: bytes) -> str:
         at += 4
         items.append("NULL" if length < 0 else _quoted(text_form(element, payload[at : at + length])))
         at += max(length, 0)
+    if len(items) != prod(size for size, _lower in shape):
+        raise PgCopyError("an array's size is malformed")
     for size, _lower in reversed(shape):
         items = ["{" + ",".join(items[i : i + size]) + "}" for i in range(0, len(items), size)]
     if all(lower == 1 for _size, lower in shape):
