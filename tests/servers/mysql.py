@@ -46,11 +46,11 @@ def serve() -> Iterator[ServerAddress]:
 
 
 @contextmanager
-def private_server() -> Iterator[tuple[Server, ServerAddress]]:
+def private_server(*options: str) -> Iterator[tuple[Server, ServerAddress]]:
     """A server of one's own, to be killed, stopped and started at will; `Unavailable` if no program.
 
     The only account is root at 127.0.0.1 with a password, so a wrong password is refused. The character
-    set is utf8mb4, the time zone UTC. Nothing is synced to disk.
+    set is utf8mb4, the time zone UTC. Nothing is synced to disk. `options` are more of the program's own.
     """
     program, installer = find_programs()
     with private_folder("atlas-my-") as folder:
@@ -83,6 +83,7 @@ def private_server() -> Iterator[tuple[Server, ServerAddress]]:
             "--default-time-zone=+00:00",
             "--innodb-flush-log-at-trx-commit=0",
             "--innodb-buffer-pool-size=64M",
+            *options,
         ]
         with Server(
             lambda port: [str(program), "--no-defaults", f"--port={port}", *flags],
