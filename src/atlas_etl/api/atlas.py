@@ -20,8 +20,12 @@ from atlas_etl.api.prepared import (
 )
 from atlas_etl.api.state_location import state_location
 from atlas_etl.api.sync import SyncJob, sync_all
+from atlas_etl.config.connection import connector_connection
+from atlas_etl.config.definitions import load_definition
 from atlas_etl.config.folder import definition_names
 from atlas_etl.config.project import Project, load_project
+from atlas_etl.config.show import EffectiveValue, effective_connector, effective_project
+from atlas_etl.connectors import registry
 from atlas_etl.connectors.base import preview
 from atlas_etl.contracts import Destination
 from atlas_etl.errors import AtlasError, UsageError
@@ -166,10 +170,32 @@ class Atlas:
         with closing(self.destination(destination).open()) as opened:
             return opened.query(sql)
 
+    def effective(self, name: str | None = None) -> list[EffectiveValue]:
+        """Every effective setting of a connector, or of the project, secrets masked. Raises ConfigError."""
+        if name is None:
+            return effective_project(self.project)
+        loaded = load_definition(self.project.folder, name, self.project.context.environ)
+        protocol = registry.canonical(loaded.definition.protocol)
+        model = registry.load(protocol).connection
+        return effective_connector(loaded, connector_connection(self.project, loaded, protocol, model), model)
+
+    def check(self, name: str, *, reach: bool) -> None:
+        """Validate a connector and its destination; `reach` also tries the source. Raises AtlasError."""
+        prepared = self.connector(name)
+        self.destination(prepared.definition.destination)
+        if reach:
+            with closing(prepared.open()) as connector:
+                connector.test()
+
+    def forget(self, name: str) -> None:
+        """Take a removed connector out of the state store's list; its history stays."""
+        if self._has_state():
+            with self.state() as store:
+                store.unregister(name)
+
     def last_runs(self) -> dict[str, Run]:
         """The latest run of each connector; none where nothing was ever run here."""
-        location = state_location(self.project)
-        if isinstance(location, Path) and not location.exists():
+        if not self._has_state():
             return {}
         with self.state() as store:
             runs = {name: store.history(name, limit=1) for name in self.names()}
@@ -195,6 +221,10 @@ class Atlas:
         ):
             yield destination, store
             store.finish(finished(lease.run, ()))
+
+    def _has_state(self) -> bool:
+        location = state_location(self.project)
+        return isinstance(location, str) or location.exists()
 
     def _prune(self, store: SqlStateStore) -> None:
         retention = self.project.settings.history_retention

@@ -59,6 +59,10 @@ class Output:
             text = json.dumps(entry, ensure_ascii=False, default=_json_value)
         sys.stderr.write(f"{text}\n")
 
+    def error_line(self, text: str) -> None:
+        """One line of an error, on stderr."""
+        sys.stderr.write(f"{text}\n")
+
     def failure(self, failure: AtlasError) -> int:
         """Say what failed, and give back the exit code."""
         if self.verbosity > 1:

@@ -1,0 +1,196 @@
+"""`atlas connector types | list | show | test | discover | preview`: look, and touch nothing."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from atlas_etl.api.atlas import Atlas, TestOutcome
+from atlas_etl.cli import documents, render
+from atlas_etl.cli.completion import Name, Names
+from atlas_etl.cli.opening import open_atlas
+from atlas_etl.cli.session import Session
+from atlas_etl.config.definitions import load_definition
+from atlas_etl.connectors import registry
+from atlas_etl.errors import AtlasError, ConfigError, ExitCode, UsageError
+from atlas_etl.model import Run
+from atlas_etl.scheduler.due import next_slot
+
+
+def types(context: typer.Context) -> None:
+    """The protocols: what each reads and writes, and whether its driver is installed.
+
+    Example: atlas connector types
+    """
+    session: Session = context.obj
+    found = registry.protocols()
+    if session.output.as_json:
+        lines = [documents.protocol_document(info) for info in found]
+        session.output.document({"connector_types": lines, "total": len(lines)})
+        return
+    rows = [
+        (info.protocol, info.summary, _yes(info.reads), _yes(info.writes), _installed(info)) for info in found
+    ]
+    render.table(("protocol", "summary", "reads", "writes", "installed"), rows)
+
+
+def _installed(info: registry.ProtocolInfo) -> str:
+    return "yes" if info.installed else f'pip install "atlas-etl[{info.extra}]"'
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def show_list(context: typer.Context) -> None:
+    """The connectors of this project, when each ran last and runs next.
+
+    Example: atlas connector list
+    """
+    session: Session = context.obj
+    atlas = open_atlas(session)
+    runs = atlas.last_runs()
+    lines = [_line(atlas, session, name, runs.get(name)) for name in atlas.names()]
+    if session.output.as_json:
+        session.output.document({"connectors": lines})
+        return
+    if not lines:
+        session.output.line("no connectors yet; `atlas connector add` makes one")
+        return
+    columns = ("name", "protocol", "enabled", "schedule", "destination", "last_sync_at", "last_sync_status")
+    render.table(columns, [[_shown(line[column]) for column in columns] for line in lines])
+
+
+def _line(atlas: Atlas, session: Session, name: str, run: Run | None) -> dict[str, object]:
+    definition = load_definition(atlas.project.folder, name, session.environ).definition
+    upcoming = None
+    if definition.schedule and definition.enabled:
+        zone = definition.timezone or atlas.project.settings.timezone
+        try:
+            upcoming = next_slot(definition.schedule, zone, datetime.now(UTC))
+        except ConfigError as wrong:
+            raise wrong.located(connector=name) from None
+    return {
+        "name": name,
+        "protocol": registry.canonical(definition.protocol),
+        "enabled": definition.enabled,
+        "schedule": definition.schedule,
+        "destination": atlas.project.destination_name(definition.destination),
+        "streams": [stream.name for stream in definition.streams],
+        "last_sync_at": run.completed_at or run.started_at if run else None,
+        "last_sync_status": run.status if run else None,
+        "next_sync_at": upcoming,
+    }
+
+
+def _shown(value: object) -> object:
+    return _yes(value) if isinstance(value, bool) else value
+
+
+def show(context: typer.Context, name: Name) -> None:
+    """One connector's effective settings, secrets masked.
+
+    Example: atlas connector show shop
+    """
+    session: Session = context.obj
+    settings = open_atlas(session).effective(name)
+    if session.output.as_json:
+        session.output.document(
+            {"connector": name, "settings": {found.key: found.value for found in settings}}
+        )
+        return
+    render.table(("setting", "value"), [(found.key, found.value) for found in settings])
+
+
+def try_connections(
+    context: typer.Context,
+    names: Names = None,
+    every: Annotated[bool, typer.Option("--all", help="Every connector.")] = False,
+) -> None:
+    """Reach each source, log in, and say what is there.
+
+    Example: atlas connector test shop
+    """
+    session: Session = context.obj
+    atlas = open_atlas(session)
+    outcomes = list(atlas.test(chosen(atlas, names, every)))
+    if session.output.as_json:
+        session.output.document({"results": [documents.test_document(outcome) for outcome in outcomes]})
+    else:
+        for outcome in outcomes:
+            _say(session, outcome)
+    raise typer.Exit(_exit_code([outcome.error for outcome in outcomes if outcome.error], len(outcomes)))
+
+
+def _say(session: Session, outcome: TestOutcome) -> None:
+    if outcome.error is not None:
+        session.output.failure(outcome.error)
+        return
+    if outcome.status is not None:
+        version = f", {outcome.status.server_version}" if outcome.status.server_version else ""
+        took = f"{outcome.latency_ms:.0f} ms"
+        session.output.line(f"{outcome.connector}: ok, {outcome.status.message}{version} ({took})")
+        for warning in outcome.status.warnings:
+            session.output.event(f"warning: {outcome.connector}: {warning}")
+
+
+def _exit_code(errors: list[AtlasError], tried: int) -> int:
+    if not errors:
+        return ExitCode.DONE
+    return ExitCode.PARTIAL if len(errors) < tried else min(error.exit_code for error in errors)
+
+
+def discover(context: typer.Context, name: Name) -> None:
+    """What a connector can read: streams, columns, keys, cursor candidates, estimated rows.
+
+    Example: atlas connector discover shop
+    """
+    session: Session = context.obj
+    streams = open_atlas(session).discover(name)
+    if session.output.as_json:
+        found = [documents.stream_document(stream) for stream in streams]
+        session.output.document({"connector": name, "streams": found})
+        return
+    rows = [
+        (
+            stream.name,
+            stream.estimated_rows,
+            ", ".join(stream.primary_key),
+            ", ".join(stream.cursor_candidates),
+            ", ".join(f"{column.name} {column.type}" for column in stream.columns),
+        )
+        for stream in streams
+    ]
+    render.table(("stream", "rows (about)", "primary key", "cursor candidates", "columns"), rows)
+
+
+def preview(
+    context: typer.Context,
+    name: Name,
+    stream: Annotated[str | None, typer.Option(help="The stream; the first one without it.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many rows.")] = 10,
+) -> None:
+    """The first rows of a stream, as they would arrive.
+
+    Example: atlas connector preview shop --stream orders --limit 5
+    """
+    session: Session = context.obj
+    shown, columns, rows = open_atlas(session).preview(name, stream, limit)
+    if session.output.as_json:
+        document = {"connector": name, "stream": shown, "columns": columns, "rows": rows}
+        session.output.document(document)
+        return
+    render.table(columns, rows)
+
+
+def chosen(atlas: Atlas, names: list[str] | None, every: bool, *, enabled_only: bool = False) -> list[str]:
+    """The connectors that a command line names. Raises UsageError where it names none, or both."""
+    if every and names:
+        raise UsageError("name connectors or give --all, not both")
+    if names:
+        return list(dict.fromkeys(names))
+    if not every:
+        raise UsageError("no connector was named", hint="name one, or give --all for every one")
+    return [name for name in atlas.names() if not enabled_only or atlas.connector(name).definition.enabled]

@@ -1,0 +1,112 @@
+"""The JSON shapes that scripts rely on."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from atlas_etl import values
+from atlas_etl.api.atlas import TestOutcome
+from atlas_etl.connectors.registry import ProtocolInfo
+from atlas_etl.model import Checkpoint, CommittedCheckpoint, Run, RunError, StreamInfo, StreamRun
+
+
+def rows(answer: pa.Table) -> list[list[object]]:
+    """The rows of a query's answer, as JSON and terminals can hold them."""
+    return [row for batch in answer.to_batches() for row in values.json_rows(batch)]
+
+
+def run_document(run: Run, *, with_streams: bool = True) -> dict[str, object]:
+    """RUN, as `connector sync` and `connector history` show it."""
+    document: dict[str, object] = {
+        "run_id": run.run_id,
+        "connector": run.connector,
+        "status": run.status,
+        "triggered_by": run.triggered_by,
+        "started_at": run.started_at,
+        "completed_at": run.completed_at,
+        "duration_seconds": run.duration_seconds,
+        "rows_processed": run.rows_processed,
+        "bytes_processed": run.bytes_processed,
+        "destination": run.destination,
+        "error": _error(run.error),
+    }
+    if with_streams:
+        document["streams"] = [_stream(stream) for stream in run.streams]
+    return document
+
+
+def _stream(stream: StreamRun) -> dict[str, object]:
+    return {
+        "name": stream.name,
+        "status": stream.status,
+        "disposition": stream.disposition,
+        "table": stream.table,
+        "rows_read": stream.rows_read,
+        "rows_loaded": stream.rows_loaded,
+        "rows_quarantined": stream.rows_quarantined,
+        "loads": stream.loads,
+        "checkpoint": _checkpoint(stream.checkpoint),
+        "nulled": dict(stream.nulled),
+        "error": _error(stream.error),
+    }
+
+
+def _checkpoint(checkpoint: Checkpoint | None) -> dict[str, str] | None:
+    if checkpoint is None:
+        return None
+    return {"high": checkpoint.high.text, "tail_from": checkpoint.tail_from.text}
+
+
+def _error(error: RunError | None) -> dict[str, object] | None:
+    return {"code": error.code, "message": error.message, "hint": error.hint} if error else None
+
+
+def committed_document(committed: CommittedCheckpoint) -> dict[str, object]:
+    """One line of `state show`."""
+    return {
+        "name": committed.stream,
+        "high": committed.checkpoint.high.text,
+        "tail_from": committed.checkpoint.tail_from.text,
+        "committed_at": committed.committed_at,
+        "run_id": committed.run_id or None,
+    }
+
+
+def protocol_document(info: ProtocolInfo) -> dict[str, object]:
+    """One line of `connector types`."""
+    return {
+        "protocol": info.protocol,
+        "summary": info.summary,
+        "reads": info.reads,
+        "writes": info.writes,
+        "extra": info.extra,
+        "installed": info.installed,
+    }
+
+
+def test_document(outcome: TestOutcome) -> dict[str, object]:
+    """One line of `connector test`."""
+    status, error = outcome.status, outcome.error
+    return {
+        "connector": outcome.connector,
+        "connection_status": "success" if status else "failed",
+        "message": status.message if status else error.message if error else "",
+        "hint": error.hint if error else None,
+        "latency_ms": round(outcome.latency_ms, 1),
+        "server_version": status.server_version if status else None,
+        "warnings": list(status.warnings) if status else [],
+    }
+
+
+def stream_document(stream: StreamInfo) -> dict[str, object]:
+    """One stream of `connector discover`."""
+    return {
+        "name": stream.name,
+        "columns": [
+            {"name": column.name, "type": column.type, "nullable": column.nullable}
+            for column in stream.columns
+        ],
+        "primary_key": list(stream.primary_key),
+        "cursor_candidates": list(stream.cursor_candidates),
+        "estimated_rows": stream.estimated_rows,
+    }

@@ -1,0 +1,91 @@
+"""Tables and the live progress line: the only user of rich."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+_PIPE_WIDTH = 10_000  # a pipe has no width, so nothing is cut or folded there
+_CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
+
+
+def safe(value: object) -> str:
+    """The value as one line without control codes, so that data cannot steer a terminal."""
+    if isinstance(value, datetime):
+        return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
+    return "" if value is None else str(value).translate(_CONTROL)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:
+    """A table on stdout; NULL is dim on a terminal and empty elsewhere."""
+    console = _console()
+    grid = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        grid.add_column(Text(safe(column)), overflow="fold")
+    for row in rows:
+        grid.add_row(*(_cell(value, console) for value in row))
+    console.print(grid)
+
+
+def _cell(value: object, console: Console) -> Text:
+    if value is None and console.is_terminal:
+        return Text("NULL", style="dim")
+    numeric = isinstance(value, int | float) and not isinstance(value, bool)
+    return Text(safe(value), justify="right" if numeric else "left")
+
+
+def _console() -> Console:
+    console = Console(file=sys.stdout, highlight=False, soft_wrap=False)
+    return console if console.is_terminal else Console(file=sys.stdout, highlight=False, width=_PIPE_WIDTH)
+
+
+class ProgressLine:
+    """One live line per stream on stderr, where that is a terminal."""
+
+    def __init__(self) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._tasks: dict[tuple[str, str], TaskID] = {}
+
+    def __enter__(self) -> ProgressLine:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def started(self, connector: str, stream: str, estimated_rows: int | None) -> None:
+        name = f"{safe(connector)} {safe(stream)}"
+        self._tasks[connector, stream] = self._progress.add_task(name, total=estimated_rows, rate="")
+
+    def moved(self, connector: str, stream: str, rows: int, size: int) -> None:
+        task = self._tasks[connector, stream]
+        elapsed = self._progress.tasks[self._progress.task_ids.index(task)].elapsed or 1e-9
+        rate = f"{rows / elapsed:,.0f} rows/s  {size / elapsed / 1e6:,.1f} MB/s"
+        self._progress.update(task, completed=rows, rate=rate)
+
+    def ended(self, connector: str, stream: str) -> None:
+        task = self._tasks.pop((connector, stream), None)
+        if task is not None:
+            self._progress.remove_task(task)
+
+
+def is_terminal() -> bool:
+    """Whether people watch stderr."""
+    return Console(stderr=True).is_terminal

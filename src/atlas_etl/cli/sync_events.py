@@ -1,0 +1,86 @@
+"""A sync as people follow it: a live line on a terminal, one line per event elsewhere, and the runs."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from types import TracebackType
+
+from atlas_etl.cli import render
+from atlas_etl.cli.output import Output
+from atlas_etl.model import Run, RunStatus, StreamRun
+from atlas_etl.pipeline.events import BatchLoaded, Event, RunFinished, StreamFinished, StreamStarted
+
+
+class SyncReport:
+    """Tells each event and keeps the runs that ended."""
+
+    def __init__(self, output: Output) -> None:
+        self.runs: list[Run] = []
+        self._output = output
+        self._stack = ExitStack()
+        watched = render.is_terminal() and not output.quiet
+        self._line = render.ProgressLine() if watched else None
+
+    def __enter__(self) -> SyncReport:
+        if self._line is not None:
+            self._stack.enter_context(self._line)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    @property
+    def status(self) -> RunStatus:
+        """One word for all runs: the one status that they share, else `partial`."""
+        statuses = {run.status for run in self.runs}
+        return (
+            statuses.pop() if len(statuses) == 1 else RunStatus.PARTIAL if statuses else RunStatus.COMPLETED
+        )
+
+    def tell(self, event: Event) -> None:
+        match event:
+            case StreamStarted():
+                if self._line is not None:
+                    self._line.started(event.connector, event.stream, event.estimated_rows)
+                else:
+                    since = event.resumed_from
+                    begin = f"from {since.cursor} {since.tail_from.text}" if since else "everything"
+                    self._say(
+                        event.connector, event.stream, f"{event.disposition} {begin} into {event.table}"
+                    )
+            case BatchLoaded():
+                if self._line is not None:
+                    self._line.moved(event.connector, event.stream, event.rows, event.bytes)
+            case StreamFinished():
+                if self._line is not None:
+                    self._line.ended(event.connector, event.outcome.name)
+                self._finished(event.connector, event.outcome)
+            case RunFinished():
+                self._run_finished(event.run)
+
+    def _finished(self, connector: str, outcome: StreamRun) -> None:
+        if outcome.error is not None:
+            self._error(f"{connector} {outcome.name}", outcome.error.message, outcome.error.hint)
+            return
+        text = f"{outcome.rows_loaded:,} rows into {outcome.table} ({outcome.rows_read:,} read)"
+        self._say(connector, outcome.name, text, rows=outcome.rows_loaded)
+        for what, count in outcome.nulled.items():
+            self._say(connector, outcome.name, f"warning: {count:,} cells became NULL ({what})")
+
+    def _run_finished(self, run: Run) -> None:
+        self.runs.append(run)
+        if run.error is not None and not run.streams:
+            self._error(run.connector, run.error.message, run.error.hint)
+        took = f" in {run.duration_seconds:.2f} s" if run.duration_seconds is not None else ""
+        self._say(run.connector, None, f"{run.status}: {run.rows_processed:,} rows{took}", run_id=run.run_id)
+
+    def _say(self, connector: str, stream: str | None, text: str, **fields: object) -> None:
+        where = f"{connector} {stream}" if stream else connector
+        self._output.event(render.safe(f"{where}: {text}"), connector=connector, stream=stream, **fields)
+
+    def _error(self, where: str, message: str, hint: str | None) -> None:
+        self._output.error_line(render.safe(f"error: {where}: {message}"))
+        if hint:
+            self._output.error_line(render.safe(f"  hint: {hint}"))

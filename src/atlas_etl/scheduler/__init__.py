@@ -1,0 +1,1 @@
+"""When connectors run."""
