@@ -60,23 +60,28 @@ def _changed(container: Value, at: KeyPath, value: Value, whole: KeyPath) -> Val
 def _edited(text: str, at: KeyPath, value: Value) -> str | None:
     """The text with the change pasted in, unverified; None where there is no place for it."""
     try:
-        node: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError:
         return None
-    key: yaml.Node | None = None
-    missing = list(at)
-    while missing and node is not None:
+    if root is None:
+        return _with_line_end(text) + dump(_nested(at, value))
+    node, key, missing = root, None, at
+    while missing:
         found = _child(node, missing[0])
         if found is None:
-            break
+            return _inserted(text, node, _nested(missing, value))
         (key, node), missing = found, missing[1:]
-    if node is None:
-        return None
-    for part in reversed(missing):
-        value = {str(part): value}
-    if not missing:
-        return _removed(text, key, node) if value is None else _replaced(text, node, value)
-    return _inserted(text, node, value)
+    return _removed(text, key, node) if value is None else _replaced(text, node, value)
+
+
+def _nested(keys: KeyPath, value: Value) -> Value:
+    for key in reversed(keys):
+        value = {str(key): value}
+    return value
+
+
+def _with_line_end(text: str) -> str:
+    return text if not text or text.endswith("\n") else text + "\n"
 
 
 def _child(node: yaml.Node, part: str | int) -> tuple[yaml.Node | None, yaml.Node] | None:
@@ -114,14 +119,18 @@ def _inserted(text: str, node: yaml.Node, addition: Value) -> str | None:
         return text[:brace].rstrip() + (", " if node.value else "") + entry + text[brace:]
     end = _end(text, node)
     lines = textwrap.indent(dump(addition), " " * node.start_mark.column)
-    return text[:end] + ("" if text[:end].endswith("\n") else "\n") + lines + text[end:]
+    return _with_line_end(text[:end]) + lines + text[end:]
 
 
 def _end(text: str, node: yaml.Node) -> int:
     """Where the line after the node's last one begins: a block's own end mark is past its comments."""
     while isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
         last = node.value[-1]
-        node = last[1] if isinstance(last, tuple) else last
+        if isinstance(last, tuple):
+            key, item = last
+            # The node of an alias stands where its anchor is.
+            last = item if item.start_mark.index > key.start_mark.index else key
+        node = last
     end = node.end_mark.index
     if text[:end].endswith("\n"):
         return end

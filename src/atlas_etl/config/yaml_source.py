@@ -152,7 +152,7 @@ class _DocumentReader:
     lines: dict[KeyPath, int] = field(default_factory=dict)
     anchors: dict[str, _Anchor] = field(default_factory=dict)
     nodes: int = 0
-    latest: KeyPath = ()
+    latest: KeyPath = ()  # of a line of its own: what follows an unquoted { may be a broken secret
 
     def read(self, events: Iterator[yaml.Event]) -> Document:
         value: Value = None
@@ -181,7 +181,7 @@ class _DocumentReader:
             anchor.value = self._sequence(events, path)
         elif isinstance(event, yaml.MappingStartEvent):
             self._check_tag(event, path)
-            anchor.value = self._mapping(events, path)
+            anchor.value = self._mapping(event, events, path)
         anchor.nodes = self.nodes - anchor.nodes
         anchor.complete = True
         return anchor.value
@@ -211,11 +211,13 @@ class _DocumentReader:
         items: list[Value] = []
         while not isinstance(event := next(events), yaml.SequenceEndEvent):
             place = (*path, len(items))
-            self._begin(place, event)
+            self.lines[place] = _line(event)
             items.append(self._value(event, events, place))
         return items
 
-    def _mapping(self, events: Iterator[yaml.Event], path: KeyPath) -> dict[str, Value]:
+    def _mapping(
+        self, start: yaml.MappingStartEvent, events: Iterator[yaml.Event], path: KeyPath
+    ) -> dict[str, Value]:
         items: dict[str, Value] = {}
         while not isinstance(event := next(events), yaml.MappingEndEvent):
             key = self._key(event, path)
@@ -223,13 +225,11 @@ class _DocumentReader:
             if key in items:
                 why = f"this key is given twice (first on line {self.lines[place]})"
                 raise self._error(event, place, why, "duplicate_key")
-            self._begin(place, event)
+            self.lines[place] = _line(event)
+            if not start.flow_style:
+                self.latest = place
             items[key] = self._value(next(events), events, place)
         return items
-
-    def _begin(self, place: KeyPath, event: yaml.Event) -> None:
-        self.lines[place] = _line(event)
-        self.latest = place
 
     def _key(self, event: yaml.Event, path: KeyPath) -> str:
         if not isinstance(event, yaml.ScalarEvent) or (event.style is None and not event.value):

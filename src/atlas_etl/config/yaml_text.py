@@ -11,7 +11,7 @@ from atlas_etl.config.scalars import is_sexagesimal, plain_scalar
 from atlas_etl.config.yaml_source import Value
 
 _TEXT_TAG = "tag:yaml.org,2002:str"
-_LINE_BREAK = re.compile(r"[\r\x85\u2028\u2029]")
+_LINE_BREAK = re.compile(r"[\n\r\x85\u2028\u2029]")
 
 
 class _Dumper(yaml.SafeDumper):

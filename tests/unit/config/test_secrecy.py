@@ -1,0 +1,169 @@
+"""What is a secret, and how settings look when they are shown."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import BaseModel, SecretStr
+
+from atlas_etl.config.secrecy import (
+    MASK,
+    is_secret_name,
+    literal_secrets,
+    masked,
+    secret_fields,
+    without_credentials,
+)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "password",
+        "passwd",
+        "pwd",
+        "passphrase",
+        "sslpassword",
+        "db_password",
+        "secret",
+        "client_secret",
+        "clientSecret",
+        "token",
+        "auth_token",
+        "authToken",
+        "access_token",
+        "api_key",
+        "apikey",
+        "apiKey",
+        "X-API-Key",
+        "key",
+        "private_key",
+        "secret_key",
+        "access_key",
+        "account_key",
+        "credential",
+        "credentials",
+        "Authorization",
+        "cookie",
+        "dsn",
+        "ssh_key",
+        "signing_key",
+    ],
+)
+def test_secret_names(name: str) -> None:
+    assert is_secret_name(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "host",
+        "port",
+        "username",
+        "database",
+        "primary_key",
+        "cursor_key",
+        "next_key",
+        "data_key",
+        "public_key",
+        "partition_key",
+        "token_url",
+        "password_file",
+        "key_file",
+        "secret_path",
+        "api_key_header",
+        "token_type",
+        "access_key_id",
+        "client_id",
+        "keepalives",
+        "keyspace",
+        "monkey",
+        "compass",
+        "sslmode",
+        "sslrootcert",
+        "path",
+        "bypass",
+    ],
+)
+def test_other_names(name: str) -> None:
+    assert not is_secret_name(name)
+
+
+def test_masked_values() -> None:
+    shown = masked(
+        {
+            "host": "db",
+            "port": 5432,
+            "password": "hunter2",
+            "pin": SecretStr("hunter2"),
+            "api_key": 12345,
+            "token": "${env:TOKEN}",
+            "secret": "${env:TOKEN:-hunter2}",
+            "pwd": "x${env:TOKEN}hunter2",
+            "credentials": {"user": "hunter2", "list": ["hunter2"]},
+            "base_url": "https://me:hunter2@example.com/a?page=1&api_key=hunter2#x",
+            "options": "connect_timeout=5 password=hunter2",
+            "headers": {"X-Auth-Token": "hunter2", "Accept": "*/*"},
+            "passwordless": True,
+        },
+        (),
+    )
+    assert "hunter2" not in repr(shown)
+    assert shown == {
+        "host": "db",
+        "port": 5432,
+        "password": MASK,
+        "pin": MASK,
+        "api_key": MASK,
+        "token": "${env:TOKEN}",
+        "secret": f"${{env:TOKEN:-{MASK}}}",
+        "pwd": MASK,
+        "credentials": {"user": MASK, "list": [MASK]},
+        "base_url": f"https://me:{MASK}@example.com/a?page=1&api_key={MASK}#x",
+        "options": f"connect_timeout=5 password={MASK}",
+        "headers": {"X-Auth-Token": MASK, "Accept": "*/*"},
+        "passwordless": True,
+    }
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:hunter2@h/0",
+        "postgresql://u:hunter2@x@h/d",
+        "https://u:hun/ter2@h",
+        "a://u:hunter2@h b://u:hunter2@h",
+    ],
+)
+def test_passwords_in_urls(url: str) -> None:
+    assert "ter2" not in without_credentials(url)
+    assert MASK in without_credentials(url)
+
+
+def test_secrets_by_type() -> None:
+    class Auth(BaseModel):
+        pin: SecretStr
+        user: str
+
+    class Connection(BaseModel):
+        answer: SecretStr | None = None
+        auth: Auth | None = None
+        host: str = ""
+
+    declared = list(secret_fields(Connection))
+    assert declared == [("answer",), ("auth", "pin")]
+    shown = masked({"answer": "hunter2", "auth": {"pin": "hunter2", "user": "me"}}, (), declared)
+    assert shown == {"answer": MASK, "auth": {"pin": MASK, "user": "me"}}
+
+
+def test_literal_secrets_are_those_written_out() -> None:
+    connection = {
+        "password": "hunter2",
+        "token": "${env:T}",
+        "api_key": "",
+        "secret": None,
+        "url": "https://u:p@h",
+        "nested": [{"key": 5}],
+        "username": "etl",
+        "passwordless": True,
+    }
+    assert literal_secrets(connection) == [("password",), ("url",), ("nested", 0, "key")]
