@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, Field, JsonValue
 
-from atlas_etl.config.fields import MODEL_CONFIG, HistoryRetention, Name, Retention, Zone
+from atlas_etl.config.fields import MODEL_CONFIG, HistoryRetention, Name, Zone
 
 
 def _check_target(value: JsonValue) -> JsonValue:
@@ -53,6 +52,7 @@ class ProjectSettings(BaseModel):
     )
     timezone: Zone = Field(default="UTC", description="the zone of schedules that name none")
     history_retention: HistoryRetention = Field(
-        default=Retention(age=timedelta(days=90)),
+        default="90d",
+        validate_default=True,
         description="how long runs are kept (90d), or how many for each connector (500); null: for ever",
     )

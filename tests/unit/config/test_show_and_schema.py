@@ -1,0 +1,118 @@
+"""What people and editors are shown of a configuration."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, SecretStr
+
+from atlas_etl.config.connection import connector_connection
+from atlas_etl.config.definitions import load_definition
+from atlas_etl.config.project import load_project
+from atlas_etl.config.schema import definition_schema
+from atlas_etl.config.secrecy import MASK
+from atlas_etl.config.show import effective_connector, effective_project
+
+Define = Callable[..., Path]
+
+
+class Auth(BaseModel):
+    kind: Literal["basic", "bearer"] = "basic"
+    pin: SecretStr
+
+
+class Server(BaseModel):
+    host: str = "localhost"
+    port: int = 5432
+    phrase: SecretStr | None = None
+    auth: Auth | None = None
+    base: Path = Path("data")
+
+
+class File(BaseModel):
+    path: Path
+    header: bool = True
+
+
+def test_a_connector_is_shown_whole_and_without_secrets(folder: Path, define: Define) -> None:
+    define(
+        "protocol: server\nconnection:\n  password: ${env:PW}\n  token: hunter2\n  phrase: hunter2\n"
+        "  auth: {pin: hunter2}\nstreams:\n  - table: a\n    primary_key: [id]\n  - b\nenabled: false\n"
+    )
+    environ = {"ATLAS_CONNECTOR_SHOP__API_KEY": "hunter2", "ATLAS_CONNECTOR_SHOP__PORT": "1"}
+    loaded = load_definition(folder, "shop", environ)
+    layered = connector_connection(load_project(folder, environ), loaded, "server", Server)
+    shown = effective_connector(loaded, layered, Server)
+    assert "hunter2" not in repr(shown)
+    assert [(setting.key, setting.value, setting.origin) for setting in shown] == [
+        ("protocol", "server", "file connectors.d/shop.yaml:1"),
+        ("connection.host", "localhost", "default"),
+        ("connection.port", "1", "environment ATLAS_CONNECTOR_SHOP__PORT"),
+        ("connection.base", "data", "default"),
+        ("connection.password", "${env:PW}", "file connectors.d/shop.yaml:3"),
+        ("connection.token", MASK, "file connectors.d/shop.yaml:4"),
+        ("connection.phrase", MASK, "file connectors.d/shop.yaml:5"),
+        ("connection.auth.pin", MASK, "file connectors.d/shop.yaml:6"),
+        ("connection.api_key", MASK, "environment ATLAS_CONNECTOR_SHOP__API_KEY"),
+        ("streams[0].table", "a", "file connectors.d/shop.yaml:7"),
+        ("streams[0].primary_key", ["id"], "file connectors.d/shop.yaml:7"),
+        ("streams[1]", "b", "file connectors.d/shop.yaml:7"),
+        ("enabled", False, "file connectors.d/shop.yaml:11"),
+        ("metadata_columns", False, "default"),
+        ("batch_bytes", 16777216, "default"),
+        ("jobs", 1, "default"),
+    ]
+
+
+def test_a_project_is_shown_whole_and_without_secrets(folder: Path) -> None:
+    (folder / "atlas.yaml").write_text(
+        "destinations:\n  pg: postgresql://u:hunter2@h/d\n  b: ${env:NOT_SET}\n"
+        "state: {protocol: x, password: hunter2}\n"
+    )
+    shown = effective_project(load_project(folder, {"ATLAS_TIMEZONE": "Asia/Tokyo"}))
+    assert json.loads(json.dumps({setting.key: [setting.value, setting.origin] for setting in shown})) == {
+        "timezone": ["Asia/Tokyo", "environment ATLAS_TIMEZONE"],
+        "history_retention": ["90d", "default"],
+        "destinations.pg": [f"postgresql://u:{MASK}@h/d", "file atlas.yaml:2"],
+        "destinations.b": ["${env:NOT_SET}", "file atlas.yaml:3"],
+        "state.protocol": ["x", "file atlas.yaml:4"],
+        "state.password": [MASK, "file atlas.yaml:4"],
+    }
+
+
+def test_the_schema_knows_each_protocols_connection() -> None:
+    schema = json.loads(json.dumps(definition_schema({"server": Server, "srv": Server, "file": File})))
+    assert schema["required"] == ["protocol"]
+    assert schema["properties"]["protocol"]["enum"] == ["server", "srv", "file"]
+    assert schema["additionalProperties"] is False
+    cases = {
+        case["if"]["properties"]["protocol"]["const"]: case["then"]["properties"]["connection"]["$ref"]
+        for case in schema["allOf"]
+    }
+    assert cases == {
+        "server": "#/$defs/connection-server",
+        "srv": "#/$defs/connection-server",
+        "file": "#/$defs/connection-file",
+    }
+    for reference in _references(schema):
+        assert reference.removeprefix("#/$defs/") in schema["$defs"]
+    file = schema["$defs"]["connection-file"]
+    assert "required" not in file
+    assert file["properties"]["header"] == {
+        "title": "Header",
+        "default": True,
+        "anyOf": [{"type": "boolean"}, {"type": "string", "pattern": r"\$\{"}],
+    }
+    assert "required" not in schema["$defs"]["StreamDefinition"]
+
+
+def _references(schema: object) -> list[str]:
+    if isinstance(schema, dict):
+        own = [schema["$ref"]] if isinstance(schema.get("$ref"), str) else []
+        return own + [found for value in schema.values() for found in _references(value)]
+    if isinstance(schema, list):
+        return [found for value in schema for found in _references(value)]
+    return []
