@@ -20,6 +20,9 @@ from atlas_etl.model import BatchLimits
 _FULL_PACKET = 0xFF_FF_FF
 _HEADER = struct.Struct("<I")  # the length in its lower 24 bits
 _RECEIVE = 256 * 1024  # the least room for a read; more than Python's own read buffer
+_PIECE = 1024 * 1024  # decoded while the next is on its way: larger ones leave the server waiting
+_PIECE_ROWS = 4096  # enough to make what a column costs small beside what its cells cost
+_BUFFER = 4 * _PIECE
 _LARGEST_BATCH = 256 * 1024 * 1024  # with a row of at most 1 GiB (max_allowed_packet) it stays below 2 GiB
 
 
@@ -33,10 +36,9 @@ class Packets:
         self._source = source
         self._begun = False
         self._sequence = sequence
-        self._rows = max(1, limits.rows)
-        self._bytes = min(max(1, limits.bytes), _LARGEST_BATCH)
-        self.buffer = bytearray(2 * self._bytes + _RECEIVE + SLACK)
-        self._usual_size = len(self.buffer)
+        self._most_rows = 0
+        self._most_bytes = min(max(1, limits.bytes), _LARGEST_BATCH)
+        self.buffer = bytearray(_BUFFER)
         self._base = 0  # where the batch begins
         self._scanned = 0  # where the first incomplete row begins
         self._filled = 0  # where the received bytes end
@@ -45,15 +47,19 @@ class Packets:
         self.out_of_step = False
         """Whether the server sent something after the end of the result."""
 
-    def rows(self) -> tuple[Ints, Ints, bytes | None]:
+    def rows(self, most: int) -> tuple[Ints, Ints, bytes | None]:
         """Where the next rows begin and end in `buffer`, until the next call; and the packet after the last.
 
-        That packet is None while there may be more rows. Raises OperationalError where the connection ends
-        before the result does, InternalError where packets are missing.
+        They are at most `most`, and no more than is worth to decode at once. That packet is None while
+        there may be more rows. Raises OperationalError where the connection ends before the result does,
+        InternalError where packets are missing.
         """
-        needed = self._bytes + _RECEIVE + SLACK
-        if len(self.buffer) > self._usual_size or len(self.buffer) - self._base < needed:
-            self._rebase(max(self._usual_size, self._filled - self._base + needed))
+        self._most_rows = most
+        needed = _PIECE + _RECEIVE + SLACK
+        if len(self.buffer) > 2 * self._most_bytes + _BUFFER:  # there was a very large row
+            self._rebase(max(_BUFFER, self._filled - self._base + needed))
+        elif len(self.buffer) - self._base < needed:
+            self._rebase(max(len(self.buffer), self._filled - self._base + needed))
         self._scan()
         while not self._heads or not self._enough():
             self._receive()
@@ -76,9 +82,11 @@ class Packets:
         return heads + 4, ends, last
 
     def _enough(self) -> bool:
+        rows, size = len(self._heads), self._scanned - self._base
         return (
-            self._scanned - self._base >= self._bytes
-            or len(self._heads) == self._rows
+            rows == self._most_rows
+            or size >= self._most_bytes
+            or (size >= _PIECE and rows >= _PIECE_ROWS)
             or self.buffer[self._heads[-1] + 4] != 0  # rows begin with 0: this is the end of the result
         )
 
@@ -89,7 +97,7 @@ class Packets:
         """Find the rows that have arrived. Python loops over them, since each length leads to the next."""
         buffer, unpack, add = self.buffer, _HEADER.unpack_from, self._heads.append
         filled, last, position = self._filled, self._filled - 4, self._scanned
-        for _ in range(self._rows - len(self._heads)):
+        for _ in range(self._most_rows - len(self._heads)):
             if position > last:
                 break
             size = unpack(buffer, position)[0] & _FULL_PACKET

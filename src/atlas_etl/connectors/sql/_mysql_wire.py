@@ -14,6 +14,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from decimal import Decimal
 from io import BufferedReader
 from types import TracebackType
@@ -105,6 +106,9 @@ class QueryResult:
         _require_utf8(columns)
         self._channel = channel
         self._statement = statement
+        self._limits = limits
+        # Cells that are NULL take a bit on the wire and their whole width in Arrow.
+        self._most_rows = max(1, limits.bytes // _fixed_width(self.schema))
         self._packets = Packets(channel._rfile, channel._next_seq_id, limits)
         self._unread = True
         channel._result = _UnreadResult()
@@ -121,23 +125,28 @@ class QueryResult:
         return self
 
     def __next__(self) -> tuple[pa.RecordBatch, tuple[HazardCells, ...]]:
-        if not self._unread:
-            raise StopIteration
+        pieces: list[pa.RecordBatch] = []
+        hazards: list[HazardCells] = []
+        rows = size = latest = 0
         try:
-            starts, ends, last = self._packets.rows()
-            if last is not None:
-                self._end(last)
-            decoded = (
-                decode_rows(self._packets.buffer, starts, ends, self.schema, self.columns)
-                if len(starts)
-                else None
-            )
+            while self._unread and rows < self._limits.rows and size + latest <= self._limits.bytes:
+                starts, ends, last = self._packets.rows(min(self._limits.rows - rows, self._most_rows))
+                if last is not None:
+                    self._end(last)
+                if len(starts):
+                    piece, cells = decode_rows(self._packets.buffer, starts, ends, self.schema, self.columns)
+                    hazards += [
+                        replace(found, rows=tuple(row + rows for row in found.rows)) for found in cells
+                    ]
+                    pieces.append(piece)
+                    latest = piece.nbytes
+                    rows, size = rows + len(starts), size + latest
         except BaseException:
             self.close()
             raise
-        if decoded is None:
+        if not pieces:
             raise StopIteration
-        return decoded
+        return pieces[0] if len(pieces) == 1 else pa.concat_batches(pieces), tuple(hazards)
 
     def close(self) -> None:
         """Give up the rest of the result, and with it the connection; nothing happens where none is left."""
@@ -162,6 +171,14 @@ class QueryResult:
         _close_statement(self._channel, self._statement)
         if failed:
             err.raise_mysql_exception(packet)
+
+
+def _fixed_width(schema: pa.Schema) -> int:
+    """Bytes of a row in Arrow, apart from its texts; four for an offset where there is one."""
+    return sum(
+        kind.byte_width if pa.types.is_primitive(kind) or pa.types.is_decimal(kind) else 4
+        for kind in schema.types
+    )
 
 
 class _UnreadResult:

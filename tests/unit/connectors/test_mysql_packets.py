@@ -1,0 +1,84 @@
+"""Packets of a result that come in pieces, too few, in the wrong order, or not at all."""
+
+from __future__ import annotations
+
+import io
+import struct
+
+import pymysql
+import pytest
+from pymysql.constants import CR, ER
+
+from atlas_etl.connectors.sql._mysql_packets import Packets
+from atlas_etl.model import BatchLimits
+
+
+class Dribble(io.RawIOBase):
+    """A connection that gives its bytes a few at a time, and then ends."""
+
+    def __init__(self, data: bytes, step: int) -> None:
+        self.data = data
+        self.step = step
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        taken, self.data = self.data[: self.step], self.data[self.step :]
+        buffer[: len(taken)] = taken
+        return len(taken)
+
+
+def packet(number: int, payload: bytes) -> bytes:
+    return struct.pack("<I", len(payload) | (number & 0xFF) << 24) + payload
+
+
+EOF = b"\xfe\x00\x00\x02\x00"
+RECORDED = [b"\x00\x00" + bytes([size]) + b"v" * size for size in (0, 1, 20, 250, 3)]
+
+
+def spans(data: bytes, step: int, *, first: int = 254) -> tuple[list[bytes], bytes | None, bool]:
+    packets = Packets(io.BufferedReader(Dribble(data, step)), first, BatchLimits())
+    found: list[bytes] = []
+    last = None
+    while last is None:
+        starts, ends, last = packets.rows(2)
+        found += [bytes(packets.buffer[a:b]) for a, b in zip(starts.tolist(), ends.tolist(), strict=True)]
+    return found, last, packets.out_of_step
+
+
+def stream(payloads: list[bytes]) -> bytes:
+    return b"".join(packet(254 + index, payload) for index, payload in enumerate(payloads))
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 5, 64, 10_000])
+def test_rows_are_the_same_however_they_are_cut_by_the_network(step: int) -> None:
+    assert spans(stream([*RECORDED, EOF]), step) == (RECORDED, EOF, False)
+
+
+def test_a_connection_that_ends_anywhere_before_the_end_is_an_error() -> None:
+    whole = stream([*RECORDED, EOF])
+    for cut in range(len(whole)):
+        with pytest.raises(pymysql.err.OperationalError) as caught:
+            spans(whole[:cut], 10_000)
+        assert caught.value.args[0] == CR.CR_SERVER_LOST
+
+
+def test_a_missing_packet_is_an_error() -> None:
+    whole = [packet(254 + index, payload) for index, payload in enumerate([*RECORDED, EOF])]
+    for missing in range(len(whole) - 1):
+        with pytest.raises(pymysql.err.InternalError, match="missing"):
+            spans(b"".join(whole[:missing] + whole[missing + 1 :]), 10_000)
+
+
+def test_a_server_that_shuts_down_says_why_out_of_turn() -> None:
+    farewell = packet(
+        0, b"\xff" + struct.pack("<H", ER.SERVER_SHUTDOWN) + b"#08S01Server shutdown in progress"
+    )
+    with pytest.raises(pymysql.err.OperationalError, match="shutdown") as caught:
+        spans(stream(RECORDED) + farewell, 10_000)
+    assert caught.value.args[0] == ER.SERVER_SHUTDOWN
+
+
+def test_bytes_after_the_end_are_noticed() -> None:
+    assert spans(stream([*RECORDED, EOF]) + b"\x01", 10_000) == (RECORDED, EOF, True)
