@@ -247,7 +247,8 @@ def test_add_refuses_what_cannot_work_and_writes_nothing(project: Project) -> No
 def test_a_secret_comes_from_stdin_and_is_never_shown(project: Project) -> None:
     done = project.atlas(
         "connector", "add", "pg", "--protocol", "postgresql", "--set", "host=localhost",
-        "--set", "username=etl", "--set", "password=-", "--table", "orders", "--no-test", input="s3cr3t-word\n",
+        "--set", "username=etl", "--set", "password=-", "--table", "orders", "--no-test",
+        input="s3cr3t-word\n",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     file = project.folder / "connectors.d" / "pg.yaml"
@@ -318,7 +319,8 @@ def test_a_second_run_at_once_is_refused(shop: Project) -> None:
     execute(
         shop,
         "CREATE TABLE big AS"
-        " WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000000) SELECT i, hex(randomblob(20)) AS x FROM n",
+        " WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000000)"
+        " SELECT i, hex(randomblob(20)) AS x FROM n",
     )
     shop.write(
         "connectors.d/big.yaml", "protocol: sqlite\nconnection: {database_path: shop.db}\nstreams: [big]\n"

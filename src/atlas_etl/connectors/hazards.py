@@ -102,4 +102,4 @@ def _bound(edge: np.datetime64, unit: str, limit: int) -> int:
 def _temporal_text(number: int, unit: str, limit: int) -> str:
     if abs(number) >= limit:
         return "infinity" if number > 0 else "-infinity"
-    return str(np.datetime64(number, unit))
+    return str(np.array([number], f"datetime64[{unit}]")[0])
