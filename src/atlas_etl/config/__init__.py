@@ -3,8 +3,8 @@
 keys, scalars, yaml_source, yaml_text     a file's text to values with their lines, and back
 layers, environment, references          who set which key; `${env:...}` and `${file:...}`
 fields, stream, definition, settings      the pydantic models
-problems, secrecy                        what is wrong in words; what is never shown
-folder, definitions, edit, older_form     connectors.d/
+problems, secrecy, annotations           what is wrong in words; what is never shown
+folder, definitions, edit, atomic, older_form     connectors.d/
 project, connection, uri, library         atlas.yaml and the values of one connection
 schema, show                             for editors and for `config show`
 
