@@ -13,8 +13,8 @@ import pytest
 
 from atlas_etl.state import LeaseTimes, MemoryStateStore, SqlStateStore, open_state_store
 
-SHORT = LeaseTimes(heartbeat=0.1, expiry=1.0)
-"""A dead run is given up after a second."""
+SHORT = LeaseTimes(heartbeat=0.1, expiry=1.5)
+"""A dead run is given up after a second and a half."""
 
 # Answers every line of its standard input; ends when that closes.
 _PLAYER = """

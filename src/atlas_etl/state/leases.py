@@ -42,7 +42,7 @@ def acquire(
             record, dead = _judge(database, row)
             if not dead:
                 raise _locked(record)
-            _free(connection, record.run_id, record.token)
+            _free(connection, record.run_id)
             _end_dead(connection, record)
         token = row.token + 1
         run = Run(
@@ -75,7 +75,7 @@ def acquire(
         run,
         token,
         times=times,
-        renew=lambda: _renew(database, run.run_id, token),
+        renew=lambda: _renew(database, run.run_id),
         clock=database.clock,
         taken_at=taken_at,
     )
@@ -85,7 +85,7 @@ def release(database: Database, held: HeldLease, error: BaseException | None) ->
     """Give the lease back; a run that nobody finished ends as this exception, or its absence, says."""
     status, recorded = ending_of(error)
     with database.writing() as connection:
-        _free(connection, held.run.run_id, held.token)
+        _free(connection, held.run.run_id)
         _end(connection, held.run.run_id, status, literal(datetime.now(UTC), UtcDateTime()), recorded)
 
 
@@ -104,16 +104,16 @@ def end_dead_runs(database: Database) -> None:
                 continue
             record, dead = _judge(database, row)
             if dead:
-                _free(connection, record.run_id, record.token)
+                _free(connection, record.run_id)
                 _end_dead(connection, record)
 
 
-def _renew(database: Database, run_id: str, token: int) -> bool:
+def _renew(database: Database, run_id: str) -> bool:
     """Whether the lease was still this run's."""
     with database.writing() as connection:
         renewed = connection.execute(
             update(leases)
-            .where(leases.c.run_id == run_id, leases.c.token == token)
+            .where(leases.c.run_id == run_id)
             .values(heartbeat_at=database.now(), heartbeat_tick=time.monotonic())
         )
     return renewed.rowcount == 1
@@ -125,9 +125,8 @@ def _judge(database: Database, row: AnyRow) -> tuple[LeaseRecord, bool]:
         return record, database.is_dead(record)
 
 
-def _free(connection: Connection, run_id: str, token: int) -> None:
-    mine = (leases.c.run_id == run_id, leases.c.token == token)
-    connection.execute(update(leases).where(*mine).values(run_id=None))
+def _free(connection: Connection, run_id: str) -> None:
+    connection.execute(update(leases).where(leases.c.run_id == run_id).values(run_id=None))
 
 
 def _end_dead(connection: Connection, record: LeaseRecord) -> None:

@@ -142,7 +142,10 @@ def _postgres_url(url: str) -> URL:
     try:
         if scheme not in {"postgresql", "postgres"}:
             raise ValueError
-        return make_url(url).set(drivername="postgresql+psycopg")
+        parsed = make_url(url)
+        if "@" in (parsed.host or ""):  # the end of a password that was not encoded
+            raise ValueError
+        return parsed.set(drivername="postgresql+psycopg")
     except (ValueError, SQLAlchemyError):
         # Not chained: the cause may quote the URL, and with it the password.
         raise ConfigError(

@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -129,6 +130,7 @@ class TestPlace:
             "mysql://etl:hunter2@host/db",
             "postgresql://etl:hunter2@host:port/db",
             "postgresql://etl:hunter2@[::1/db",
+            "postgresql://etl:pass@hunter2@host/db",
             "sqlite://hunter2",
         ],
     )
@@ -139,6 +141,18 @@ class TestPlace:
         assert "hunter2" not in f"{caught.value}{caught.value.hint}"
         assert caught.value.__cause__ is None
         assert caught.value.__suppress_context__
+
+    def test_a_file_that_another_process_is_making_opens(self, tmp_path: Path) -> None:
+        """The change to a write-ahead log fails at once, and not after the busy timeout."""
+        with closing(
+            sqlite3.connect(tmp_path / "state.db", isolation_level=None, check_same_thread=False)
+        ) as other:
+            other.execute("CREATE TABLE theirs (x)")
+            other.execute("BEGIN IMMEDIATE")
+            release = threading.Timer(0.5, other.execute, ["ROLLBACK"])
+            release.start()
+            assert LocalStateStore(tmp_path / "state.db").count_runs() == 0
+            release.join()
 
 
 class TestUnwritable:

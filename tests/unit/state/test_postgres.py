@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import psycopg
 import pytest
 from psycopg import sql
+from sqlalchemy.schema import CreateSchema
 from tests.conftest import unavailable
 from tests.servers import ServerAddress, Unavailable
 from tests.servers.postgres import connect, private_server
 
 from atlas_etl.errors import AtlasError, LockedError, StateError
 from atlas_etl.model import RunStatus
-from atlas_etl.state import LeaseTimes, PostgresStateStore, open_state_store
+from atlas_etl.state import LeaseTimes, PostgresStateStore, open_state_store, schema
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 def refused(address: ServerAddress, options: str = "") -> AtlasError:
@@ -135,6 +141,36 @@ class TestSessions:
             ).fetchall()
         assert ended == [(True,)]
         assert list(store.history()) == [run]
+
+    def test_a_forked_child_speaks_on_a_connection_of_its_own(self, postgres: ServerAddress) -> None:
+        store = PostgresStateStore(postgres.url("postgresql"))
+        ours = self._backend(store)
+        child = os.fork()
+        if child == 0:
+            os._exit(1 if self._backend(store) == ours else 0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert self._backend(store) == ours
+
+    def test_who_opens_while_another_makes_the_tables_waits(self, postgres: ServerAddress) -> None:
+        url = postgres.url("postgresql")
+        first = PostgresStateStore(url)
+        with connect(postgres) as admin, ThreadPoolExecutor() as pool:
+            admin.execute("DROP SCHEMA pipeline CASCADE")
+            with first._database.writing() as making:
+                first._database.lock_schema(making)
+                making.execute(CreateSchema("pipeline"))
+                second = pool.submit(PostgresStateStore, url)
+                waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid <> pg_backend_pid()"
+                until(lambda: admin.execute(waiting).fetchone() == (1,))
+                schema.metadata.create_all(making, checkfirst=False)
+                making.execute(schema.schema_version.insert().values(version=1, migrated_at=NOON))
+            assert second.result(30).count_runs() == 0
+
+    @staticmethod
+    def _backend(store: PostgresStateStore) -> int:
+        with store._database.reading() as connection:
+            backend: int = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+        return backend
 
     def test_another_default_isolation_level_does_no_harm(self, postgres: ServerAddress) -> None:
         with connect(postgres) as admin:
