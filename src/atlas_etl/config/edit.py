@@ -6,6 +6,7 @@ not say exactly what it should, the whole file is written anew instead.
 
 from __future__ import annotations
 
+import json
 import textwrap
 
 import yaml
@@ -23,7 +24,7 @@ def changed_text(text: str, at: KeyPath, value: Value, shown: str) -> str:
     """
     values = parse_mapping(text, shown).values
     wanted = _changed(values, at, value, at)
-    if wanted == values:
+    if _same(wanted, values):
         return text
     candidate = _edited(text, at, value)
     if candidate is not None and _reads_as(candidate, wanted, shown):
@@ -33,9 +34,14 @@ def changed_text(text: str, at: KeyPath, value: Value, shown: str) -> str:
 
 def _reads_as(text: str, wanted: Value, shown: str) -> bool:
     try:
-        return parse_mapping(text, shown).values == wanted
+        return _same(parse_mapping(text, shown).values, wanted)
     except ConfigError:
         return False
+
+
+def _same(one: Value, other: Value) -> bool:
+    # Python takes 1, 1.0 and True for equal; JSON does not.
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
 def _changed(container: Value, at: KeyPath, value: Value, whole: KeyPath) -> Value:

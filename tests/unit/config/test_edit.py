@@ -84,12 +84,14 @@ def test_where_a_block_goes_the_file_is_written_anew() -> None:
         ("b: 2", "b: 2\na: 1\n"),
         ("b: 2 # c", "b: 2 # c\na: 1\n"),
         ("b: 2\n...\n", "b: 2\na: 1\n...\n"),
+        ("a: true # c", "a: 1 # c"),
+        ("a: 1.0", "a: 1"),
         ("{}", "{a: 1}"),
         ("{b: 2}", "{b: 2, a: 1}"),
         ("b: &x {c: 1}\nd: *x\n", "b: &x {c: 1}\nd: *x\na: 1\n"),
     ],
 )
-def test_a_new_key_at_the_top(text: str, changed: str) -> None:
+def test_a_key_at_the_top(text: str, changed: str) -> None:
     assert changed_text(text, ("a",), 1, "f") == changed
 
 
