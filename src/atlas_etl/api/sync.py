@@ -11,7 +11,7 @@ from queue import Queue
 
 from atlas_etl.api.prepared import PreparedConnector, PreparedDestination
 from atlas_etl.contracts import Connector, Destination, StateStore
-from atlas_etl.errors import AtlasError, LockedError
+from atlas_etl.errors import AtlasError, InterruptedRunError, LockedError
 from atlas_etl.model import Run, RunStatus, Stream
 from atlas_etl.pipeline.events import Event, RunFinished, RunStarted
 from atlas_etl.pipeline.run import failed_run, run_error, run_streams
@@ -63,6 +63,8 @@ def _run(job: SyncJob, run: Run) -> Iterator[Event]:
             full_refresh=job.full_refresh,
             limits=job.connector.definition.batch_limits,
         )
+    except InterruptedRunError:
+        raise
     except AtlasError as failure:
         yield RunFinished(failed_run(run, failure))
     finally:

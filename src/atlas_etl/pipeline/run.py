@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from atlas_etl.contracts import Connector, Destination
-from atlas_etl.errors import AtlasError, ExitCode
+from atlas_etl.errors import AtlasError, ExitCode, InterruptedRunError
 from atlas_etl.model import BatchLimits, Run, RunError, RunStatus, Stream, StreamRun
 from atlas_etl.pipeline.events import Event, RunFinished, StreamFinished
 from atlas_etl.pipeline.transfer import Job, transfer
@@ -31,6 +31,8 @@ def run_streams(
                 if isinstance(event, StreamFinished):
                     outcomes.append(event.outcome)
                 yield event
+        except InterruptedRunError:
+            raise
         except AtlasError as failure:
             failure.located(connector=run.connector, stream=stream.name)
             outcome = StreamRun(stream.name, RunStatus.FAILED, error=run_error(failure))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 
 import duckdb
@@ -18,7 +18,14 @@ from atlas_etl.connectors.sql._dialect import Connection, WriterDialect
 from atlas_etl.connectors.sql._ledger import CHECKPOINTS
 from atlas_etl.connectors.sql._reader import Relation, Select, SourceColumn, SqlConnector, table_not_found
 from atlas_etl.connectors.sql._writer import SqlDestination
-from atlas_etl.errors import AtlasError, ConfigError, DestinationError, SourceError, UsageError
+from atlas_etl.errors import (
+    AtlasError,
+    ConfigError,
+    DestinationError,
+    InterruptedRunError,
+    SourceError,
+    UsageError,
+)
 from atlas_etl.model import (
     BatchLimits,
     ColumnInfo,
@@ -328,7 +335,8 @@ class _Connection:
             try:
                 self._opened.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM atlas_batch")
             finally:
-                self._opened.unregister("atlas_batch")
+                with suppress(duckdb.Error):  # after a failure the transaction is over, and so is the view
+                    self._opened.unregister("atlas_batch")
 
     def begin(self) -> None:
         self.execute("BEGIN TRANSACTION")
@@ -423,6 +431,8 @@ def translated(kind: type[SourceError] | type[DestinationError]) -> Iterator[Non
     """Turn DuckDB's errors into ours, at the call that raised them."""
     try:
         yield
+    except duckdb.InterruptException as stopped:
+        raise InterruptedRunError("stopped by a signal") from stopped
     except duckdb.IOException as failure:
         raise _unreachable(kind, failure) from failure
     except (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException) as failure:

@@ -1,0 +1,69 @@
+"""A sync that is stopped leaves what was committed, undoes the rest, and says so in history."""
+
+from __future__ import annotations
+
+import signal
+import time
+from contextlib import closing
+from pathlib import Path
+
+import duckdb
+import pytest
+from tests.project import Project
+
+from atlas_etl import Atlas
+from atlas_etl.model import RunStatus
+from atlas_etl.pipeline.events import BatchLoaded
+
+ROWS = 3_000_000
+
+
+@pytest.fixture
+def big(project: Project) -> Project:
+    with duckdb.connect(str(project.folder / "big.duckdb")) as source:
+        source.execute(f"CREATE TABLE big AS SELECT i, hash(i)::VARCHAR AS x FROM range({ROWS}) t(i)")
+    project.write(
+        "connectors.d/big.yaml", "protocol: duckdb\nconnection: {path: big.duckdb}\nstreams: [big]\n"
+    )
+    return project
+
+
+def rows(project: Project) -> list[list[object]]:
+    return project.atlas("query", "SELECT count(*) FROM big.big", "--json").json().get("rows", [])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_undoes_the_load_and_exits_130(big: Project, number: signal.Signals) -> None:
+    running = big.start("connector", "sync", "big")
+    deadline = time.monotonic() + 30
+    while not big.atlas("connector", "history", "big", "--status", "running", "--json").json()["runs"]:
+        assert time.monotonic() < deadline
+        assert running.poll() is None, "the sync ended before it could be stopped"
+    running.send_signal(number)
+    _, text = running.communicate(timeout=30)
+    assert running.returncode == 130, text
+    (run,) = big.atlas("connector", "history", "big", "--json").json()["runs"]
+    assert run["status"] == "interrupted"
+    assert big.atlas("connector", "sync", "big").returncode == 0
+    assert rows(big) == [[ROWS]]
+
+
+def test_closing_the_events_undoes_the_load(big: Project) -> None:
+    atlas = Atlas.open(big.folder, {})
+    with closing(atlas.sync(["big"])) as events:
+        next(event for event in events if isinstance(event, BatchLoaded))
+    with atlas.state() as store:
+        (run,) = store.history("big")
+    assert run.status is RunStatus.INTERRUPTED
+    with duckdb.connect(str(Path(big.folder) / "warehouse.duckdb")) as warehouse:
+        assert warehouse.execute("SELECT count(*) FROM duckdb_tables()").fetchone() == (0,)
+
+
+def test_closing_the_events_stops_every_run(big: Project) -> None:
+    text = (big.folder / "connectors.d" / "big.yaml").read_text()
+    big.write("connectors.d/other.yaml", text)
+    atlas = Atlas.open(big.folder, {})
+    with closing(atlas.sync(["big", "other"], jobs=2)) as events:
+        next(event for event in events if isinstance(event, BatchLoaded))
+    with atlas.state() as store:
+        assert {run.status for run in store.history()} == {RunStatus.INTERRUPTED}
