@@ -431,7 +431,7 @@ def translated(kind: type[SourceError] | type[DestinationError]) -> Iterator[Non
     """Turn DuckDB's errors into ours, at the call that raised them."""
     try:
         yield
-    except duckdb.InterruptException as stopped:
+    except RuntimeError as stopped:  # a signal came: DuckDB swallows what its handler raised
         raise InterruptedRunError("stopped by a signal") from stopped
     except duckdb.IOException as failure:
         raise _unreachable(kind, failure) from failure
