@@ -47,7 +47,8 @@ class LocalStateStore(SqlStateStore):
             pass  # opening it again below tells why
         # Opened when needed, for that costs nothing, and an open file may not be taken through a fork.
         engine = create_engine(
-            URL.create("sqlite", database=str(file)),
+            # A file removed meanwhile is an error, not a new and empty state.
+            URL.create("sqlite", database=file.as_uri(), query={"mode": "rw", "uri": "true"}),
             poolclass=NullPool,
             connect_args={"timeout": _BUSY_SECONDS},
             hide_parameters=True,

@@ -249,7 +249,8 @@ class TestDamaged:
     def test_a_file_that_vanished_while_it_was_open(self, tmp_path: Path) -> None:
         store = LocalStateStore(self._filled(tmp_path))
         (tmp_path / "state.db").unlink()
-        refused(store.history)
+        assert refused(store.history).code == "state_unwritable"
+        assert list(tmp_path.iterdir()) == []
 
     def test_an_empty_file_is_a_new_store(self, tmp_path: Path) -> None:
         (tmp_path / "state.db").touch()
