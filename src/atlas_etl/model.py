@@ -61,6 +61,7 @@ class HazardCells:
     hazard: Hazard
     rows: tuple[int, ...]  # indices into the batch
     texts: tuple[str, ...]  # the source's own text form of each
+    hint: str | None = None  # a better way out than the policies, where the decoder knows one
 
 
 class CursorKind(StrEnum):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import adbc_driver_sqlite.dbapi
 import duckdb
 import psycopg
 import pyarrow as pa
@@ -85,11 +85,14 @@ class DuckDBSource(SqlSource):
 
 class SqliteSource(SqlSource):
     def execute(self, sql: str, parameters: Sequence[object] = ()) -> None:
-        connection = sqlite3.connect(str(self.config["database_path"]))
-        connection.execute("PRAGMA journal_mode = WAL")
-        with connection:
-            connection.execute(sql, tuple(parameters))
-        connection.close()
+        # The connector's own copy of SQLite: Python's would drop its locks, and with them its snapshot.
+        path = str(self.config["database_path"])
+        with (
+            adbc_driver_sqlite.dbapi.connect(path, autocommit=True) as connection,
+            connection.cursor() as cursor,
+        ):
+            cursor.execute("PRAGMA journal_mode = WAL")
+            cursor.execute(sql, tuple(parameters) or None)
 
 
 class PostgresSource(SqlSource):

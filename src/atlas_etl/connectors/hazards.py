@@ -43,7 +43,8 @@ class HazardCounter:
     def settle(self, batch: pa.RecordBatch, cells: Iterable[HazardCells]) -> None:
         """Raise HazardError for the first cell whose policy is `error`; count the others."""
         for found in cells:
-            if self._stream.policy(found.hazard) is HazardPolicy.ERROR:
+            in_cursor = found.column == self._stream.cursor  # NULL there would be lost from sight
+            if in_cursor or self._stream.policy(found.hazard) is HazardPolicy.ERROR:
                 raise self._error(batch, found)
             self.nulled[f"{found.column}: {found.hazard}"] += len(found.rows)
 
@@ -52,11 +53,16 @@ class HazardCounter:
         key = [name for name in self._key or (self._stream.cursor,) if name in batch.schema.names]
         cells = (f"{name}={values.to_text(batch.column(name).slice(row, 1))[0].as_py()}" for name in key)
         where = ", ".join(cells)
+        policies = (
+            f"set `hazards: {{{found.hazard}: null}}` on the stream to load NULL instead, "
+            "or `text` to carry the column as text"
+        )
+        if found.column == self._stream.cursor:
+            policies = "correct the value, or choose another cursor: a cursor cannot be loaded as NULL"
         return HazardError(
             f"column {found.column!r} holds {_WHY[found.hazard]} ({found.texts[0][:80]})"
             + (f" in the row with {where}" if where else ""),
-            hint=f"set `hazards: {{{found.hazard}: null}}` on the stream to load NULL instead, "
-            f"or `text` to carry the column as text",
+            hint=f"{found.hint}; or {policies}" if found.hint else policies,
             stream=self._stream.name,
             column=found.column,
         )

@@ -67,6 +67,10 @@ class WriterDialect(ABC):
     def parameter(self, scalar: pa.Scalar) -> tuple[str, object]:
         """A placeholder of the scalar's column type, and the parameter to bind."""
 
+    def ordered(self, field: pa.Field) -> str:
+        """The SQL by which a stored column is compared, with `parameter` and with itself."""
+        return self.quote(field.name)
+
     def create_schema(self, schema: str) -> str:
         return f"CREATE SCHEMA IF NOT EXISTS {self.quote(schema)}"
 
@@ -99,7 +103,8 @@ class WriterDialect(ABC):
     def latest(self, plan: LoadPlan, stage: str) -> str:
         """The stage's rows, one per key."""
         names, key = self.names(plan.schema.names), self.names(plan.primary_key)
-        by_cursor = f"{self.quote(plan.cursor)} {self.descending}, " if plan.cursor else ""
+        cursor = self.ordered(plan.schema.field(plan.cursor)) if plan.cursor else None
+        by_cursor = f"{cursor} {self.descending}, " if cursor else ""
         rank = f"row_number() OVER (PARTITION BY {key} ORDER BY {by_cursor}{self.quote(ROW)} DESC)"
         inner = f"SELECT {names}, {rank} AS {self.quote(RANK)} FROM {stage}"
         return f"SELECT {names} FROM ({inner}) AS ranked WHERE {self.quote(RANK)} = 1"

@@ -124,10 +124,14 @@ class SqlDestination(ABC):
             connection.execute(self.dialect.create_schema(plan.table.schema))
         Ledger(self.dialect, plan.connector, plan.stream, plan.table).create(connection)
         for change in plan.changes:
-            for statement in self._change(plan, change):
+            for statement in self._change(connection, plan, change):
                 connection.execute(statement)
 
-    def _change(self, plan: LoadPlan, change: SchemaChange) -> Sequence[str]:
+    def widen(self, connection: Connection, table: TableName, change: WidenColumn) -> Sequence[str]:  # noqa: ARG002
+        """The statements that widen a column; a system without such a statement looks at the table first."""
+        return self.dialect.widen(table, change)
+
+    def _change(self, connection: Connection, plan: LoadPlan, change: SchemaChange) -> Sequence[str]:
         table = self.dialect.table(plan.table)
         match change:
             case CreateTable():
@@ -138,7 +142,7 @@ class SqlDestination(ABC):
                 column = f"{self.dialect.quote(field.name)} {self.dialect.column_type(field)}"
                 return (f"ALTER TABLE {table} ADD COLUMN {column}",)
             case WidenColumn():
-                return self.dialect.widen(plan.table, change)
+                return self.widen(connection, plan.table, change)
 
 
 class SqlLoadSession:
@@ -206,7 +210,7 @@ class SqlLoadSession:
             where = f"{cursor} IN ({', '.join(mark for mark, _ in bound)})" if bound else "1 = 0"
         else:
             bound = [dialect.parameter(values.cursor_scalar(tail.tail_from, kind))]
-            where = f"{cursor} >= {bound[0][0]}"
+            where = f"{dialect.ordered(plan.schema.field(plan.cursor))} >= {bound[0][0]}"
         nulls = f" OR {cursor} IS NULL" if plan.tail_has_nulls else ""
         parameters = [parameter for _, parameter in bound]
         rows = f"FROM {dialect.table(plan.table)} WHERE {where}{nulls}"

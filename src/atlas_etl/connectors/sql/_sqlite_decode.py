@@ -1,0 +1,255 @@
+"""From what the driver gives to exact Arrow columns; cells without an exact form are named and NULL."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from atlas_etl.connectors.hazards import mask_temporal
+from atlas_etl.connectors.sql._reader import SourceColumn
+from atlas_etl.model import Hazard, HazardCells
+
+Found = list[tuple[int, Hazard, str]]  # row, hazard, the cell's text
+Parser = Callable[[pa.Array], pa.Array]
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
+_ZERO_DATE = re.compile(r"0000-|\d{4}-00|\d{4}-\d\d-00")
+_EPOCH = "if these are seconds since 1970, read a query with `datetime(..., 'unixepoch')`"
+_TOO_FINE = re.compile(r".*:\d\d\.\d{7,}")
+_CLOCK = re.compile(r"-?\d+:\d\d(:\d\d(\.\d+)?)?")
+_YEAR_1, _YEAR_10000 = "0001-01-01", "9999-12-31T23:59:59.999999"
+
+
+def decode_fast(
+    raw: pa.RecordBatch, columns: Sequence[SourceColumn]
+) -> tuple[pa.RecordBatch, list[HazardCells]]:
+    """Rows of a fast statement, without its trip."""
+    return _batch(columns, [decode(raw.column(n), column) for n, column in enumerate(columns)])
+
+
+def decode_careful(
+    raw: pa.RecordBatch, columns: Sequence[SourceColumn]
+) -> tuple[pa.RecordBatch, list[HazardCells]]:
+    """Rows of a careful statement: pairs of a value and what stands in its place."""
+    decoded: list[tuple[pa.Array, Found]] = []
+    for n, column in enumerate(columns):
+        array, found = decode(raw.column(2 * n), column)
+        strays = raw.column(2 * n + 1)
+        for row in _where(pc.is_valid(strays)):
+            text = _text(strays, row)
+            if column.field.type == pa.float64() and text == "NaN":
+                array = pc.if_else(_one(row, len(array)), pa.scalar(float("nan")), array)
+                continue
+            number = pa.types.is_floating(column.field.type) and _NUMBER.fullmatch(text)
+            found.append((row, Hazard.PRECISION if number else Hazard.TYPE_MISMATCH, text))
+        decoded.append((array, sorted(found)))
+    return _batch(columns, decoded)
+
+
+def decode(raw: pa.Array, column: SourceColumn) -> tuple[pa.Array, Found]:
+    """One column of the driver's in its field's type."""
+    kind = column.field.type
+    if kind == raw.type and not pa.types.is_string(kind):
+        return raw, []
+    if kind == pa.bool_():
+        odd = pc.fill_null(pc.and_(pc.not_equal(raw, 0), pc.not_equal(raw, 1)), False)
+        found = [(row, Hazard.TYPE_MISMATCH, str(raw[row].as_py())) for row in _where(odd)]
+        return pc.cast(pc.if_else(odd, pa.scalar(None, pa.int64()), raw) if found else raw, kind), found
+    if pa.types.is_decimal(kind) and pa.types.is_floating(raw.type):
+        return _decimals(raw, kind)
+    if kind == pa.string() and not column.hazards:
+        return _escaped(raw), []
+    return _parsed(raw, kind, _parser(kind))
+
+
+def _parser(kind: pa.DataType) -> Parser:
+    """From text, raising ArrowInvalid where a cell has another form."""
+    if kind == pa.string():
+        return _valid
+    if kind == pa.json_():
+        return lambda raw: pa.ExtensionArray.from_storage(kind, _valid(raw))
+    if kind == pa.uuid():
+        return _uuids
+    if kind == pa.date32():
+        return _dates
+    if pa.types.is_time(kind):
+        return lambda raw: _times(raw, kind)
+    return lambda raw: pc.cast(raw, kind)
+
+
+def _parsed(raw: pa.Array, kind: pa.DataType, parser: Parser) -> tuple[pa.Array, Found]:
+    """Parse all at once; where that fails, halve until the cells that fail are found."""
+    try:
+        return parser(raw), []
+    except pa.ArrowInvalid:
+        if len(raw) == 1:
+            text = _text(raw, 0)
+            return pa.nulls(1, kind), [(0, _hazard(text, kind), text)]
+        half = len(raw) // 2
+        first, found = _parsed(raw.slice(0, half), kind, parser)
+        second, more = _parsed(raw.slice(half), kind, parser)
+        return pa.concat_arrays([first, second]), [
+            *found,
+            *((half + row, hazard, text) for row, hazard, text in more),
+        ]
+
+
+def _hazard(text: str, kind: pa.DataType) -> Hazard:
+    if pa.types.is_decimal(kind):
+        if _NUMBER.fullmatch(text):
+            return Hazard.PRECISION
+        special = text.lower().lstrip("+-") in ("nan", "inf", "infinity")
+        return Hazard.DECIMAL_SPECIAL if special else Hazard.TYPE_MISMATCH
+    if kind in (pa.string(), pa.json_()):
+        return Hazard.INVALID_TEXT
+    if pa.types.is_time(kind) and _CLOCK.fullmatch(text):
+        return Hazard.PRECISION if _TOO_FINE.match(text) else Hazard.TIME_RANGE
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        if _ZERO_DATE.match(text):
+            return Hazard.ZERO_DATE
+        if _TOO_FINE.match(text):
+            return Hazard.PRECISION
+        if pa.types.is_timestamp(kind) and kind.unit == "ns" and _is_timestamp(text, kind.tz):
+            return Hazard.OUT_OF_RANGE
+    return Hazard.TYPE_MISMATCH
+
+
+def _is_timestamp(text: str, zone: str | None) -> bool:
+    try:
+        pc.cast(pa.scalar(text), pa.timestamp("us", zone))
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def _valid(raw: pa.Array) -> pa.Array:
+    raw.validate(full=True)  # SQLite takes any bytes as text; Arrow's is UTF-8
+    return raw
+
+
+def _escaped(raw: pa.Array) -> pa.Array:
+    try:
+        return _valid(raw)
+    except pa.ArrowInvalid:
+        texts = [_text(raw, row) if raw[row].is_valid else None for row in range(len(raw))]
+        return pa.array(texts, pa.string())
+
+
+def _text(raw: pa.Array, row: int) -> str:
+    content: bytes = raw.slice(row, 1).view(pa.binary())[0].as_py()
+    return content.decode("utf-8", "backslashreplace")
+
+
+def _dates(raw: pa.Array) -> pa.Array:
+    try:
+        return pc.cast(raw, pa.date32())
+    except pa.ArrowInvalid:  # `2024-02-29 00:00:00` is a date too, and nothing else of that form
+        moments = pc.cast(raw, pa.timestamp("us"))
+        dates = pc.cast(moments, pa.date32(), safe=False)
+        if not pc.all(pc.equal(pc.cast(dates, moments.type), moments)).as_py():
+            raise
+        return dates
+
+
+def _times(raw: pa.Array, kind: pa.DataType) -> pa.Array:
+    moments = pc.cast(pc.binary_join_element_wise("1970-01-01 ", raw, ""), pa.timestamp(kind.unit))
+    return pc.cast(moments, kind)
+
+
+def _decimals(raw: pa.Array, kind: pa.DataType) -> tuple[pa.Array, Found]:
+    """Doubles as the decimals of at most 15 digits that they are nearest to, where they are that exactly."""
+    doubles = pc.fill_null(raw, 0.0).to_numpy(zero_copy_only=False)
+    with np.errstate(over="ignore", invalid="ignore"):
+        digits = np.rint(doubles * 10.0**kind.scale)
+        # Both are exact and division rounds to nearest, as reading the decimal's text would.
+        odd = (digits / 10.0**kind.scale != doubles) | (np.abs(digits) >= 10.0**kind.precision)
+    whole = np.where(odd, 0, digits).astype(np.int64)
+    halves = np.stack([whole, whole >> 63], axis=1)
+    valid = pc.and_(pc.is_valid(raw), pa.array(~odd))
+    array = pa.Array.from_buffers(kind, len(raw), [_bitmap(valid), pa.py_buffer(halves.tobytes())])
+    found: Found = []
+    for row in np.flatnonzero(odd):
+        text = repr(float(doubles[row]))
+        finite = np.isfinite(doubles[row])
+        found.append((int(row), Hazard.PRECISION if finite else Hazard.DECIMAL_SPECIAL, text))
+    return array, found
+
+
+def _bitmap(valid: pa.Array) -> pa.Buffer:
+    return pa.py_buffer(np.packbits(valid.to_numpy(zero_copy_only=False), bitorder="little").tobytes())
+
+
+_DASHES = (8, 13, 18, 23)
+_DIGITS = [n for n in range(36) if n not in _DASHES]
+_NIBBLES = np.full(256, 255, np.uint8)
+_NIBBLES[np.frombuffer(b"0123456789abcdef", np.uint8)] = range(16)
+_NIBBLES[np.frombuffer(b"ABCDEF", np.uint8)] = range(10, 16)
+
+
+def _uuids(raw: pa.Array) -> pa.Array:
+    """Text of 8-4-4-4-12 hexadecimal digits."""
+    cells = raw.drop_null()
+    if not pc.all(pc.equal(pc.binary_length(cells), 36)).as_py():
+        raise pa.ArrowInvalid("not the form of a uuid")
+    start = cells.offset
+    offsets = (
+        np.frombuffer(cells.buffers()[1], np.int32)[start : start + len(cells) + 1] if len(cells) else [0, 0]
+    )
+    content = cells.buffers()[2] if len(cells) else b""
+    text = np.frombuffer(content, np.uint8)[offsets[0] : offsets[-1]].reshape(-1, 36)
+    nibbles = _NIBBLES[text[:, _DIGITS]]
+    if (nibbles == 255).any() or (text[:, _DASHES] != ord("-")).any():
+        raise pa.ArrowInvalid("not the form of a uuid")
+    packed = np.zeros((len(raw), 16), np.uint8)
+    valid = pc.is_valid(raw)
+    packed[valid.to_numpy(zero_copy_only=False)] = (nibbles[:, 0::2] << 4) | nibbles[:, 1::2]
+    storage = pa.Array.from_buffers(pa.binary(16), len(raw), [_bitmap(valid), pa.py_buffer(packed.tobytes())])
+    return pa.ExtensionArray.from_storage(pa.uuid(), storage)
+
+
+def _batch(
+    columns: Sequence[SourceColumn], decoded: Sequence[tuple[pa.Array, Found]]
+) -> tuple[pa.RecordBatch, list[HazardCells]]:
+    schema = pa.schema([column.field for column in columns])
+    batch = pa.RecordBatch.from_arrays([array for array, _ in decoded], schema=schema)
+    cells: list[HazardCells] = []
+    if any(leaves_the_calendar(array) for array, _ in decoded):
+        batch, cells = mask_temporal(batch)
+    for column, (_, found) in zip(columns, decoded, strict=True):
+        for hazard in dict.fromkeys(hazard for _, hazard, _ in found):
+            rows = tuple(row for row, kind, _ in found if kind is hazard)
+            texts = tuple(text for _, kind, text in found if kind is hazard)
+            epoch = pa.types.is_timestamp(column.field.type) and _NUMBER.fullmatch(texts[0])
+            cells.append(HazardCells(column.name, hazard, rows, texts, _EPOCH if epoch else None))
+    return batch, cells
+
+
+def leaves_the_calendar(array: pa.Array) -> bool:
+    """Whether a date or timestamp is outside the years 1 to 9999; nanoseconds cannot be."""
+    kind = array.type
+    if not (kind == pa.date32() or (pa.types.is_timestamp(kind) and kind.unit == "us")):
+        return False
+    edges = pc.cast(pa.array([_YEAR_1, _YEAR_10000[:10]]), pa.date32())
+    if kind != pa.date32():
+        edges = pc.cast(pc.cast(pa.array([_YEAR_1, _YEAR_10000]), pa.timestamp("us")), pa.int64())
+        array = array.view(pa.int64())
+    span = pc.min_max(array)
+    if not span["min"].is_valid:
+        return False
+    return bool(pc.or_(pc.less(span["min"], edges[0]), pc.greater(span["max"], edges[1])).as_py())
+
+
+def _where(mask: pa.Array) -> list[int]:
+    if not pc.any(mask).as_py():
+        return []
+    return [int(row) for row in np.flatnonzero(mask.to_numpy(zero_copy_only=False))]
+
+
+def _one(row: int, length: int) -> pa.Array:
+    mask = np.zeros(length, bool)
+    mask[row] = True
+    return pa.array(mask)

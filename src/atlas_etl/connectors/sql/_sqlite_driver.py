@@ -1,0 +1,167 @@
+"""One SQLite connection through ADBC: statements, streams of batches, and the driver's errors as ours.
+
+Reading and writing both go through ADBC's own copy of SQLite, so that the process holds one copy only:
+two of them drop each other's file locks (https://www.sqlite.org/howtocorrupt.html, section 2.2.1).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+import adbc_driver_manager
+import adbc_driver_sqlite.dbapi
+import pyarrow as pa
+
+from atlas_etl.errors import AtlasError, DataError, DestinationError, SourceError
+
+_PREFIX = re.compile(r"^(?:[A-Z_]+: )?(?:\[SQLite\] )?(?:Failed to [a-z ]+: )?")
+_MISMATCH = "Type mismatch in column"
+
+Raises = type[SourceError] | type[DestinationError]
+
+
+class WireMismatchError(Exception):
+    """A stream met a value of another storage class than its column's."""
+
+
+def file_uri(path: Path, mode: str) -> str:
+    """The URI of a database file; `mode` is `ro` or `rw` (https://www.sqlite.org/uri.html)."""
+    return f"file:{quote(str(path.absolute()))}?mode={mode}"
+
+
+class Driver:
+    """A connection. `raises` says on whose side its failures are."""
+
+    def __init__(self, uri: str, *, raises: Raises, timeout: float) -> None:
+        self.raises = raises
+        with translated(raises):
+            self._connection = adbc_driver_sqlite.dbapi.connect(uri, autocommit=True)
+        self.execute(f"PRAGMA busy_timeout = {round(timeout * 1000)}")
+
+    @property
+    def version(self) -> str:
+        return f"SQLite {self.execute('SELECT sqlite_version()')[0][0]}"
+
+    def execute(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
+        """One statement; its rows where it has any."""
+        with translated(self.raises), closing(self._connection.cursor()) as cursor:
+            cursor.execute(sql, tuple(parameters) or None)
+            return list(cursor.fetchall())
+
+    def insert(self, sql: str, rows: pa.RecordBatch) -> None:
+        """Run a statement once for each row; its parameters are the columns."""
+        with translated(self.raises), closing(self._connection.cursor()) as cursor:
+            cursor.executemany(sql, rows)
+
+    def stream(
+        self, sql: str, parameters: Sequence[object], batch_rows: int, wire: pa.Schema
+    ) -> Generator[pa.RecordBatch, None, None]:
+        """The rows in batches of `batch_rows`. Raises WireMismatchError where they are not `wire`."""
+        with translated(self.raises):
+            cursor = self._connection.cursor()
+        try:
+            with translated(self.raises):
+                cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": str(batch_rows)})
+                cursor.execute(sql, tuple(parameters) or None)
+                reader = cursor.fetch_record_batch()
+            if reader.schema.types != wire.types:
+                raise WireMismatchError
+            while True:
+                with translated(self.raises):
+                    try:
+                        batch = reader.read_next_batch()
+                    except StopIteration:
+                        return
+                yield batch
+        finally:
+            cursor.close()
+
+    def close(self) -> None:
+        """Give the connection back; a transaction that was not committed is undone. May be called twice."""
+        self._connection.close()
+
+
+@contextmanager
+def translated(raises: Raises) -> Iterator[None]:
+    """Turn the driver's errors into ours, at the call that raised them."""
+    try:
+        yield
+    except (adbc_driver_manager.Error, pa.ArrowException, OSError) as failure:
+        text = str(failure)
+        if _MISMATCH in text:
+            raise WireMismatchError from None
+        raise _ours(raises, _PREFIX.sub("", text.partition("\n")[0])) from failure
+
+
+def _ours(raises: Raises, why: str) -> AtlasError:
+    """Statements and values stay out of the message; SQLite's own words say enough."""
+    if "constraint failed" in why:
+        return DataError(
+            f"a row breaks a rule of its table: {why}",
+            hint="two rows have the same key: use the disposition merge, or another primary key",
+            code="constraint",
+        )
+    for pattern, code, message, hint, retryable in _KNOWN:
+        if pattern in why:
+            return raises(message, hint=hint, code=code, retryable=retryable)
+    if re.search(r"no such|syntax error|incomplete input|unrecognized token|ambiguous|not allowed", why):
+        return raises(why, hint="check the table, the query and its columns", code="sql")
+    return raises(f"SQLite: {why}")
+
+
+_KNOWN = (
+    (
+        "file is not a database",
+        "not_a_database",
+        "the file is not a SQLite database, or it is encrypted",
+        "check `database_path`",
+        False,
+    ),
+    (
+        "malformed",
+        "database_corrupt",
+        "the SQLite file is corrupt",
+        "`PRAGMA integrity_check` in the sqlite3 shell says where; `.recover` there saves what it can",
+        False,
+    ),
+    (
+        "is locked",
+        "database_locked",
+        "another process is writing to the SQLite file",
+        "try again, or wait longer with `options: {timeout: SECONDS}`; "
+        "in WAL mode readers and the writer do not wait for each other",
+        True,
+    ),
+    (
+        "readonly database",
+        "not_writable",
+        "the SQLite file or its folder cannot be written",
+        "check the permissions of the file and of its folder, where SQLite keeps its journal",
+        False,
+    ),
+    (
+        "unable to open database file",
+        "cannot_open",
+        "the SQLite file, or the journal beside it, cannot be opened",
+        "check the permissions of the file and of its folder",
+        False,
+    ),
+    (
+        "database or disk is full",
+        "disk_full",
+        "the disk is full",
+        "make room; what was committed before is safe",
+        True,
+    ),
+    (
+        "disk I/O error",
+        "io_error",
+        "the disk failed to read or write the SQLite file",
+        "check the disk, its free space and file size limits; what was committed before is safe",
+        True,
+    ),
+)

@@ -1,0 +1,111 @@
+"""How SQLite is written: its dialect, and the connection of a load."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from atlas_etl.connectors.sql import _sqlite_catalog as catalog
+from atlas_etl.connectors.sql._dialect import Connection, WriterDialect
+from atlas_etl.connectors.sql._sqlite_driver import Driver
+from atlas_etl.connectors.sql._sqlite_encode import converted, decimal_key, encoded, insert
+from atlas_etl.connectors.sql._sqlite_types import declaration, kept_type, stored_type
+from atlas_etl.model import LoadPlan, TableName, WidenColumn
+
+_REBUILT = "_atlas_rebuilt"
+
+
+class SqliteDialect(WriterDialect):
+    """SQLite's SQL. Tables of all connectors stand in one file, so names carry the connector's."""
+
+    key_type = "TEXT"
+    has_schemas = False
+    fold_case = True
+
+    def stored(self, field: pa.Field) -> pa.Field:
+        return pa.field(field.name, stored_type(field.type))
+
+    def column_type(self, field: pa.Field) -> str:
+        return declaration(stored_type(field.type))
+
+    def parameter(self, scalar: pa.Scalar) -> tuple[str, object]:
+        cell = encoded(pa.array([scalar], type=scalar.type))[0].as_py()
+        return (decimal_key("?1", scalar.type) if pa.types.is_decimal(scalar.type) else "?"), cell
+
+    def ordered(self, field: pa.Field) -> str:
+        name = self.quote(field.name)
+        return decimal_key(name, field.type) if pa.types.is_decimal(field.type) else name
+
+    def merge(self, plan: LoadPlan, stage: str) -> Sequence[str]:
+        """As everywhere, but the keys are looked up in the table, not the table's rows in the stage."""
+        target, names = self.table(plan.table), self.names(plan.schema.names)
+        keys = self.names(plan.primary_key)
+        key = f"({keys})" if len(plan.primary_key) > 1 else keys
+        return (
+            f"DELETE FROM {target} WHERE {key} IN (SELECT {keys} FROM {stage})",
+            f"INSERT INTO {target} ({names}) {self.latest(plan, stage)}",
+        )
+
+
+class SqliteWriter:
+    """The connection of one load (sql._dialect.Connection)."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+
+    def execute(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
+        return self._driver.execute(sql, parameters)
+
+    def ingest(self, table: str, batch: pa.RecordBatch) -> None:
+        self._driver.insert(*insert(table, batch))
+
+    def begin(self) -> None:
+        self.execute("BEGIN IMMEDIATE")
+
+    def commit(self) -> None:
+        self.execute("COMMIT")
+
+    def rollback(self) -> None:
+        self.execute("ROLLBACK")
+
+
+def table_schema(connection: Connection, table: TableName) -> pa.Schema | None:
+    """The table's columns by their declared types, or None where there is no such table."""
+    rows = connection.execute(
+        "SELECT name, type FROM pragma_table_xinfo(?, 'main') WHERE hidden = 0 ORDER BY cid", (table.name,)
+    )
+    return pa.schema([(str(name), kept_type(str(kind))) for name, kind in rows]) if rows else None
+
+
+def rebuild(
+    driver: Connection, dialect: SqliteDialect, table: TableName, change: WidenColumn
+) -> Sequence[str]:
+    """What declares a column anew, which ALTER TABLE cannot: a new table takes the old one's place.
+
+    Its columns, key, indexes and triggers stay (https://www.sqlite.org/lang_altertable.html#otheralter).
+    """
+    found = catalog.columns(driver, table.name)
+    key = catalog.primary_key(found)
+    quote, old, new = dialect.quote, dialect.table(table), dialect.quote(_REBUILT)
+    declared = [
+        f"{quote(c.name)} {dialect.column_type(change.after) if c.name == change.name else c.declared}"
+        for c in found
+    ]
+    copied = [
+        converted(quote(c.name), change.before, change.after.type) if c.name == change.name else quote(c.name)
+        for c in found
+    ]
+    constraint = f", PRIMARY KEY ({dialect.names(key)})" if key else ""
+    attached = driver.execute(
+        "SELECT sql FROM main.sqlite_schema "
+        "WHERE type IN ('index', 'trigger') AND tbl_name = ? AND sql IS NOT NULL",
+        (table.name,),
+    )
+    return (
+        f"CREATE TABLE {new} ({', '.join(declared)}{constraint})",
+        f"INSERT INTO {new} SELECT {', '.join(copied)} FROM {old}",
+        f"DROP TABLE {old}",
+        f"ALTER TABLE {new} RENAME TO {quote(table.name)}",
+        *(str(row[0]) for row in attached),
+    )
