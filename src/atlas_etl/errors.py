@@ -9,6 +9,7 @@ AtlasError                      1   a failure of ours, or one nobody has named y
 ├── DestinationError            4   the destination could not be reached or written
 ├── StateError                  4   the state store could not be reached, read or written
 ├── LockedError                 6   another run of this connector is in progress
+├── LostLeaseError            6   another run took the lease while this one could not renew it
 ├── DataError                   7   the data broke a rule
 │   ├── NullCursorError             rows without a cursor value
 │   ├── HazardError                 a value that has no exact form where it goes
@@ -130,6 +131,13 @@ class LockedError(AtlasError):
 
     exit_code = ExitCode.LOCKED
     default_code = "locked"
+
+
+class LostLeaseError(AtlasError):
+    """Another run took this one's lease while it could not renew it."""
+
+    exit_code = ExitCode.LOCKED
+    default_code = "lease_lost"
 
 
 class DataError(AtlasError):

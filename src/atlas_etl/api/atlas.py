@@ -107,10 +107,26 @@ class Atlas:
 
         Everything is validated before anything is touched. Raises ConfigError, UsageError, StateError.
         """
-        planned = [self._job(name, streams, full_refresh, triggered_by) for name in names]
+        planned = [
+            self.job(name, streams=streams, full_refresh=full_refresh, triggered_by=triggered_by)
+            for name in names
+        ]
         with self.state() as store:
             yield from sync_all(planned, store, side_by_side=jobs)
             self._prune(store)
+
+    def job(
+        self,
+        name: str,
+        *,
+        streams: Sequence[str] = (),
+        full_refresh: bool = False,
+        triggered_by: str = "manual",
+    ) -> SyncJob:
+        """One connector's sync, validated. Raises ConfigError, UsageError."""
+        prepared = self.connector(name)
+        destination = self.destination(prepared.definition.destination)
+        return SyncJob(prepared, destination, prepared.chosen(tuple(streams)), triggered_by, full_refresh)
 
     @contextmanager
     def state(self) -> Iterator[SqlStateStore]:
@@ -200,11 +216,6 @@ class Atlas:
         with self.state() as store:
             runs = {name: store.history(name, limit=1) for name in self.names()}
         return {name: found[0] for name, found in runs.items() if found}
-
-    def _job(self, name: str, streams: Sequence[str], full_refresh: bool, triggered_by: str) -> SyncJob:
-        prepared = self.connector(name)
-        destination = self.destination(prepared.definition.destination)
-        return SyncJob(prepared, destination, prepared.chosen(tuple(streams)), triggered_by, full_refresh)
 
     @contextmanager
     def _opened(self, prepared: PreparedConnector) -> Iterator[Destination]:

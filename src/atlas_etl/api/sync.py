@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -11,9 +11,9 @@ from queue import Queue
 
 from atlas_etl.api.prepared import PreparedConnector, PreparedDestination
 from atlas_etl.contracts import Connector, Destination, StateStore
-from atlas_etl.errors import AtlasError, InterruptedRunError, LockedError
+from atlas_etl.errors import AtlasError, InterruptedRunError, LockedError, LostLeaseError
 from atlas_etl.model import Run, RunStatus, Stream
-from atlas_etl.pipeline.events import Event, RunFinished, RunStarted
+from atlas_etl.pipeline.events import Event, RunFinished, RunStarted, StreamRead
 from atlas_etl.pipeline.run import failed_run, run_error, run_streams
 
 
@@ -41,16 +41,25 @@ def sync_one(job: SyncJob, store: StateStore) -> Generator[Event, None, None]:
             connector.name, triggered_by=job.triggered_by, destination=job.destination.name
         ) as lease:
             yield RunStarted(lease.run)
-            for event in _run(job, lease.run):
-                if isinstance(event, RunFinished):
-                    store.finish(event.run)
-                yield event
+            with closing(_run(job, lease.run)) as running:
+                for event in running:
+                    if isinstance(event, StreamRead) and lease.lost():
+                        raise LostLeaseError(
+                            "another process took this run's lease, so nothing more was committed",
+                            hint="this process was stopped or starved for too long; sync again",
+                            connector=connector.name,
+                        )
+                    if isinstance(event, RunFinished):
+                        store.finish(event.run)
+                    yield event
+    except LostLeaseError as lost:
+        yield RunFinished(failed_run(lease.run, lost))
     except LockedError as locked:
         skipped = store.record_skipped(connector.name, triggered_by=job.triggered_by, reason=locked.message)
         yield RunFinished(replace(skipped, status=RunStatus.SKIPPED, error=run_error(locked)))
 
 
-def _run(job: SyncJob, run: Run) -> Iterator[Event]:
+def _run(job: SyncJob, run: Run) -> Generator[Event, None, None]:
     source: Connector | None = None
     destination: Destination | None = None
     try:

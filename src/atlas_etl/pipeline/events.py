@@ -30,6 +30,14 @@ class BatchLoaded:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamRead:
+    """Everything is read and written; the commit follows. Closing the iterator still undoes it."""
+
+    connector: str
+    stream: str
+
+
+@dataclass(frozen=True, slots=True)
 class StreamFinished:
     """The stream was committed, or failed and left everything as it was."""
 
@@ -47,5 +55,5 @@ class RunFinished:
     run: Run
 
 
-TransferEvent = StreamStarted | BatchLoaded | StreamFinished
+TransferEvent = StreamStarted | BatchLoaded | StreamRead | StreamFinished
 Event = TransferEvent | RunStarted | RunFinished

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -21,16 +22,17 @@ def run_streams(
     *,
     full_refresh: bool = False,
     limits: BatchLimits | None = None,
-) -> Iterator[Event]:
+) -> Generator[Event, None, None]:
     """Transfer every stream; one that fails does not stop the others. The last event is RunFinished."""
     outcomes: list[StreamRun] = []
     for stream in streams:
         job = Job(run.run_id, run.connector, stream, run.started_at, full_refresh, limits or BatchLimits())
         try:
-            for event in transfer(source, destination, job):
-                if isinstance(event, StreamFinished):
-                    outcomes.append(event.outcome)
-                yield event
+            with closing(transfer(source, destination, job)) as events:
+                for event in events:
+                    if isinstance(event, StreamFinished):
+                        outcomes.append(event.outcome)
+                    yield event
         except InterruptedRunError:
             raise
         except AtlasError as failure:

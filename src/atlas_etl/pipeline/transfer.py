@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from atlas_etl.contracts import Connector, Destination
 from atlas_etl.model import BatchLimits, ReadRequest, RunStatus, Stream, StreamRun
-from atlas_etl.pipeline.events import BatchLoaded, StreamFinished, StreamStarted, TransferEvent
+from atlas_etl.pipeline.events import BatchLoaded, StreamFinished, StreamRead, StreamStarted, TransferEvent
 from atlas_etl.pipeline.plan import disposition_of, plan_load, resume_from
 from atlas_etl.pipeline.schema import conform
 from atlas_etl.pipeline.shape import shape, shaped_schema, shaped_tail
@@ -26,7 +26,7 @@ class Job:
     limits: BatchLimits = field(default_factory=BatchLimits)
 
 
-def transfer(source: Connector, destination: Destination, job: Job) -> Iterator[TransferEvent]:
+def transfer(source: Connector, destination: Destination, job: Job) -> Generator[TransferEvent, None, None]:
     """Move what is new of one stream; the last event is its StreamFinished, after the commit.
 
     Closing the iterator before that undoes the load. Raises AtlasError, having changed nothing.
@@ -63,6 +63,7 @@ def transfer(source: Connector, destination: Destination, job: Job) -> Iterator[
                 size += batch.nbytes
                 yield BatchLoaded(job.connector, stream.name, rows, size)
             checkpoint = extract.checkpoint()
+            yield StreamRead(job.connector, stream.name)
             result = session.commit(checkpoint)
     yield StreamFinished(
         job.connector,
