@@ -12,7 +12,7 @@ from atlas_etl import Atlas
 from atlas_etl.api.sync import sync_one
 from atlas_etl.contracts import Lease
 from atlas_etl.model import TableName
-from atlas_etl.pipeline.events import RunFinished, StreamRead
+from atlas_etl.pipeline.events import RunFinished, StreamFinished
 from atlas_etl.state.lease import LeaseTimes
 from atlas_etl.state.open import MemoryStateStore
 
@@ -43,7 +43,7 @@ def test_a_lost_lease_stops_the_commit(tmp_path: Path) -> None:
     atlas = Atlas.open(tmp_path, {})
     store = Expiring(times=LeaseTimes())
     events = list(sync_one(atlas.job("c"), store))
-    assert any(isinstance(event, StreamRead) for event in events)
+    assert not any(isinstance(event, StreamFinished) for event in events)
     assert isinstance(events[-1], RunFinished)
     error = events[-1].run.error
     assert error is not None
