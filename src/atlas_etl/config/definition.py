@@ -6,7 +6,7 @@ from collections import Counter
 
 from pydantic import BaseModel, Field, JsonValue, field_validator, model_validator
 
-from atlas_etl.config.fields import MODEL_CONFIG, Hazards, Line, Name, Size, Zone
+from atlas_etl.config.fields import MODEL_CONFIG, Hazards, Line, Name, Schedule, Size, Zone
 from atlas_etl.config.stream import StreamDefinition
 from atlas_etl.model import BatchLimits, Stream
 
@@ -27,7 +27,7 @@ class ConnectorDefinition(BaseModel):
     )
     streams: tuple[StreamDefinition, ...] = Field(default=(), description="what is read")
     destination: Name | None = Field(default=None, description="named in atlas.yaml; default: its default")
-    schedule: Line | None = Field(default=None, description="a cron expression or @hourly, @daily, ...")
+    schedule: Schedule | None = Field(default=None, description="a cron expression or @hourly, @daily, ...")
     timezone: Zone | None = Field(default=None, description="the schedule's zone; default: the project's")
     enabled: bool = Field(default=True, description="whether `sync --all` and the schedule run it")
     env_prefix: str | None = Field(

@@ -207,10 +207,10 @@ def test_a_stream_is_named_after_what_it_reads(written: str, name: str, load: Lo
             ],
         ),
         ("protocol: x\nenabled: maybe", ["connectors.d/shop.yaml:2: enabled: should be true or false"]),
-        ("protocol: x\nschedule: ' '", ["connectors.d/shop.yaml:2: schedule: should be text on one line, "]),
+        ("protocol: x\nschedule: ' '", ["connectors.d/shop.yaml:2: schedule: should be five cron fields "]),
         (
             "protocol: x\nschedule: 'a\n\n  b'",
-            ["connectors.d/shop.yaml:2: schedule: should be text on one line, "],
+            ["connectors.d/shop.yaml:2: schedule: should be five cron fields "],
         ),
         ("protocol: true", ["connectors.d/shop.yaml:1: protocol: should be text; put it in quotes"]),
         ("protocol: x\nconnection: hunter2", ["connectors.d/shop.yaml:2: connection: should be a mapping "]),
