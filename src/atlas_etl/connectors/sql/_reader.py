@@ -7,13 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
+from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 
 from atlas_etl import values
 from atlas_etl.connectors.base import BaseConnector, Config
 from atlas_etl.connectors.hazards import HazardCounter, reads_as_text
+from atlas_etl.connectors.sql._greatest import Greatest
 from atlas_etl.errors import ConfigError, NullCursorError, SourceError, nearest
 from atlas_etl.model import (
     BatchLimits,
@@ -64,6 +66,7 @@ class Select:
     sql: str
     parameters: tuple[object, ...]
     columns: tuple[SourceColumn, ...]
+    is_stream: bool = False  # whether it gives the stream's own rows, none of which may be missing
 
 
 class Snapshot(Protocol):
@@ -80,7 +83,8 @@ class Snapshot(Protocol):
     def oldest_writer_began(self) -> datetime | None:
         """When the oldest transaction began that may still commit rows this snapshot cannot see.
 
-        None where there is none, or the system has one writer at a time.
+        An instant before the snapshot where there is none and others may begin; None where the system has
+        one writer at a time.
         """
 
 
@@ -137,6 +141,7 @@ class SqlExtract:
         _require(self.primary_key, self._columns, request.stream, "primary key column")
         self.schema = pa.schema([column.field for column in self._columns])
         self._hazards = HazardCounter(request.stream, self.primary_key)
+        self._greatest = Greatest(self._cursor.field, stream=self._stream.name) if self._cursor else None
         self._refuse_null_cursors()
 
     @property
@@ -149,9 +154,11 @@ class SqlExtract:
         if self._request.limit is not None:
             sql = self._dialect.limit(sql, self._request.limit)
         for batch, cells in self._snapshot.fetch(
-            Select(sql, parameters, self._columns), self._request.limits
+            Select(sql, parameters, self._columns, is_stream=True), self._request.limits
         ):
             self._hazards.settle(batch, cells)
+            if self._greatest is not None:
+                self._greatest.see(batch, cells)
             yield from values.split(batch, self._request.limits)
 
     def checkpoint(self) -> Checkpoint | None:
@@ -216,7 +223,9 @@ class SqlExtract:
         return f" WHERE {name} >= {placeholder}{or_null}", (parameter,)
 
     def _high(self, cursor: SourceColumn) -> CursorValue | None:
-        """The greatest cursor of the rows that this extract reads, compared by the source."""
+        """The greatest cursor of the rows that this extract read, as the source compares them."""
+        if self._greatest is not None and self._greatest.is_comparable:
+            return self._greatest.value()
         name = self._dialect.quote(cursor.name)
         where, parameters = self._where()
         # The maximum stands in a subquery under the column's own name, so that its select expression fits.
@@ -231,18 +240,30 @@ class SqlExtract:
 
     def _tail_from(self, cursor: SourceColumn, high: CursorValue) -> CursorValue:
         """At least the ties of `high`; further back by `lag`, and to the oldest transaction still writing."""
+
+        def order(bound: CursorValue) -> Any:
+            return values.cursor_scalar(bound, cursor.field.type).as_py()
+
         bounds = [high]
         if self._stream.lag is not None:
             bounds.append(values.earlier(high, self._stream.lag))
+        late = self._late_from(high.kind)
+        if late is not None:
+            # Whoever is still writing was seen, or had not begun, when the tail before this one was fixed.
+            bounds.append(max(late, self._request.since or late, key=order))
+        return min(bounds, key=order)
+
+    def _late_from(self, kind: CursorKind) -> CursorValue | None:
+        """The least cursor of rows that this snapshot cannot see yet; None where no clock bounds it."""
         began = self._snapshot.oldest_writer_began()
-        if began is not None and high.kind is CursorKind.TIMESTAMPTZ:
-            bounds.append(
-                values.cursor_value(pa.scalar(began, pa.timestamp("us", "UTC")), stream="", column="")
-            )
-        if len(bounds) == 1:
-            return high
-        kind = cursor.field.type
-        return min(bounds, key=lambda bound: values.cursor_scalar(bound, kind).as_py())
+        if began is None:
+            return None
+        if kind is CursorKind.TIMESTAMPTZ:
+            return values.cursor_value(pa.scalar(began, pa.timestamp("us", "UTC")), stream="", column="")
+        if kind is CursorKind.TIMESTAMP and self._stream.timezone is not None:
+            local = began.astimezone(ZoneInfo(self._stream.timezone)).replace(tzinfo=None)
+            return values.cursor_value(pa.scalar(local, pa.timestamp("us")), stream="", column="")
+        return None
 
     def _tail_values(self, cursor: SourceColumn, tail_from: CursorValue) -> tuple[str, ...]:
         if tail_from.kind is not CursorKind.TEXT:

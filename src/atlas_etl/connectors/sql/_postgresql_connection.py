@@ -1,0 +1,248 @@
+"""Getting into PostgreSQL: the connection's settings, the sessions they give, and keeping a few of them.
+
+What is left out is as libpq has it: PGPASSWORD, ~/.pgpass, PGSERVICE and the rest of
+https://www.postgresql.org/docs/current/libpq-envars.html.
+"""
+
+from __future__ import annotations
+
+import math
+import select
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from difflib import get_close_matches
+from typing import Literal, cast
+
+import psycopg
+from psycopg import pq, sql
+from pydantic import Field, field_validator, model_validator
+from sqlalchemy import Engine, create_engine
+
+from atlas_etl.connectors.base import ServerConnection
+from atlas_etl.connectors.sql._postgresql_errors import Failure, refused, translated
+from atlas_etl.errors import ConfigError, nearest
+
+Session = psycopg.Connection[tuple[object, ...]]
+
+SNAPSHOT_MARK = " [atlas snapshot]"  # ends the application name of sessions that only ever read
+
+_LIBPQ = frozenset(option.keyword.decode() for option in pq.Conninfo.get_defaults())
+# libpq's names for what the model has as fields, e.g. in the query of a connection URI.
+_FIELDS = {
+    "dbname": "database", "user": "username", "host": "host", "port": "port", "password": "password",
+    "sslmode": "sslmode", "application_name": "application_name", "connect_timeout": "connect_timeout",
+}  # fmt: skip
+# How values are written and read, so not for anyone to change.
+_PINNED = {
+    "TimeZone": "UTC",
+    "DateStyle": "ISO",
+    "IntervalStyle": "postgres",
+    "extra_float_digits": "1",
+    "bytea_output": "hex",
+    "idle_in_transaction_session_timeout": "0",  # the other end of a transfer may be slow
+}
+_RESERVED = {name.lower() for name in _PINNED} | {"client_encoding", "replication"}
+_MAX_IDLE_SECONDS = 60.0
+_APPLICATION_NAME_BYTES = 63
+
+
+class PostgresConnection(ServerConnection):
+    """A PostgreSQL database.
+
+    `options` holds libpq's connection parameters (sslrootcert, keepalives, options...) by their own
+    names; any other name is a setting of the server (work_mem, search_path...), set for each transaction.
+    """
+
+    host: str = Field(default="localhost", description="host name, address, or the folder of a socket")
+    port: int | None = Field(default=5432, ge=1, le=65535)
+    database: str | None = Field(default=None, description="left out: the one named as the user")
+    sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] | None = None
+    application_name: str = Field(default="atlas", description="how the server names our sessions")
+    statement_timeout: float | None = Field(
+        default=None, ge=0, description="seconds that one statement may take; left out: as the server says"
+    )
+    lock_timeout: float = Field(default=60, ge=0, description="seconds to wait for a lock; 0: for ever")
+    options: dict[str, str | int | float | bool] = Field(
+        default_factory=dict, description="libpq's connection parameters, and settings of the server"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _move_fields(cls, given: object) -> object:
+        """Options that are fields under libpq's name go where they belong."""
+        options = given.get("options") if isinstance(given, dict) else None
+        if not isinstance(given, dict) or not isinstance(options, dict):
+            return given
+        moved = {_FIELDS[name]: value for name, value in options.items() if name in _FIELDS}
+        for name in moved:
+            if given.get(name) is not None:
+                raise ValueError(f"`{name}` is given twice: by itself and in `options`")
+        kept = {name: value for name, value in options.items() if name not in _FIELDS}
+        return {**given, **moved, "options": kept}
+
+    @field_validator("options")
+    @classmethod
+    def _known_options(cls, options: dict[str, object]) -> dict[str, object]:
+        for name in options:
+            if name.lower() in _RESERVED:
+                raise ValueError(f"option {name!r} is set by Atlas itself")
+            near = get_close_matches(name, _LIBPQ, 1, 0.9)
+            # A server's setting would be looked up only after logging in: too late for a misspelt sslmode.
+            if name not in _LIBPQ and (name.startswith("ssl") or (near and near[0] not in name)):
+                raise ValueError(
+                    f"unknown option {name!r}" + (f": did you mean {near[0]!r}?" if near else "")
+                )
+        return options
+
+    def libpq_parameters(self) -> dict[str, str]:
+        """What psycopg.connect takes; the password is among it."""
+        found: dict[str, object] = {
+            "host": self.host,
+            "port": self.port or 5432,
+            "dbname": self.database,
+            "user": self.username,
+            "password": self.password.get_secret_value() if self.password else None,
+            "sslmode": self.sslmode,
+            "application_name": self.application_name,
+            "connect_timeout": math.ceil(self.connect_timeout),
+            **{
+                name: int(v) if isinstance(v, bool) else v
+                for name, v in self.options.items()
+                if name in _LIBPQ
+            },
+            "client_encoding": "UTF8",
+        }
+        return {name: str(value) for name, value in found.items() if value is not None}
+
+    def server_settings(self) -> dict[str, str]:
+        """The options that are settings of the server."""
+        chosen = {name: value for name, value in self.options.items() if name not in _LIBPQ}
+        return {
+            name: ("on" if value else "off") if isinstance(value, bool) else str(value)
+            for name, value in chosen.items()
+        }
+
+    def opening(self, mode: str, *, snapshot: bool = False) -> str:
+        """The statements that begin a transaction of this mode, its settings pinned.
+
+        They are the transaction's own and not the session's, so that a pooler in front of the server
+        cannot lose them or hand them to others.
+        """
+        settings = {**_PINNED, "lock_timeout": _milliseconds(self.lock_timeout)}
+        if self.statement_timeout is not None:
+            settings["statement_timeout"] = _milliseconds(self.statement_timeout)
+        if snapshot:
+            size = _APPLICATION_NAME_BYTES - len(SNAPSHOT_MARK)
+            name = self.application_name.encode()[:size].decode(errors="ignore")
+            settings["application_name"] = name + SNAPSHOT_MARK
+        settings |= self.server_settings()
+        calls = [sql.SQL("set_config({}, {}, true)").format(name, value) for name, value in settings.items()]
+        chosen = sql.SQL(", ").join(calls).as_string(None)
+        return f"BEGIN {mode}; SELECT {chosen}"
+
+
+def open_session(config: PostgresConnection, kind: Failure) -> Session:
+    """A session whose transactions are begun and ended by statements. Raises `kind` and ConfigError."""
+    try:
+        session = psycopg.connect(
+            **config.libpq_parameters(),  # type: ignore[arg-type]  # libpq takes every one as text
+            autocommit=True,
+            cursor_factory=psycopg.ClientCursor,
+        )
+    except psycopg.Error as failure:
+        # The driver's error holds the password: it must not travel along as the cause.
+        raise refused(failure, kind) from None
+    _refuse_unknown_settings(session, config, kind)
+    return session
+
+
+def _refuse_unknown_settings(session: Session, config: PostgresConnection, kind: Failure) -> None:
+    wanted = [
+        name for name in config.server_settings() if "." not in name
+    ]  # extensions' own are never refused
+    if not wanted:
+        return
+    with translated(kind, session):
+        known = {str(row[0]).lower() for row in session.execute("SELECT name FROM pg_catalog.pg_settings")}
+    for name in wanted:
+        if name.lower() not in known:
+            session.close()
+            raise ConfigError(
+                f"option {name!r} is neither a connection parameter of libpq nor a setting of the server",
+                hint=nearest(name, [*known, *_LIBPQ]),
+                code="option",
+            )
+
+
+def engine(config: PostgresConnection) -> Engine:
+    """A SQLAlchemy engine; its URL has neither the server nor the password in it."""
+
+    def connect() -> psycopg.Connection:
+        session = psycopg.connect(**config.libpq_parameters())  # type: ignore[arg-type]
+        for name, value in config.server_settings().items():
+            session.execute("SELECT set_config(%s, %s, false)", (name, value))
+        session.commit()
+        return session
+
+    return create_engine("postgresql+psycopg://", creator=connect, hide_parameters=True)
+
+
+def dispose(client: object) -> None:
+    """Give back every connection of an engine."""
+    cast(Engine, client).dispose()
+
+
+def rendered(session: Session, statement: str, parameters: tuple[object, ...] = ()) -> str:
+    """The statement with its parameters as the driver's literals, and each `%%` as `%`."""
+    return psycopg.ClientCursor(session).mogrify(statement.encode(), parameters)
+
+
+class SessionPool:
+    """Sessions that are idle, to be used again; any number may be out at once."""
+
+    def __init__(self, config: PostgresConnection, kind: Failure) -> None:
+        self._config = config
+        self._kind = kind
+        self._idle: list[tuple[Session, float]] = []  # append and pop are atomic
+        self._closed = False
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """A session for one transaction, rolled back when the block is left."""
+        session = self._take() or open_session(self._config, self._kind)
+        try:
+            yield session
+        finally:
+            with suppress(psycopg.Error):
+                session.rollback()
+            idle = not session.closed and session.info.transaction_status is pq.TransactionStatus.IDLE
+            if self._closed or not idle:
+                session.close()
+            else:
+                self._idle.append((session, time.monotonic()))
+
+    def close(self) -> None:
+        """Close what is idle now, and what is out as soon as it comes back."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop()[0].close()
+
+    def _take(self) -> Session | None:
+        while self._idle:
+            session, since = self._idle.pop()
+            # A server that has something to say to an idle session says goodbye.
+            if not session.closed and not _speaks(session) and time.monotonic() - since < _MAX_IDLE_SECONDS:
+                return session
+            session.close()
+        return None
+
+
+def _speaks(session: Session) -> bool:
+    poll = select.poll()
+    poll.register(session.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _milliseconds(seconds: float) -> str:
+    return str(math.ceil(seconds * 1000))

@@ -1,0 +1,187 @@
+"""What PostgreSQL's and libpq's errors mean for a person: our errors, with a code and what to do next.
+
+Codes: https://www.postgresql.org/docs/current/errcodes-appendix.html. Only the primary message is kept:
+DETAIL, CONTEXT and STATEMENT may hold a row's values, and so do quoted parts of data exceptions.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import psycopg
+
+from atlas_etl.errors import AtlasError, ConfigError, DataError, DestinationError, SourceError
+
+Failure = type[SourceError] | type[DestinationError]
+
+
+@dataclass(frozen=True, slots=True)
+class _Meaning:
+    code: str
+    hint: str | None = None
+    retryable: bool = False
+
+
+_GONE = _Meaning("server_gone", "the connection was lost; see the server's log if it happens again", True)
+_LOGIN = _Meaning("authentication_failed", "check `username` and `password`, and the server's pg_hba.conf")
+_NO_DATABASE = _Meaning("database_not_found", "check `database`; without it, it is the one named as the user")
+_FULL = _Meaning("disk_full", "free some space on the server's disk, then run again")
+_TOO_MANY = _Meaning("too_many_connections", "wait, lower --jobs, or raise max_connections", True)
+_STARTING = _Meaning("server_not_ready", "wait until the server accepts connections", True)
+_TLS = _Meaning("tls", "check `sslmode`, and sslrootcert, sslcert and sslkey in `options`")
+_TIMEOUT = _Meaning("timeout", "check host, port and firewalls, or raise `connect_timeout`", True)
+_PERMISSION = _Meaning("permission_denied", "grant the role what it needs")
+
+_SQLSTATES: Mapping[str, _Meaning] = {
+    "25006": _Meaning("read_only", "connect to the primary server, or lift default_transaction_read_only"),
+    "25P03": _GONE,
+    "25P04": _GONE,
+    "28000": _LOGIN,
+    "28P01": _LOGIN,
+    "3D000": _NO_DATABASE,
+    "3F000": _Meaning("table_not_found", "check the schema's name"),
+    "40001": _Meaning("conflict", "another transaction was in the way; it can be tried again", True),
+    "40P01": _Meaning("conflict", "two transactions waited for each other; it can be tried again", True),
+    "42501": _PERMISSION,
+    "42703": _Meaning("column_not_found", "check the column's name"),
+    "42P01": _Meaning("table_not_found", "check the table's name; other schemas need `schema.table`"),
+    "53100": _FULL,
+    "53200": _Meaning("out_of_memory", "the server ran out of memory"),
+    "53300": _TOO_MANY,
+    "55P03": _Meaning("lock_timeout", "somebody holds a lock on it; wait, or raise `lock_timeout`", True),
+    "57014": _Meaning("timeout", "raise `statement_timeout`, or the server's own for this role"),
+    "57P03": _STARTING,
+}
+_CLASSES: Mapping[str, _Meaning] = {
+    "08": _GONE,
+    "0A": _Meaning("unsupported"),
+    "22": _Meaning("data", "look for the value in the query's or the table's data"),
+    "23": _Meaning("constraint", "the table's own constraint refused a row; correct the data or drop it"),
+    "42": _Meaning("sql", "check the query, the table and its columns"),
+    "53": _Meaning("resources"),
+    "54": _Meaning("limit", "this is more than PostgreSQL can hold; read fewer or smaller columns"),
+    "57": _GONE,
+}
+# While connecting libpq gives no SQLSTATE, only words.
+_REFUSALS: Mapping[str, _Meaning] = {
+    "could not translate host name": _Meaning("host_not_found", "check `host`"),
+    "failed to resolve host": _Meaning("host_not_found", "check `host`"),
+    "password authentication failed": _LOGIN,
+    "no password supplied": _LOGIN,
+    "no pg_hba.conf entry": _LOGIN,
+    "authentication failed": _LOGIN,
+    "is not permitted to log in": _LOGIN,
+    "permission denied for database": _PERMISSION,
+    "too many": _TOO_MANY,
+    "remaining connection slots": _TOO_MANY,
+    "the database system is": _STARTING,
+    "timeout expired": _TIMEOUT,
+    "timed out": _TIMEOUT,
+    "SSL": _TLS,
+    "certificate": _TLS,
+    "Connection refused": _Meaning(
+        "connection_refused", "check `host` and `port`, and that the server runs and listens there", True
+    ),
+    "No such file or directory": _Meaning(
+        "connection_refused", "check the socket's folder in `host`, `port`, and that the server runs", True
+    ),
+    "server closed the connection": _GONE,
+    "Connection reset": _GONE,
+}
+_NO_ROLE = re.compile(r'FATAL:.*\brole ".*" does not exist')
+_MISSING_DATABASE = re.compile(r'FATAL:.*\bdatabase ".*" does not exist')
+_SETTING = re.compile(r'(?:parameter|invalid sslmode value|invalid connection option)[: ]+"')
+_DENIED = re.compile(
+    r"permission denied for (?:materialized |foreign )?"
+    r"(?P<kind>table|view|schema|database|relation) (?P<name>.+)"
+)
+_NO_TEMPORARY = re.compile(r'permission denied to create temporary tables in database "(?P<name>.+)"')
+_NOT_OWNER = re.compile(r"must be owner of (?:table|relation) (?P<name>.+)")
+
+
+@contextmanager
+def translated(
+    kind: Failure, session: psycopg.Connection[tuple[object, ...]] | None = None, *, about: str | None = None
+) -> Iterator[None]:
+    """Turn the driver's errors into `kind`, at the call that raised them; ConfigError for a wrong setting.
+
+    `session` tells the role and `about` the quoted table that a GRANT would name.
+    """
+    try:
+        yield
+    except psycopg.Error as failure:
+        raise _meant(failure, kind, session, about) from failure
+
+
+def refused(failure: psycopg.Error, kind: Failure) -> AtlasError:
+    """Our error for a connection that did not come about."""
+    text = str(failure).strip().partition("\n")[0]
+    text = re.sub(r"^connection (?:failed|is bad): ", "", text)
+    if isinstance(failure, psycopg.ProgrammingError) or _SETTING.search(text):
+        return ConfigError(text, hint="correct it in `options`", code="option")
+    if _MISSING_DATABASE.search(text):
+        return kind(text, hint=_NO_DATABASE.hint, code=_NO_DATABASE.code)
+    if _NO_ROLE.search(text):
+        return kind(text, hint=_LOGIN.hint, code=_LOGIN.code)
+    found = next((meaning for words, meaning in _REFUSALS.items() if words in text), None)
+    meaning = found or _Meaning("connection_failed", "check the connection's settings")
+    return kind(text, hint=meaning.hint, code=meaning.code, retryable=meaning.retryable)
+
+
+def quoted(identifier: str) -> str:
+    """An identifier as SQL writes it."""
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def _meant(
+    failure: psycopg.Error,
+    kind: Failure,
+    session: psycopg.Connection[tuple[object, ...]] | None,
+    about: str | None,
+) -> AtlasError:
+    state = failure.sqlstate
+    if state is None:
+        gone = session is None or session.closed or isinstance(failure, psycopg.OperationalError)
+        meaning = _GONE if gone else _Meaning(kind.default_code)
+        return kind(
+            _first_line(str(failure)), hint=meaning.hint, code=meaning.code, retryable=meaning.retryable
+        )
+    text = failure.diag.message_primary or type(failure).__name__
+    meaning = _SQLSTATES.get(state) or _CLASSES.get(state[:2]) or _Meaning(kind.default_code)
+    if state[:2] in ("22", "42", "55") and _SETTING.search(text):  # of the settings in `options`
+        return ConfigError(text, hint="correct it in `options`", code="option")
+    if state[:2] == "22":
+        text = re.sub(r'"[^"]*"', '"..."', text)
+    hint = meaning.hint
+    if state == "42501" and session is not None:
+        hint = _grant(text, kind, session, about) or hint
+    if kind is DestinationError and state[:2] in ("22", "23"):
+        return DataError(text, hint=hint, code=meaning.code, column=failure.diag.column_name)
+    return kind(text, hint=hint, code=meaning.code, retryable=meaning.retryable)
+
+
+def _grant(
+    text: str, kind: Failure, session: psycopg.Connection[tuple[object, ...]], about: str | None
+) -> str | None:
+    """The statement that would allow what was denied, in English messages."""
+    role, writes = quoted(session.info.user), kind is DestinationError
+    if found := _NO_TEMPORARY.search(text):
+        return f"GRANT TEMPORARY ON DATABASE {quoted(found['name'])} TO {role}"
+    if found := _NOT_OWNER.search(text):
+        return f"ALTER TABLE {about or quoted(found['name'])} OWNER TO {role}"
+    found = _DENIED.search(text)
+    if found is None:
+        return None
+    if found["kind"] == "database":
+        return f"GRANT CREATE ON DATABASE {quoted(found['name'])} TO {role}"
+    if found["kind"] == "schema":
+        return f"GRANT USAGE{', CREATE' if writes else ''} ON SCHEMA {quoted(found['name'])} TO {role}"
+    allowed = "SELECT, INSERT, UPDATE, DELETE" if writes else "SELECT"
+    return f"GRANT {allowed} ON {about or quoted(found['name'])} TO {role}"
+
+
+def _first_line(text: str) -> str:
+    return text.strip().partition("\n")[0]

@@ -1,0 +1,86 @@
+"""Reading PostgreSQL: the dialect of its SELECTs, and the connector."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from atlas_etl.connectors.sql._postgresql_connection import PostgresConnection, SessionPool
+from atlas_etl.connectors.sql._postgresql_errors import quoted
+from atlas_etl.connectors.sql._postgresql_snapshot import UNSEEN_LAG, PostgresSnapshot
+from atlas_etl.connectors.sql._reader import SourceColumn, SqlConnector
+from atlas_etl.errors import SourceError
+from atlas_etl.model import ConnectionStatus, CursorKind, CursorValue, StreamInfo
+
+# A literal of exactly these types lets an index be used; a type with a modifier would round it.
+_BOUND_AS = {
+    CursorKind.DECIMAL: "numeric",
+    CursorKind.FLOAT: "double precision",
+    CursorKind.DATE: "date",
+    CursorKind.TIMESTAMP: "timestamp",
+    CursorKind.TIMESTAMPTZ: "timestamptz",
+    CursorKind.UUID: "uuid",
+}
+
+
+class ReaderDialect:
+    """How PostgreSQL writes a SELECT; the driver reads `%s` as a parameter and `%%` as `%`."""
+
+    def quote(self, identifier: str) -> str:
+        return quoted(identifier).replace("%", "%%")
+
+    def bound(self, column: SourceColumn, value: CursorValue) -> tuple[str, object]:
+        kind = _BOUND_AS.get(value.kind) or column.native.replace("%", "%%")
+        return f"%s::{kind}", value.text
+
+    def limit(self, sql: str, rows: int) -> str:
+        return f"{sql} LIMIT {rows}"
+
+
+class PostgresConnector(SqlConnector[PostgresConnection]):
+    """Reads a PostgreSQL database."""
+
+    dialect = ReaderDialect()
+
+    def __init__(self, config: PostgresConnection, *, protocol: str) -> None:
+        super().__init__(config, protocol=protocol)
+        self._pool = SessionPool(config, SourceError)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[PostgresSnapshot]:
+        with self._pool.session() as session:
+            yield PostgresSnapshot(session, self.config, SourceError)
+
+    def test(self) -> ConnectionStatus:
+        with self.snapshot() as snapshot:
+            count = len(snapshot.tables())
+            writers = snapshot.writers
+            ((version, role),) = snapshot.run("SELECT current_setting('server_version'), current_user")
+        minutes = UNSEEN_LAG.seconds // 60
+        warnings: list[str] = []
+        if writers.replica:
+            warnings.append(
+                "this is a replica: it cannot tell which transactions are still open on the primary, so rows "
+                f"that are committed more than {minutes} minutes after their cursor's time can be missed"
+            )
+        elif not writers.visible:
+            warnings.append(
+                "the role does not see when other transactions began, so rows that are committed more than "
+                f"{minutes} minutes after their cursor's time can be missed: "
+                f"GRANT pg_read_all_stats TO {quoted(str(role))}"
+            )
+        if writers.prepared:
+            warnings.append(
+                "there are prepared transactions (see pg_prepared_xacts): until they end, every sync reads "
+                "from where the one before it began"
+            )
+        return ConnectionStatus(
+            f"{count} tables and views can be read", f"PostgreSQL {version}", tuple(warnings)
+        )
+
+    def discover(self) -> Sequence[StreamInfo]:
+        with self.snapshot() as snapshot:
+            return [table.stream_info() for table in snapshot.tables()]
+
+    def close(self) -> None:
+        self._pool.close()

@@ -1,0 +1,241 @@
+"""One repeatable-read transaction on PostgreSQL: its relations, its rows by binary COPY, and who writes.
+
+Its first message to the server does all that must come before the first rows: it looks for transactions
+that are still writing, begins, and reads the catalog. The order matters: who was looked for before the
+snapshot cannot have slipped through between the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import psycopg
+import pyarrow as pa
+from psycopg import pq
+from psycopg.abc import Buffer
+
+from atlas_etl.connectors.sql._pgcopy_decode import RowDecoder
+from atlas_etl.connectors.sql._pgcopy_types import PgCopyError, builtin_type
+from atlas_etl.connectors.sql._postgresql_catalog import (
+    CatalogTable,
+    described_types,
+    every_table,
+    find_table,
+)
+from atlas_etl.connectors.sql._postgresql_connection import (
+    SNAPSHOT_MARK,
+    PostgresConnection,
+    Session,
+    rendered,
+)
+from atlas_etl.connectors.sql._postgresql_errors import Failure, quoted, translated
+from atlas_etl.connectors.sql._postgresql_types import ServerType, source_column, wire_type
+from atlas_etl.connectors.sql._reader import Relation, Select, SourceColumn, table_not_found
+from atlas_etl.errors import AtlasError, ConfigError
+from atlas_etl.model import BatchLimits, HazardCells, Stream
+
+UNSEEN_LAG = timedelta(minutes=5)  # how late rows may come where other sessions cannot be seen
+_EVER = datetime(1, 1, 2, tzinfo=UTC)  # before any transaction; a day's room for time zones
+
+# Any other transaction may be writing, or begin to: its rows carry the instant at which it began. A backend
+# shows that instant a moment after it took it, hence the second. Sessions of our own snapshots only read.
+_WRITERS = f"""
+SELECT pg_is_in_recovery(),
+  pg_has_role('pg_read_all_stats', 'USAGE') OR NOT EXISTS (
+    SELECT FROM pg_catalog.pg_stat_activity
+    WHERE datname = current_database() AND NOT pg_has_role(usesysid, 'USAGE')),
+  EXISTS (SELECT FROM pg_catalog.pg_prepared_xacts WHERE database = current_database()),
+  least(statement_timestamp() - interval '1 second',
+    CASE WHEN pg_is_in_recovery() THEN pg_last_xact_replay_timestamp() END),
+  (SELECT min(xact_start) FROM pg_catalog.pg_stat_activity
+   WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type <> 'autovacuum worker'
+   AND right(application_name, {len(SNAPSHOT_MARK)}) <> '{SNAPSHOT_MARK}')"""
+
+# A table that was truncated or rewritten after the snapshot looks empty in it:
+# https://www.postgresql.org/docs/current/mvcc-caveats.html. The catalog's row is the snapshot's, the function
+# knows today's file. Our locks name every table that was read, and keep it from changing from now on.
+_REWRITTEN = """
+SELECT c.oid::regclass::text FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_class c ON c.oid = l.relation
+WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND c.relkind = 'r'
+  AND c.relfilenode <> 0 AND c.relfilenode <> pg_relation_filenode(c.oid) LIMIT 1"""
+
+
+@dataclass(frozen=True, slots=True)
+class Writers:
+    """Who may still commit rows that a snapshot taken now cannot see."""
+
+    replica: bool  # then nobody that writes is here
+    visible: bool  # whether the role sees when the transactions of others began
+    prepared: bool  # whether there are prepared transactions, whose beginning nothing tells
+    now: datetime
+    oldest: datetime | None
+
+    def began(self) -> datetime:
+        """An instant that none of them began before; a bound and no proof where they cannot be seen."""
+        if self.prepared:
+            return _EVER
+        if self.replica or not self.visible:
+            return min(self.now - UNSEEN_LAG, self.oldest or self.now)
+        return min(self.now, self.oldest or self.now)
+
+
+class PostgresSnapshot:
+    """A snapshot of one session, which whoever gave it rolls back (_reader.Snapshot)."""
+
+    def __init__(self, session: Session, config: PostgresConnection, kind: Failure) -> None:
+        self._session = session
+        self._kind = kind
+        self._about: str | None = None  # the table that is read, as a GRANT would name it
+        begin = config.opening("ISOLATION LEVEL REPEATABLE READ READ ONLY", snapshot=True)
+        self._opening: str | None = f"BEGIN READ ONLY; {_WRITERS}; COMMIT; {begin}; "
+        self._writers: Writers | None = None
+
+    @property
+    def writers(self) -> Writers:
+        """Who was writing just before the snapshot."""
+        if self._writers is None:
+            self.run("SELECT 1")
+        return cast(Writers, self._writers)
+
+    def oldest_writer_began(self) -> datetime:
+        return self.writers.began()
+
+    def tables(self) -> list[CatalogTable]:
+        return every_table(self.run)
+
+    def relation(self, stream: Stream) -> Relation:
+        if stream.table is None:
+            query = (stream.query or "").strip().rstrip(";")
+            relation = f"({query}\n) AS atlas_query".replace("%", "%%")
+            return Relation(relation, self._described(f"SELECT * FROM {relation} LIMIT 0"))
+        table = find_table(self.run, stream.table)
+        if table is None:
+            known = [known.stream_info().name for known in self.tables()]
+            raise table_not_found(stream.table, known, stream.name)
+        self._about = table.sql
+        if not table.readable or not table.usable:
+            raise self._denied(table, stream)
+        return table.relation()
+
+    def fetch(
+        self, select: Select, limits: BatchLimits
+    ) -> Iterator[tuple[pa.RecordBatch, Sequence[HazardCells]]]:
+        schema = pa.schema([column.field for column in select.columns])
+        decoder = RowDecoder(schema, [wire_type(field.type) for field in schema])
+        statement = f"COPY ({select.sql}) TO STDOUT (FORMAT binary)"
+        with ExitStack() as stack:
+            with self._translated(), _comparing():
+                copy_sql = rendered(self._session, statement, select.parameters)
+                copy = stack.enter_context(self._session.cursor().copy(copy_sql.encode()))
+            while messages := self._gather(copy, limits):
+                with self._decoding():
+                    decoded = decoder.feed(messages)
+                if decoded.batch.num_rows:
+                    yield decoded.batch, decoded.hazards
+        with self._decoding():
+            decoder.finish()
+        if select.is_stream:
+            self._refuse_rewritten()
+
+    def run(self, statement: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
+        """A statement and its rows."""
+        return self._execute(statement, parameters).fetchall()
+
+    def _execute(
+        self, statement: str, parameters: Sequence[object] = ()
+    ) -> psycopg.Cursor[tuple[object, ...]]:
+        opening, self._opening = self._opening, None
+        with self._translated():
+            text = rendered(self._session, statement, tuple(parameters))
+            cursor = self._session.execute(f"{opening or ''}{text}".encode())
+            if opening is not None:
+                cursor.nextset()
+                self._writers = Writers(*cast(Any, cursor.fetchall()[0]))
+                while cursor.nextset():
+                    pass
+        return cursor
+
+    def _described(self, statement: str) -> tuple[SourceColumn, ...]:
+        """The columns of a query's result, as the server describes it."""
+        cursor = self._execute(statement)
+        result, described = cast(pq.abc.PGresult, cursor.pgresult), cursor.description or []
+        kinds = [(column.type_code, result.fmod(place)) for place, column in enumerate(described)]
+        known = [self._builtin(oid, typmod) for oid, typmod in kinds]
+        if None in known:
+            known = list(described_types(self.run, kinds))
+        return tuple(
+            source_column(column.name, True, found)
+            for column, found in zip(described, known, strict=True)
+            if found is not None
+        )
+
+    def _builtin(self, oid: int, typmod: int) -> ServerType | None:
+        """A type that needs no look into the catalog."""
+        wire = builtin_type(oid, typmod)
+        info = self._session.adapters.types.get(oid)
+        if wire is None or info is None:
+            return None
+        scale = (wire.element or wire).numeric_scale()
+        native = info.regtype + (f"({scale[0]},{scale[1]})" if scale else "")
+        if wire.element is None:
+            return ServerType(oid, typmod, native)
+        return ServerType(oid, typmod, f"{native}[]", element=wire.element.oid, element_native=info.regtype)
+
+    def _gather(self, copy: psycopg.Copy, limits: BatchLimits) -> list[Buffer]:
+        """The next messages, one row each, until they are enough for a batch; none at the end."""
+        messages: list[Buffer] = []
+        size = 0
+        with self._translated():
+            while size < limits.bytes and len(messages) < limits.rows and (message := copy.read()):
+                messages.append(message)
+                size += len(message)
+        return messages
+
+    def _refuse_rewritten(self) -> None:
+        rewritten = self.run(_REWRITTEN)
+        if rewritten:
+            raise self._kind(
+                f"{rewritten[0][0]} was truncated or rewritten while it was read, so its rows cannot be seen",
+                hint="run again when the other job is done",
+                code="table_rewritten",
+                retryable=True,
+            )
+
+    def _translated(self) -> AbstractContextManager[None]:
+        return translated(self._kind, self._session, about=self._about)
+
+    @contextmanager
+    def _decoding(self) -> Iterator[None]:
+        try:
+            yield
+        except PgCopyError as failure:
+            raise self._kind(f"what the server sent cannot be read: {failure}", code="protocol") from failure
+
+    def _denied(self, table: CatalogTable, stream: Stream) -> AtlasError:
+        role = quoted(self._session.info.user)
+        grants = [] if table.usable else [f"GRANT USAGE ON SCHEMA {quoted(table.schema)} TO {role}"]
+        if not table.readable:
+            grants.append(f"GRANT SELECT ON {table.sql} TO {role}")
+        return self._kind(
+            f"role {self._session.info.user!r} may not read {table.schema}.{table.name}",
+            hint="; ".join(grants),
+            code="permission_denied",
+            stream=stream.name,
+        )
+
+
+@contextmanager
+def _comparing() -> Iterator[None]:
+    """The relation's own SQL was described before: a missing operator or function is one for the cursor."""
+    try:
+        yield
+    except psycopg.errors.UndefinedFunction as failure:
+        raise ConfigError(
+            f"the cursor's values cannot be compared: {failure.diag.message_primary}",
+            hint="choose a column that grows: a timestamp, a number, a date or a sortable text",
+            code="cursor_type",
+        ) from failure

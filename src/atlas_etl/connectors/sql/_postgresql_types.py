@@ -1,0 +1,182 @@
+"""PostgreSQL's types and Arrow's: how a column is selected, decoded, declared and encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from atlas_etl import values
+from atlas_etl.connectors.sql._pgcopy_types import PgType, Wire, array_type, builtin_type, text_type
+from atlas_etl.connectors.sql._postgresql_errors import quoted
+from atlas_etl.connectors.sql._reader import SourceColumn
+
+_NAME, _XML = 19, 142  # sent in a form of their own, or one that differs from the text
+_MAX_DIGITS = 76
+
+
+@dataclass(frozen=True, slots=True)
+class ServerType:
+    """A column's type in the catalog, domains followed down to their base."""
+
+    oid: int
+    typmod: int
+    native: str  # format_type(oid, typmod)
+    is_enum: bool = False
+    element: int | None = None  # of an array: what it holds
+    element_native: str | None = None
+    element_is_enum: bool = False
+    element_is_domain: bool = False
+
+    def wire(self) -> PgType | None:
+        """What binary COPY expects for a column of this type; None where only its text can be given."""
+        if self.is_enum:
+            return text_type(self.oid)
+        if self.element is not None:
+            if self.element_is_enum:
+                return array_type(text_type(self.element), self.oid)
+            if self.element_is_domain:
+                return None
+        return builtin_type(self.oid, self.typmod)
+
+
+def source_column(name: str, nullable: bool, type_: ServerType) -> SourceColumn:
+    """The column as it is selected: in its own type where that has an exact Arrow form, else as text."""
+    column = quoted(name).replace("%", "%%")
+    text = f"{column}::text"
+    kind, cast = _form(type_)
+    field = values.with_source_type(pa.field(name, kind, nullable), type_.native)
+    hazards = wire_type(kind).hazards()
+    select = f"{column}::{cast}" if cast else column
+    return SourceColumn(name, type_.native, nullable, field, select, text, hazards)
+
+
+def arrow_type(type_: ServerType) -> pa.DataType:
+    """What a column of this type reads as."""
+    return _form(type_)[0]
+
+
+def wire_type(kind: pa.DataType) -> PgType:
+    """How a selected column of this Arrow type arrives. The casts of `source_column` make that certain."""
+    if pa.types.is_list(kind):
+        return array_type(wire_type(kind.value_type))
+    if pa.types.is_decimal(kind):
+        return PgType(Wire.NUMERIC, 0)
+    return PgType(_WIRES[kind], 0)
+
+
+def _form(type_: ServerType) -> tuple[pa.DataType, str | None]:
+    """The Arrow type, and the cast that brings a value into the one form that this type is decoded from."""
+    if type_.element is None:
+        return _scalar_form(type_.oid, type_.typmod)
+    kind, cast = _scalar_form(type_.element, type_.typmod)
+    if cast:
+        return pa.list_(kind), f"{cast}[]"
+    return pa.list_(kind), f"{type_.element_native}[]" if type_.element_is_domain else None
+
+
+def _scalar_form(oid: int, typmod: int) -> tuple[pa.DataType, str | None]:
+    wire = builtin_type(oid, typmod)
+    if wire is None or wire.element is not None:
+        return pa.string(), "text"
+    kind = wire.arrow_type()
+    as_text = wire.wire in (Wire.CHAR, Wire.JSONB) or oid in (_NAME, _XML)
+    unscaled = wire.wire is Wire.NUMERIC and pa.types.is_string(kind)
+    return kind, "text" if as_text or unscaled else None
+
+
+_WIRES: Mapping[pa.DataType, Wire] = {
+    pa.bool_(): Wire.BOOL,
+    pa.int16(): Wire.INT2,
+    pa.int32(): Wire.INT4,
+    pa.int64(): Wire.INT8,
+    pa.uint32(): Wire.OID,
+    pa.float32(): Wire.FLOAT4,
+    pa.float64(): Wire.FLOAT8,
+    pa.string(): Wire.TEXT,
+    pa.binary(): Wire.BYTEA,
+    pa.date32(): Wire.DATE,
+    pa.time64("us"): Wire.TIME,
+    pa.timestamp("us"): Wire.TIMESTAMP,
+    pa.timestamp("us", "UTC"): Wire.TIMESTAMPTZ,
+    pa.month_day_nano_interval(): Wire.INTERVAL,
+    pa.uuid(): Wire.UUID,
+    pa.json_(): Wire.JSON,
+}
+
+# What a destination's columns are declared as.
+_NAMES: Mapping[pa.DataType, str] = {
+    pa.bool_(): "boolean",
+    pa.int16(): "smallint",
+    pa.int32(): "integer",
+    pa.int64(): "bigint",
+    pa.float32(): "real",
+    pa.float64(): "double precision",
+    pa.string(): "text",
+    pa.binary(): "bytea",
+    pa.date32(): "date",
+    pa.time64("us"): "time",
+    pa.timestamp("us"): "timestamp",
+    pa.timestamp("us", "UTC"): "timestamptz",
+    pa.month_day_nano_interval(): "interval",
+    pa.uuid(): "uuid",
+    pa.json_(): "json",
+}
+_WIDENED: Mapping[pa.DataType, pa.DataType] = {
+    pa.int8(): pa.int16(),
+    pa.uint8(): pa.int16(),
+    pa.uint16(): pa.int32(),
+    pa.uint32(): pa.int64(),
+    pa.uint64(): pa.decimal128(20, 0),
+    pa.float16(): pa.float32(),
+    pa.large_binary(): pa.binary(),
+    pa.binary_view(): pa.binary(),
+    pa.date64(): pa.date32(),
+    pa.time32("s"): pa.time64("us"),
+    pa.time32("ms"): pa.time64("us"),
+}
+
+
+def stored_type(kind: pa.DataType) -> pa.DataType:
+    """The type that a column reads back as after being stored; text where none is exact."""
+    if kind in _NAMES:
+        return kind
+    if pa.types.is_decimal(kind):
+        return _stored_decimal(kind.precision, kind.scale)
+    if pa.types.is_dictionary(kind):
+        return stored_type(kind.value_type)
+    if isinstance(kind, pa.BaseExtensionType):
+        return stored_type(kind.storage_type)
+    if pa.types.is_timestamp(kind) and kind.unit != "ns":
+        return pa.timestamp("us", "UTC" if kind.tz else None)
+    if pa.types.is_fixed_size_binary(kind):
+        return pa.binary()
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        item = kind.value_type
+        return pa.json_() if pa.types.is_nested(item) else pa.list_(stored_type(item))
+    if pa.types.is_nested(kind):
+        return pa.json_()
+    return _WIDENED.get(kind, pa.string())
+
+
+def _stored_decimal(precision: int, scale: int) -> pa.DataType:
+    digits = max(precision - min(scale, 0), scale)
+    if digits > _MAX_DIGITS:
+        return pa.string()
+    return pa.decimal128(digits, max(scale, 0)) if digits <= 38 else pa.decimal256(digits, max(scale, 0))
+
+
+def declared_type(field: pa.Field) -> str:
+    """The DDL type of a field whose type is a stored one.
+
+    JSON is `json`, which keeps a document's every character; only what came from `jsonb` is that again.
+    """
+    kind = field.type
+    if pa.types.is_list(kind):
+        return f"{declared_type(pa.field('item', kind.value_type))}[]"
+    if pa.types.is_decimal(kind):
+        return f"numeric({kind.precision},{kind.scale})"
+    if kind == pa.json_() and values.source_type(field) == "jsonb":
+        return "jsonb"
+    return _NAMES[kind]

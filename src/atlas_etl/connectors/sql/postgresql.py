@@ -1,0 +1,19 @@
+"""PostgreSQL: tables, views and queries that are read, and schemas that are written to."""
+
+from __future__ import annotations
+
+from atlas_etl.connectors.base import Adapter
+from atlas_etl.connectors.sql._postgresql_connection import PostgresConnection, dispose, engine
+from atlas_etl.connectors.sql._postgresql_reader import PostgresConnector
+
+
+def _connector(config: PostgresConnection) -> PostgresConnector:
+    return PostgresConnector(config, protocol="postgresql")
+
+
+ADAPTER = Adapter(
+    connection=PostgresConnection,
+    client=engine,
+    dispose=dispose,
+    connector=_connector,
+)
