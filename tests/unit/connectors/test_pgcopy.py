@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import struct
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 
@@ -57,7 +58,7 @@ def decimals(precision: int, scale: int) -> st.SearchStrategy[Decimal]:
 
 
 TEXT = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=12)
-NANOSECONDS = st.integers(-(2**63 - 1) // 1000, (2**63 - 1) // 1000).map(lambda value: value * 1000)
+NANOSECONDS = st.integers(-((2**63 - 1) // 1000), (2**63 - 1) // 1000).map(lambda value: value * 1000)
 VALUES: list[tuple[PgType, st.SearchStrategy[object]]] = [
     (pg(Wire.BOOL), st.booleans()),
     (pg(Wire.INT2), integers(16)),
@@ -224,6 +225,43 @@ def test_malformed_streams_say_why(messages: list[bytes], reason: str) -> None:
         decode(schema, [pg(Wire.INT4)], messages)
 
 
+def array_cell(*elements: bytes, oid: int = 23) -> bytes:
+    return struct.pack(">iiIii", 1, 0, oid, len(elements), 1) + b"".join(elements)
+
+
+@pytest.mark.parametrize(
+    ("type_", "cell", "reason"),
+    [
+        (pg(Wire.BOOL), b"\x02", "neither 0 nor 1"),
+        (pg(Wire.TIME), struct.pack(">q", 86_400_000_001), "beyond 24:00:00"),
+        (pg(Wire.TIME), struct.pack(">q", -1), "beyond 24:00:00"),
+        (pg(Wire.TEXT), b"\xff", "UTF-8"),
+        (pg(Wire.JSONB), b"\x02{}", "version"),
+        (pg(Wire.JSONB), b"", "beyond the data"),
+        (pg(Wire.NUMERIC), struct.pack(">hhHHh", 1, 0, 0, 0, 10_000), "digit"),
+        (pg(Wire.NUMERIC), struct.pack(">hhHHh", 2, 0, 0, 0, 1), "length"),
+        (pg(Wire.NUMERIC), struct.pack(">hhHHh", 1, 0, 0x4001, 0, 1), "sign"),
+        (array_type(pg(Wire.INT4)), array_cell(struct.pack(">i", -2)), "negative length"),
+        (array_type(pg(Wire.INT4)), array_cell(struct.pack(">ii", 4, 1), oid=1082), "header"),
+        (array_type(pg(Wire.INT4)), array_cell(struct.pack(">ii", 4, 1)) + b"\0", "does not end"),
+        (array_type(pg(Wire.INT4)), struct.pack(">iiIii", 1, 0, 23, 2**30, 1), "size"),
+        (array_type(pg(Wire.INT4)), struct.pack(">iiI", 7, 0, 23), "header"),
+    ],
+)
+def test_malformed_values_say_why(type_: PgType, cell: bytes, reason: str) -> None:
+    row = struct.pack(">hi", 1, len(cell)) + cell
+    with pytest.raises(PgCopyError, match=f"'c0': .*{reason}"):
+        decode(pa.schema([("c0", type_.arrow_type())]), [type_], [HEADER, row, TRAILER])
+
+
+def test_rows_must_fill_the_buffer_from_its_beginning() -> None:
+    row = b"\x00\x01\x00\x00\x00\x01\x01"
+    decoder = RowDecoder(pa.schema([("c0", pa.bool_())]), [pg(Wire.BOOL)])
+    assert decoder.decode(row + row, np.array([0, 7])).batch["c0"].to_pylist() == [True, True]
+    with pytest.raises(PgCopyError, match="does not end"):
+        decoder.decode(row + row, np.array([7]))
+
+
 def test_the_header_may_have_an_extension_and_come_in_pieces() -> None:
     stream = SIGNATURE + bytes(4) + b"\x00\x00\x00\x03abc" + b"\x00\x01\x00\x00\x00\x01\x01" + TRAILER
     decoder = RowDecoder(pa.schema([("c0", pa.bool_())]), [pg(Wire.BOOL)])
@@ -233,12 +271,15 @@ def test_the_header_may_have_an_extension_and_come_in_pieces() -> None:
 
 
 def test_a_number_beyond_the_decimal_that_was_asked_for_is_a_hazard() -> None:
-    wide = batch_of([(numeric(20, 4), [Decimal("1.2500"), Decimal("123.4000"), Decimal("0.1234"), None])])
+    wide = batch_of(
+        [(numeric(20, 4), [*map(Decimal, ("1.2500", "123.4000", "0.1234", "1000000000.0000")), None])]
+    )
     decoder = RowDecoder(pa.schema([("c0", pa.decimal128(4, 2))]), [numeric(20, 4)])
     decoded = decoder.feed([HEADER + encode(wide, [numeric(20, 4)]) + TRAILER])
-    assert decoded.batch["c0"].to_pylist() == [Decimal("1.25"), None, None, None]
+    assert decoded.batch["c0"].to_pylist() == [Decimal("1.25"), None, None, None, None]
     (found,) = decoded.hazards
-    assert (found.hazard, found.rows, found.texts) == (Hazard.PRECISION, (1, 2), ("123.4000", "0.1234"))
+    assert (found.hazard, found.rows) == (Hazard.PRECISION, (1, 2, 3))
+    assert found.texts == ("123.4000", "0.1234", "1000000000.0000")
 
 
 def test_every_nan_keeps_its_bits() -> None:
@@ -300,6 +341,7 @@ LOSSES: list[tuple[pa.Array, PgType, tuple[int, ...]]] = [
     (pa.array([0, -(2**63), 2**63 - 1], pa.timestamp("us")), pg(Wire.TIMESTAMP), (1,)),
     (pa.array([2**62], pa.timestamp("s")), pg(Wire.TIMESTAMP), (0,)),
     (pa.array([-(2**31), 2**31 - 1, 0], pa.date32()), pg(Wire.DATE), (0, 1)),
+    (pa.array([-2_440_588, -2_440_589, 2_145_042_906], pa.date32()), pg(Wire.DATE), (1, 2)),
     (pa.array([pa.MonthDayNano((0, 0, 1001)), None]), pg(Wire.INTERVAL), (0,)),
     (pa.array(["a", None, "b\0", "\0"]), pg(Wire.TEXT), (2, 3)),
     (pa.array(["ab", "a", "é"]), pg(Wire.CHAR), (0, 2)),

@@ -19,7 +19,12 @@ from hypothesis import strategies as st
 from atlas_etl.connectors.sql._pgcopy_decode import Decoded, RowDecoder
 from atlas_etl.connectors.sql._pgcopy_encode import RowEncoder
 from atlas_etl.connectors.sql._pgcopy_types import (
+    EPOCH_DAYS,
+    EPOCH_MICROSECONDS,
     HEADER,
+    PG_FIRST_DAY,
+    PG_FIRST_MICROSECOND,
+    PG_LAST_DAY,
     TRAILER,
     PgType,
     Wire,
@@ -219,6 +224,7 @@ SCALARS: dict[str, list[str] | dict[str, Hazard | None]] = {
         **dict.fromkeys(["-178000000 years 2147483647 days"]),
         **dict.fromkeys(["2562047:47:16.854775", "-2562047:47:16.854775"]),
         "2562047:47:16.854776": Hazard.INTERVAL,
+        "-2562047:47:16.854776": Hazard.INTERVAL,
         "-1 mons +3 days -2562047788:00:54.775807": Hazard.INTERVAL,
     },
     "uuid": ["00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-fffffffffffe"],
@@ -329,7 +335,7 @@ def test_a_cell_of_twenty_megabytes_and_long_arrays(client: Client) -> None:
 
 
 TEXT = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=20)
-MICROSECONDS = st.integers(-(2**63 - 1) // 1000, (2**63 - 1) // 1000)
+MICROSECONDS = st.integers(-((2**63 - 1) // 1000), (2**63 - 1) // 1000)
 INT32 = st.integers(-(2**31), 2**31 - 1)
 
 
@@ -397,6 +403,42 @@ def test_random_tables_arrive_and_go_back(
     copy_in(client, f"u ({', '.join(kept)})", decoded.batch.select(kept), [types[name] for name in kept])
     for name in kept:
         assert texts(client, "u", name) == texts(client, "t", name), name
+
+
+@pytest.mark.parametrize(("kind", "dtype"), [("real", np.float32), ("double precision", np.float64)])
+def test_floats_in_nested_arrays_are_reported_as_postgresql_shows_them(
+    client: Client, kind: str, dtype: type[np.floating]
+) -> None:
+    wheel = np.random.default_rng(5)
+    values = wheel.normal(size=(200, 3)) * 10.0 ** wheel.integers(-20, 20, size=(200, 3))
+    values[0], values[1], values[2] = (1e5, 999999, 1e6), (1e14, 1e15, 1e16), (1e-4, 1e-5, -0.0)
+    limits = np.finfo(dtype)
+    values[3], values[4] = (limits.max, limits.min, limits.smallest_subnormal), (2.0**80, -np.inf, np.nan)
+    values[5] = (54072432, 42002749542412704, -np.inf)  # as short as Python writes them, they would be ties
+    client.execute(f"DROP TABLE IF EXISTS t; CREATE TABLE t (n int, v {kind}[])")
+    literals = values.astype(dtype).astype(str).tolist()
+    client.execute(f"INSERT INTO t VALUES (0, %s::text[]::{kind}[])", [literals])
+    (found,) = copy_out(client, "SELECT * FROM t", column_types(client, "t")).hazards
+    assert list(found.texts) == texts(client, "t")
+
+
+def test_an_array_with_two_hazards_is_reported_once(client: Client) -> None:
+    client.execute("DROP TABLE IF EXISTS t; CREATE TABLE t (n int, v date[])")
+    client.execute("INSERT INTO t VALUES (0, '{10000-01-01,infinity}'), (1, '{2000-01-01}')")
+    decoded = copy_out(client, "SELECT * FROM t ORDER BY n", column_types(client, "t"))
+    assert decoded.hazards == (HazardCells("v", Hazard.INFINITY, (0,), ("{10000-01-01,infinity}",)),)
+    assert decoded.batch["v"].to_pylist() == [None, [date(2000, 1, 1)]]
+
+
+def test_the_ends_of_postgresql_s_calendar_can_be_written(client: Client) -> None:
+    client.execute("DROP TABLE IF EXISTS t; CREATE TABLE t (n int, d date, v timestamp)")
+    first, last = PG_FIRST_DAY + EPOCH_DAYS, PG_LAST_DAY + EPOCH_DAYS
+    dates = pa.array(np.array([first, last], np.int32)).view(pa.date32())
+    stamps = pa.array([PG_FIRST_MICROSECOND + EPOCH_MICROSECONDS, 2**63 - 1], pa.timestamp("us"))
+    batch = pa.RecordBatch.from_arrays([pa.array([0, 1], pa.int32()), dates, stamps], ["n", "d", "v"])
+    copy_in(client, "t", batch, tuple(column_types(client, "t").values()))
+    assert texts(client, "t", "d") == ["4714-11-24 BC", "5874897-12-31"]
+    assert texts(client, "t") == ["4714-11-24 00:00:00 BC", "294247-01-10 04:00:54.775807"]
 
 
 def test_hazards_name_their_column(client: Client) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import struct
 import uuid
 from collections.abc import Callable
+from decimal import Decimal
+from fractions import Fraction
 from math import prod
 
 import numpy as np
@@ -130,14 +132,29 @@ def _float8(payload: bytes) -> str:
 
 
 def _shortest(value: np.floating, digits: int) -> str:
-    """float8out: the shortest digits that read back equal, with an exponent from 10**digits on."""
-    if np.isnan(value):
-        return "NaN"
-    if np.isinf(value):
-        return "Infinity" if value > 0 else "-Infinity"
-    mantissa, exponent = np.format_float_scientific(value, unique=True, trim="-").split("e")
-    if value == 0 or -4 <= int(exponent) < digits:
-        return str(np.format_float_positional(value, unique=True, trim="-"))
+    """float8out: an exponent from 10**digits on, and no more digits than needed (common/d2s.c).
+
+    Needed are those that lie nearer to the value than to its neighbours; unlike in Python, a tie is too far.
+    """
+    exact = float(value)
+    if not np.isfinite(value):
+        return "NaN" if np.isnan(value) else "Infinity" if exact > 0 else "-Infinity"
+    if exact == 0:
+        return "-0" if np.signbit(value) else "0"
+    with np.errstate(all="ignore"):  # the neighbour of the largest is infinity
+        towards_zero = float(np.nextafter(value, value.dtype.type(0)))
+        beyond = float(np.nextafter(value, value.dtype.type(exact * np.inf)))
+    middle = Fraction(exact)
+    inner = abs(middle - Fraction(towards_zero)) / 2
+    outer = abs(Fraction(beyond) - middle) / 2 if np.isfinite(beyond) else inner
+    for places in range(17):
+        text = f"{exact:.{places}e}"
+        off = (Fraction(text) - middle) * (1 if exact > 0 else -1)
+        if -inner < off < outer:
+            break
+    mantissa, exponent = text.split("e")
+    if -4 <= int(exponent) < digits:
+        return format(Decimal(text), "f")
     return f"{mantissa}e{int(exponent):+03}"
 
 
