@@ -395,6 +395,14 @@ def test_elements_under_a_null_are_left_out() -> None:
     assert again["c0"].to_pylist() == [["a"], None, ["d"]]
 
 
+def test_nothing_may_be_fed_at_any_time() -> None:
+    decoder = RowDecoder(ROWS.schema, TYPES)
+    feeds: list[list[bytes]] = [[], [STREAM[:40], b""], [], [STREAM[40:]], [], [b""]]
+    found = [decoder.feed(messages).batch.num_rows for messages in feeds]
+    decoder.finish()
+    assert found == [0, 0, 0, 3, 0, 0]
+
+
 def test_nothing_to_encode_is_no_bytes() -> None:
     encoder = RowEncoder(ROWS.schema, TYPES)
     assert encoder.encode(ROWS.slice(0, 0)) == b""

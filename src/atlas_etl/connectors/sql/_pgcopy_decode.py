@@ -65,8 +65,10 @@ class RowDecoder:
         parts = messages if self._header_read else self._without_header(messages)
         if not self._header_read:
             return self._decode([], 0)
-        if self._ended and any(parts):
-            raise PgCopyError("the stream goes on behind its end")
+        if self._ended:
+            if any(parts):
+                raise PgCopyError("the stream goes on behind its end")
+            return self._decode([], 0)
         if not self._rest:
             ended = bool(parts) and parts[-1] == TRAILER
             rows = parts[:-1] if ended else parts
