@@ -12,6 +12,7 @@ from atlas_etl.config.fields import MODEL_CONFIG, Columns, Duration, Hazards, Li
 from atlas_etl.model import Disposition, Hazard, HazardPolicy, NullCursor, Stream, TableName
 
 _PART = re.compile(r'"(?:[^"]|"")*"|`(?:[^`]|``)*`|[^."`]+')
+_PARTS = re.compile(rf"(?:{_PART.pattern})(?:\.(?:{_PART.pattern}))*")
 _FILE_ENDINGS = re.compile(r"(?:\.[A-Za-z0-9]+)?(?:\.(?:gz|gzip|zst|zstd|bz2))?$", re.IGNORECASE)
 _GLOB = re.compile(r"[*?\[\]{}]")
 _RESERVED = "_atlas_"
@@ -136,8 +137,8 @@ class StreamDefinition(BaseModel):
 def _derived_name(stream: Mapping[str, object]) -> str | None:
     table, path = stream.get("table"), stream.get("path")
     if isinstance(table, str | int | float) and table != "":
-        parts: list[str] = _PART.findall(str(table))
-        part = parts[-1] if parts else str(table)
+        # A quote that does not enclose a part is a character of the name, and then so is every dot.
+        part = _PART.findall(str(table))[-1] if _PARTS.fullmatch(str(table)) else str(table)
         return part[1:-1].replace(part[0] * 2, part[0]) if part[0] in '"`' and len(part) > 2 else part
     return _name_of_path(path) if isinstance(path, str) else None
 
