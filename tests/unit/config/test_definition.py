@@ -114,7 +114,7 @@ streams:
         ("table: 'public.\"my.orders\"'", "my.orders"),
         ('table: \'"a""b"\'', 'a"b'),
         ("table: '`a.b`.`c`'", "c"),
-        ("table: 'we\"ird;--'", "ird;--"),
+        ("table: 'we\"ird;--'", 'we"ird;--'),
         ("path: data/orders.csv", "orders"),
         ("path: data/orders.csv.gz", "orders"),
         ("path: data/orders-*.jsonl.zst", "orders"),

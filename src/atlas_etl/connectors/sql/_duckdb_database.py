@@ -1,0 +1,81 @@
+"""One DuckDB database: how to open it, how to quote, and what its errors mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import duckdb
+from pydantic import Field
+
+from atlas_etl.connectors.base import ConnectionConfig, ProjectPath
+from atlas_etl.errors import AtlasError, DestinationError, InterruptedRunError, SourceError
+
+HERE = "WHERE schema_name = ? AND table_name = ? AND database_name = current_database()"
+
+
+class DuckDBConnection(ConnectionConfig):
+    """A DuckDB database."""
+
+    path: ProjectPath | None = Field(default=None, description="the database file; left out: in memory")
+    options: dict[str, str | int | float | bool] = Field(
+        default_factory=dict, description="DuckDB settings, e.g. memory_limit, threads"
+    )
+
+
+def connect(config: DuckDBConnection, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
+    """Open the database, sessions pinned to UTC. Raises duckdb.Error."""
+    path = ":memory:" if config.path is None else str(config.path)
+    settings: dict[str, str | bool | int | float | list[str]] = {
+        "autoinstall_known_extensions": False,
+        **config.options,
+    }
+    try:
+        opened = duckdb.connect(path, read_only=read_only and config.path is not None, config=settings)
+    except duckdb.ConnectionException:
+        if not read_only:
+            raise
+        opened = duckdb.connect(path, config=settings)  # this process already writes to the file
+    opened.execute("SET TimeZone = 'UTC'")
+    return opened
+
+
+def quote(identifier: str) -> str:
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def _first_line(failure: Exception) -> str:
+    return str(failure).strip().partition("\n")[0]
+
+
+@contextmanager
+def translated(kind: type[SourceError] | type[DestinationError]) -> Iterator[None]:
+    """Turn DuckDB's errors into ours, at the call that raised them."""
+    try:
+        yield
+    except RuntimeError as stopped:  # a signal came: DuckDB swallows what its handler raised
+        raise InterruptedRunError("stopped by a signal") from stopped
+    except duckdb.IOException as failure:
+        raise _unreachable(kind, failure) from failure
+    except (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException) as failure:
+        raise kind(
+            _first_line(failure), hint="check the table, the query and its columns", code="sql"
+        ) from failure
+    except duckdb.TransactionException as failure:
+        raise kind(_first_line(failure), code="conflict", retryable=True) from failure
+    except duckdb.Error as failure:
+        raise kind(_first_line(failure)) from failure
+
+
+def _unreachable(kind: type[SourceError] | type[DestinationError], failure: duckdb.Error) -> AtlasError:
+    line = _first_line(failure)
+    if "lock" in line:
+        return kind(
+            "another process has the DuckDB file open",
+            hint="close it (a shell, a notebook, another sync), or wait for it",
+            code="database_locked",
+            retryable=True,
+        )
+    if "not a valid DuckDB database" in line:
+        return kind("the file is not a DuckDB database", hint="check `path`", code="not_a_database")
+    return kind(line, hint="check that the file and its folder can be read and written", code="unreachable")

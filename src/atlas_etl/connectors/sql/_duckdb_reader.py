@@ -1,0 +1,187 @@
+"""Reading DuckDB: one transaction, rows as Arrow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+
+import duckdb
+import pyarrow as pa
+
+from atlas_etl import values
+from atlas_etl.connectors.hazards import mask_temporal
+from atlas_etl.connectors.sql._duckdb_database import HERE, DuckDBConnection, connect, quote, translated
+from atlas_etl.connectors.sql._duckdb_types import arrow_type
+from atlas_etl.connectors.sql._reader import Relation, Select, SourceColumn, SqlConnector, table_not_found
+from atlas_etl.errors import SourceError
+from atlas_etl.model import (
+    BatchLimits,
+    ColumnInfo,
+    ConnectionStatus,
+    CursorValue,
+    Hazard,
+    HazardCells,
+    Stream,
+    StreamInfo,
+)
+
+_TEMPORAL = frozenset({Hazard.INFINITY, Hazard.OUT_OF_RANGE})
+
+
+class _ReaderDialect:
+    def quote(self, identifier: str) -> str:
+        return quote(identifier)
+
+    def bound(self, column: SourceColumn, value: CursorValue) -> tuple[str, object]:
+        return f"CAST(? AS {column.native})", value.text
+
+    def limit(self, sql: str, rows: int) -> str:
+        return f"{sql} LIMIT {rows}"
+
+
+class _Snapshot:
+    """One transaction of one DuckDB connection."""
+
+    def __init__(self, opened: duckdb.DuckDBPyConnection) -> None:
+        self._opened = opened
+
+    def relation(self, stream: Stream) -> Relation:
+        if stream.table is None:
+            sql = f"({(stream.query or '').strip().rstrip(';')}) AS atlas_query"
+            return Relation(sql, self._columns(sql, frozenset()))
+        schema, name = self._find(stream)
+        sql = f"{quote(schema)}.{quote(name)}"
+        with translated(SourceError):
+            required = self._opened.execute(
+                f"SELECT column_name FROM duckdb_columns() {HERE} AND NOT is_nullable",
+                [schema, name],
+            ).fetchall()
+        return Relation(
+            sql,
+            self._columns(sql, frozenset(str(row[0]) for row in required)),
+            primary_key=self.primary_key(schema, name),
+            estimated_rows=self.estimated_rows(schema, name),
+        )
+
+    def tables(self) -> list[tuple[str, str]]:
+        """Every table and view outside DuckDB's own schemas, as (schema, name)."""
+        with translated(SourceError):
+            found = self._opened.execute(
+                "SELECT table_schema, table_name FROM information_schema.tables "
+                "WHERE table_catalog = current_database() "
+                "AND table_schema NOT IN ('information_schema', 'pg_catalog') "
+                "AND NOT starts_with(table_name, '_atlas_') ORDER BY ALL"
+            ).fetchall()
+        return [(str(schema), str(name)) for schema, name in found]
+
+    def primary_key(self, schema: str, name: str) -> tuple[str, ...]:
+        with translated(SourceError):
+            rows = self._opened.execute(
+                f"SELECT constraint_column_names FROM duckdb_constraints() {HERE} "
+                "AND constraint_type = 'PRIMARY KEY'",
+                [schema, name],
+            ).fetchall()
+        return tuple(rows[0][0]) if rows else ()
+
+    def estimated_rows(self, schema: str, name: str) -> int | None:
+        with translated(SourceError):
+            rows = self._opened.execute(
+                f"SELECT estimated_size FROM duckdb_tables() {HERE}",
+                [schema, name],
+            ).fetchall()
+        return int(rows[0][0]) if rows else None
+
+    def fetch(
+        self, select: Select, limits: BatchLimits
+    ) -> Iterator[tuple[pa.RecordBatch, Sequence[HazardCells]]]:
+        schema = pa.schema([column.field for column in select.columns])
+        with translated(SourceError):
+            rows = self._opened.sql(select.sql, params=list(select.parameters))
+            for raw in rows.to_arrow_reader(limits.rows):
+                columns = [
+                    column if column.type == field.type else values.convert(column, field.type)
+                    for column, field in zip(raw.columns, schema, strict=True)
+                ]
+                batch, cells = mask_temporal(pa.RecordBatch.from_arrays(columns, schema=schema))
+                yield batch, cells
+
+    def oldest_writer_began(self) -> datetime | None:
+        return None  # DuckDB has one writing process, and it is this one
+
+    def _columns(self, sql: str, required: frozenset[str]) -> tuple[SourceColumn, ...]:
+        with translated(SourceError):
+            described = self._opened.execute(f"DESCRIBE SELECT * FROM {sql}").fetchall()
+        return tuple(
+            source_column(str(row[0]), str(row[1]), str(row[0]) not in required) for row in described
+        )
+
+    def _find(self, stream: Stream) -> tuple[str, str]:
+        wanted = stream.table or ""
+        known = self.tables()
+        for schema, name in known:
+            if wanted in (f"{schema}.{name}", name if schema == "main" else None):
+                return schema, name
+        raise table_not_found(wanted, [f"{s}.{n}" if s != "main" else n for s, n in known], stream.name)
+
+
+class DuckDBConnector(SqlConnector[DuckDBConnection]):
+    """Reads a DuckDB file."""
+
+    dialect = _ReaderDialect()
+
+    @contextmanager
+    def snapshot(self) -> Iterator[_Snapshot]:
+        path = self.config.path
+        if path is not None and not path.exists():
+            raise SourceError(
+                f"there is no DuckDB file at {path}", hint="check `path`", code="database_not_found"
+            )
+        with translated(SourceError):
+            opened = connect(self.config, read_only=True)
+        try:
+            with translated(SourceError):
+                opened.execute("SET arrow_lossless_conversion = true")
+                opened.execute("BEGIN TRANSACTION")
+            yield _Snapshot(opened)
+        finally:
+            opened.close()
+
+    def test(self) -> ConnectionStatus:
+        with self.snapshot() as snapshot:
+            count = len(snapshot.tables())
+        return ConnectionStatus(f"{count} tables and views", server_version=f"DuckDB {duckdb.__version__}")
+
+    def discover(self) -> Sequence[StreamInfo]:
+        with self.snapshot() as snapshot:
+            return [_stream_info(snapshot, schema, name) for schema, name in snapshot.tables()]
+
+    def close(self) -> None:
+        """Snapshots close their own connections."""
+
+
+def _stream_info(snapshot: _Snapshot, schema: str, name: str) -> StreamInfo:
+    full = f"{schema}.{name}" if schema != "main" else name
+    found = snapshot.relation(Stream(full, table=full))
+    grows = [c.name for c in found.columns if c.native.startswith(("TIMESTAMP", "DATE"))]
+    numbers = [k for k in found.primary_key if any(c.name == k and "INT" in c.native for c in found.columns)]
+    return StreamInfo(
+        full,
+        tuple(ColumnInfo(column.name, column.native, column.nullable) for column in found.columns),
+        primary_key=found.primary_key,
+        cursor_candidates=(*grows, *(numbers if len(found.primary_key) == 1 else ())),
+        estimated_rows=found.estimated_rows,
+    )
+
+
+def source_column(name: str, native: str, nullable: bool) -> SourceColumn:
+    quoted = quote(name)
+    exact = arrow_type(native)
+    text = f"CAST({quoted} AS VARCHAR)"
+    field = values.with_source_type(pa.field(name, exact or pa.string(), nullable), native)
+    if exact is None:
+        return SourceColumn(name, native, nullable, field, text, text)
+    hazards = _TEMPORAL if pa.types.is_temporal(exact) and not pa.types.is_time(exact) else frozenset()
+    if native == "TIME":
+        hazards = frozenset({Hazard.TIME_RANGE})
+    return SourceColumn(name, native, nullable, field, quoted, text, hazards)

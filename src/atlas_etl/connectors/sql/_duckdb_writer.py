@@ -1,0 +1,140 @@
+"""Writing DuckDB: Arrow batches inserted in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+import duckdb
+import pyarrow as pa
+
+from atlas_etl import values
+from atlas_etl.connectors.sql._dialect import Connection, WriterDialect
+from atlas_etl.connectors.sql._duckdb_database import HERE, DuckDBConnection, connect, quote, translated
+from atlas_etl.connectors.sql._duckdb_types import arrow_type, column_type, stored_type
+from atlas_etl.connectors.sql._ledger import CHECKPOINTS
+from atlas_etl.connectors.sql._writer import SqlDestination
+from atlas_etl.errors import DestinationError, UsageError
+from atlas_etl.model import ConnectionStatus, TableName
+
+
+class _WriterDialect(WriterDialect):
+    fold_case = True
+
+    def stored(self, field: pa.Field) -> pa.Field:
+        return field.with_type(stored_type(field.type)).with_nullable(True)
+
+    def column_type(self, field: pa.Field) -> str:
+        return column_type(field.type)
+
+    def parameter(self, scalar: pa.Scalar) -> tuple[str, object]:
+        text = values.to_text(pa.array([scalar], type=scalar.type))[0].as_py()
+        return f"CAST(? AS {column_type(scalar.type)})", text
+
+    keeps_keys = (
+        False  # a primary key is an index that DuckDB keeps in memory whole; merging does not need it
+    )
+
+
+class _Connection:
+    """A cursor on the destination's database."""
+
+    def __init__(self, opened: duckdb.DuckDBPyConnection) -> None:
+        self._opened = opened
+
+    def execute(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
+        with translated(DestinationError):
+            return self._opened.execute(sql, list(parameters)).fetchall()
+
+    def ingest(self, table: str, batch: pa.RecordBatch) -> None:
+        names = ", ".join(map(quote, batch.schema.names))
+        with translated(DestinationError):
+            self._opened.register("atlas_batch", batch)
+            try:
+                self._opened.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM atlas_batch")
+            finally:
+                with suppress(duckdb.Error):  # after a failure the transaction is over, and so is the view
+                    self._opened.unregister("atlas_batch")
+
+    def begin(self) -> None:
+        self.execute("BEGIN TRANSACTION")
+
+    def commit(self) -> None:
+        self.execute("COMMIT")
+
+    def rollback(self) -> None:
+        self.execute("ROLLBACK")
+
+
+class DuckDBDestination(SqlDestination):
+    """Writes a DuckDB file."""
+
+    dialect = _WriterDialect()
+
+    def __init__(self, config: DuckDBConnection) -> None:
+        self._config = config
+        self._root: duckdb.DuckDBPyConnection | None = None
+
+    @contextmanager
+    def connect(self) -> Iterator[_Connection]:
+        opened = self._database().cursor()
+        try:
+            opened.execute("SET TimeZone = 'UTC'")
+            yield _Connection(opened)
+        finally:
+            opened.close()  # undoes a transaction that was not committed
+
+    def table_schema(self, connection: Connection, table: TableName) -> pa.Schema | None:
+        rows = connection.execute(
+            f"SELECT column_name, data_type FROM duckdb_columns() {HERE} ORDER BY column_index",
+            (table.schema or "main", table.name),
+        )
+        if not rows:
+            return None
+        return pa.schema([(str(name), arrow_type(str(native)) or pa.string()) for name, native in rows])
+
+    def ledger_schemas(self, connection: Connection) -> Sequence[str | None]:
+        rows = connection.execute(
+            "SELECT schema_name FROM duckdb_tables() "
+            "WHERE table_name = ? AND database_name = current_database()",
+            (CHECKPOINTS,),
+        )
+        return [str(row[0]) for row in rows]
+
+    def test(self) -> ConnectionStatus:
+        with self.connect() as connection:
+            connection.begin()
+            connection.execute("CREATE TABLE _atlas_test (n INTEGER)")
+            connection.rollback()
+        return ConnectionStatus("tables can be made", server_version=f"DuckDB {duckdb.__version__}")
+
+    def query(self, sql: str) -> pa.Table:
+        opened = self._database().cursor()
+        try:
+            opened.execute("SET TimeZone = 'UTC'")
+            with translated(DestinationError):
+                return opened.sql(sql).to_arrow_table()
+        except DestinationError as failure:
+            if failure.code != "sql":
+                raise
+            raise UsageError(failure.message, hint=failure.hint, code="query") from failure
+        finally:
+            opened.close()
+
+    def close(self) -> None:
+        if self._root is not None:
+            self._root.close()
+            self._root = None
+
+    def _database(self) -> duckdb.DuckDBPyConnection:
+        if self._root is None:
+            path = self._config.path
+            if path is not None and not path.parent.is_dir():
+                raise DestinationError(
+                    f"the folder {path.parent} does not exist",
+                    hint="make it, or change the destination's `path`",
+                    code="folder_not_found",
+                )
+            with translated(DestinationError):
+                self._root = connect(self._config)
+        return self._root
