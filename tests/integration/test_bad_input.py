@@ -94,11 +94,8 @@ def test_tls_that_the_server_does_not_offer(project: Project, address: ServerAdd
 def test_a_destination_that_cannot_be_reached(
     project: Project, protocol: str, address: ServerAddress
 ) -> None:
-    sqlite3.connect(project.folder / "shop.db").executescript("CREATE TABLE orders (id INTEGER); ")
-    project.write(
-        "connectors.d/shop.yaml",
-        "protocol: sqlite\nconnection: {database_path: shop.db}\nstreams: [orders]\n",
-    )
+    sqlite3.connect(project.folder / "shop.db").executescript("CREATE TABLE orders (id INTEGER);")
+    stream(project, "orders")
     warehouse = {
         "protocol": protocol, "host": address.host, "port": address.port, "database": address.database,
         "username": address.username, "password": SECRET,
@@ -109,11 +106,8 @@ def test_a_destination_that_cannot_be_reached(
 
 
 def test_a_state_store_that_cannot_be_reached(project: Project) -> None:
-    sqlite3.connect(project.folder / "shop.db").executescript("CREATE TABLE orders (id INTEGER); ")
-    project.write(
-        "connectors.d/shop.yaml",
-        "protocol: sqlite\nconnection: {database_path: shop.db}\nstreams: [orders]\n",
-    )
+    sqlite3.connect(project.folder / "shop.db").executescript("CREATE TABLE orders (id INTEGER);")
+    stream(project, "orders")
     url = f"postgresql://etl:{SECRET}@127.0.0.1:{closed_port()}/state"
     project.write("atlas.yaml", json.dumps({"state": url}))
     refused(project.atlas("connector", "sync", "shop", "--json"), 4)
@@ -144,11 +138,9 @@ def shop(project: Project) -> Project:
     return project
 
 
-def stream(project: Project, text: str, **atlas: object) -> None:
-    project.write(
-        "connectors.d/shop.yaml",
-        f"protocol: sqlite\nconnection: {{database_path: shop.db}}\nstreams: [{text}]\n",
-    )
+def stream(project: Project, text: str) -> None:
+    sqlite_file = "protocol: sqlite\nconnection: {database_path: shop.db}\n"
+    project.write("connectors.d/shop.yaml", f"{sqlite_file}streams: [{text}]\n")
 
 
 @pytest.mark.parametrize(
@@ -170,10 +162,8 @@ def test_a_stream_that_cannot_be_read(shop: Project, text: str, exit_code: int, 
     assert says in error["message"] + str(error["hint"])
     if code:
         assert error["code"] == code
-    answer = shop.atlas(
-        "query", "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'shop'", "--json"
-    )
-    assert answer.json()["rows"] == [[0]]
+    tables = "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'shop'"
+    assert shop.atlas("query", tables, "--json").json()["rows"] == [[0]]
 
 
 def test_odd_names_are_moved_exactly(shop: Project) -> None:
