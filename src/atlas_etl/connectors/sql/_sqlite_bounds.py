@@ -23,7 +23,7 @@ from atlas_etl.errors import ConfigError
 from atlas_etl.model import CursorKind, CursorValue, HazardCells
 
 _MAX_INTEGER = 2**63 - 1
-_NO_DATE = "'1000'"  # numbers, empty text and `0000-00-00` sort before it
+_NO_DATE = "'1000-'"  # numbers, empty text and `0000-00-00` sort before it; '1000' would become a number
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ def bound(column: SourceColumn, value: CursorValue) -> tuple[str, object]:
             return sql, _since(column, value, first)
         case CursorKind.UUID:
             # Capitals sort before small letters, so that the first term keeps every spelling.
-            return f"upper(?1) AND lower({c}) >= ?1 OR {c} < '0'", value.text
+            return f"upper(?1) AND lower({c}) >= ?1 OR {c} < '-'", value.text
         case CursorKind.TEXT:
             return "?", value.text
 

@@ -90,7 +90,7 @@ def any_text(c: str) -> str:
         f"CASE WHEN CAST({digits[0]} AS REAL) = {c} THEN {digits[0]} "
         f"WHEN CAST({digits[1]} AS REAL) = {c} THEN {digits[1]} ELSE {digits[2]} END"
     )
-    return f"CASE typeof({c}) WHEN 'real' THEN {real} WHEN 'blob' THEN lower(hex({c})) ELSE {c} END"
+    return f"CASE typeof({c}) WHEN 'real' THEN lower({real}) WHEN 'blob' THEN lower(hex({c})) ELSE {c} END"
 
 
 def _is(*classes: str) -> str:

@@ -148,7 +148,7 @@ class SqliteSnapshot:
         """The query as a temporary view, because SQLite tells the declared types of a view's columns."""
         text = query.strip().rstrip("; \t\n")
         self._driver.execute(f"DROP VIEW IF EXISTS temp.{_QUERY}")
-        self._driver.execute(f"CREATE TEMP VIEW {_QUERY} AS {text}")
+        self._driver.execute(f"CREATE TEMP VIEW {_QUERY} AS SELECT * FROM ({text}\n)")  # one statement
         found = catalog.columns(self._driver, _QUERY, schema="temp")
         names = {column.name for column in found}
         # SQLite gives a view's second column `id` the name `id:1`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -215,18 +216,31 @@ def _reading(config: SqliteConnection, raises: Raises) -> Driver:
     path, options = config.path, config.options
     if path is None:
         return Driver(_MEMORY, raises=raises, timeout=options.timeout)
-    if not path.exists():
-        raise raises(
-            f"there is no SQLite file at {path}", hint="check `database_path`", code="database_not_found"
-        )
-    if not path.is_file():
-        raise raises(f"{path} is not a file", hint="check `database_path`", code="not_a_database")
-    if not os.access(path, os.R_OK):
-        raise raises(f"{path} cannot be read", hint="check the file's permissions", code="not_readable")
+    _refuse_unreadable(path, raises)
     driver = Driver(file_uri(path, "ro"), raises=raises, timeout=options.timeout)
     if options.cache_size is not None:
         driver.execute(f"PRAGMA cache_size = -{options.cache_size}")
     return driver
+
+
+def _refuse_unreadable(path: Path, raises: Raises) -> None:
+    """Say more than SQLite would. The file is not opened here, because closing it would drop its locks."""
+    try:
+        is_file = stat.S_ISREG(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError) as failure:
+        raise raises(
+            f"there is no SQLite file at {path}", hint="check `database_path`", code="database_not_found"
+        ) from failure
+    except OSError as failure:
+        raise raises(
+            f"{path} cannot be read: {failure.strerror}",
+            hint="check the permissions of its folders",
+            code="not_readable",
+        ) from failure
+    if not is_file:
+        raise raises(f"{path} is not a file", hint="check `database_path`", code="not_a_database")
+    if not os.access(path, os.R_OK, effective_ids=os.access in os.supports_effective_ids):
+        raise raises(f"{path} cannot be read", hint="check the file's permissions", code="not_readable")
 
 
 def _make_file(path: Path) -> bool:
