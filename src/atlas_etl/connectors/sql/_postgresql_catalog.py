@@ -77,6 +77,17 @@ LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND N
 {_TYPES}
 ORDER BY n.nspname, c.relname, a.attnum"""
 
+_KEYS_AND_CASCADES = """
+SELECT array_agg(a.attname::text), NULL FROM pg_catalog.pg_index i
+CROSS JOIN unnest(i.indkey) WITH ORDINALITY k(attnum, place)
+JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+WHERE i.indrelid = to_regclass(%s) AND k.place <= i.indnkeyatts AND i.indisunique AND i.indisvalid
+  AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL
+GROUP BY i.indexrelid
+UNION ALL
+SELECT NULL, conname || ' of ' || conrelid::regclass::text FROM pg_catalog.pg_constraint
+WHERE confrelid = to_regclass(%s) AND contype = 'f' AND confdeltype IN ('c', 'n', 'd')"""
+
 
 @dataclass(frozen=True, slots=True)
 class CatalogColumn:
@@ -155,15 +166,21 @@ def every_table(run: Run) -> list[CatalogTable]:
     return _tables(run, _EVERY, ())
 
 
-def table_at(run: Run, schema: str, name: str) -> CatalogTable | None:
-    """The table of exactly this schema and name; the session's own temporary ones have the schema pg_temp."""
+def table_called(run: Run, sql: str) -> CatalogTable | None:
+    """The table of this quoted name."""
     found = (
-        "found AS (SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n "
-        "ON n.oid = c.relnamespace WHERE c.relname = %s AND c.relkind IN ('r', 'p', 'v', 'm', 'f') "
-        "AND CASE %s WHEN 'pg_temp' THEN n.oid = pg_my_temp_schema() ELSE n.nspname = %s END)"
+        "found AS (SELECT c.oid FROM pg_catalog.pg_class c WHERE c.oid = to_regclass(%s) AND c.relkind IN "
     )
-    tables = _tables(run, found, (name, schema, schema))
+    tables = _tables(run, f"{found}{_KINDS})", (sql,))
     return tables[0] if tables else None
+
+
+def keys_and_cascades(run: Run, sql: str) -> tuple[list[frozenset[str]], list[str]]:
+    """Of the table of this quoted name: the columns of each unique index that ON CONFLICT can use, and the
+    foreign keys of other tables that do more than refuse when a row of it is deleted."""
+    rows = run(_KEYS_AND_CASCADES, (sql, sql))
+    keys = [frozenset(map(str, names)) for names, _ in rows if isinstance(names, list)]
+    return keys, [str(reference) for _, reference in rows if reference is not None]
 
 
 def described_types(run: Run, types: Sequence[tuple[int, int]]) -> list[ServerType]:

@@ -41,6 +41,9 @@ _SQLSTATES: Mapping[str, _Meaning] = {
     "25P04": _GONE,
     "28000": _LOGIN,
     "28P01": _LOGIN,
+    "2BP01": _Meaning(
+        "dependent_objects", "views or other objects use it: drop them, and make them again after"
+    ),
     "3D000": _NO_DATABASE,
     "3F000": _Meaning("table_not_found", "check the schema's name"),
     "40001": _Meaning("conflict", "another transaction was in the way; it can be tried again", True),

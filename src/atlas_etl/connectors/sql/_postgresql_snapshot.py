@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import cast
 
 import psycopg
 import pyarrow as pa
@@ -41,19 +41,23 @@ from atlas_etl.model import BatchLimits, HazardCells, Stream
 UNSEEN_LAG = timedelta(minutes=5)  # how late rows may come where other sessions cannot be seen
 _EVER = datetime(1, 1, 2, tzinfo=UTC)  # before any transaction; a day's room for time zones
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Any other transaction may be writing, or begin to: its rows carry the instant at which it began. A backend
 # shows that instant a moment after it took it, hence the second. Sessions of our own snapshots only read.
+# Instants come as microseconds, because the session is not pinned yet.
 _WRITERS = f"""
-SELECT pg_is_in_recovery(),
+SELECT replica, visible, prepared, round(extract(epoch FROM now) * 1000000)::bigint,
+  round(extract(epoch FROM oldest) * 1000000)::bigint
+FROM (SELECT pg_is_in_recovery() AS replica,
   pg_has_role('pg_read_all_stats', 'USAGE') OR NOT EXISTS (
     SELECT FROM pg_catalog.pg_stat_activity
-    WHERE datname = current_database() AND NOT pg_has_role(usesysid, 'USAGE')),
-  EXISTS (SELECT FROM pg_catalog.pg_prepared_xacts WHERE database = current_database()),
+    WHERE datname = current_database() AND NOT pg_has_role(usesysid, 'USAGE')) AS visible,
+  EXISTS (SELECT FROM pg_catalog.pg_prepared_xacts WHERE database = current_database()) AS prepared,
   least(statement_timestamp() - interval '1 second',
-    CASE WHEN pg_is_in_recovery() THEN pg_last_xact_replay_timestamp() END),
+    CASE WHEN pg_is_in_recovery() THEN pg_last_xact_replay_timestamp() END) AS now,
   (SELECT min(xact_start) FROM pg_catalog.pg_stat_activity
    WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type <> 'autovacuum worker'
-   AND right(application_name, {len(SNAPSHOT_MARK)}) <> '{SNAPSHOT_MARK}')"""
+   AND right(application_name, {len(SNAPSHOT_MARK)}) <> '{SNAPSHOT_MARK}') AS oldest) AS writers"""
 
 # A table that was truncated or rewritten after the snapshot looks empty in it:
 # https://www.postgresql.org/docs/current/mvcc-caveats.html. The catalog's row is the snapshot's, the function
@@ -81,6 +85,15 @@ class Writers:
         if self.replica or not self.visible:
             return min(self.now - UNSEEN_LAG, self.oldest or self.now)
         return min(self.now, self.oldest or self.now)
+
+
+def _writers(row: tuple[object, ...]) -> Writers:
+    replica, visible, prepared, now, oldest = row
+    return Writers(bool(replica), bool(visible), bool(prepared), _instant(now), oldest and _instant(oldest))
+
+
+def _instant(microseconds: object) -> datetime:
+    return _EPOCH + timedelta(microseconds=int(str(microseconds)))
 
 
 class PostgresSnapshot:
@@ -154,7 +167,7 @@ class PostgresSnapshot:
             cursor = self._session.execute(f"{opening or ''}{text}".encode())
             if opening is not None:
                 cursor.nextset()
-                self._writers = Writers(*cast(Any, cursor.fetchall()[0]))
+                self._writers = _writers(cursor.fetchall()[0])
                 while cursor.nextset():
                     pass
         return cursor

@@ -135,7 +135,9 @@ class SqlDestination(ABC):
         table = self.dialect.table(plan.table)
         match change:
             case CreateTable():
-                return (self.dialect.create_table(plan.table, plan.schema, plan.primary_key),)
+                # An append may hold several rows of a key, one for each time that it changed.
+                key = () if plan.disposition is Disposition.APPEND else plan.primary_key
+                return (self.dialect.create_table(plan.table, plan.schema, key),)
             case DropTable():
                 return (f"DROP TABLE {table}",)
             case AddColumn(field):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from atlas_etl.connectors.base import Adapter
 from atlas_etl.connectors.sql._postgresql_connection import PostgresConnection, dispose, engine
 from atlas_etl.connectors.sql._postgresql_reader import PostgresConnector
+from atlas_etl.connectors.sql._postgresql_writer import PostgresDestination
 
 
 def _connector(config: PostgresConnection) -> PostgresConnector:
@@ -16,4 +17,5 @@ ADAPTER = Adapter(
     client=engine,
     dispose=dispose,
     connector=_connector,
+    destination=PostgresDestination,
 )

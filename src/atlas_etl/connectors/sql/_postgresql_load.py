@@ -1,0 +1,138 @@
+"""The session of one load: statements, binary COPY into a table, and a commit that says how it went."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from atlas_etl import values
+from atlas_etl.connectors.sql._pgcopy_encode import RowEncoder
+from atlas_etl.connectors.sql._pgcopy_types import (
+    HEADER,
+    TRAILER,
+    PgCopyError,
+    PgType,
+    UnrepresentableError,
+    text_type,
+)
+from atlas_etl.connectors.sql._pgcopy_values import accepts
+from atlas_etl.connectors.sql._postgresql_catalog import CatalogColumn, table_called
+from atlas_etl.connectors.sql._postgresql_connection import Session, rendered
+from atlas_etl.connectors.sql._postgresql_errors import quoted, translated
+from atlas_etl.errors import DataError, DestinationError
+
+_SPELLED = '"_atlas_spelled"'  # a batch on its way to columns whose types have no binary form here
+
+
+class LoadConnection:
+    """A session that is written through (_dialect.Connection)."""
+
+    def __init__(self, session: Session, opening: str) -> None:
+        self._session = session
+        self._opening = opening
+        self._columns: dict[str, dict[str, CatalogColumn]] = {}
+        self._spelling = False  # whether _SPELLED is there
+        self.about: str | None = None  # the table that a GRANT would name
+
+    def execute(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
+        with translated(DestinationError, self._session, about=self.about):
+            cursor = self._session.execute(sql.encode(), tuple(parameters))
+            return cursor.fetchall() if cursor.description else []
+
+    def ingest(self, table: str, batch: pa.RecordBatch) -> None:
+        there = self._columns_of(table)
+        columns = [there[name] for name in batch.schema.names]
+        types = [_wire(column, field) for column, field in zip(columns, batch.schema, strict=True)]
+        known = [type_ for type_ in types if type_ is not None]
+        if len(known) == len(types):
+            self._copy(table, batch, known)
+            return
+        spelled = [
+            column if type_ else values.to_text(column)
+            for column, type_ in zip(batch.columns, types, strict=True)
+        ]
+        self._copy_spelled(table, pa.RecordBatch.from_arrays(spelled, batch.schema.names), columns, types)
+
+    def begin(self) -> None:
+        with translated(DestinationError, self._session):
+            self._session.execute(self._opening.encode())
+
+    def commit(self) -> None:
+        try:
+            with translated(DestinationError, self._session):
+                done = self._session.execute("COMMIT").statusmessage
+        except DestinationError as failure:
+            if failure.code != "server_gone":
+                raise
+            raise DestinationError(
+                "the connection was lost during COMMIT: whether this load was committed is unknown",
+                hint="run again; the destination's checkpoint tells where to go on",
+                code="commit_unknown",
+                retryable=True,
+            ) from failure
+        if done != "COMMIT":  # PostgreSQL answers so for a transaction that had failed before
+            raise DestinationError("the load was rolled back instead of committed", code="rolled_back")
+
+    def rollback(self) -> None:
+        with translated(DestinationError, self._session):
+            self._session.rollback()
+
+    def _columns_of(self, table: str) -> dict[str, CatalogColumn]:
+        if table not in self._columns:
+            found = table_called(self.execute, table.replace("%%", "%"))
+            self._columns[table] = {column.name: column for column in found.columns} if found else {}
+        return self._columns[table]
+
+    def _copy(self, table: str, batch: pa.RecordBatch, types: Sequence[PgType]) -> None:
+        try:
+            rows = RowEncoder(batch.schema, types).encode(batch)
+        except UnrepresentableError as failure:
+            raise DataError(
+                f"column {failure.column!r}: {failure.reason} ({len(failure.rows)} rows of a batch)",
+                hint="correct the values at the source, or leave the column out with `exclude`",
+                code="value_does_not_fit",
+                column=failure.column,
+            ) from failure
+        except PgCopyError as failure:
+            raise DestinationError(f"a batch cannot be written: {failure}", code="protocol") from failure
+        with translated(DestinationError, self._session, about=self.about):
+            into = f"COPY {table} ({_names(batch.schema)}) FROM STDIN (FORMAT binary)"
+            with self._session.cursor().copy(rendered(self._session, into).encode()) as copy:
+                copy.write(HEADER)
+                copy.write(rows)
+                copy.write(TRAILER)
+
+    def _copy_spelled(
+        self,
+        table: str,
+        batch: pa.RecordBatch,
+        columns: Sequence[CatalogColumn],
+        types: Sequence[PgType | None],
+    ) -> None:
+        """Into columns such as an unconstrained numeric, an inet or a range: text that the server reads."""
+        natives = [column.type.native.replace("%", "%%") for column in columns]
+        names = [_name(name) for name in batch.schema.names]
+        if not self._spelling:
+            kinds = [native if type_ else "text" for native, type_ in zip(natives, types, strict=True)]
+            made = ", ".join(f"{name} {kind}" for name, kind in zip(names, kinds, strict=True))
+            self.execute(f"CREATE TEMPORARY TABLE {_SPELLED} ({made}) ON COMMIT DROP")
+            self._spelling = True
+        self._copy(_SPELLED, batch, [type_ or text_type() for type_ in types])
+        read = ", ".join(f"{name}::{native}" for name, native in zip(names, natives, strict=True))
+        self.execute(f"INSERT INTO {table} ({', '.join(names)}) SELECT {read} FROM {_SPELLED}")
+        self.execute(f"TRUNCATE {_SPELLED}")
+
+
+def _wire(column: CatalogColumn, field: pa.Field) -> PgType | None:
+    """What COPY takes for this column; None where the field can only be given as text."""
+    wire = column.type.wire()
+    return wire if wire is not None and accepts(wire, field.type) else None
+
+
+def _name(name: str) -> str:
+    return quoted(name).replace("%", "%%")
+
+
+def _names(schema: pa.Schema) -> str:
+    return ", ".join(map(_name, schema.names))

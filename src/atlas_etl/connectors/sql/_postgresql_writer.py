@@ -1,0 +1,249 @@
+"""Writing PostgreSQL: binary COPY into the table or a stage, and one transaction for rows and ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import pyarrow as pa
+
+from atlas_etl import values
+from atlas_etl.connectors.sql._dialect import Connection, WriterDialect
+from atlas_etl.connectors.sql._ledger import CHECKPOINTS, Ledger
+from atlas_etl.connectors.sql._postgresql_catalog import keys_and_cascades, table_called
+from atlas_etl.connectors.sql._postgresql_connection import PostgresConnection, SessionPool
+from atlas_etl.connectors.sql._postgresql_errors import quoted
+from atlas_etl.connectors.sql._postgresql_load import LoadConnection
+from atlas_etl.connectors.sql._postgresql_reader import ReaderDialect
+from atlas_etl.connectors.sql._postgresql_snapshot import PostgresSnapshot
+from atlas_etl.connectors.sql._postgresql_types import arrow_type, declared_type, stored_type
+from atlas_etl.connectors.sql._reader import Select
+from atlas_etl.connectors.sql._writer import SqlDestination, SqlLoadSession
+from atlas_etl.errors import DestinationError, UsageError
+from atlas_etl.model import (
+    BatchLimits,
+    ConnectionStatus,
+    Disposition,
+    LoadPlan,
+    Stream,
+    TableName,
+    WidenColumn,
+)
+
+_DDL_LOCK = 0x61746C6173  # "atlas": who makes schemas and ledgers in this database waits for each other
+_READER = ReaderDialect()
+_STATEMENT_IS_WRONG = frozenset({
+    "sql", "table_not_found", "column_not_found", "data", "read_only", "unsupported", "duplicate_column",
+})  # fmt: skip
+
+
+class PostgresWriterDialect(WriterDialect):
+    """How PostgreSQL writes; the driver reads `%s` as a parameter and `%%` as `%`.
+
+    Of the table that a load goes to: `natives` are its columns' types, so that the stage has the same, and
+    `keyed` says whether a unique index on the key lets rows be replaced where they are.
+    """
+
+    placeholder = "%s"
+    key_type = "text"
+    text_type = "text"
+    max_identifier = 63
+
+    def __init__(self, natives: Mapping[str, str] | None = None, *, keyed: bool = False) -> None:
+        self._natives = natives or {}
+        self._keyed = keyed
+
+    def quote(self, identifier: str) -> str:
+        return quoted(identifier).replace("%", "%%")
+
+    def stored(self, field: pa.Field) -> pa.Field:
+        return field.with_type(stored_type(field.type)).with_nullable(True)
+
+    def column_type(self, field: pa.Field) -> str:
+        return declared_type(field)
+
+    def parameter(self, scalar: pa.Scalar) -> tuple[str, object]:
+        text = values.to_text(pa.array([scalar], type=scalar.type))[0].as_py()
+        return f"%s::{declared_type(pa.field('value', scalar.type))}", text
+
+    def create_stage(self, stage: str, schema: pa.Schema) -> str:
+        kinds = ((field.name, self._natives.get(field.name) or self.column_type(field)) for field in schema)
+        columns = ", ".join(f"{self.quote(name)} {kind}" for name, kind in kinds)
+        return f"CREATE TEMPORARY TABLE {stage} ({columns}) ON COMMIT DROP"
+
+    def widen(self, table: TableName, change: WidenColumn) -> Sequence[str]:
+        name, kind = self.quote(change.name), self.column_type(change.after)
+        return (f"ALTER TABLE {self.table(table)} ALTER COLUMN {name} TYPE {kind} USING {name}::{kind}",)
+
+    def empty(self, table: TableName) -> str:
+        # Not TRUNCATE: it would lock readers out until the load is committed, and show an empty table to
+        # those whose snapshot is older. This way they see the old rows until then, and views, grants and
+        # indexes stay; the price is dead rows for autovacuum.
+        return f"DELETE FROM {self.table(table)}"
+
+    def merge(self, plan: LoadPlan, stage: str) -> Sequence[str]:
+        """One upsert, which leaves rows where they are for the foreign keys that point at them."""
+        if not self._keyed:
+            return super().merge(plan, stage)
+        changed = [self.quote(name) for name in plan.schema.names if name not in plan.primary_key]
+        sets = ", ".join(f"{name} = EXCLUDED.{name}" for name in changed)
+        return (
+            f"INSERT INTO {self.table(plan.table)} ({self.names(plan.schema.names)}) "
+            f"{self.latest(plan, stage)} ON CONFLICT ({self.names(plan.primary_key)}) "
+            f"DO {f'UPDATE SET {sets}' if sets else 'NOTHING'}",
+        )
+
+
+class PostgresDestination(SqlDestination):
+    """Writes a PostgreSQL database."""
+
+    dialect = PostgresWriterDialect()
+
+    def __init__(self, config: PostgresConnection) -> None:
+        self._config = config
+        self._pool = SessionPool(config, DestinationError)
+
+    @contextmanager
+    def connect(self) -> Iterator[LoadConnection]:
+        with self._pool.session() as session:
+            yield LoadConnection(session, self._config.opening("ISOLATION LEVEL READ COMMITTED"))
+
+    @contextmanager
+    def begin(self, plan: LoadPlan) -> Iterator[SqlLoadSession]:
+        with self.connect() as connection:
+            connection.about = _sql(plan.table)
+            self._make_ledger(connection, plan)
+            connection.begin()
+            for change in plan.changes:
+                for statement in self._change(connection, plan, change):
+                    connection.execute(statement)
+            yield SqlLoadSession(self._dialect_for(connection, plan), connection, plan)
+
+    def table_schema(self, connection: Connection, table: TableName) -> pa.Schema | None:
+        found = table_called(connection.execute, _sql(table))
+        if found is None:
+            return None
+        if not found.readable:
+            role = connection.execute("SELECT current_user")[0][0]
+            raise DestinationError(
+                f"role {str(role)!r} may not read the table {table}",
+                hint=f"GRANT SELECT, INSERT, UPDATE, DELETE ON {_sql(table)} TO {quoted(str(role))}",
+                code="permission_denied",
+            )
+        return pa.schema([(column.name, arrow_type(column.type)) for column in found.columns])
+
+    def ledger_schemas(self, connection: Connection) -> Sequence[str | None]:
+        rows = connection.execute(
+            "SELECT n.nspname FROM pg_catalog.pg_class c "
+            "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
+            "WHERE c.relname = %s AND c.relkind = 'r' AND has_schema_privilege(n.oid, 'USAGE') "
+            "AND has_table_privilege(c.oid, 'SELECT') ORDER BY 1",
+            (CHECKPOINTS,),
+        )
+        return [str(row[0]) for row in rows]
+
+    def test(self) -> ConnectionStatus:
+        with self.connect() as connection:
+            ((version, role, database, replica, may_create, elsewhere),) = connection.execute(
+                "SELECT current_setting('server_version'), current_user, current_database(), "
+                "pg_is_in_recovery(), has_database_privilege(current_database(), 'CREATE'), "
+                "(SELECT count(*) FROM pg_catalog.pg_namespace WHERE nspname !~ '^pg_' "
+                "AND nspname <> 'information_schema' AND has_schema_privilege(oid, 'CREATE'))"
+            )
+            if replica:
+                raise DestinationError(
+                    "this server is a replica, which cannot be written to",
+                    hint="connect to the primary server",
+                    code="read_only",
+                )
+            grant = f"GRANT CREATE ON DATABASE {quoted(str(database))} TO {quoted(str(role))}"
+            if not may_create and not elsewhere:
+                raise DestinationError(
+                    f"role {str(role)!r} may not make schemas or tables in the database {database}",
+                    hint=grant,
+                    code="permission_denied",
+                )
+            connection.begin()
+            connection.execute("CREATE TEMPORARY TABLE _atlas_test (n integer) ON COMMIT DROP")
+            if may_create:
+                connection.execute("CREATE SCHEMA _atlas_test")
+                connection.execute("CREATE TABLE _atlas_test.rows (n integer)")
+            connection.rollback()
+        warning = f"new schemas cannot be made, so a connector's own must be there: {grant}"
+        return ConnectionStatus(
+            "tables can be made", f"PostgreSQL {version}", () if may_create else (warning,)
+        )
+
+    def query(self, sql: str) -> pa.Table:
+        try:
+            with self._pool.session() as session:
+                return _rows(PostgresSnapshot(session, self._config, DestinationError), sql)
+        except DestinationError as failure:
+            if failure.code not in _STATEMENT_IS_WRONG:
+                raise
+            raise UsageError(failure.message, hint=failure.hint, code="query") from failure
+
+    def close(self) -> None:
+        self._pool.close()
+
+    def _make_ledger(self, connection: LoadConnection, plan: LoadPlan) -> None:
+        """Schema and ledger, in a transaction of their own: one that is open would make other loads wait."""
+        ledger = Ledger(self.dialect, plan.connector, plan.stream, plan.table)
+        schema = str(plan.table.schema)
+        tables = [_sql(ledger.checkpoints_table), _sql(ledger.loads_table)]
+        missing = "SELECT to_regnamespace(%s) IS NULL, to_regclass(%s) IS NULL OR to_regclass(%s) IS NULL"
+        if connection.execute(missing, (quoted(schema), *tables)) == [(False, False)]:
+            return
+        connection.begin()
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", (_DDL_LOCK,))
+        ((no_schema, no_ledger),) = connection.execute(missing, (quoted(schema), *tables))
+        if no_schema:
+            connection.execute(self.dialect.create_schema(schema))
+        if no_ledger:
+            ledger.create(connection)
+        connection.commit()
+
+    def _dialect_for(self, connection: LoadConnection, plan: LoadPlan) -> PostgresWriterDialect:
+        """The dialect that knows the table as it is now. Raises DestinationError (`referenced`)."""
+        target = _sql(plan.table)
+        found = table_called(connection.execute, target)
+        keys, cascades = keys_and_cascades(connection.execute, target)
+        keyed = frozenset(plan.primary_key) in keys
+        deletes = {
+            Disposition.REPLACE: True,
+            Disposition.APPEND: plan.tail is not None,
+            Disposition.MERGE: not keyed,
+        }
+        if cascades and deletes[plan.disposition]:
+            raise DestinationError(
+                f"this load deletes rows of {plan.table} and writes them again, but the foreign key "
+                f"{cascades[0]} would delete or change the rows that point at them",
+                hint="make that foreign key ON DELETE NO ACTION, or use the disposition merge with a key",
+                code="referenced",
+                stream=plan.stream,
+            )
+        columns = found.columns if found else ()
+        natives = {column.name: column.type.native.replace("%", "%%") for column in columns}
+        return PostgresWriterDialect(natives, keyed=keyed)
+
+
+def _sql(table: TableName) -> str:
+    return f"{quoted(table.schema)}.{quoted(table.name)}" if table.schema else quoted(table.name)
+
+
+def _rows(snapshot: PostgresSnapshot, sql: str) -> pa.Table:
+    """The rows of a query; a column with a value that has no exact form comes as text."""
+    relation = snapshot.relation(Stream("query", query=sql))
+    columns, odd = relation.columns, {""}
+    while odd:
+        chosen = ", ".join(f"{column.select} AS {_READER.quote(column.name)}" for column in columns)
+        batches: list[pa.RecordBatch] = []
+        odd = set()
+        for batch, cells in snapshot.fetch(
+            Select(f"SELECT {chosen} FROM {relation.sql}", (), columns), BatchLimits()
+        ):
+            batches.append(batch)
+            odd |= {cell.column for cell in cells}
+        schema = pa.schema([column.field for column in columns])
+        columns = tuple(column.as_text() if column.name in odd else column for column in columns)
+    return pa.Table.from_batches(batches, schema)
