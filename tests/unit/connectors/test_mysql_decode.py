@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, time
 from decimal import Context, Decimal
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pymysql
 import pytest
@@ -178,6 +179,8 @@ def test_every_type_arrives_exactly_with_its_boundaries_and_null(client: Client)
             cursor.execute(f"INSERT INTO t VALUES (NULL, {', '.join(cells)})")
     found = assert_same(client, names, {"FLOAT"})
     assert found.table.schema.types == [kind for kind, _ in BOUNDARIES.values()]
+    whole = found.table.column("BIGINT UNSIGNED").chunk(0)
+    assert np.frombuffer(whole.buffers()[1], np.uint64).tolist()[0] == 0  # nothing else shows under a NULL
     assert [found.table.column(name).null_count for name in names] == [
         found.table.num_rows - len(values) for _, values in BOUNDARIES.values()
     ]
@@ -209,6 +212,18 @@ def test_what_has_no_exact_form_is_null_and_told_as_the_server_writes_it(
         assert found.hazards == dict(zip(first + second, [(hazard, text) for text in texts] * 2, strict=True))
         assert found.table.column("c").null_count == 2 * count + 1
         assert found.table.column("c")[0].is_valid
+
+
+def test_hazards_are_counted_from_the_beginning_of_a_batch_of_many_pieces(client: Client) -> None:
+    with client.cursor() as cursor:
+        cursor.execute("CREATE TABLE t (id INT PRIMARY KEY, c DATE, v TEXT)")
+        cursor.execute(
+            "INSERT INTO t SELECT seq, IF(seq % 900, '2024-01-15', '2024-00-15'), REPEAT('x', 400) "
+            "FROM seq_0_to_19999"
+        )
+    found = read(client, "SELECT c, v FROM t ORDER BY id")
+    assert len(found.batches) == 1
+    assert list(found.hazards) == [("c", row) for row in range(0, 20_000, 900)]
 
 
 def test_text_that_is_not_utf8_is_null_and_told(client: Client) -> None:

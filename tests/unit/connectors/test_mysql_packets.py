@@ -1,15 +1,19 @@
-"""Packets of a result that come in pieces, too few, in the wrong order, or not at all."""
+"""Bytes that are no whole result: cut short, with a packet missing, or not what their columns say."""
 
 from __future__ import annotations
 
 import io
 import struct
 
+import numpy as np
+import pyarrow as pa
 import pymysql
 import pytest
-from pymysql.constants import CR, ER
+from pymysql.constants import CR, ER, FIELD_TYPE, FLAG
 
+from atlas_etl.connectors.sql._mysql_decode import SLACK, decode_rows
 from atlas_etl.connectors.sql._mysql_packets import Packets
+from atlas_etl.connectors.sql._mysql_types import Column, arrow_schema
 from atlas_etl.model import BatchLimits
 
 
@@ -82,3 +86,44 @@ def test_a_server_that_shuts_down_says_why_out_of_turn() -> None:
 
 def test_bytes_after_the_end_are_noticed() -> None:
     assert spans(stream([*RECORDED, EOF]) + b"\x01", 10_000) == (RECORDED, EOF, True)
+
+
+def _decoded(payloads: list[bytes], *columns: Column) -> pa.RecordBatch:
+    ends = np.cumsum([len(payload) for payload in payloads])
+    starts = np.concatenate([[0], ends[:-1]])
+    buffer = bytearray(b"".join(payloads) + bytes(SLACK))
+    return decode_rows(buffer, starts, ends, arrow_schema(columns), columns)[0]
+
+
+_NUMBER = Column("n", FIELD_TYPE.LONG, 63, 11, 0, 0)
+_WORD = Column("w", FIELD_TYPE.VAR_STRING, 45, 80, 0, 0)
+_DAY = Column("d", FIELD_TYPE.DATETIME, 63, 26, 0, 6)
+_FLAG = Column("b", FIELD_TYPE.BIT, 63, 3, FLAG.UNSIGNED, 0)
+
+
+@pytest.mark.parametrize(
+    ("column", "cell"),
+    [
+        (_NUMBER, b"\1\2\3"),
+        (_NUMBER, b"\1\2\3\4\5"),
+        (_WORD, b""),
+        (_WORD, b"\3ab"),
+        (_WORD, b"\1ab"),
+        (_WORD, b"\xfb" + b"x" * 251),
+        (_WORD, b"\xff" + b"x" * 255),
+        (_WORD, b"\xfd\xff\xff\xff"),
+        (_WORD, b"\xfe" + (2**64 - 1).to_bytes(8, "little")),
+        (_WORD, b"\xfe" + (2**62).to_bytes(8, "little")),
+        (_DAY, b"\5\xe8\7\1\1\0"),
+        (_DAY, b"\4\xe8\7\1"),
+        (_FLAG, b"\2\0\1"),
+    ],
+)
+def test_rows_that_are_not_what_their_columns_say_are_refused(column: Column, cell: bytes) -> None:
+    whole = {_NUMBER: b"\0\0\1\0\0\0", _WORD: b"\0\0\2ab", _DAY: b"\0\0\4\xe8\7\1\1", _FLAG: b"\0\0\1\3"}[
+        column
+    ]
+    assert _decoded([whole, whole], column).num_rows == 2
+    for payloads in ([b"\0\0" + cell], [whole, b"\0\0" + cell], [b"\0\0" + cell, whole], [whole, b"\0"]):
+        with pytest.raises(pymysql.err.InternalError):
+            _decoded(payloads, column)

@@ -22,6 +22,7 @@ from tests.servers.process import own, private_folder
 Client = "Connection[Cursor]"
 DEFAULT = BatchLimits()
 SMALL = BatchLimits(rows=100)
+MIB = 1024 * 1024
 FULL = 2**24 - 1
 ENDLESS = "SELECT seq, REPEAT('x', 1000) FROM seq_1_to_100000000"
 
@@ -72,8 +73,12 @@ def test_rows_arrive_in_order_and_within_the_limits(client: Client, limits: Batc
     assert_in_step(client)
 
 
-def test_batches_of_nulls_are_bounded_by_what_they_take_in_arrow(client: Client) -> None:
+def test_batches_of_large_cells_and_of_nulls_are_bounded_by_what_they_take_in_arrow(client: Client) -> None:
     limits = BatchLimits(bytes=1_000_000)
+    with stream_query(client, "SELECT REPEAT('x', 50000) FROM seq_1_to_1000", (), limits) as result:
+        sizes = [batch.nbytes for batch, _ in result]
+    assert sum(sizes) > 50_000_000
+    assert max(sizes) < 1.2 * limits.bytes
     nulls = ", ".join(["IF(seq, NULL, 1.5)"] * 200)
     with stream_query(client, f"SELECT {nulls} FROM seq_1_to_5000", (), limits) as result:
         sizes = [batch.nbytes for batch, _ in result]
@@ -142,10 +147,12 @@ def test_server_errors_keep_their_class_and_every_statement_is_closed(client: Cl
     assert caught.value.args[0] == ER.NO_SUCH_TABLE
     with pytest.raises(pymysql.err.OperationalError):
         rows(client, "SELECT (SELECT seq FROM seq_1_to_2)")
+    with pytest.raises(pymysql.err.ProgrammingError):
+        rows(client, "SELECT ?")
     assert_in_step(client)
     describe_query(client, "SELECT 1")
     prepared, closed = session_count(client, "Com_stmt_prepare"), session_count(client, "Com_stmt_close")
-    assert (prepared, closed) == (4, 3)  # the one that could not be prepared has nothing to close
+    assert (prepared, closed) == (5, 4)  # the one that could not be prepared has nothing to close
 
 
 def test_a_query_that_fails_after_rows_raises_and_leaves_the_connection(client: Client) -> None:
@@ -260,24 +267,40 @@ def large(mysql_server: ServerAddress) -> Iterator[Client]:
         cursor.execute("SET GLOBAL max_allowed_packet = %s", [before])
 
 
-@pytest.mark.parametrize("limits", [DEFAULT, BatchLimits(bytes=1000)])
-@pytest.mark.parametrize("size", [20 * 1024 * 1024, FULL - 48, FULL - 47, FULL - 46, 2 * FULL - 52])
-def test_rows_of_several_packets(large: Client, size: int, limits: BatchLimits) -> None:
+@pytest.mark.parametrize("limits", [DEFAULT, BatchLimits(bytes=1000), BatchLimits(bytes=64 * MIB, rows=2)])
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        [1, 2, 20 * MIB, 4, 5],
+        *([1, 2, 3, FULL - 47 + more, 5] for more in (-1, 0, 1)),
+        [1, 2 * FULL - 52, 3],
+        [40 * MIB, 2, 17 * MIB, 17 * MIB, 5],
+    ],
+)
+def test_rows_of_several_packets(large: Client, sizes: list[int], limits: BatchLimits) -> None:
     """Also those that fill their packets to the last byte, so that an empty one follows.
 
     A row has 2 bytes of its own, 8 for `seq`, 33 for the hash, and 4 or 9 for the length of `s`.
     """
-    sql = """SELECT seq, s, MD5(s) FROM (
-               SELECT seq, CONCAT(REPEAT('0123456', n DIV 7), REPEAT('z', n MOD 7)) AS s
-               FROM (SELECT seq, IF(seq = 3, ?, seq) AS n FROM seq_1_to_5) a) b"""
+    marks = ", ".join("?" * len(sizes))
+    sql = f"""SELECT seq, s, MD5(s) FROM (
+                SELECT seq, CONCAT(REPEAT('0123456', n DIV 7), REPEAT('z', n MOD 7)) AS s
+                FROM (SELECT seq, ELT(seq, {marks}) AS n FROM seq_1_to_{len(sizes)}) a) b"""
     found = []
-    with stream_query(large, sql, (size,), limits) as result:
+    with stream_query(large, sql, sizes, limits) as result:
         for batch, _ in result:
             found += batch.to_pylist()
-    assert [row["seq"] for row in found] == [1, 2, 3, 4, 5]
-    assert [len(row["s"]) for row in found] == [1, 2, size, 4, 5]
+    assert [row["seq"] for row in found] == list(range(1, len(sizes) + 1))
+    assert [len(row["s"]) for row in found] == sizes
     for row in found:
         assert hashlib.md5(row["s"].encode()).hexdigest() == row["MD5(s)"]
+    assert_in_step(large)
+
+
+def test_parameters_larger_than_a_packet(large: Client) -> None:
+    value = "0123456789" * 1_700_000
+    expected = (len(value), hashlib.md5(value.encode()).hexdigest())
+    assert rows(large, "SELECT LENGTH(?), MD5(?)", value, value.encode()) == [expected]
     assert_in_step(large)
 
 

@@ -96,7 +96,8 @@ class Packets:
     def _scan(self) -> None:
         """Find the rows that have arrived. Python loops over them, since each length leads to the next."""
         buffer, unpack, add = self.buffer, _HEADER.unpack_from, self._heads.append
-        filled, last, position = self._filled, self._filled - 4, self._scanned
+        filled, position = self._filled, self._scanned
+        last = min(filled - 4, self._base + self._most_bytes - 1)
         for _ in range(self._most_rows - len(self._heads)):
             if position > last:
                 break
