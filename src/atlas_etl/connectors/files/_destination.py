@@ -1,0 +1,179 @@
+"""The one destination of files: a folder per stream, `<path>/<connector>/<stream>/`, and its manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import pyarrow as pa
+
+from atlas_etl.connectors import naming
+from atlas_etl.connectors.files import _query
+from atlas_etl.connectors.files._failures import writing
+from atlas_etl.connectors.files._folder import StreamFolder, read_manifest
+from atlas_etl.connectors.files._format import Format
+from atlas_etl.connectors.files._manifest import Manifest, Mark
+from atlas_etl.connectors.files._session import FileLoadSession
+from atlas_etl.connectors.files._store import Store
+from atlas_etl.errors import DestinationError
+from atlas_etl.model import (
+    Checkpoint,
+    CommittedCheckpoint,
+    ConnectionStatus,
+    LoadPlan,
+    Stream,
+    TableName,
+    TableState,
+)
+
+_NAME_BYTES = 255  # of a file name (NAME_MAX of every common file system)
+
+
+class FilesDestination:
+    """Writes one format to one store (contracts.Destination).
+
+    Folders are made with mode 0750 and files with 0640, less what the umask takes away.
+    """
+
+    def __init__(self, store: Store, form: Format, path: str) -> None:
+        self._store = store
+        self._format = form
+        self._path = path
+
+    def test(self) -> ConnectionStatus:
+        with writing(self._path):
+            self._store.make_folder(self._path)
+            probe = f"{self._path}/.atlas-{uuid4().hex}.test.tmp"
+            file = self._store.create(probe)
+            try:
+                file.sink.write(b"atlas")
+            finally:
+                file.drop()
+        return ConnectionStatus(f"{self._format.protocol} files can be written in {self._path}")
+
+    def table_name(self, connector: str, stream: Stream) -> TableName:
+        into = stream.into or TableName(stream.name, connector)
+        return TableName(_fitting(into.name), _fitting(into.schema or connector))
+
+    def storable(self, schema: pa.Schema) -> pa.Schema:
+        naming.refuse_collisions(schema.names, fold_case=True, where="the readers of its files")
+        return pa.schema(
+            [field.with_type(self._format.storable(field.type)).with_nullable(True) for field in schema]
+        )
+
+    def inspect(self, connector: str, stream: str, table: TableName) -> TableState:
+        manifest = self._folder(table).manifest()
+        if manifest is None:
+            return TableState()
+        if not _is_of(manifest, connector, stream):
+            return TableState(manifest.schema, empty=manifest.rows == 0)
+        return TableState(manifest.schema, manifest.checkpoint, bool(manifest.loads), manifest.rows == 0)
+
+    @contextmanager
+    def begin(self, plan: LoadPlan) -> Iterator[FileLoadSession]:
+        folder = self._folder(plan.table)
+        with self._locked(folder):
+            manifest = folder.manifest()
+            if manifest is None:
+                _refuse_foreign_files(folder, plan)
+            elif not _is_of(manifest, plan.connector, plan.stream):
+                raise DestinationError(
+                    f"{folder.path} belongs to the stream {manifest.stream!r} of {manifest.connector!r}",
+                    hint="files hold one stream each: choose another table with `into`",
+                    code="table_not_ours",
+                    stream=plan.stream,
+                )
+            with writing(folder.path):
+                folder.sweep(manifest.files if manifest else ())
+            session = FileLoadSession(folder, plan, manifest)
+            try:
+                session.prepare()
+                yield session
+            finally:
+                session.close()
+
+    def checkpoints(self, connector: str) -> Sequence[CommittedCheckpoint]:
+        return [
+            CommittedCheckpoint(manifest.stream, mark.checkpoint, mark.committed_at, mark.run_id)
+            for _, manifest in self._tables().values()
+            if (mark := manifest.mark) is not None and manifest.connector == connector
+        ]
+
+    def set_checkpoint(
+        self, connector: str, stream: str, table: TableName, checkpoint: Checkpoint | None
+    ) -> None:
+        folder = self._folder(table)
+        if checkpoint is None and folder.manifest() is None:
+            return
+        with self._locked(folder):
+            manifest = folder.manifest()
+            if manifest is None or not _is_of(manifest, connector, stream):
+                raise DestinationError(
+                    f"there is no table {table} of this stream whose checkpoint could be set",
+                    hint="sync the stream first",
+                    code="table_not_found",
+                    stream=stream,
+                )
+            mark = Mark(checkpoint, datetime.now(UTC), "") if checkpoint is not None else None
+            with writing(folder.path):
+                folder.stage(replace(manifest, mark=mark, generation=manifest.generation + 1), ())
+                folder.swap()
+
+    def query(self, sql: str) -> pa.Table:
+        return _query.run(sql, self._tables())
+
+    def close(self) -> None:
+        """Nothing stays open between calls."""
+
+    def _folder(self, table: TableName) -> StreamFolder:
+        names = (_folder_name(table.schema or "main"), _folder_name(table.name))
+        return StreamFolder(self._store, self._format, "/".join((self._path, *names)))
+
+    @contextmanager
+    def _locked(self, folder: StreamFolder) -> Iterator[None]:
+        with ExitStack() as stack:
+            with writing(folder.path):
+                self._store.make_folder(folder.path)
+                stack.enter_context(folder.lock())
+            yield
+
+    def _tables(self) -> dict[TableName, tuple[StreamFolder, Manifest]]:
+        """Every table of this format here, by its name."""
+        found: dict[TableName, tuple[StreamFolder, Manifest]] = {}
+        schemas = self._store.folders(self._path) if self._store.is_folder(self._path) else []
+        for schema in schemas:
+            for name in self._store.folders(f"{self._path}/{schema}"):
+                folder = StreamFolder(self._store, self._format, f"{self._path}/{schema}/{name}")
+                manifest = read_manifest(self._store, folder.path)
+                if manifest is not None and manifest.format == self._format.protocol:
+                    found[manifest.table] = (folder, manifest)
+        return found
+
+
+def _is_of(manifest: Manifest, connector: str, stream: str) -> bool:
+    return (manifest.connector, manifest.stream) == (connector, stream)
+
+
+def _refuse_foreign_files(folder: StreamFolder, plan: LoadPlan) -> None:
+    """Readers of the folder would mix files that are not Atlas's with the stream's."""
+    foreign = folder.foreign_files()
+    if foreign:
+        raise DestinationError(
+            f"{folder.path} already holds files that Atlas did not write, such as {foreign[0]!r}",
+            hint="choose another `path` or table, or move them away",
+            code="table_not_ours",
+            stream=plan.stream,
+        )
+
+
+def _fitting(name: str) -> str:
+    return naming.shorten(name, _NAME_BYTES, size=lambda text: len(_folder_name(text).encode()))
+
+
+def _folder_name(name: str) -> str:
+    """A name as one visible folder's: `/`, `%`, NUL and a leading dot or underscore are percent-encoded."""
+    safe = "".join(f"%{ord(c):02X}" if c in "/\\%\0" else c for c in name)
+    return f"%{ord(safe[0]):02X}{safe[1:]}" if safe[:1] in (".", "_") else safe

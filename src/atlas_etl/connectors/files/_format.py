@@ -1,0 +1,93 @@
+"""What the files family asks of a format: to survey, read and write files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import BinaryIO, Protocol
+
+import pyarrow as pa
+from pydantic import Field
+
+from atlas_etl.connectors.base import ConnectionConfig, ProjectPath
+from atlas_etl.connectors.files._store import Store, StoredFile
+from atlas_etl.model import BatchLimits, Hazard
+
+
+class FileConnection(ConnectionConfig):
+    """Files of one format: a file, a glob or a folder to read, or the folder to write into."""
+
+    path: ProjectPath = Field(description="a file, a glob such as data/orders-*.csv, or a folder")
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a stream's files hold, known before the first row is given away."""
+
+    schema: pa.Schema
+    rows: int | None  # None where not all of the files were looked at
+    nulls: Mapping[str, int] = field(default_factory=dict)  # NULLs by column, where they are known
+
+
+@dataclass(frozen=True, slots=True)
+class LowerBound:
+    """Rows before this cursor are not wanted; a format may leave out what it can tell cheaply."""
+
+    column: str
+    value: pa.Scalar  # in the type of the survey's schema
+    with_nulls: bool  # rows without a cursor are wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is asked of one file."""
+
+    schema: pa.Schema  # columns, by name, and the types to give them in
+    limits: BatchLimits = field(default_factory=BatchLimits)  # a format keeps near them where it can
+    bound: LowerBound | None = None
+
+
+class RowWriter(Protocol):
+    """One file of rows being written."""
+
+    def write(self, batch: pa.RecordBatch) -> None: ...
+
+    def close(self) -> None:
+        """End the file; the sink may be closed by it."""
+
+    def abandon(self) -> None:
+        """Leave the file as it is: it is about to be deleted."""
+
+
+class Format(Protocol):
+    """One way of laying rows out in a file. Reading raises SourceError, writing OSError or ArrowException."""
+
+    @property
+    def protocol(self) -> str: ...
+
+    @property
+    def endings(self) -> tuple[str, ...]:
+        """Of its files, without their compression's: what a folder is searched for."""
+
+    @property
+    def ending(self) -> str:
+        """Of the files that it writes, with their compression's."""
+
+    @property
+    def time_hazards(self) -> frozenset[Hazard]:
+        """What its dates and timestamps may hold."""
+
+    def survey(self, store: Store, files: Sequence[StoredFile], rows: int | None) -> Survey:
+        """Columns, types and counts of the files together; of their first `rows` rows at least."""
+
+    def batches(self, store: Store, file: StoredFile, wanted: Wanted) -> Iterator[pa.RecordBatch]:
+        """One file's rows; NULL where the file lacks a column."""
+
+    def as_written(self) -> Format:
+        """The same format as Atlas writes it, whatever a connection says of the files of others."""
+
+    def storable(self, kind: pa.DataType) -> pa.DataType:
+        """The type that this one reads back as from its files."""
+
+    def writer(self, sink: BinaryIO, schema: pa.Schema) -> RowWriter:
+        """Begin a file of these columns."""

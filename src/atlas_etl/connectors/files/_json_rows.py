@@ -1,0 +1,95 @@
+"""The lines of one JSON lines file, and each member of each object as the text it was written in.
+
+The text is what makes numbers exact: no number becomes a double on its way, and a nested document stays
+as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+import pyarrow as pa
+
+from atlas_etl.connectors.files._codec import open_text
+from atlas_etl.connectors.files._failures import invalid_text, reading
+from atlas_etl.connectors.files._store import Store, StoredFile
+from atlas_etl.errors import SourceError
+
+_BLOCK = 4 * 1024 * 1024
+_MARK = b"\xef\xbb\xbf"
+_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+
+Row = dict[str, msgspec.Raw]
+
+_ROWS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def rows_of(store: Store, file: StoredFile) -> Iterator[tuple[int, list[Row]]]:
+    """The objects of a file in blocks, each with the number of its first line; blank lines are none.
+
+    Raises SourceError (`malformed_row`, `invalid_text` and those of reading).
+    """
+    line = 1
+    for block in _blocks(store, file):
+        try:
+            rows = _ROWS.decode_lines(block)
+        except (msgspec.DecodeError, RecursionError):
+            raise _malformed(block, line, file.path) from None
+        lines = block.count(b"\n")
+        # More or fewer objects than lines: one of them spans lines, or shares one.
+        if len(rows) != lines and len(rows) != sum(1 for text in block.split(b"\n") if text.strip()):
+            raise _malformed(block, line, file.path)
+        if rows:
+            yield line, rows
+        line += lines
+
+
+def texts(rows: Sequence[Row], name: str) -> pa.Array:
+    """One member of every object as JSON text; NULL where an object lacks it. Raises pa.ArrowInvalid."""
+    found = (row.get(name) for row in rows)
+    cells = pa.array([None if raw is None else bytes(raw) for raw in found], pa.binary())
+    return cells.cast(pa.string())
+
+
+def _blocks(store: Store, file: StoredFile) -> Iterator[bytes]:
+    """The file's bytes in pieces that end with a line."""
+    with reading(file.path), open_text(store, file) as source:
+        started: list[bytes] = []
+        first = True
+        while chunk := source.read(_BLOCK):
+            if first:
+                if chunk.startswith(_UTF16_MARKS):
+                    raise invalid_text(file.path)
+                chunk, first = chunk.removeprefix(_MARK), False
+            end = chunk.rfind(b"\n") + 1
+            if end:
+                yield b"".join((*started, chunk[:end]))
+                started = []
+            started.append(chunk[end:])
+        if rest := b"".join(started):
+            yield rest + b"\n"
+
+
+def _malformed(block: bytes, line: int, path: str) -> SourceError:
+    """Which line it is that is not one object."""
+    for number, text in enumerate(block.split(b"\n"), line):
+        try:
+            if text.strip():
+                _ROWS.decode(text)
+        except (msgspec.DecodeError, RecursionError) as failure:
+            array = number == 1 and text.lstrip().startswith(b"[")
+            return SourceError(
+                f"line {number} of {path} is not one JSON object: {_reason(failure)}",
+                hint="the file is one JSON array; JSON lines have one object per line"
+                if array
+                else "each line must be one JSON object; the last one may be cut short",
+                code="malformed_row",
+            )
+    return SourceError(f"{path} is not JSON lines from line {line} on", code="malformed_row")
+
+
+def _reason(failure: Exception) -> str:
+    if isinstance(failure, RecursionError):
+        return "it is nested too deeply"
+    return str(failure).removeprefix("JSON is malformed: ")[:80]

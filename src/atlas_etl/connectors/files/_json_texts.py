@@ -1,0 +1,72 @@
+"""Columns of JSON texts: the type that all of them have, and strings with and without their quotes."""
+
+from __future__ import annotations
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from atlas_etl.connectors.files._infer import Date, Number, Timestamp
+
+_KINDS = {b'"': "text", b"{": "document", b"[": "document", b"t": "boolean", b"f": "boolean"}
+
+
+class JsonColumn:
+    """The kind of one member, over all objects."""
+
+    def __init__(self) -> None:
+        self._kinds: set[str] = set()
+        self._numbers: list[Number] = [Number()]
+        self._strings: list[Date | Timestamp] = [Date(), Timestamp(None), Timestamp("UTC")]
+        self.valid = 0
+
+    def see(self, cells: pa.Array) -> None:
+        """Take the JSON texts of more objects."""
+        cells = cells.filter(pc.not_equal(cells, "null"))  # and what is missing
+        self.valid += len(cells)
+        heads = pc.unique(pc.binary_slice(cells.cast(pa.binary()), 0, 1)).to_pylist()
+        found = {_KINDS.get(head, "number") for head in heads}
+        self._kinds |= found
+        if found == {"number"}:
+            self._numbers = [number for number in self._numbers if number.takes(cells)]
+        elif found == {"text"} and self._strings:
+            strings = unquoted(cells)
+            self._strings = [candidate for candidate in self._strings if candidate.takes(strings)]
+
+    @property
+    def type(self) -> pa.DataType:
+        """Text where the kinds differ, or where there are only nulls."""
+        if "document" in self._kinds:
+            return pa.json_()
+        if self._kinds == {"boolean"}:
+            return pa.bool_()
+        alive: list[Number] | list[Date | Timestamp] = []
+        if self._kinds == {"number"}:
+            alive = self._numbers
+        elif self._kinds == {"text"}:
+            alive = self._strings
+        return (alive[0].type if alive else None) or pa.string()
+
+
+def unquoted(cells: pa.Array) -> pa.Array:
+    """JSON texts as plain text: strings without quotes and escapes, everything else as it is spelled."""
+    is_string = pc.fill_null(pc.starts_with(cells, '"'), False)
+    if not pc.any(is_string).as_py():
+        return cells
+    inner = pc.binary_slice(cells.cast(pa.binary()), 1, -1).cast(pa.string())
+    plain = pc.if_else(is_string, inner, cells)
+    escaped = pc.fill_null(pc.and_(is_string, pc.match_substring(cells, "\\")), False)
+    if not pc.any(escaped).as_py():
+        return plain
+    decoded = [msgspec.json.decode(cell, type=str) for cell in cells.filter(escaped).to_pylist()]
+    return pc.replace_with_mask(plain, escaped, pa.array(decoded, pa.string()))
+
+
+def quoted(cells: pa.Array) -> pa.Array:
+    """Plain text as JSON strings."""
+    whole = pc.binary_join_element_wise('"', cells, '"', "")
+    special = pc.fill_null(pc.match_substring_regex(cells, r'["\\\x00-\x1f]'), False)
+    if not pc.any(special).as_py():
+        return whole
+    encoded = [msgspec.json.encode(cell).decode() for cell in cells.filter(special).to_pylist()]
+    return pc.replace_with_mask(whole, special, pa.array(encoded, pa.string()))

@@ -1,0 +1,160 @@
+"""Which rows a merge leaves out: superseded ones of the load, and live ones whose key came again.
+
+The keys of the load (and nothing else of it) are held in an embedded DuckDB that spills to disk when they
+outgrow its memory, so that both questions are one join each, whatever the number of rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from tempfile import TemporaryDirectory
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from atlas_etl import values
+from atlas_etl.errors import DataError, DestinationError
+
+_MEMORY = "512MB"
+
+Rows = npt.NDArray[np.int64]
+
+
+class KeySet:
+    """The keys of one load, and the row that each came in."""
+
+    def __init__(self, stream: str, key: Sequence[str], cursor: str | None, schema: pa.Schema) -> None:
+        self._stream = stream
+        self._key = tuple(key)
+        self._cursor = cursor
+        self._names = [f"k{n}" for n in range(len(key))]
+        self._columns = [*self._names, *(["c"] if cursor else [])]
+        self._spill = TemporaryDirectory(prefix="atlas-merge-", ignore_cleanup_errors=True)
+        self._db = duckdb.connect(
+            ":memory:", config={"memory_limit": _MEMORY, "threads": 2, "temp_directory": self._spill.name}
+        )
+        empty = self._reduced(pa.RecordBatch.from_pylist([], schema=schema), 0)
+        self._execute("CREATE TABLE keys AS SELECT * FROM batch", batch=empty)
+        self._rows = 0
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Take the next rows of the load. Raises DataError (`null_key`)."""
+        if any(batch.column(name).null_count for name in self._key):
+            raise DataError(
+                f"rows without a value in the primary key ({', '.join(self._key)}) cannot be merged",
+                hint="choose a primary key without NULL, or the disposition append or replace",
+                code="null_key",
+                stream=self._stream,
+            )
+        self._execute("INSERT INTO keys SELECT * FROM batch", batch=self._reduced(batch, self._rows))
+        self._rows += batch.num_rows
+
+    def superseded(self) -> Rows:
+        """The rows, by number, that a later row of their key replaces; they are forgotten here."""
+        names = ", ".join(self._names)
+        order = "c DESC NULLS LAST, r DESC" if self._cursor else "r DESC"
+        self._execute(
+            f"CREATE TABLE superseded AS SELECT r FROM ("
+            f"SELECT r, row_number() OVER (PARTITION BY {names} ORDER BY {order}) AS place FROM keys "
+            f"SEMI JOIN (SELECT {names} FROM keys GROUP BY {names} HAVING count(*) > 1) USING ({names})"
+            f") WHERE place > 1"
+        )
+        self._execute("DELETE FROM keys WHERE r IN (SELECT r FROM superseded)")
+        return self._numbers("SELECT r FROM superseded ORDER BY r")
+
+    def replaced(self, live: Iterable[pa.RecordBatch]) -> tuple[Rows, int]:
+        """Which of the live rows (numbered in the order given) have a key of the load; and how many of the
+        load's rows add or change something: all whose key does not have its cursor yet.
+        """
+        batches = self._numbered(live)
+        first = next(batches, None)
+        if first is None:
+            return np.empty(0, np.int64), self._count()
+        reader = pa.RecordBatchReader.from_batches(first.schema, _chain(first, batches))
+        same = "live.c = keys.c" if self._cursor else "false"
+        self._execute(
+            f"CREATE TABLE replaced AS SELECT live.r AS r, keys.r AS by_row, {same} AS same "
+            f"FROM live JOIN keys USING ({', '.join(self._names)})",
+            live=reader,
+        )
+        (known,) = self._numbers("SELECT count(DISTINCT by_row) FROM replaced WHERE same")
+        return self._numbers("SELECT r FROM replaced ORDER BY r"), self._count() - int(known)
+
+    def close(self) -> None:
+        with suppress(duckdb.Error):
+            self._db.close()
+        self._spill.cleanup()
+
+    def _count(self) -> int:
+        (count,) = self._numbers("SELECT count(*) FROM keys")
+        return int(count)
+
+    def _numbered(self, live: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        row = 0
+        for batch in live:
+            yield self._reduced(batch, row)
+            row += batch.num_rows
+
+    def _reduced(self, batch: pa.RecordBatch, first: int) -> pa.RecordBatch:
+        """Only keys, cursor and row numbers, in types that DuckDB compares exactly."""
+        columns = [_comparable(batch.column(name)) for name in self._key]
+        if self._cursor is not None:
+            columns.append(_comparable(batch.column(self._cursor)))
+        numbers = pa.array(np.arange(first, first + batch.num_rows))
+        return pa.RecordBatch.from_arrays([*columns, numbers], [*self._columns, "r"])
+
+    def _execute(
+        self, sql: str, **tables: pa.RecordBatch | pa.RecordBatchReader
+    ) -> duckdb.DuckDBPyConnection:
+        """One statement over the keys and these tables."""
+        for name, rows in tables.items():
+            self._db.register(name, rows)
+        try:
+            return self._db.execute(sql)
+        except duckdb.Error as failure:
+            raise DestinationError(
+                f"the keys of the load cannot be compared: {str(failure).partition(chr(10))[0][:80]}",
+                hint="make room in the folder for temporary files (TMPDIR)",
+                code="merge_keys",
+                stream=self._stream,
+            ) from failure
+        finally:
+            for name in tables:
+                self._db.unregister(name)
+
+    def _numbers(self, sql: str) -> Rows:
+        """A statement's only column."""
+        (found,) = self._execute(sql).fetchnumpy().values()
+        return np.asarray(found, dtype=np.int64)
+
+
+def _chain(first: pa.RecordBatch, others: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    yield first
+    yield from others
+
+
+def _comparable(column: pa.Array) -> pa.Array:
+    """The column in a type that DuckDB holds and orders as Arrow does."""
+    kind, plain = column.type, values.storage(column)
+    if pa.types.is_timestamp(kind):
+        return pc.cast(plain, pa.int64())
+    if pa.types.is_decimal256(kind):
+        return pa.array([_ordered_bytes(cell) for cell in column], pa.binary())
+    if pa.types.is_string(plain.type) or pa.types.is_fixed_size_binary(plain.type):
+        return pc.cast(plain, pa.binary())
+    scalar = pa.types.is_primitive(kind) or pa.types.is_decimal(kind) or pa.types.is_binary(kind)
+    return (
+        plain if scalar and not pa.types.is_interval(kind) else pc.cast(values.to_text(column), pa.binary())
+    )
+
+
+def _ordered_bytes(cell: pa.Scalar) -> bytes | None:
+    """A number of more digits than DuckDB has, as bytes in the same order."""
+    if not cell.is_valid:
+        return None
+    unscaled = int(format(cell.as_py(), "f").replace(".", ""))
+    return (unscaled + 10**76).to_bytes(33, "big")

@@ -1,0 +1,142 @@
+"""The order of cursor columns in Arrow: edges, tails, and what comes before what.
+
+Not-a-number is greater than every number, as PostgreSQL and DuckDB have it; text is in the order of its
+code points, and a tail of text is the set of its spellings, because its source may order text in another
+way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from atlas_etl import values
+from atlas_etl.errors import SchemaChangeError
+from atlas_etl.model import Checkpoint, CursorKind, CursorValue
+
+
+class Share(Enum):
+    """How many of a file's rows are in a tail."""
+
+    NONE = "none"
+    SOME = "some"
+    ALL = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class Edges:
+    """The least and greatest cursor of some rows, and how many rows have none."""
+
+    low: pa.Scalar | None = None
+    high: pa.Scalar | None = None
+    nulls: int = 0
+
+    def with_column(self, column: pa.Array) -> Edges:
+        """The edges of these rows and more."""
+        found = edges(column)
+        if self.low is None or self.high is None:
+            return Edges(found.low, found.high, self.nulls + found.nulls)
+        if found.low is None or found.high is None:
+            return Edges(self.low, self.high, self.nulls + found.nulls)
+        low = found.low if before(found.low, self.low) else self.low
+        high = found.high if before(self.high, found.high) else self.high
+        return Edges(low, high, self.nulls + found.nulls)
+
+
+def edges(column: pa.Array) -> Edges:
+    """The edges of one column."""
+    nulls = column.null_count
+    if nulls == len(column):
+        return Edges(nulls=nulls)
+    kind, plain = column.type, values.storage(column)
+    if pa.types.is_floating(kind):
+        numbers = plain.filter(pc.invert(pc.is_nan(plain))).drop_null()
+        nan = pa.scalar(float("nan"), kind)
+        if not len(numbers):
+            return Edges(nan, nan, nulls)
+        found = pc.min_max(numbers)
+        return Edges(found["min"], nan if len(numbers) + nulls < len(column) else found["max"], nulls)
+    found = pc.min_max(plain)
+    return Edges(_restored(found["min"], kind), _restored(found["max"], kind), nulls)
+
+
+def before(one: pa.Scalar, other: pa.Scalar) -> bool:
+    """Whether one value comes before another of its type."""
+    return not bool(at_or_after(pa.array([one], type=one.type), other)[0].as_py())
+
+
+def at_or_after(column: pa.Array, bound: pa.Scalar) -> pa.Array:
+    """A mask of the values that do not come before the bound; NULL stays NULL."""
+    if pa.types.is_floating(column.type):
+        nan = pc.is_nan(column)
+        return nan if bound.as_py() != bound.as_py() else pc.or_(pc.greater_equal(column, bound), nan)
+    plain = bound.value if isinstance(bound, pa.ExtensionScalar) else bound
+    return pc.greater_equal(values.storage(column), plain)
+
+
+class Tail:
+    """The rows that a checkpoint calls provisional, in the type that their cursor column has here."""
+
+    def __init__(self, checkpoint: Checkpoint, kind: pa.DataType, *, with_nulls: bool) -> None:
+        """Raises SchemaChangeError where the checkpoint's values are none of the column's type."""
+        self._nulls = with_nulls
+        self._kind = kind
+        self._spellings: Sequence[str] | None = None
+        self._bound: pa.Scalar | None = None
+        is_text = checkpoint.tail_from.kind is CursorKind.TEXT
+        if is_text != bool(pa.types.is_string(kind)):
+            raise SchemaChangeError(
+                f"the committed cursor is a {checkpoint.tail_from.kind}, but its column is now "
+                f"{values.type_name(kind)}",
+                hint="run with --full-refresh to load the stream again from its beginning",
+            )
+        if is_text:
+            self._spellings = sorted(checkpoint.tail_values)
+        else:
+            self._bound = values.cursor_scalar(checkpoint.tail_from, kind)
+
+    def mask(self, column: pa.Array) -> pa.Array:
+        """True for the rows in the tail."""
+        if self._spellings is not None:
+            found = pc.is_in(column, pa.array(self._spellings, pa.string()))
+            return pc.if_else(pc.is_null(column), self._nulls, found)
+        return pc.fill_null(at_or_after(column, self._bound), self._nulls)
+
+    def share(self, low: str | None, high: str | None, nulls: int) -> Share:
+        """What a file's edges tell; SOME where only its rows can."""
+        inside, outside = self._values_inside(low, high)
+        inside |= nulls > 0 and self._nulls
+        outside |= nulls > 0 and not self._nulls
+        if inside:
+            return Share.SOME if outside else Share.ALL
+        return Share.NONE
+
+    def _values_inside(self, low: str | None, high: str | None) -> tuple[bool, bool]:
+        """Whether there may be values inside the tail, and outside."""
+        if low is None or high is None:
+            return False, False
+        if self._spellings is not None:
+            if not any(low <= spelling <= high for spelling in self._spellings):
+                return False, True
+            return True, low != high
+        least, greatest = (_parsed(text, self._kind) for text in (low, high))
+        return not before(greatest, self._bound), before(least, self._bound)
+
+
+def cursor_text(value: pa.Scalar | None) -> str | None:
+    """An edge as a manifest keeps it."""
+    return None if value is None else values.cursor_value(value, stream="", column="").text
+
+
+def _parsed(text: str, kind: pa.DataType) -> pa.Scalar:
+    return values.cursor_scalar(CursorValue(values.cursor_kind(kind, stream="", column=""), text), kind)
+
+
+def _restored(scalar: pa.Scalar, kind: pa.DataType) -> pa.Scalar:
+    if not isinstance(kind, pa.BaseExtensionType):
+        return scalar
+    return pa.ExtensionArray.from_storage(kind, pa.array([scalar], kind.storage_type))[0]

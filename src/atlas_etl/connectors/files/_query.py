@@ -1,0 +1,104 @@
+"""SQL over a destination of files: a view per stream, in an embedded DuckDB, of its live files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import duckdb
+import pyarrow as pa
+
+from atlas_etl.connectors.files._folder import StreamFolder, fitted
+from atlas_etl.connectors.files._manifest import Manifest
+from atlas_etl.errors import DestinationError, UsageError
+from atlas_etl.model import TableName
+
+Found = Mapping[TableName, tuple[StreamFolder, Manifest]]
+
+_PART = re.compile(r'"(?:[^"]|"")*"|[^."]+')
+_DUCKDB_DIGITS = 38
+
+
+def run(sql: str, tables: Found) -> pa.Table:
+    """The rows of one SELECT over these tables. Raises UsageError (`query`) and DestinationError."""
+    with duckdb.connect(":memory:", config={"autoinstall_known_extensions": False}) as opened:
+        opened.execute("SET TimeZone = 'UTC'")
+        with _translated():
+            statements = opened.extract_statements(sql)
+            if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+                raise UsageError(
+                    "a query is one SELECT", hint="files are changed by syncs only", code="query"
+                )
+            names = opened.get_table_names(sql, qualified=True)
+        for table, (folder, manifest) in tables.items():
+            if _is_named(table, names):
+                folder.check(manifest)
+                _offer(opened, table, folder, manifest)
+        with _translated():
+            return opened.sql(sql).to_arrow_table()
+
+
+def _offer(
+    opened: duckdb.DuckDBPyConnection, table: TableName, folder: StreamFolder, manifest: Manifest
+) -> None:
+    """Make `schema.name`: a view over Parquet, a copy of what DuckDB's own readers would round or retype."""
+    opened.execute(f"CREATE SCHEMA IF NOT EXISTS {_quote(table.schema or 'main')}")
+    name = f"{_quote(table.schema or 'main')}.{_quote(table.name)}"
+    schema = manifest.schema
+    wide = [f.name for f in schema if pa.types.is_decimal(f.type) and f.type.precision > _DUCKDB_DIGITS]
+    if folder.format.protocol == "parquet" and not wide:
+        paths = ", ".join(_literal(folder.pattern(file)) for file in manifest.files)
+        columns = ", ".join(_quote(field.name) for field in schema)
+        files = f"read_parquet([{paths}], union_by_name = true, hive_partitioning = false)"
+        with _translated():
+            opened.execute(f"CREATE VIEW {name} AS SELECT {columns} FROM {files}")
+        return
+    shown = pa.schema([field.with_type(pa.string()) if field.name in wide else field for field in schema])
+    rows = (fitted(batch, shown) for batch in folder.read(manifest.files, schema))
+    opened.register("atlas_rows", pa.RecordBatchReader.from_batches(shown, rows))
+    with _translated():
+        opened.execute(f"CREATE TABLE {name} AS SELECT * FROM atlas_rows")
+    opened.unregister("atlas_rows")
+
+
+def _is_named(table: TableName, names: set[str]) -> bool:
+    """Whether a statement names the table; DuckDB ignores case, quoted or not."""
+    ours = [part.casefold() for part in (table.schema or "main", table.name)]
+    return any(_parts(name)[-2:] == ours[-len(_parts(name)) :] for name in names)
+
+
+def _parts(name: str) -> list[str]:
+    return [
+        (part[1:-1].replace('""', '"') if part.startswith('"') else part).casefold()
+        for part in _PART.findall(name)
+    ]
+
+
+def _quote(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except duckdb.IOException as failure:
+        raise DestinationError(
+            f"the stream's files cannot be read: {_first_line(failure)}",
+            hint="a sync may have replaced them meanwhile; ask again",
+            code="read_failed",
+            retryable=True,
+        ) from failure
+    except duckdb.Error as failure:
+        raise UsageError(
+            _first_line(failure), hint="tables are named connector.stream", code="query"
+        ) from failure
+
+
+def _first_line(failure: Exception) -> str:
+    return str(failure).strip().partition("\n")[0]

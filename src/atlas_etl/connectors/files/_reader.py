@@ -1,0 +1,270 @@
+"""The one reader of files: a listing as the snapshot, rows by format, and how far they reach."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from atlas_etl import values
+from atlas_etl.connectors import columns
+from atlas_etl.connectors.base import BaseConnector
+from atlas_etl.connectors.files._failures import changed, reading
+from atlas_etl.connectors.files._format import FileConnection, Format, LowerBound, Survey, Wanted
+from atlas_etl.connectors.files._order import Edges, at_or_after
+from atlas_etl.connectors.files._select import Selection, groups, select
+from atlas_etl.connectors.files._store import Store
+from atlas_etl.connectors.hazards import HazardCounter, mask_temporal, reads_as_text
+from atlas_etl.errors import SourceError
+from atlas_etl.model import (
+    Checkpoint,
+    ColumnInfo,
+    ConnectionStatus,
+    CursorKind,
+    NullCursor,
+    ReadRequest,
+    Stream,
+    StreamInfo,
+)
+
+Config = TypeVar("Config", bound=FileConnection)
+
+
+class FilesConnector(BaseConnector[Config]):
+    """Reads one format from one store."""
+
+    def __init__(self, config: Config, form: Format, store: Store, root: str) -> None:
+        super().__init__(config, protocol=form.protocol)
+        self._format = form
+        self._store = store
+        self._root = root
+
+    def test(self) -> ConnectionStatus:
+        selection = select(self._store, self._format, self._root, Stream("test"))
+        for file in selection.files[:1]:
+            with reading(file.path), self._store.open(file.path) as opened:
+                opened.read(1)
+        size = sum(file.size for file in selection.files)
+        return ConnectionStatus(f"{len(selection.files)} {self.protocol} file(s), {size:,} bytes")
+
+    def discover(self) -> Sequence[StreamInfo]:
+        found = groups(self._store, self._format, self._root)
+        return [self._info(Stream(name, path=path)) for name, path in found.items()]
+
+    def describe(self, stream: Stream) -> StreamInfo:
+        return self._info(stream)
+
+    @contextmanager
+    def open(self, request: ReadRequest) -> Iterator[FilesExtract]:
+        selection = select(self._store, self._format, self._root, request.stream)
+        yield FilesExtract(self._store, self._format, selection, request)
+
+    def close(self) -> None:
+        """Nothing stays open between calls."""
+
+    def stream_of(self, query: str) -> Stream:
+        return Stream(name="query", path=query)
+
+    def _info(self, stream: Stream) -> StreamInfo:
+        selection = select(self._store, self._format, self._root, stream)
+        survey = surveyed(self._store, self._format, selection, None)
+        grows = [
+            field.name
+            for field in survey.schema
+            if survey.nulls.get(field.name) == 0 and _may_grow(field.type)
+        ]
+        return StreamInfo(
+            stream.name,
+            tuple(
+                ColumnInfo(
+                    field.name,
+                    values.source_type(field) or values.type_name(field.type),
+                    survey.nulls.get(field.name) != 0,
+                )
+                for field in survey.schema
+            ),
+            primary_key=stream.primary_key,
+            cursor_candidates=tuple(grows),
+            estimated_rows=survey.rows,
+        )
+
+
+class FilesExtract:
+    """One stream of files as they were when it was opened (contracts.Extract)."""
+
+    def __init__(self, store: Store, form: Format, selection: Selection, request: ReadRequest) -> None:
+        self._store = store
+        self._format = form if selection.manifest is None else form.as_written()
+        self._selection = selection
+        self._request = request
+        self._stream = request.stream
+        self._survey = surveyed(store, form, selection, request.limit)
+        there = self._survey.schema.names
+        chosen = columns.chosen(there, self._stream, where=selection.path)
+        self._stored = pa.schema([self._survey.schema.field(name) for name in chosen])
+        self._times_as_text = [
+            field.name
+            for field in self._stored
+            if (pa.types.is_timestamp(field.type) or pa.types.is_date(field.type))
+            and reads_as_text(self._stream, form.time_hazards)
+        ]
+        self.schema = pa.schema(
+            [f.with_type(pa.string()) if f.name in self._times_as_text else f for f in self._stored]
+        )
+        self.primary_key = self._stream.primary_key
+        columns.require(
+            self.primary_key, chosen, self._stream, what="primary key column", where=selection.path
+        )
+        self._bound = self._lower_bound()
+        self._hazards = HazardCounter(self._stream, self.primary_key)
+        self._edges = Edges()
+        self._refuse_null_cursors()
+
+    @property
+    def estimated_rows(self) -> int | None:
+        return None if self._request.since else self._survey.rows
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        left = self._request.limit
+        for batch in self._wanted():
+            rows = batch if left is None else batch.slice(0, left)
+            if self._stream.cursor is not None:
+                self._edges = self._edges.with_column(rows.column(self._stream.cursor))
+            yield from values.split(rows, self._request.limits)
+            if left is not None:
+                left -= rows.num_rows
+                if left <= 0:
+                    return
+        self._check_unchanged()
+
+    def checkpoint(self) -> Checkpoint | None:
+        cursor = self._stream.cursor
+        if cursor is None or self._edges.high is None:
+            return None
+        high = values.cursor_value(self._edges.high, stream=self._stream.name, column=cursor)
+        tail_from = values.earlier(high, self._stream.lag) if self._stream.lag is not None else high
+        spellings = (high.text,) if high.kind is CursorKind.TEXT else ()
+        return Checkpoint(cursor, high, tail_from, spellings)
+
+    def nulled(self) -> Mapping[str, int]:
+        return self._hazards.nulled
+
+    def _wanted(self) -> Iterator[pa.RecordBatch]:
+        """The rows that the request asks for, without its limit."""
+        wanted = Wanted(self._stored, self._request.limits, self._bound)
+        for file in self._selection.files:
+            with reading(file.path):
+                for batch in self._format.batches(self._store, file, wanted):
+                    rows = self._from_bound(self._settled(batch))
+                    if rows.num_rows:
+                        yield rows
+            if self._store.stat(file.path) != file:
+                raise changed(file.path)
+
+    def _settled(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The batch after the stream's policies for dates and times that are infinite or too far."""
+        masked, cells = mask_temporal(batch)
+        if not self._times_as_text:
+            self._hazards.settle(masked, cells)
+            return masked
+        texts = {field.name: masked.column(field.name) for field in self._stored}
+        for name in self._times_as_text:
+            texts[name] = values.to_text(texts[name])
+        for found in cells:
+            at = pa.array(np.isin(np.arange(batch.num_rows), found.rows))
+            texts[found.column] = pc.replace_with_mask(texts[found.column], at, pa.array(found.texts))
+        return pa.RecordBatch.from_arrays(list(texts.values()), schema=self.schema)
+
+    def _check_unchanged(self) -> None:
+        """What was read early may have changed late: the snapshot is all files at one time."""
+        for file in self._selection.files:
+            if self._store.stat(file.path) != file:
+                raise changed(file.path)
+
+    def _from_bound(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        if self._stream.cursor is None:
+            return batch
+        column = batch.column(self._stream.cursor)
+        if self._bound is not None:
+            keep = pc.fill_null(at_or_after(column, self._bound.value), self._bound.with_nulls)
+            return batch.filter(keep)
+        return batch.filter(pc.is_valid(column)) if self._stream.null_cursor is NullCursor.EXCLUDE else batch
+
+    def _lower_bound(self) -> LowerBound | None:
+        cursor = self._stream.cursor
+        if cursor is None:
+            return None
+        columns.require(
+            (cursor,), self.schema.names, self._stream, what="cursor column", where=self._selection.path
+        )
+        kind = self.schema.field(cursor).type
+        values.cursor_kind(kind, stream=self._stream.name, column=cursor)
+        if self._request.since is None:
+            return None
+        since = values.cursor_scalar(self._request.since, kind)
+        return LowerBound(cursor, since, self._stream.null_cursor is NullCursor.INCLUDE)
+
+    def _refuse_null_cursors(self) -> None:
+        cursor = self._stream.cursor
+        if (
+            cursor is None
+            or self._stream.null_cursor is not NullCursor.ERROR
+            or self._request.limit is not None
+        ):
+            return
+        nulls = self._survey.nulls.get(cursor)
+        if nulls is None:
+            only = Wanted(pa.schema([self._stored.field(cursor)]))
+            nulls = 0
+            for file in self._selection.files:
+                with reading(file.path):
+                    batches = self._format.batches(self._store, file, only)
+                    nulls += sum(batch.column(0).null_count for batch in batches)
+        if nulls:
+            raise columns.null_cursor_error(nulls, self._stream)
+
+
+def surveyed(store: Store, form: Format, selection: Selection, rows: int | None) -> Survey:
+    """Columns and types of the files; of a folder that Atlas wrote they are in its manifest."""
+    manifest = selection.manifest
+    if manifest is not None:
+        live = [file.path.rpartition("/")[2] for file in selection.files]
+        if manifest.format != form.protocol or live != [file.name for file in manifest.files]:
+            raise SourceError(
+                f"{selection.path} holds {manifest.format} files that Atlas wrote, or is being written to",
+                hint="read it with the protocol that wrote it",
+                code="changed_while_reading",
+                retryable=manifest.format == form.protocol,
+            )
+        return Survey(manifest.schema, manifest.rows)
+    survey = form.survey(store, selection.files, rows)
+    for file in selection.files:
+        if store.stat(file.path) != file:
+            raise changed(file.path)
+    if not len(survey.schema):
+        raise SourceError(
+            f"{selection.path} has no columns to read",
+            hint="the files are empty; a CSV file has at least its header",
+            code="no_columns",
+        )
+    return replace(survey, schema=_with_source_types(survey.schema))
+
+
+def _with_source_types(schema: pa.Schema) -> pa.Schema:
+    return pa.schema(
+        [
+            field
+            if values.source_type(field)
+            else values.with_source_type(field, values.type_name(field.type))
+            for field in schema
+        ]
+    )
+
+
+def _may_grow(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind) or pa.types.is_integer(kind))

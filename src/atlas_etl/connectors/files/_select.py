@@ -1,0 +1,144 @@
+"""Which files a stream reads: a file, a glob, a folder, or a folder that Atlas wrote.
+
+- A file or a glob is taken as written, whatever the files' endings; hidden files need a literal dot.
+- A folder means every file of the format below it, at any depth, but none whose name, or whose folder's
+  name, begins with a dot or an underscore.
+- A folder that Atlas wrote means the files that its manifest names, in the types that it names.
+- In a connection whose path is a folder, each file directly in it and each folder in it is a stream of its
+  own, named by its stem: that is what `table: orders` means, and what is read where a definition names no
+  streams.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from atlas_etl.connectors.files._codec import uncompressed_name
+from atlas_etl.connectors.files._failures import reading
+from atlas_etl.connectors.files._folder import escaped, read_manifest
+from atlas_etl.connectors.files._format import Format
+from atlas_etl.connectors.files._manifest import Manifest
+from atlas_etl.connectors.files._store import Store, StoredFile
+from atlas_etl.errors import ConfigError, SourceError, nearest
+from atlas_etl.model import Stream
+
+_WILD = re.compile(r"[*?\[].*$", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The files of one stream as they were when it was opened."""
+
+    path: str  # as the stream or the connection names it
+    files: tuple[StoredFile, ...]
+    manifest: Manifest | None = None
+
+
+def select(store: Store, form: Format, root: str, stream: Stream) -> Selection:
+    """The files of a stream of a connection whose path is `root`.
+
+    Raises ConfigError for a query, SourceError (`file_not_found`, `table_not_found`, `read_failed`).
+    """
+    if stream.query is not None:
+        raise ConfigError(
+            "files have no query language",
+            hint="set `path`, or load the files and query the destination",
+            code="no_query",
+            stream=stream.name,
+        )
+    if stream.table is not None:
+        path = _group_path(store, form, root, stream)
+    else:
+        path = root if stream.path is None else os.path.join(base_folder(store, root), stream.path)
+    with reading(path):
+        found = _files(store, form, path)
+    if not found.files and found.manifest is None:
+        raise SourceError(
+            f"there is no {form.protocol} file at {path}",
+            hint=_nearby(store, path)
+            or "check `path`; a folder is searched for files that end in " + " or ".join(form.endings),
+            code="file_not_found",
+            stream=stream.name,
+        )
+    return found
+
+
+def groups(store: Store, form: Format, root: str) -> dict[str, str]:
+    """The streams that a connection offers, by name: the path of each."""
+    if not store.is_folder(root) or read_manifest(store, root) is not None:
+        return {stream_name(root): root}
+    found: dict[str, str] = {}
+    with reading(root):
+        entries = [
+            f.path for f in store.find(f"{escaped(root)}/*") if _is_data(os.path.basename(f.path), form)
+        ]
+        folders = [f"{root}/{name}" for name in store.folders(root)]
+        entries += [folder for folder in folders if _files(store, form, folder).files]
+    for path in sorted(entries):
+        name = stream_name(path)
+        found[name if name not in found else os.path.basename(path)] = path
+    return found
+
+
+def stream_name(path: str) -> str:
+    """`data/orders-*.csv.gz` is `orders`; where the file is all wildcard, the folder names the stream."""
+    for index, part in enumerate(reversed(path.split("/"))):
+        stem = os.path.splitext(uncompressed_name(part))[0] if index == 0 else part
+        name = _WILD.sub("", part[: len(stem)]).strip("-_. ")
+        if name:
+            return name
+    return "files"
+
+
+def base_folder(store: Store, root: str) -> str:
+    """Where the paths of streams begin: the connection's folder, or that of its file or glob."""
+    if store.is_folder(root):
+        return root
+    return os.path.dirname(_WILD.sub("", root)) if store.stat(root) is None else os.path.dirname(root)
+
+
+def _files(store: Store, form: Format, path: str) -> Selection:
+    if store.is_folder(path):
+        manifest = read_manifest(store, path)
+        if manifest is not None:
+            live = (store.stat(f"{path}/{file.name}") for file in manifest.files)
+            return Selection(path, tuple(file for file in live if file is not None), manifest)
+        below = store.find(f"{escaped(path)}/**/*")
+        return Selection(
+            path, tuple(file for file in below if _is_data(os.path.relpath(file.path, path), form))
+        )
+    single = store.stat(path)
+    if single is not None:
+        return Selection(path, (single,))
+    found = store.find(path) if glob.has_magic(path) else []
+    return Selection(path, tuple(file for file in found if not os.path.basename(file.path).startswith("_")))
+
+
+def _is_data(relative: str, form: Format) -> bool:
+    """Whether a file below a folder is of the format, and neither it nor a folder above is hidden."""
+    visible = not any(part.startswith((".", "_")) for part in relative.split("/"))
+    return visible and uncompressed_name(relative).endswith(form.endings)
+
+
+def _group_path(store: Store, form: Format, root: str, stream: Stream) -> str:
+    offered = groups(store, form, root)
+    if stream.table not in offered:
+        raise SourceError(
+            f"there is no file or folder {stream.table!r} in {root}",
+            hint=nearest(stream.table or "", offered) or "`atlas connector discover` lists what can be read",
+            code="table_not_found",
+            stream=stream.name,
+        )
+    return offered[stream.table]
+
+
+def _nearby(store: Store, path: str) -> str | None:
+    folder = os.path.dirname(path)
+    if not store.is_folder(folder):
+        return None
+    names: Sequence[str] = [os.path.basename(file.path) for file in store.find(f"{escaped(folder)}/*")]
+    return nearest(os.path.basename(path), names)

@@ -1,0 +1,305 @@
+"""One load into a folder of files: new files aside, and one manifest that makes them true.
+
+- `append`: the files of the previous tail are dropped, whole; a file that holds rows of the tail among
+  others (its edges in the manifest tell) is written again without them. New rows are cut at the
+  checkpoint's tail, so that the next load finds the tail in files of its own and the body is never
+  written again.
+- `merge`: files that hold a key of the load are written again without it; the others are not touched.
+- `replace`: only the new files are live.
+- A widened column writes the live files again; an added one does not: readers give NULL where a file
+  lacks it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from atlas_etl.connectors.files._failures import writing
+from atlas_etl.connectors.files._folder import StreamFolder, fitted
+from atlas_etl.connectors.files._manifest import LEDGER_LENGTH, DataFile, Load, Manifest, Mark, schema_fields
+from atlas_etl.connectors.files._merge import KeySet, Rows
+from atlas_etl.connectors.files._order import Share, Tail
+from atlas_etl.connectors.files._parts import Parts
+from atlas_etl.connectors.files._tail import TailBuffer
+from atlas_etl.errors import DestinationError, SchemaChangeError
+from atlas_etl.model import (
+    AddColumn,
+    Checkpoint,
+    CreateTable,
+    Disposition,
+    DropTable,
+    LoadPlan,
+    LoadResult,
+    WidenColumn,
+)
+
+_SMALL_FILE, _TOO_MANY_SMALL = 4 * 1024 * 1024, 100  # so many small ones are made one
+
+Keep = Callable[[pa.RecordBatch], pa.RecordBatch]
+
+
+class FileLoadSession:
+    """One load (contracts.LoadSession); `close` undoes it unless it was committed."""
+
+    def __init__(self, folder: StreamFolder, plan: LoadPlan, manifest: Manifest | None) -> None:
+        self._folder = folder
+        self._plan = plan
+        self._before = manifest
+        self._schema = evolved(manifest, plan)
+        self._before_schema = manifest.schema if manifest else self._schema
+        changed = manifest is None or not self._before_schema.equals(self._schema, check_metadata=True)
+        self._version = (manifest.schema_version if manifest else 0) + int(changed)
+        self._written: list[Parts] = []
+        self._committed = False
+        self._rows = self._replayed = 0
+        self._old = {file.name for file in manifest.files} if manifest else set()
+        self._live: list[DataFile] = []  # of before, or written again since, without what goes
+        self._keys: KeySet | None = None
+        self._buffer: TailBuffer | None = None
+        self._new = self._parts()
+
+    def prepare(self) -> None:
+        """Take out of the live files what this load replaces, and convert what it widens."""
+        plan = self._plan
+        if plan.disposition is Disposition.MERGE:
+            self._keys = KeySet(plan.stream, plan.primary_key, plan.cursor, self._schema)
+        elif plan.cursor is not None:
+            self._buffer = TailBuffer(plan.cursor, self._new.write)
+        dropped = any(isinstance(change, DropTable) for change in plan.changes)
+        if self._before is None or plan.disposition is Disposition.REPLACE or dropped:
+            return
+        tail = None
+        if plan.disposition is Disposition.APPEND and plan.tail is not None:
+            kind = self._schema.field(plan.cursor).type
+            tail = Tail(plan.tail, kind, with_nulls=plan.tail_has_nulls)
+        widened = any(isinstance(change, WidenColumn) for change in plan.changes)
+        with writing(self._folder.path):
+            for file in self._before.files:
+                share = Share.NONE if tail is None else self._share(file, tail)
+                if share is Share.ALL:
+                    self._replayed += file.rows
+                elif share is Share.NONE and not widened:
+                    self._live.append(file)
+                else:
+                    self._live += self._without_tail(file, tail)
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        batch = fitted(batch, self._schema)
+        self._rows += batch.num_rows
+        if self._keys is not None:
+            self._keys.add(batch)
+        with writing(self._folder.path):
+            (self._buffer or self._new).write(batch)
+
+    def commit(self, checkpoint: Checkpoint | None) -> LoadResult:
+        with writing(self._folder.path):
+            rows = self._merge(self._keys) if self._keys else max(0, self._rows - self._replayed)
+            files = self._compacted(self._finished(checkpoint))
+            manifest = self._manifest(files, checkpoint, rows)
+            self._folder.stage(manifest, [file for file in files if self._is_aside(file)])
+            self._committed = True  # from here on it may be: no file may be deleted any more
+            self._folder.swap()
+        live = {file.name for file in files}
+        self._folder.remove(file for file in self._before_files() if file.name not in live)
+        return LoadResult(rows, manifest.loads[-1].committed_at)
+
+    def close(self) -> None:
+        """Give everything back; deletes every file of a load that was not committed."""
+        if self._keys is not None:
+            self._keys.close()
+        for parts in self._written:
+            parts.drop()
+            if not self._committed:
+                self._folder.discard(parts.files)
+
+    def _before_files(self) -> Sequence[DataFile]:
+        return self._before.files if self._before else ()
+
+    def _is_aside(self, file: DataFile) -> bool:
+        return file.name not in self._old
+
+    def _parts(self) -> Parts:
+        folder = self._folder
+        self._written.append(
+            Parts(
+                folder.store,
+                folder.format,
+                folder.path,
+                self._schema,
+                schema_version=self._version,
+                cursor=self._plan.cursor,
+            )
+        )
+        return self._written[-1]
+
+    def _share(self, file: DataFile, tail: Tail) -> Share:
+        return tail.share(file.low, file.high, file.nulls) if file.cursor == self._plan.cursor else Share.SOME
+
+    def _without_tail(self, file: DataFile, tail: Tail | None) -> Sequence[DataFile]:
+        """The file's rows in the schema of now, in files of their own."""
+        parts = self._parts()
+        for old in self._folder.read([file], self._before_schema):
+            batch = fitted(old, self._schema)
+            if tail is not None:
+                inside = tail.mask(batch.column(self._plan.cursor))
+                self._replayed += pc.sum(inside).as_py() or 0
+                batch = batch.filter(pc.invert(inside))
+            parts.write(batch)
+        parts.end_file()
+        return parts.files
+
+    def _finished(self, checkpoint: Checkpoint | None) -> list[DataFile]:
+        """Every live file after this load; no new one holds both rows of the new tail and others."""
+        kept = self._buffer.drain() if self._buffer else []
+        tail = self._tail_of(checkpoint)
+        if tail is None:
+            for batch in kept:
+                self._new.write(batch)
+            self._new.end_file()
+            return self._with_schema(self._live + self._new.files)
+        newest = self._parts()
+        for batch in kept:
+            self._divide(batch, tail, self._new, newest)
+        self._new.end_file()
+        mixed = [file for file in self._new.files if self._share(file, tail) is Share.SOME]
+        older = self._parts()
+        for batch in self._folder.read(mixed, self._schema, still_aside=True):
+            self._divide(batch, tail, older, newest)
+        for parts in (older, newest):
+            parts.end_file()
+        self._folder.discard(mixed)
+        whole = [file for file in self._new.files if file not in mixed]
+        files = self._with_schema([*self._live, *whole, *older.files, *newest.files])
+        return [replace(file, tail=self._share(file, tail) is Share.ALL) for file in files]
+
+    def _with_schema(self, files: list[DataFile]) -> list[DataFile]:
+        """The files, and one without rows where none has all columns: readers find them there."""
+        if any(file.schema_version == self._version for file in files):
+            return files
+        empty = self._parts()
+        empty.write_empty()
+        return files + empty.files
+
+    def _tail_of(self, checkpoint: Checkpoint | None) -> Tail | None:
+        if checkpoint is None or self._plan.cursor is None or self._keys is not None:
+            return None
+        kind = self._schema.field(self._plan.cursor).type
+        try:
+            return Tail(checkpoint, kind, with_nulls=self._plan.tail_has_nulls)
+        except SchemaChangeError:
+            # The column was given a zone on the way: only the next load knows where the tail begins in it.
+            return None
+
+    def _divide(self, batch: pa.RecordBatch, tail: Tail, older: Parts, newest: Parts) -> None:
+        inside = tail.mask(batch.column(self._plan.cursor))
+        older.write(batch.filter(pc.invert(inside)))
+        newest.write(batch.filter(inside))
+
+    def _merge(self, keys: KeySet) -> int:
+        """Leave out what the load replaces; gives back how many of its rows add or change something."""
+        self._new.end_file()
+        superseded = keys.superseded()
+        if len(superseded):
+            self._new.files = self._without_rows(self._new.files, superseded, still_aside=True)
+        gone, added = keys.replaced(self._folder_rows())
+        if len(gone):
+            self._live = self._without_rows(self._live, gone)
+        return added
+
+    def _folder_rows(self) -> Iterator[pa.RecordBatch]:
+        """Every live row, in the order of the live files."""
+        for file in self._live:
+            yield from self._folder.read([file], self._schema, still_aside=self._is_aside(file))
+
+    def _without_rows(
+        self, files: Sequence[DataFile], rows: Rows, *, still_aside: bool = False
+    ) -> list[DataFile]:
+        """These files without some rows, numbered over all of them; a file that loses none stays as it is."""
+        kept: list[DataFile] = []
+        first = 0
+        for file in files:
+            gone = rows[np.searchsorted(rows, first) : np.searchsorted(rows, first + file.rows)] - first
+            first += file.rows
+            if not len(gone):
+                kept.append(file)
+                continue
+            mask = np.ones(file.rows, dtype=bool)
+            mask[gone] = False
+            parts, start = self._parts(), 0
+            ours = still_aside or self._is_aside(file)
+            for batch in self._folder.read([file], self._schema, still_aside=ours):
+                parts.write(batch.filter(pa.array(mask[start : start + batch.num_rows])))
+                start += batch.num_rows
+            parts.end_file()
+            kept += parts.files
+            if ours:
+                self._folder.discard([file])
+        return kept
+
+    def _compacted(self, files: list[DataFile]) -> list[DataFile]:
+        """The files, small ones of the body made one where there are many."""
+        small = [f for f in files if f.bytes < _SMALL_FILE and not f.tail and not self._is_aside(f)]
+        if len(small) < _TOO_MANY_SMALL:
+            return files
+        parts = self._parts()
+        for batch in self._folder.read(small, self._schema):
+            parts.write(batch)
+        parts.end_file()
+        return [*parts.files, *(file for file in files if file not in small)]
+
+    def _manifest(self, files: Sequence[DataFile], checkpoint: Checkpoint | None, rows: int) -> Manifest:
+        plan, before, now = self._plan, self._before, datetime.now(UTC)
+        mark = before.mark if before and plan.disposition is not Disposition.REPLACE else None
+        if checkpoint is not None:
+            mark = Mark(checkpoint, now, plan.run_id)
+        loads = (*(before.loads if before else ()), Load(plan.run_id, plan.disposition, rows, now))
+        columns, arrow_schema = schema_fields(self._schema)
+        return Manifest(
+            format=self._folder.format.protocol,
+            connector=plan.connector,
+            stream=plan.stream,
+            table=plan.table,
+            generation=before.generation + 1 if before else 1,
+            files=tuple(files),
+            mark=mark,
+            loads=loads[-LEDGER_LENGTH:],
+            schema_version=self._version,
+            columns=columns,
+            arrow_schema=arrow_schema,
+        )
+
+
+def evolved(manifest: Manifest | None, plan: LoadPlan) -> pa.Schema:
+    """The schema after the plan's changes. Raises DestinationError where the table is not as planned."""
+    schema = manifest.schema if manifest else None
+    for change in plan.changes:
+        match change:
+            case DropTable():
+                schema = None
+            case CreateTable() if schema is None:
+                schema = pa.schema([field.with_nullable(True) for field in plan.schema])
+            case AddColumn(field) if schema is not None:
+                schema = schema.append(field.with_nullable(True))
+            case WidenColumn(name, _, after) if schema is not None:
+                schema = schema.set(schema.get_field_index(name), after.with_nullable(True))
+            case _:
+                raise _not_as_planned(plan)
+    if schema is None or any(schema.get_field_index(name) < 0 for name in plan.schema.names):
+        raise _not_as_planned(plan)
+    return schema
+
+
+def _not_as_planned(plan: LoadPlan) -> DestinationError:
+    return DestinationError(
+        f"the table {plan.table} changed after the load was planned",
+        hint="sync again",
+        code="table_changed",
+        stream=plan.stream,
+        retryable=True,
+    )

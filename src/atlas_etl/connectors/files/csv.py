@@ -1,0 +1,221 @@
+"""CSV files, read and written: plain, gzip or zstd.
+
+Read: every value is text first, and a column gets a narrower type only where all of its values, in all
+files, have it (see `_infer`); `types` declares others. An empty cell is NULL, and so is `""` in a column
+that is not text.
+
+Written: comma, double quotes, UTF-8 and a header. Text is always quoted and NULL never, so that `""` is an
+empty text and nothing at all is NULL; bytes are hexadecimal, times ISO 8601, lists and documents JSON. In
+DuckDB:
+
+    SET VARIABLE live = (SELECT list('lake/shop/orders/' || file.name) FROM (
+        SELECT unnest(files) AS file FROM read_json('lake/shop/orders/_atlas_manifest.json')));
+    SELECT * FROM read_csv(getvariable('live'), union_by_name = true, nullstr = '', allow_quoted_nulls =
+    false);
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, BinaryIO
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+from pydantic import AfterValidator, Field
+
+from atlas_etl import values
+from atlas_etl.connectors.files._adapter import adapter
+from atlas_etl.connectors.files._codec import Compression, compressed
+from atlas_etl.connectors.files._csv_rows import Dialect, Records, records_of
+from atlas_etl.connectors.files._failures import reading
+from atlas_etl.connectors.files._format import FileConnection, RowWriter, Survey, Wanted
+from atlas_etl.connectors.files._infer import TextColumn, first_misfit
+from atlas_etl.connectors.files._store import Store, StoredFile
+from atlas_etl.connectors.files._types import declared, held, known_types
+from atlas_etl.errors import ConfigError, SourceError
+from atlas_etl.model import Hazard
+
+
+def _known_encoding(name: str) -> str:
+    try:
+        return codecs.lookup(name).name
+    except LookupError:
+        raise ValueError(f"there is no encoding {name!r}") from None
+
+
+Character = Annotated[str, Field(min_length=1, max_length=1, pattern=r"^[\x00-\x7f]$")]
+
+
+class CsvConnection(FileConnection):
+    """CSV files."""
+
+    delimiter: Character | None = Field(default=None, description="default: a comma; a tab for .tsv files")
+    quote: Character | None = Field(default='"', description="null: quotes are ordinary characters")
+    encoding: Annotated[str, AfterValidator(_known_encoding)] = Field(
+        default="utf-8", description="e.g. latin-1; byte order marks are understood"
+    )
+    header: bool | list[str] = Field(
+        default=True, description="whether the first record has the names; or the names, where none has"
+    )
+    null_strings: list[str] = Field(default=[""], description="unquoted cells that mean NULL")
+    types: Annotated[dict[str, str], AfterValidator(known_types)] = Field(
+        default_factory=dict, description="types of columns that are not to be inferred: {id: int64}"
+    )
+    compression: Compression = Field(default=Compression.NONE, description="of the files that are written")
+
+
+class CsvFormat:
+    """CSV (RFC 4180), in the dialect of a connection when it is read."""
+
+    protocol = "csv"
+    endings = (".csv", ".tsv")
+    time_hazards: frozenset[Hazard] = frozenset()
+
+    def __init__(
+        self, dialect: Dialect, types: Mapping[str, pa.DataType], compression: Compression = Compression.NONE
+    ) -> None:
+        self._dialect = dialect
+        self._types = types
+        self._compression = compression
+
+    @property
+    def ending(self) -> str:
+        return f".csv{self._compression.suffix}"
+
+    def survey(self, store: Store, files: Sequence[StoredFile], rows: int | None) -> Survey:
+        columns: dict[str, TextColumn] = {}
+        absent: dict[str, int] = {}
+        count = 0
+        for file in files:
+            records = records_of(store, file, self._dialect)
+            if records is None:
+                continue
+            for name in records.names:
+                if name not in columns:
+                    columns[name], absent[name] = TextColumn(), count
+            before = count
+            for batch in _text_batches(records, records.names):
+                self._see(batch, columns, file.path, count - before)
+                count += batch.num_rows
+                if rows is not None and count >= rows:
+                    break
+            for name in columns.keys() - set(records.names):
+                absent[name] += count - before
+            if rows is not None and count >= rows:
+                break
+        kinds = {name: self._types.get(name, column.type) for name, column in columns.items()}
+        nulls = {n: column.missing_as(kinds[n]) + absent[n] for n, column in columns.items()}
+        return Survey(pa.schema(list(kinds.items())), count if rows is None else None, nulls)
+
+    def batches(self, store: Store, file: StoredFile, wanted: Wanted) -> Iterator[pa.RecordBatch]:
+        records = records_of(store, file, self._dialect)
+        if records is None:
+            return
+        there = [name for name in wanted.schema.names if name in records.names] or [records.names[0]]
+        rows = 0
+        for text in _text_batches(records, there):
+            columns = [
+                _typed(text.column(f.name), f, file.path, rows)
+                if f.name in there
+                else pa.nulls(text.num_rows, f.type)
+                for f in wanted.schema
+            ]
+            rows += text.num_rows
+            yield pa.RecordBatch.from_arrays(columns, schema=wanted.schema)
+
+    def as_written(self) -> CsvFormat:
+        return CsvFormat(Dialect(delimiter=","), {}, self._compression)
+
+    def storable(self, kind: pa.DataType) -> pa.DataType:
+        kept = held(kind)
+        if pa.types.is_list(kept):
+            return pa.json_()
+        return pa.string() if pa.types.is_interval(kept) else kept
+
+    def writer(self, sink: BinaryIO, schema: pa.Schema) -> RowWriter:
+        return _Writer(compressed(sink, self._compression), schema)
+
+    def _see(self, batch: pa.RecordBatch, columns: Mapping[str, TextColumn], path: str, row: int) -> None:
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            if name in self._types:
+                _typed(column, pa.field(name, self._types[name]), path, row)
+            columns[name].see(column)
+
+
+class _Writer:
+    """Writes batches as records; what Arrow would write in another form than ours becomes text before."""
+
+    def __init__(self, sink: BinaryIO, schema: pa.Schema) -> None:
+        self._sink = sink
+        self._fields = [
+            field if _is_plain(field.type) else pa.field(field.name, pa.string()) for field in schema
+        ]
+        self._schema = pa.schema(self._fields)
+        self._writer = pyarrow.csv.CSVWriter(sink, self._schema)
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        columns = [
+            column if column.type == field.type else values.to_text(column)
+            for column, field in zip(batch.columns, self._fields, strict=True)
+        ]
+        self._writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=self._schema))
+
+    def close(self) -> None:
+        self._writer.close()
+        self._sink.close()
+
+    def abandon(self) -> None:
+        """Nothing is written when it is collected."""
+
+
+def _is_plain(kind: pa.DataType) -> bool:
+    """Whether Arrow writes the type unquoted as `values.to_text` would."""
+    plain = pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_floating(kind)
+    return plain or bool(pa.types.is_date32(kind) or (pa.types.is_decimal128(kind) and 0 <= kind.scale <= 6))
+
+
+def _text_batches(records: Records, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    with reading(records.file.path):
+        yield from records.batches(columns)
+
+
+def _typed(cells: pa.Array, field: pa.Field, path: str, row: int) -> pa.Array:
+    """Text in the column's type; `row` rows of the file came before. Raises SourceError (`value_type`)."""
+    kind = field.type
+    if pa.types.is_string(kind):
+        return cells
+    if not pa.types.is_binary(kind):
+        cells = pc.if_else(pc.equal(cells, ""), pa.scalar(None, pa.string()), cells)
+    try:
+        return values.from_text(cells, kind)
+    except (pa.ArrowInvalid, ValueError):
+        index = first_misfit(cells, lambda some: values.from_text(some, kind))
+    raise SourceError(
+        f"row {row + index + 1} of {path} holds {cells[index].as_py()[:80]!r} in column {field.name!r}, "
+        f"which is no {values.type_name(kind)}",
+        hint="declare another type in `types`, or remove it to have the type inferred",
+        code="value_type",
+        column=field.name,
+    )
+
+
+def _reads(config: CsvConnection) -> CsvFormat:
+    header = config.header if isinstance(config.header, bool) else tuple(config.header)
+    dialect = Dialect(config.delimiter, config.quote, config.encoding, header, tuple(config.null_strings))
+    return CsvFormat(dialect, {name: declared(kind) for name, kind in config.types.items()})
+
+
+def _writes(config: CsvConnection) -> CsvFormat:
+    reading_only = {"delimiter", "quote", "encoding", "header", "null_strings", "types"}
+    if only_read := reading_only & config.model_fields_set:
+        raise ConfigError(
+            f"{', '.join(sorted(only_read))}: only for CSV files that are read",
+            hint="files are written with commas, double quotes, a header and in UTF-8; `compression` is free",
+            code="option_for_reading",
+        )
+    return CsvFormat(Dialect(), {}, config.compression).as_written()
+
+
+ADAPTER = adapter(CsvConnection, reads=_reads, writes=_writes)

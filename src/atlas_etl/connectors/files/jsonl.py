@@ -1,0 +1,214 @@
+"""JSON lines files, read and written: plain, gzip or zstd; one object per line.
+
+Read: integers and decimals exactly as written (doubles only where an exponent says so and no digit is
+lost), strings as text, or as dates and timestamps where all are ISO 8601, objects and arrays as JSON
+documents, a missing member as NULL. A column of several kinds is text in its original spelling; one that
+holds documents among others is a column of documents. `types` declares others.
+
+Written: integers of up to 64 bits, doubles and booleans as such, documents and lists inline, everything
+else as a string: decimals with all their digits (most readers would round a number), bytes in hexadecimal,
+times in ISO 8601. In DuckDB, with the columns and types that are to be read:
+
+    SET VARIABLE live = (SELECT list('lake/shop/orders/' || file.name) FROM (
+        SELECT unnest(files) AS file FROM read_json('lake/shop/orders/_atlas_manifest.json')));
+    SELECT * FROM read_json(getvariable('live'), format = 'newline_delimited', union_by_name = true);
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, BinaryIO
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import AfterValidator, Field
+
+from atlas_etl import values
+from atlas_etl.connectors.files._adapter import adapter
+from atlas_etl.connectors.files._codec import Compression, compressed
+from atlas_etl.connectors.files._failures import reading
+from atlas_etl.connectors.files._format import FileConnection, RowWriter, Survey, Wanted
+from atlas_etl.connectors.files._infer import first_misfit
+from atlas_etl.connectors.files._json_rows import Row, rows_of, texts
+from atlas_etl.connectors.files._json_texts import JsonColumn, quoted, unquoted
+from atlas_etl.connectors.files._store import Store, StoredFile
+from atlas_etl.connectors.files._types import declared, held, known_types
+from atlas_etl.errors import ConfigError, HazardError, SourceError
+from atlas_etl.model import BatchLimits, Hazard
+
+_LIMITS = BatchLimits()
+
+
+class JsonlConnection(FileConnection):
+    """JSON lines files."""
+
+    types: Annotated[dict[str, str], AfterValidator(known_types)] = Field(
+        default_factory=dict, description="types of columns that are not to be inferred: {at: timestamptz}"
+    )
+    compression: Compression = Field(default=Compression.NONE, description="of the files that are written")
+
+
+class JsonlFormat:
+    """JSON lines (https://jsonlines.org), RFC 8259 on each."""
+
+    protocol = "jsonl"
+    endings = (".jsonl", ".ndjson")
+    time_hazards: frozenset[Hazard] = frozenset()
+
+    def __init__(
+        self,
+        types: Mapping[str, pa.DataType],
+        compression: Compression = Compression.NONE,
+        *,
+        null_document: str | None = None,
+    ) -> None:
+        """`null_document` is what an explicit `null` means in a column of documents; in others it is NULL."""
+        self._types = types
+        self._compression = compression
+        self._null_document = null_document
+
+    @property
+    def ending(self) -> str:
+        return f".jsonl{self._compression.suffix}"
+
+    def survey(self, store: Store, files: Sequence[StoredFile], rows: int | None) -> Survey:
+        columns: dict[str, JsonColumn] = {}
+        count = 0
+        for file in files:
+            for line, objects in rows_of(store, file):
+                count += len(objects)
+                names = dict.fromkeys(name for row in objects for name in row)
+                for name in names:
+                    cells = _texts(objects, name, file.path)
+                    columns.setdefault(name, JsonColumn()).see(cells)
+                    if name in self._types:
+                        self._typed(cells, pa.field(name, self._types[name]), file.path, line)
+                if rows is not None and count >= rows:
+                    break
+            if rows is not None and count >= rows:
+                break
+        kinds = {name: self._types.get(name, column.type) for name, column in columns.items()}
+        nulls = {name: count - column.valid for name, column in columns.items()}
+        return Survey(pa.schema(list(kinds.items())), count if rows is None else None, nulls)
+
+    def batches(self, store: Store, file: StoredFile, wanted: Wanted) -> Iterator[pa.RecordBatch]:
+        for line, objects in rows_of(store, file):
+            columns = [
+                self._typed(_texts(objects, field.name, file.path), field, file.path, line)
+                for field in wanted.schema
+            ]
+            yield pa.RecordBatch.from_arrays(columns, schema=wanted.schema)
+
+    def as_written(self) -> JsonlFormat:
+        return JsonlFormat({}, self._compression, null_document="null")
+
+    def storable(self, kind: pa.DataType) -> pa.DataType:
+        kept = held(kind)
+        if pa.types.is_list(kept):
+            return pa.json_()
+        return pa.string() if pa.types.is_interval(kept) else kept
+
+    def writer(self, sink: BinaryIO, schema: pa.Schema) -> RowWriter:
+        return _Writer(compressed(sink, self._compression), schema)
+
+    def _typed(self, cells: pa.Array, field: pa.Field, path: str, line: int) -> pa.Array:
+        """JSON texts, from this line on, in the column's type. Raises SourceError (`value_type`)."""
+        kind = field.type
+        is_null = pc.equal(cells, "null")
+        if kind == pa.json_():
+            documents = pc.if_else(is_null, pa.scalar(self._null_document, pa.string()), cells)
+            return pa.ExtensionArray.from_storage(kind, documents)
+        plain = pc.if_else(is_null, pa.scalar(None, pa.string()), unquoted(cells))
+        try:
+            return values.from_text(plain, kind)
+        except (pa.ArrowInvalid, ValueError):
+            index = first_misfit(plain, lambda some: values.from_text(some, kind))
+        raise SourceError(
+            f"{path}, object {index + 1} from line {line} on: {plain[index].as_py()[:80]!r} in "
+            f"{field.name!r} is no {values.type_name(kind)}",
+            hint="declare another type in `types`, or remove it to have the type inferred",
+            code="value_type",
+            column=field.name,
+        )
+
+
+class _Writer:
+    """Writes batches as lines, a column at a time; Arrow's buffer of the joined lines is the content."""
+
+    def __init__(self, sink: BinaryIO, schema: pa.Schema) -> None:
+        self._sink = sink
+        self._keys = [f"{msgspec.json.encode(name).decode()}:" for name in schema.names]
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        for part in values.split(batch, _LIMITS):
+            members = [
+                pc.binary_join_element_wise(key, _json_texts(column, name), "")
+                for key, name, column in zip(self._keys, part.schema.names, part.columns, strict=True)
+            ]
+            objects = pc.binary_join_element_wise(*members, ",", null_handling="skip")
+            lines = pc.binary_join_element_wise("{", objects, "}\n", "")
+            _, offsets, content = lines.buffers()
+            edges = np.frombuffer(offsets, np.int32)[[lines.offset, lines.offset + len(lines)]]
+            self._sink.write(content.slice(int(edges[0]), int(edges[1] - edges[0])))
+
+    def close(self) -> None:
+        self._sink.close()
+
+    def abandon(self) -> None:
+        """Nothing is written when it is collected."""
+
+
+def _json_texts(column: pa.Array, name: str) -> pa.Array:
+    """Every cell as JSON. NULL is `null`, but stays NULL among documents, where `null` is one."""
+    kind = column.type
+    if kind == pa.json_():
+        return _documents(column.storage, name)
+    plain = values.to_text(column)
+    if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
+        return pc.fill_null(plain, "null")
+    if pa.types.is_floating(kind):
+        texts = pc.if_else(pc.is_finite(column), plain, pc.binary_join_element_wise('"', plain, '"', ""))
+        return pc.fill_null(texts, "null")
+    return pc.fill_null(quoted(plain), "null")
+
+
+def _documents(cells: pa.Array, name: str) -> pa.Array:
+    """Documents as they are, on one line: line breaks in valid JSON are blanks between its tokens."""
+    for cell in cells.drop_null().to_pylist():
+        try:
+            _DOCUMENT.decode(cell)
+        except (msgspec.DecodeError, RecursionError) as failure:
+            raise HazardError(
+                f"column {name!r} holds a text that is no JSON document",
+                hint="leave the column out with `exclude`, or read it as text",
+                code="invalid_json",
+                column=name,
+            ) from failure
+    return pc.replace_substring(pc.replace_substring(cells, "\n", " "), "\r", " ")
+
+
+_DOCUMENT = msgspec.json.Decoder(msgspec.Raw)
+
+
+def _texts(objects: Sequence[Row], name: str, path: str) -> pa.Array:
+    with reading(path):
+        return texts(objects, name)
+
+
+def _writes(config: JsonlConnection) -> JsonlFormat:
+    if config.types:
+        raise ConfigError(
+            "types: only for JSON lines files that are read",
+            hint="remove it; a destination's types are those of its source",
+            code="option_for_reading",
+        )
+    return JsonlFormat({}, config.compression).as_written()
+
+
+def _reads(config: JsonlConnection) -> JsonlFormat:
+    return JsonlFormat({name: declared(kind) for name, kind in config.types.items()})
+
+
+ADAPTER = adapter(JsonlConnection, reads=_reads, writes=_writes)

@@ -1,0 +1,156 @@
+"""Parquet files, read and written.
+
+Written: zstd, row groups of up to a million rows, statistics and page checksums. What is live is in each
+stream's manifest; in DuckDB, for people:
+
+    SET VARIABLE live = (SELECT list('lake/shop/orders/' || file.name) FROM (
+        SELECT unnest(files) AS file FROM read_json('lake/shop/orders/_atlas_manifest.json')));
+    SELECT * FROM read_parquet(getvariable('live'), union_by_name = true);
+
+and in pandas: `pd.read_parquet([f"{folder}/{file['name']}" for file in
+json.load(open(manifest))["files"]])`. A plain `read_parquet('lake/shop/orders/*.parquet')` gives the same
+rows while no sync is running and none was killed since the last one. DuckDB reads decimals of more than 38
+digits as doubles; `atlas query` gives their text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from atlas_etl import values
+from atlas_etl.connectors.files._adapter import adapter
+from atlas_etl.connectors.files._format import FileConnection, RowWriter, Survey, Wanted
+from atlas_etl.connectors.files._parquet_file import kinds, opened
+from atlas_etl.connectors.files._store import Store, StoredFile
+from atlas_etl.connectors.files._types import as_held, held, wider
+from atlas_etl.errors import HazardError, SourceError
+from atlas_etl.model import Hazard
+
+_GROUP_ROWS, _GROUP_BYTES = 1_048_576, 128 * 1024 * 1024
+
+
+class ParquetConnection(FileConnection):
+    """Parquet files."""
+
+
+class ParquetFormat:
+    """Parquet (https://parquet.apache.org/docs/file-format/)."""
+
+    protocol = "parquet"
+    endings = (".parquet", ".pq")
+    ending = ".parquet"
+    time_hazards = frozenset({Hazard.INFINITY, Hazard.OUT_OF_RANGE})
+
+    def survey(self, store: Store, files: Sequence[StoredFile], rows: int | None) -> Survey:
+        found: dict[str, pa.DataType] = {}
+        native: dict[str, str] = {}
+        nulls: dict[str, int | None] = {}
+        count = 0
+        for file in files:
+            with opened(store, file) as source:
+                here = kinds(store, file, source)
+                for name in dict.fromkeys((*found, *here)):
+                    if name in here:
+                        found[name] = _unified(found.get(name, pa.null()), here[name], name, file.path)
+                        native.setdefault(name, str(source.schema.field(name).type))
+                    missing = source.nulls(name) if name in here else source.file.metadata.num_rows
+                    so_far = nulls.get(name, count)
+                    nulls[name] = None if missing is None or so_far is None else so_far + missing
+                count += source.file.metadata.num_rows
+            if rows is not None and count >= rows:
+                break
+        fields = [values.with_source_type(pa.field(n, held(kind)), native[n]) for n, kind in found.items()]
+        known = {name: missing for name, missing in nulls.items() if missing is not None}
+        return Survey(pa.schema(fields), count if rows is None else None, known)
+
+    def batches(self, store: Store, file: StoredFile, wanted: Wanted) -> Iterator[pa.RecordBatch]:
+        nanoseconds = {field.name for field in wanted.schema if field.type == pa.timestamp("ns")}
+        with opened(store, file) as source:
+            unit = "ns" if nanoseconds.intersection(source.int96()) else "us"
+        with opened(store, file, unit) as source:
+            there = [name for name in wanted.schema.names if name in source.schema.names]
+            for group in range(source.file.num_row_groups):
+                if wanted.bound is not None and source.ends_before(group, wanted.bound):
+                    continue
+                rows = source.batch_rows(group, wanted.limits)
+                # Without columns of its own a file still has rows: those of a column to count them by.
+                chosen = there or source.schema.names[:1]
+                for batch in source.file.iter_batches(rows, [group], chosen, use_threads=False):
+                    yield _in_schema(batch, wanted.schema, file.path)
+
+    def as_written(self) -> ParquetFormat:
+        return self
+
+    def storable(self, kind: pa.DataType) -> pa.DataType:
+        kept = held(kind)
+        return pa.string() if pa.types.is_interval(kept) else kept
+
+    def writer(self, sink: BinaryIO, schema: pa.Schema) -> RowWriter:
+        return _Writer(sink, schema)
+
+
+class _Writer:
+    """Gathers batches into row groups."""
+
+    def __init__(self, sink: BinaryIO, schema: pa.Schema) -> None:
+        self._schema = schema
+        self._writer = pq.ParquetWriter(sink, schema, compression="zstd", write_page_checksum=True)
+        self._batches: list[pa.RecordBatch] = []
+        self._rows = self._bytes = 0
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        self._batches.append(batch)
+        self._rows += batch.num_rows
+        self._bytes += batch.nbytes
+        if self._rows >= _GROUP_ROWS or self._bytes >= _GROUP_BYTES:
+            self._end_group()
+
+    def close(self) -> None:
+        self._end_group()
+        self._writer.close()
+
+    def abandon(self) -> None:
+        self._writer.is_open = False  # else it would write its footer when it is collected
+
+    def _end_group(self) -> None:
+        if self._rows:
+            table = pa.Table.from_batches(self._batches, self._schema)
+            self._writer.write_table(table, row_group_size=_GROUP_ROWS)
+        self._batches, self._rows, self._bytes = [], 0, 0
+
+
+def _unified(one: pa.DataType, other: pa.DataType, column: str, path: str) -> pa.DataType:
+    found = wider(one, other)
+    if found is None:
+        raise SourceError(
+            f"column {column!r} is {values.type_name(other)} in {path}, and {values.type_name(one)} before",
+            hint="read the files as streams of their own, or write them again with one type",
+            code="type_conflict",
+            column=column,
+        )
+    return found
+
+
+def _in_schema(batch: pa.RecordBatch, schema: pa.Schema, path: str) -> pa.RecordBatch:
+    columns: list[pa.Array] = []
+    for field in schema:
+        if field.name not in batch.schema.names:
+            columns.append(pa.nulls(batch.num_rows, field.type))
+            continue
+        try:
+            columns.append(as_held(batch.column(field.name), field.type))
+        except pa.ArrowInvalid as failure:
+            raise HazardError(
+                f"column {field.name!r} of {path} has a value that no {values.type_name(field.type)} holds",
+                hint="leave the column out with `exclude`, or write the files with one type",
+                code="value_does_not_fit",
+                column=field.name,
+            ) from failure
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+ADAPTER = adapter(ParquetConnection, reads=lambda _: ParquetFormat(), writes=lambda _: ParquetFormat())
