@@ -67,6 +67,8 @@ class Column:
     length: int
     flags: int
     decimals: int
+    origin: tuple[str, str, str] = ("", "", "")
+    """The database, table and column that its values come from; empty where they are computed."""
 
     @property
     def unsigned(self) -> bool:

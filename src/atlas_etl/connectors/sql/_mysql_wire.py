@@ -26,7 +26,7 @@ import pymysql
 from pymysql import err
 from pymysql.charset import charset_by_id
 from pymysql.constants import COMMAND, CR, FIELD_TYPE, SERVER_STATUS
-from pymysql.protocol import FieldDescriptorPacket, MysqlPacket
+from pymysql.protocol import FieldDescriptorPacket, MysqlPacket, OKPacketWrapper
 
 from atlas_etl.connectors.sql._mysql_decode import decode_rows
 from atlas_etl.connectors.sql._mysql_packets import Packets
@@ -43,9 +43,31 @@ def describe_query(connection: pymysql.Connection[Any], sql: str) -> tuple[Colum
     """
     channel = cast(_Channel, connection)
     with _exchange(channel):
-        statement, _, columns = _prepare(channel, sql)
+        statement, _, columns = _prepare_query(channel, sql)
         _close_statement(channel, statement)
     return columns
+
+
+def execute_statement(
+    connection: pymysql.Connection[Any], sql: str, parameters: Sequence[Parameter]
+) -> tuple[int, int]:
+    """Prepare and execute a statement that gives no rows: how many rows it changed, and its warnings.
+
+    Parameters are bound as `stream_query` does. Raises pymysql.err.MySQLError.
+    """
+    channel = cast(_Channel, connection)
+    bound = _bound(parameters, channel.encoding)
+    with _exchange(channel):
+        statement, expected, columns = _prepare(channel, sql)
+        try:
+            _require_parameters(parameters, expected)
+            if columns:
+                raise err.ProgrammingError(CR.CR_COMMANDS_OUT_OF_SYNC, "the statement gives rows")
+            channel._execute_command(COMMAND.COM_STMT_EXECUTE, struct.pack("<IBI", statement, 0, 1) + bound)
+            answer = channel._read_ok_packet()
+        finally:
+            _close_statement(channel, statement)
+    return answer.affected_rows, answer.warning_count
 
 
 def stream_query(
@@ -64,13 +86,9 @@ def stream_query(
     channel = cast(_Channel, connection)
     bound = _bound(parameters, channel.encoding)
     with _exchange(channel):
-        statement, expected, _ = _prepare(channel, sql)
+        statement, expected, _ = _prepare_query(channel, sql)
         try:
-            if len(parameters) != expected:
-                raise err.ProgrammingError(
-                    CR.CR_INVALID_PARAMETER_NO,
-                    f"the query has {expected} parameters, {len(parameters)} were given",
-                )
+            _require_parameters(parameters, expected)
             # No cursor, one iteration: the server sends all rows, as fast as they are taken.
             channel._execute_command(COMMAND.COM_STMT_EXECUTE, struct.pack("<IBI", statement, 0, 1) + bound)
             columns = _definitions(channel, int(channel._read_packet().read_length_encoded_integer() or 0))
@@ -208,6 +226,9 @@ class _Channel(Protocol):
     def _read_packet(self, packet_type: type[MysqlPacket] = ...) -> MysqlPacket:
         """One whole packet. Raises the server's error if that is what it is."""
 
+    def _read_ok_packet(self) -> OKPacketWrapper:
+        """The answer to a statement that gives no rows. Raises the server's error."""
+
     def _force_close(self) -> None:
         """Close the socket, without a word to the server."""
 
@@ -215,7 +236,10 @@ class _Channel(Protocol):
 class _Definition(Protocol):
     """PyMySQL's FieldDescriptorPacket, as its type stubs do not show it."""
 
+    db: bytes
+    org_table: str
     name: str
+    org_name: str
     type_code: int
     charsetnr: int
     length: int
@@ -247,11 +271,24 @@ def _prepare(channel: _Channel, sql: str) -> tuple[int, int, tuple[Column, ...]]
     channel._execute_command(COMMAND.COM_STMT_PREPARE, sql.encode(channel.encoding))
     statement, columns, parameters = channel._read_packet().read_struct("<xIHH")
     _definitions(channel, parameters)
-    described = _definitions(channel, columns)
-    if not described:
+    return statement, parameters, _definitions(channel, columns)
+
+
+def _prepare_query(channel: _Channel, sql: str) -> tuple[int, int, tuple[Column, ...]]:
+    """As `_prepare`, for statements that give rows only."""
+    statement, parameters, columns = _prepare(channel, sql)
+    if not columns:
         _close_statement(channel, statement)
         raise err.ProgrammingError(CR.CR_NO_RESULT_SET, "the statement is not a query: it gives no rows")
-    return statement, parameters, described
+    return statement, parameters, columns
+
+
+def _require_parameters(parameters: Sequence[Parameter], expected: int) -> None:
+    if len(parameters) != expected:
+        raise err.ProgrammingError(
+            CR.CR_INVALID_PARAMETER_NO,
+            f"the statement has {expected} parameters, {len(parameters)} were given",
+        )
 
 
 def _definitions(channel: _Channel, count: int) -> tuple[Column, ...]:
@@ -262,7 +299,15 @@ def _definitions(channel: _Channel, count: int) -> tuple[Column, ...]:
         channel._force_close()
         raise err.InternalError(CR.CR_MALFORMED_PACKET, "column definitions do not end where they should")
     return tuple(
-        Column(field.name, field.type_code, field.charsetnr, field.length, field.flags, field.scale)
+        Column(
+            field.name,
+            field.type_code,
+            field.charsetnr,
+            field.length,
+            field.flags,
+            field.scale,
+            origin=(field.db.decode(channel.encoding), field.org_table, field.org_name),
+        )
         for field in packets
     )
 
