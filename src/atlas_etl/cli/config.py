@@ -13,7 +13,7 @@ from atlas_etl.cli.opening import open_atlas
 from atlas_etl.cli.session import Session
 from atlas_etl.config.schema import definition_schema
 from atlas_etl.connectors import registry
-from atlas_etl.errors import AtlasError, ExitCode, MissingDriverError
+from atlas_etl.errors import AtlasError, ConfigError, ExitCode
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="See, check and document the configuration."
@@ -84,7 +84,7 @@ def schema(context: typer.Context) -> None:
     for info in registry.protocols():
         try:
             model = registry.load(info.protocol).connection
-        except MissingDriverError:
+        except ConfigError:  # a driver is missing, or another package's protocol cannot be loaded
             continue
         models |= dict.fromkeys((info.protocol, *info.aliases), model)
     session.output.document(definition_schema(models))

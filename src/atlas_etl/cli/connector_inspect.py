@@ -37,7 +37,7 @@ def types(context: typer.Context) -> None:
 
 
 def _installed(info: registry.ProtocolInfo) -> str:
-    return "yes" if info.installed else f'pip install "atlas-etl[{info.extra}]"'
+    return "yes" if info.installed else info.install_hint
 
 
 def _yes(value: bool) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from itertools import count
 from pathlib import Path
 from typing import Annotated
 
@@ -30,13 +31,16 @@ _DATABASE = "flights.db"
 @app.command()
 def quickstart(
     context: typer.Context,
-    folder: Annotated[Path, typer.Argument(help="A new folder for it.")] = Path("atlas-quickstart"),
+    folder: Annotated[
+        Path | None, typer.Argument(help="A new folder for it; atlas-quickstart without it.")
+    ] = None,
 ) -> None:
     """See rows move, in seconds: a first sync, a change, an incremental sync, a query.
 
     Example: atlas quickstart
     """
     session: Session = context.obj
+    folder = folder or _free_folder(session.start)
     project = session.start / folder
     if definition_names(project) or (project / _DATABASE).exists():
         raise UsageError(
@@ -81,6 +85,12 @@ def quickstart(
     output.line(f"  cd {folder} && atlas connector discover {_NAME}     what else it could read")
     output.line("  atlas connector history                       what was done")
     output.line("  atlas connector add NAME --protocol postgresql --set host=... --table ...   your own data")
+
+
+def _free_folder(start: Path) -> Path:
+    """The first of atlas-quickstart, atlas-quickstart-2, ... that is not there yet."""
+    names = (f"atlas-quickstart{f'-{number}' if number > 1 else ''}" for number in count(1))
+    return next(Path(name) for name in names if not (start / name).exists())
 
 
 def _definition() -> dict[str, Value]:

@@ -1,0 +1,94 @@
+"""The reference pages of the documentation, made from the commands and the connection models themselves.
+
+python -m atlas_etl.cli.reference docs            writes docs/cli.md and docs/protocols.md
+python -m atlas_etl.cli.reference docs --check    fails where they are not what it would write
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import typer
+from pydantic.json_schema import JsonSchemaValue
+from typer.core import TyperGroup
+
+from atlas_etl.cli.app import GROUPS, app
+from atlas_etl.connectors import registry
+
+_WIDTH = 100
+
+
+def cli_page() -> str:
+    """Every command's help."""
+    parts = ["# Commands", "", "Made from `atlas --help` and the help of every command.", ""]
+    for path, text in _helps():
+        parts += [f"## `{path}`", "", "```", text, "```", ""]
+    return "\n".join(parts)
+
+
+def _helps() -> Iterator[tuple[str, str]]:
+    root = typer.main.get_command(app)
+    yield "atlas", _help(root, "atlas", None)
+    for name, group in GROUPS.items():
+        command = typer.main.get_command(importlib.import_module(f"atlas_etl.cli.{group.module}").app)
+        yield f"atlas {name}", _help(command, name, "atlas")
+        if isinstance(command, TyperGroup):
+            for inner_name, inner in command.commands.items():
+                yield f"atlas {name} {inner_name}", _help(inner, inner_name, f"atlas {name}")
+
+
+def _help(command, name: str, parent: str | None) -> str:  # type: ignore[no-untyped-def]  # Typer's own
+    info = f"{parent} {name}" if parent else name
+    context = command.make_context(
+        info, [], resilient_parsing=True, terminal_width=_WIDTH, max_content_width=_WIDTH
+    )
+    lines = str(command.get_help(context)).splitlines()
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def protocols_page() -> str:
+    """Every protocol's connection keys."""
+    parts = ["# Protocols", "", "Made from the registry and the connection models.", ""]
+    for info in registry.protocols():
+        does = " and ".join(word for word, can in (("read", info.reads), ("written", info.writes)) if can)
+        parts += [f"## {info.protocol}", "", f"{info.summary}; it is {does}.", ""]
+        if info.aliases:
+            parts += [f"Also called {', '.join(f'`{alias}`' for alias in info.aliases)}.", ""]
+        parts += ["| key | type | default | |", "|---|---|---|---|"]
+        schema = registry.load(info.protocol).connection.model_json_schema()
+        for name, field in schema["properties"].items():
+            default = "" if field.get("default") is None else f"`{field['default']}`"
+            text = field.get("description", "").replace("|", "\\|")
+            parts.append(f"| `{name}` | {_type(field)} | {default} | {text} |")
+        parts.append("")
+    return "\n".join(parts)
+
+
+def _type(field: JsonSchemaValue) -> str:
+    choices: list[JsonSchemaValue] = field.get("anyOf", [field])
+    if any(choice.get("format") == "password" for choice in choices):
+        return "secret"
+    names = [str(choice.get("type") or choice.get("$ref", "")).rpartition("/")[2] for choice in choices]
+    return " or ".join(name for name in names if name != "null")
+
+
+def main(arguments: list[str]) -> int:
+    """Write the pages, or compare them."""
+    folder = Path(arguments[0])
+    stale = 0
+    for name, text in (("cli.md", cli_page()), ("protocols.md", protocols_page())):
+        page = folder / name
+        if "--check" not in arguments:
+            folder.mkdir(exist_ok=True)
+            page.write_text(text, encoding="utf-8")
+        elif not page.exists() or page.read_text(encoding="utf-8") != text:
+            sys.stderr.write(f"{page} is out of date: run scripts/docs\n")
+            stale = 1
+    return stale
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
