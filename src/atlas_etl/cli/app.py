@@ -112,6 +112,9 @@ def run(arguments: list[str]) -> int:
     except AtlasError as failure:
         return output.failure(failure)
     except typer.TyperException as wrong:
+        if wrong.format_message().startswith("Usage:"):  # a group without a command: its help
+            output.error_line(wrong.format_message())
+            return ExitCode.USAGE
         return output.failure(UsageError(wrong.format_message(), hint="`atlas --help` shows what there is"))
     except (typer.Abort, KeyboardInterrupt):
         return output.failure(InterruptedRunError("interrupted"))

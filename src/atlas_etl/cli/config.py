@@ -16,7 +16,10 @@ from atlas_etl.connectors import registry
 from atlas_etl.errors import AtlasError, ConfigError, ExitCode
 
 app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="See, check and document the configuration."
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="See, check and document the configuration.",
 )
 
 OptionalName = Annotated[

@@ -9,6 +9,7 @@ import typer
 from atlas_etl.cli import connector_define, connector_inspect, connector_sync
 
 app = typer.Typer(
+    add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
     help="Define, test and sync connectors, and see what they did.",

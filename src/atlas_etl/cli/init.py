@@ -11,7 +11,7 @@ from atlas_etl.cli.session import Session
 from atlas_etl.config.project_folder import DEFINITIONS, PROJECT_FILE
 from atlas_etl.errors import UsageError
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 _PROJECT = """\
 # What the connectors of this project share. Every key may also come from the environment:

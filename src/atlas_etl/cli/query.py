@@ -10,7 +10,7 @@ from atlas_etl.cli import documents, render
 from atlas_etl.cli.opening import open_atlas
 from atlas_etl.cli.session import Session
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()

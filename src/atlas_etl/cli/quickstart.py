@@ -22,7 +22,7 @@ from atlas_etl.model import Run
 from atlas_etl.pipeline.run import exit_code
 from atlas_etl.quickstart.dataset import CURSOR, TABLES, apply_changes, create_database, example_query
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 _NAME = "flights"
 _DATABASE = "flights.db"

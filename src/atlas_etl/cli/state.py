@@ -12,7 +12,10 @@ from atlas_etl.cli.opening import open_atlas
 from atlas_etl.cli.session import Session
 
 app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="See and set how far each stream is committed."
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="See and set how far each stream is committed.",
 )
 
 OneStream = Annotated[str | None, typer.Option("--stream", help="The stream.")]
