@@ -214,6 +214,15 @@ def test_what_has_no_exact_form_is_null_and_told_as_the_server_writes_it(
         assert found.table.column("c")[0].is_valid
 
 
+def test_a_hazard_in_a_column_that_is_never_null_makes_it_null(client: Client) -> None:
+    with client.cursor() as cursor:
+        cursor.execute("CREATE TABLE t (n INT NOT NULL, d DATE NOT NULL DEFAULT '0000-00-00')")
+        cursor.execute("INSERT INTO t (n) VALUES (1)")
+    found = read(client, "SELECT n, d FROM t")
+    assert [field.nullable for field in found.table.schema] == [False, True]
+    assert found.table.to_pylist() == [{"n": 1, "d": None}]
+
+
 def test_hazards_are_counted_from_the_beginning_of_a_batch_of_many_pieces(client: Client) -> None:
     with client.cursor() as cursor:
         cursor.execute("CREATE TABLE t (id INT PRIMARY KEY, c DATE, v TEXT)")

@@ -12,7 +12,8 @@ import pymysql
 import pytest
 from pymysql.constants import CR, ER
 
-from atlas_etl.connectors.sql._mysql_wire import Parameter, describe_query, stream_query
+from atlas_etl.connectors.sql._mysql_parameters import Parameter
+from atlas_etl.connectors.sql._mysql_wire import describe_query, stream_query
 from atlas_etl.model import BatchLimits
 from tests.conftest import unavailable
 from tests.servers import ServerAddress, Unavailable
@@ -223,7 +224,7 @@ def test_the_connection_refuses_commands_while_a_result_is_unread(client: Client
     with stream_query(client, "SELECT seq FROM seq_1_to_5000", (), SMALL) as result:
         first, _ = next(result)
         for command in (
-            client.ping,
+            lambda: client.ping(reconnect=False),
             client.commit,
             lambda: rows(client, "SELECT 1"),
             lambda: client.query("SELECT 1"),
@@ -231,7 +232,7 @@ def test_the_connection_refuses_commands_while_a_result_is_unread(client: Client
             with pytest.raises(pymysql.err.InterfaceError, match="not been read"):
                 command()
         rest = [batch for batch, _ in result]
-        client.ping()
+        client.ping(reconnect=False)
     assert pa.Table.from_batches([first, *rest]).column(0).to_pylist() == list(range(1, 5001))
     assert_in_step(client)
 
@@ -327,6 +328,7 @@ def test_an_encrypted_connection() -> None:
                     password=address.password,
                     database=address.database,
                     ssl_ca=str(certificate),
+                    ssl_verify_cert=True,
                     ssl_verify_identity=True,
                 )
                 with client:

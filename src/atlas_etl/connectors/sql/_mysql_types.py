@@ -9,6 +9,8 @@ import pyarrow as pa
 from pymysql import err
 from pymysql.constants import CR, FIELD_TYPE, FLAG
 
+from atlas_etl.model import Hazard
+
 BINARY_CHARSET = 63
 """Collation id of `binary`: it tells BLOB from TEXT and BINARY from CHAR, which share type numbers."""
 
@@ -109,6 +111,22 @@ def arrow_type(column: Column) -> pa.DataType:
     raise err.NotSupportedError(CR.CR_UNSUPPORTED_PARAM_TYPE, message)
 
 
+def possible_hazards(column: Column) -> frozenset[Hazard]:
+    """The ways in which a value of this column may have no exact form in `arrow_type`."""
+    if column.type_code in MOMENTS:
+        return frozenset({Hazard.ZERO_DATE})
+    if column.type_code == FIELD_TYPE.TIME:
+        return frozenset({Hazard.TIME_RANGE})
+    if column.is_text or column.type_code == FIELD_TYPE.JSON:
+        return frozenset({Hazard.INVALID_TEXT})
+    return frozenset()
+
+
 def arrow_schema(columns: Sequence[Column]) -> pa.Schema:
-    """The schema of every batch of a result with these columns."""
-    return pa.schema([pa.field(column.name, arrow_type(column), column.nullable) for column in columns])
+    """The schema of every batch of a result with these columns; what may be a hazard may become NULL."""
+    return pa.schema(
+        [
+            pa.field(column.name, arrow_type(column), column.nullable or bool(possible_hazards(column)))
+            for column in columns
+        ]
+    )

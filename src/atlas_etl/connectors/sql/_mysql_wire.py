@@ -15,25 +15,24 @@ import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from decimal import Decimal
 from io import BufferedReader
 from types import TracebackType
 from typing import Any, Protocol, Self, cast
 
-import numpy as np
 import pyarrow as pa
 import pymysql
 from pymysql import err
 from pymysql.charset import charset_by_id
-from pymysql.constants import COMMAND, CR, FIELD_TYPE, SERVER_STATUS
+from pymysql.constants import COMMAND, CR, SERVER_STATUS
 from pymysql.protocol import FieldDescriptorPacket, MysqlPacket, OKPacketWrapper
 
 from atlas_etl.connectors.sql._mysql_decode import decode_rows
 from atlas_etl.connectors.sql._mysql_packets import Packets
+from atlas_etl.connectors.sql._mysql_parameters import Parameter, encode_parameters
 from atlas_etl.connectors.sql._mysql_types import Column, arrow_schema
 from atlas_etl.model import BatchLimits, HazardCells
 
-Parameter = int | float | str | bytes | Decimal | None
+__all__ = ["Parameter", "QueryResult", "describe_query", "execute_statement", "stream_query"]
 
 
 def describe_query(connection: pymysql.Connection[Any], sql: str) -> tuple[Column, ...]:
@@ -56,7 +55,7 @@ def execute_statement(
     Parameters are bound as `stream_query` does. Raises pymysql.err.MySQLError.
     """
     channel = cast(_Channel, connection)
-    bound = _bound(parameters, channel.encoding)
+    bound = encode_parameters(parameters, channel.encoding)
     with _exchange(channel):
         statement, expected, columns = _prepare(channel, sql)
         try:
@@ -84,7 +83,7 @@ def stream_query(
     another number of parameters, NotSupportedError for a text that would not arrive as UTF-8.
     """
     channel = cast(_Channel, connection)
-    bound = _bound(parameters, channel.encoding)
+    bound = encode_parameters(parameters, channel.encoding)
     with _exchange(channel):
         statement, expected, _ = _prepare_query(channel, sql)
         try:
@@ -329,44 +328,3 @@ def _require_utf8(columns: Sequence[Column]) -> None:
         if column.is_text and charset != "utf8mb4":
             message = f"column {column.name!r} would arrive as {charset}: connect with utf8mb4"
             raise err.NotSupportedError(CR.CR_CANT_READ_CHARSET, message)
-
-
-def _bound(parameters: Sequence[Parameter], encoding: str) -> bytes:
-    """The parameters as COM_STMT_EXECUTE ends: NULL bitmap, types, values."""
-    if not parameters:
-        return b""
-    nulls = np.packbits([value is None for value in parameters], bitorder="little").tobytes()
-    bound = [_bind(value, encoding) for value in parameters]
-    kinds = b"".join(struct.pack("<H", kind) for kind, _ in bound)
-    return nulls + b"\1" + kinds + b"".join(value for _, value in bound)
-
-
-def _bind(value: Parameter, encoding: str) -> tuple[int, bytes]:
-    """A parameter's wire type (0x8000: unsigned) and bytes."""
-    match value:
-        case None:
-            return FIELD_TYPE.NULL, b""
-        case int() if -(2**63) <= value < 2**63:
-            return FIELD_TYPE.LONGLONG, struct.pack("<q", value)
-        case int() if 0 <= value < 2**64:
-            return FIELD_TYPE.LONGLONG | 0x8000, struct.pack("<Q", value)
-        case int() | Decimal():
-            return FIELD_TYPE.NEWDECIMAL, _length_encoded(format(Decimal(value), "f").encode())
-        case float():
-            return FIELD_TYPE.DOUBLE, struct.pack("<d", value)
-        case str():
-            return FIELD_TYPE.VAR_STRING, _length_encoded(value.encode(encoding))
-        case bytes():
-            return FIELD_TYPE.BLOB, _length_encoded(value)
-    raise TypeError(f"a parameter cannot be a {type(value).__name__}")
-
-
-def _length_encoded(data: bytes) -> bytes:
-    size = len(data)
-    if size < 251:
-        return bytes([size]) + data
-    if size < 2**16:
-        return b"\xfc" + struct.pack("<H", size) + data
-    if size < 2**24:
-        return b"\xfd" + struct.pack("<I", size)[:3] + data
-    return b"\xfe" + struct.pack("<Q", size) + data
