@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import ValidationError
@@ -23,7 +24,8 @@ _CLIENTS = ClientCache()
 def create_connector(settings: Mapping[str, object]) -> BaseConnector[ConnectionConfig]:
     """A connector from `{"protocol": ..., ...}`, the connection's keys beside it.
 
-    Raises UnknownProtocolError, MissingDriverError, and ConfigError where a key is wrong.
+    Relative paths begin at the working directory, here and in every call below. Raises
+    UnknownProtocolError, MissingDriverError, and ConfigError where a key is wrong.
     """
     protocol = settings.get("protocol")
     if not isinstance(protocol, str):
@@ -114,7 +116,8 @@ def _shared(protocol: str, config: Mapping[str, object]) -> object:
 
 def _validated(protocol: str, values: Mapping[str, object]) -> tuple[Adapter[Any], ConnectionConfig]:
     adapter = registry.load(protocol)
+    folder = {"project": Path.cwd()}  # a path means the same file after the program has gone elsewhere
     try:
-        return adapter, adapter.connection.model_validate(dict(values))
+        return adapter, adapter.connection.model_validate(dict(values), context=folder)
     except ValidationError as wrong:
         raise config_error(wrong, adapter.connection, values, lambda _: protocol) from None

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Generic, Self, TypeVar
 
 import pyarrow as pa
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationInfo
@@ -79,7 +79,7 @@ class BaseConnector(ABC, Generic[Config]):
         self.config = config
         self.protocol = protocol
 
-    def connect(self) -> BaseConnector[Config]:
+    def connect(self) -> Self:
         """Reach the system now rather than at the first read. Raises SourceError."""
         self.test()
         return self
@@ -96,7 +96,7 @@ class BaseConnector(ABC, Generic[Config]):
         """The stream that `fetch_data` reads."""
         return Stream(name="query", query=query)
 
-    def __enter__(self) -> BaseConnector[Config]:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from typing import TypeAlias
 
-from pydantic import SecretStr
+from pydantic import SecretBytes, SecretStr
 
 from atlas_etl.connectors.base import Adapter, ConnectionConfig
 
@@ -19,28 +21,41 @@ class _Entry:
     dispose: Callable[[object], None]
 
 
+_Key: TypeAlias = tuple[str, str, threading.Thread | None]
+
+
 class ClientCache:
-    """Clients that scripts share; those of a `thread_bound` adapter are kept per thread."""
+    """Clients that scripts share; those of a `thread_bound` adapter are kept while their thread lives."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._entries: dict[Hashable, _Entry] = {}
+        self._lock = threading.RLock()  # a client may be made of another one
+        self._entries: dict[_Key, _Entry] = {}
 
     def get(self, protocol: str, adapter: Adapter[ConnectionConfig], config: ConnectionConfig) -> object:
         """The client for this configuration, made on first use."""
-        thread = threading.get_ident() if adapter.thread_bound else None
+        # The thread itself and not its number, which the system gives to another one later.
+        thread = threading.current_thread() if adapter.thread_bound else None
         key = (protocol, fingerprint(config), thread)
         with self._lock:
+            self._forget_ended_threads()
             if key not in self._entries:
                 self._entries[key] = _Entry(adapter.client(config), adapter.dispose)
             return self._entries[key].client
 
     def close(self) -> None:
-        """Dispose of every client. The cache can be used again."""
+        """Dispose of every client, though one of them may refuse. The cache can be used again."""
         with self._lock:
             entries, self._entries = list(self._entries.values()), {}
-        for entry in entries:
-            entry.dispose(entry.client)
+        with ExitStack() as closing:
+            for entry in entries:
+                closing.callback(entry.dispose, entry.client)
+
+    def _forget_ended_threads(self) -> None:
+        ended = [key for key in self._entries if key[2] is not None and not key[2].is_alive()]
+        for key in ended:
+            entry = self._entries.pop(key)
+            with suppress(Exception):  # whoever used it is gone, and nobody else is to blame
+                entry.dispose(entry.client)
 
 
 def fingerprint(config: ConnectionConfig) -> str:
@@ -50,4 +65,4 @@ def fingerprint(config: ConnectionConfig) -> str:
 
 
 def _reveal(value: object) -> str:
-    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+    return str(value.get_secret_value() if isinstance(value, SecretStr | SecretBytes) else value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -29,10 +29,16 @@ class ProtocolInfo:
     aliases: tuple[str, ...] = ()
     extra: str | None = None  # `pip install "atlas-etl[extra]"`
     requires: tuple[str, ...] = ()  # import names of the drivers
+    remedy: str | None = None  # what to do about another package's protocol that cannot be loaded
 
     @property
     def installed(self) -> bool:
-        return all(find_spec(name) is not None for name in self.requires)
+        return self.remedy is None and all(find_spec(name) is not None for name in self.requires)
+
+    @property
+    def install_hint(self) -> str:
+        """What makes a protocol work that is not installed."""
+        return self.remedy or _pip_install(self.requires[0], "atlas-etl", self.extra)
 
 
 _BUILT_IN = (
@@ -64,11 +70,30 @@ _PROTOCOLS: Mapping[str, ProtocolInfo] = {info.protocol: info for info in _BUILT
 _ALIASES: Mapping[str, str] = {alias: info.protocol for info in _BUILT_IN for alias in info.aliases}
 
 
+# What pip calls a package that Python imports under another name, or that is no use without an extra.
+_PACKAGES = {
+    "psycopg": "psycopg[binary]",
+    "adbc_driver_sqlite": "adbc-driver-sqlite",
+    "adbc_driver_manager": "adbc-driver-manager",
+}
+
+
 def protocols() -> tuple[ProtocolInfo, ...]:
-    """Every built-in protocol and every one that an installed package adds, by name."""
-    external = (_external(point.name) for point in entry_points(group=ENTRY_POINT_GROUP))
-    found = {info.protocol: info for info in external if info is not None}
-    return tuple(sorted({**found, **_PROTOCOLS}.values(), key=lambda info: info.protocol))
+    """Every built-in protocol and every one that an installed package adds, by name.
+
+    A package whose protocol cannot be loaded is listed with what to do about it.
+    """
+    found = dict(_PROTOCOLS)
+    for point in entry_points(group=ENTRY_POINT_GROUP):
+        name = point.name.lower()
+        if name not in found and name not in _ALIASES:
+            try:
+                found[name] = info(name)
+            except ConfigError as failure:
+                found[name] = ProtocolInfo(
+                    name, point.module, failure.message, reads=False, writes=False, remedy=failure.hint
+                )
+    return tuple(found[name] for name in sorted(found))
 
 
 def canonical(protocol: str) -> str:
@@ -77,7 +102,11 @@ def canonical(protocol: str) -> str:
 
 
 def info(protocol: str) -> ProtocolInfo:
-    """What is known of a protocol. Raises UnknownProtocolError with the nearest names."""
+    """What is known of a protocol. Raises UnknownProtocolError with the nearest names.
+
+    Only a name that no built-in protocol has is looked for among other packages: none can take one over.
+    Raises ConfigError and MissingDriverError where such a package cannot be loaded.
+    """
     name = protocol.strip().lower()
     name = _ALIASES.get(name, name)
     found = _PROTOCOLS.get(name) or _external(name)
@@ -91,36 +120,76 @@ def info(protocol: str) -> ProtocolInfo:
 
 
 def load(protocol: str) -> Adapter[Any]:
-    """The protocol's adapter. Raises UnknownProtocolError and MissingDriverError."""
+    """The protocol's adapter. Raises UnknownProtocolError, MissingDriverError and ConfigError."""
     found = info(protocol)
     try:
         module = importlib.import_module(found.module)
-    except ModuleNotFoundError as missing:
-        if missing.name is None or missing.name.partition(".")[0] == "atlas_etl":
+    except ImportError as failure:
+        missing = failure.name if isinstance(failure, ModuleNotFoundError) else None
+        driver = missing or next(iter(found.requires), None)
+        if driver is None or _top(failure.name or "") == "atlas_etl":
             raise
-        package = f'"atlas-etl[{found.extra}]"' if found.extra else missing.name
-        raise MissingDriverError(
-            f"protocol {found.protocol!r} needs the package {missing.name!r}, which is not installed",
-            hint=f"pip install {package}",
-        ) from missing
+        raise _missing_driver(found.protocol, failure, driver, "atlas-etl", found.extra) from failure
     adapter: Adapter[Any] = module.ADAPTER
     return adapter
 
 
 def _external(name: str) -> ProtocolInfo | None:
     """A protocol of another package: an entry point whose value is the module that holds ADAPTER."""
-    for point in entry_points(group=ENTRY_POINT_GROUP, name=name):
-        try:
-            module = importlib.import_module(point.module)
-        except ImportError as failure:
-            raise ConfigError(
-                f"the package that adds protocol {name!r} cannot be imported: {failure}",
-                code="broken_plugin",
-            ) from failure
-        summary = (module.__doc__ or "").strip().partition("\n")[0]
+    points = [point for point in entry_points(group=ENTRY_POINT_GROUP) if point.name.lower() == name]
+    if len(points) > 1:
+        packages = " and ".join(sorted(map(_package, points)))
+        raise ConfigError(
+            f"the packages {packages} both add the protocol {name!r}",
+            hint="uninstall one of them",
+            code="ambiguous_protocol",
+        )
+    return _described(name, points[0]) if points else None
+
+
+def _described(name: str, point: EntryPoint) -> ProtocolInfo:
+    package = _package(point)
+    extra = ",".join(point.extras) or None
+    try:
+        module = importlib.import_module(point.module)
         offers: Adapter[Any] = module.ADAPTER
-        return ProtocolInfo(
-            name, point.module, summary,
-            reads=offers.connector is not None, writes=offers.destination is not None,
-        )  # fmt: skip
-    return None
+        reads, writes = offers.connector is not None, offers.destination is not None
+    except Exception as failure:  # a package of somebody else may raise anything
+        missing = failure.name if isinstance(failure, ModuleNotFoundError) else None
+        if missing is not None and _top(missing) not in ("atlas_etl", _top(point.module)):
+            raise _missing_driver(name, failure, missing, package, extra) from failure
+        raise ConfigError(
+            f"the package {package}, which adds the protocol {name!r}, cannot be loaded: "
+            f"{type(failure).__name__}: {failure}",
+            hint=f"install another version of {package}, or remove it with `pip uninstall {package}`",
+            code="broken_plugin",
+        ) from failure
+    summary = (module.__doc__ or "").strip().partition("\n")[0]
+    return ProtocolInfo(name, point.module, summary, reads=reads, writes=writes, extra=extra)
+
+
+def _missing_driver(
+    protocol: str, failure: Exception, driver: str, distribution: str, extra: str | None
+) -> MissingDriverError:
+    driver = _top(driver)
+    why = "is not installed"
+    if not isinstance(failure, ModuleNotFoundError):
+        reason = str(failure).strip().partition("\n")[0]
+        why = f"cannot be loaded: {reason}"
+    return MissingDriverError(
+        f"protocol {protocol!r} needs the package {driver!r}, which {why}",
+        hint=_pip_install(driver, distribution, extra),
+    )
+
+
+def _pip_install(driver: str, distribution: str, extra: str | None) -> str:
+    package = f"{distribution}[{extra}]" if extra else _PACKAGES.get(driver, driver)
+    return f'pip install "{package}"' if "[" in package else f"pip install {package}"
+
+
+def _package(point: EntryPoint) -> str:
+    return point.dist.name if point.dist is not None else _top(point.module)
+
+
+def _top(module: str) -> str:
+    return module.partition(".")[0]
