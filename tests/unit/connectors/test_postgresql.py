@@ -14,7 +14,8 @@ from atlas_etl.connectors import registry
 from atlas_etl.connectors.sql._postgresql_connection import PostgresConnection
 from atlas_etl.errors import ConfigError, SourceError
 from atlas_etl.model import BatchLimits, ReadRequest, Stream
-from tests.servers import ServerAddress
+from tests.servers import ServerAddress, Unavailable
+from tests.servers.postgres import private_server
 from tests.unit.connectors.postgres_database import Database, read
 
 BIG = Stream("big", query="SELECT n, repeat('x', 1000) AS filler FROM generate_series(1, 200000) AS n")
@@ -161,6 +162,24 @@ def test_a_server_that_goes_away_in_the_middle_is_an_error_and_no_end(database: 
             pass
     assert (caught.value.code, caught.value.retryable) == ("server_gone", True)
     assert read(connector, Stream("one", query="SELECT 1 AS one")).num_rows == 1
+
+
+def test_a_server_that_is_killed_in_the_middle() -> None:
+    try:
+        with private_server() as (server, address):
+            database = Database(address)
+            with pytest.raises(SourceError) as caught, database.connector().open(ReadRequest(BIG)) as extract:
+                batches = extract.batches()
+                next(batches)
+                server.kill()
+                for _ in batches:
+                    pass
+            assert (caught.value.code, caught.value.retryable) == ("server_gone", True)
+            with pytest.raises(SourceError) as caught:
+                database.connector().test()
+            assert (caught.value.code, caught.value.retryable) == ("connection_refused", True)
+    except Unavailable as reason:
+        pytest.skip(str(reason))
 
 
 def test_an_error_in_the_middle_of_the_rows(database: Database) -> None:

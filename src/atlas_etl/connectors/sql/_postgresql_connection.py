@@ -43,6 +43,10 @@ _PINNED = {
     "idle_in_transaction_session_timeout": "0",  # the other end of a transfer may be slow
 }
 _RESERVED = {name.lower() for name in _PINNED} | {"client_encoding", "replication"}
+# A peer that vanished is noticed in two minutes; the system's own defaults take hours.
+_KEEPALIVES = {
+    "keepalives_idle": 60, "keepalives_interval": 10, "keepalives_count": 6, "tcp_user_timeout": 120_000,
+}  # fmt: skip
 _MAX_IDLE_SECONDS = 60.0
 _APPLICATION_NAME_BYTES = 63
 
@@ -106,6 +110,7 @@ class PostgresConnection(ServerConnection):
             "sslmode": self.sslmode,
             "application_name": self.application_name,
             "connect_timeout": math.ceil(self.connect_timeout),
+            **_KEEPALIVES,
             **{
                 name: int(v) if isinstance(v, bool) else v
                 for name, v in self.options.items()

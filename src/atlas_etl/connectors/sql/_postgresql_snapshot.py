@@ -127,8 +127,8 @@ class PostgresSnapshot:
             return Relation(relation, self._described(f"SELECT * FROM {relation} LIMIT 0"))
         table = find_table(self.run, stream.table)
         if table is None:
-            known = [known.stream_info().name for known in self.tables()]
-            raise table_not_found(stream.table, known, stream.name)
+            known = dict.fromkeys(known.stream_info().name for known in self.tables())
+            raise table_not_found(stream.table, list(known), stream.name)
         self._about = table.sql
         if not table.readable or not table.usable:
             raise self._denied(table, stream)

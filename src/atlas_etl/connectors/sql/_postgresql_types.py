@@ -12,7 +12,7 @@ from atlas_etl.connectors.sql._pgcopy_types import PgType, Wire, array_type, bui
 from atlas_etl.connectors.sql._postgresql_errors import quoted
 from atlas_etl.connectors.sql._reader import SourceColumn
 
-_NAME, _XML = 19, 142  # sent in a form of their own, or one that differs from the text
+_NAME, _XML, _INET = 19, 142, 869
 _MAX_DIGITS = 76
 
 
@@ -45,11 +45,10 @@ def source_column(name: str, nullable: bool, type_: ServerType) -> SourceColumn:
     """The column as it is selected: in its own type where that has an exact Arrow form, else as text."""
     column = quoted(name).replace("%", "%%")
     text = f"{column}::text"
-    kind, cast = _form(type_)
+    kind, form = _form(type_)
     field = values.with_source_type(pa.field(name, kind, nullable), type_.native)
     hazards = wire_type(kind).hazards()
-    select = f"{column}::{cast}" if cast else column
-    return SourceColumn(name, type_.native, nullable, field, select, text, hazards)
+    return SourceColumn(name, type_.native, nullable, field, form.replace("?", column), text, hazards)
 
 
 def arrow_type(type_: ServerType) -> pa.DataType:
@@ -58,32 +57,33 @@ def arrow_type(type_: ServerType) -> pa.DataType:
 
 
 def wire_type(kind: pa.DataType) -> PgType:
-    """How a selected column of this Arrow type arrives. The casts of `source_column` make that certain."""
+    """How a column of this Arrow type arrives, because `source_column` selects it so."""
     if pa.types.is_list(kind):
         return array_type(wire_type(kind.value_type))
     if pa.types.is_decimal(kind):
-        return PgType(Wire.NUMERIC, 0)
+        return PgType(Wire.NUMERIC, 0, (kind.precision << 16 | kind.scale) + 4)
     return PgType(_WIRES[kind], 0)
 
 
-def _form(type_: ServerType) -> tuple[pa.DataType, str | None]:
-    """The Arrow type, and the cast that brings a value into the one form that this type is decoded from."""
+def _form(type_: ServerType) -> tuple[pa.DataType, str]:
+    """The Arrow type, and the SQL that brings a value `?` into the form that this type is decoded from."""
     if type_.element is None:
         return _scalar_form(type_.oid, type_.typmod)
-    kind, cast = _scalar_form(type_.element, type_.typmod)
-    if cast:
-        return pa.list_(kind), f"{cast}[]"
-    return pa.list_(kind), f"{type_.element_native}[]" if type_.element_is_domain else None
+    kind, form = _scalar_form(type_.element, type_.typmod)
+    if form != "?":
+        return pa.list_(kind), "?::text::text[]"  # through the array's own text, which is its elements' own
+    return pa.list_(kind), f"?::{type_.element_native}[]" if type_.element_is_domain else "?"
 
 
-def _scalar_form(oid: int, typmod: int) -> tuple[pa.DataType, str | None]:
+def _scalar_form(oid: int, typmod: int) -> tuple[pa.DataType, str]:
     wire = builtin_type(oid, typmod)
     if wire is None or wire.element is not None:
-        return pa.string(), "text"
+        # As text an inet has its mask even where it does not show one.
+        return pa.string(), "abbrev(?)" if oid == _INET else "?::text"
     kind = wire.arrow_type()
     as_text = wire.wire in (Wire.CHAR, Wire.JSONB) or oid in (_NAME, _XML)
     unscaled = wire.wire is Wire.NUMERIC and pa.types.is_string(kind)
-    return kind, "text" if as_text or unscaled else None
+    return kind, "?::text" if as_text or unscaled else "?"
 
 
 _WIRES: Mapping[pa.DataType, Wire] = {

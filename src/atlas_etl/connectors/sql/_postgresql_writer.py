@@ -19,7 +19,7 @@ from atlas_etl.connectors.sql._postgresql_snapshot import PostgresSnapshot
 from atlas_etl.connectors.sql._postgresql_types import arrow_type, declared_type, stored_type
 from atlas_etl.connectors.sql._reader import Select
 from atlas_etl.connectors.sql._writer import SqlDestination, SqlLoadSession
-from atlas_etl.errors import DestinationError, UsageError
+from atlas_etl.errors import DataError, DestinationError, UsageError
 from atlas_etl.model import (
     BatchLimits,
     ConnectionStatus,
@@ -178,7 +178,7 @@ class PostgresDestination(SqlDestination):
         try:
             with self._pool.session() as session:
                 return _rows(PostgresSnapshot(session, self._config, DestinationError), sql)
-        except DestinationError as failure:
+        except (DestinationError, DataError) as failure:
             if failure.code not in _STATEMENT_IS_WRONG:
                 raise
             raise UsageError(failure.message, hint=failure.hint, code="query") from failure
