@@ -38,6 +38,10 @@ class Extract(Protocol):
         """The stream's key: the definition's, else the catalog's, else empty."""
 
     @property
+    def key_is_unique(self) -> bool:
+        """Whether the source itself keeps two rows from sharing the key."""
+
+    @property
     def estimated_rows(self) -> int | None:
         """Roughly how many rows will come; None where the source cannot say cheaply."""
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from atlas_etl import values
 from atlas_etl.errors import ConfigError, DestinationError, SchemaChangeError
 from atlas_etl.model import (
     Checkpoint,
     CreateTable,
+    CursorKind,
     Disposition,
     DropTable,
     LoadPlan,
@@ -17,6 +19,9 @@ from atlas_etl.model import (
     TableState,
 )
 from atlas_etl.pipeline.schema import evolve
+from atlas_etl.pipeline.shape import stored_tail
+
+_NUMBERS = frozenset({CursorKind.INTEGER, CursorKind.DECIMAL, CursorKind.FLOAT})
 
 
 def disposition_of(stream: Stream, primary_key: tuple[str, ...]) -> Disposition:
@@ -59,19 +64,25 @@ def plan_load(
     read: pa.Schema,
     storable: pa.Schema,
     primary_key: tuple[str, ...],
+    key_is_unique: bool,
     state: TableState,
     resumed: Checkpoint | None,
     full_refresh: bool,
 ) -> LoadPlan:
     """How the rows of one read meet their table.
 
-    `read` is the extract's schema and `storable` the same columns as the destination names and types
-    them. Raises ConfigError, SchemaChangeError, and DestinationError for a table that is not ours.
+    `read` is the extract's schema, `storable` the same columns as the destination names and types them,
+    and `resumed` the checkpoint as the shaped cursor has it. Raises ConfigError, SchemaChangeError, and
+    DestinationError for a table that is not ours.
     """
+    if resumed is not None:
+        _refuse_other_order(stream, resumed, read)
     wanted = disposition_of(stream, primary_key)
     # Without a checkpoint everything is read again, so an append's tail is the whole table.
     whole = full_refresh or (wanted is Disposition.APPEND and resumed is None and not state.empty)
     disposition = Disposition.REPLACE if whole else wanted
+    if disposition is Disposition.MERGE and state.empty and key_is_unique:
+        disposition = Disposition.APPEND  # nothing to meet, and no key comes twice
     if disposition is Disposition.REPLACE and not state.empty and not state.loaded_by_atlas:
         raise DestinationError(
             f"the table {table} has rows that this stream did not load; replacing them would lose them",
@@ -86,6 +97,8 @@ def plan_load(
             raise
         schema, changes = storable, (DropTable(), CreateTable())
     renamed = dict(zip(read.names, storable.names, strict=True))
+    cursor = renamed[stream.cursor] if stream.cursor else None
+    appends = wanted is disposition is Disposition.APPEND and cursor is not None
     return LoadPlan(
         run_id=run_id,
         connector=connector,
@@ -94,8 +107,25 @@ def plan_load(
         disposition=disposition,
         schema=schema,
         primary_key=tuple(renamed[name] for name in primary_key),
-        cursor=renamed[stream.cursor] if stream.cursor else None,
+        cursor=cursor,
         changes=changes,
-        tail=resumed if disposition is Disposition.APPEND else None,
+        tail=stored_tail(resumed, schema.field(cursor).type) if appends else None,
         tail_has_nulls=stream.null_cursor is NullCursor.INCLUDE,
     )
+
+
+def _refuse_other_order(stream: Stream, resumed: Checkpoint, read: pa.Schema) -> None:
+    """Raise SchemaChangeError where the cursor's new type orders its values in another way than it did.
+
+    What is past `10` as a number is not what is past `10` as text: rows would be lost or doubled.
+    """
+    column, before = resumed.cursor, resumed.tail_from.kind
+    after = values.cursor_kind(read.field(column).type, stream=stream.name, column=column)
+    if after is not before and not {before, after} <= _NUMBERS:
+        raise SchemaChangeError(
+            f"the cursor {column!r} was read as {before} and is now {after}, which has another order",
+            hint="run with --full-refresh to read the stream again from its beginning",
+            code="cursor_type_changed",
+            stream=stream.name,
+            column=column,
+        )

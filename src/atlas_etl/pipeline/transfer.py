@@ -46,6 +46,7 @@ def transfer(source: Connector, destination: Destination, job: Job) -> Generator
             read=read,
             storable=destination.storable(read),
             primary_key=extract.primary_key,
+            key_is_unique=extract.key_is_unique,
             state=state,
             resumed=shaped_tail(stream, resumed),
             full_refresh=job.full_refresh,

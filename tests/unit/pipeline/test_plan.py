@@ -31,7 +31,13 @@ FOREIGN = TableState(SCHEMA, loaded_by_atlas=False, empty=False)
 def plan(
     stream: Stream, state: TableState = NOTHING, *, full_refresh: bool = False, **more: object
 ) -> LoadPlan:
-    settings: dict[str, object] = {"read": SCHEMA, "storable": SCHEMA, "primary_key": (), **more}
+    settings: dict[str, object] = {
+        "read": SCHEMA,
+        "storable": SCHEMA,
+        "primary_key": (),
+        "key_is_unique": False,
+        **more,
+    }
     return plan_load(
         stream, run_id="r", connector="shop", table=TableName("orders", "shop"), state=state,
         resumed=resume_from(stream, state, full_refresh=full_refresh), full_refresh=full_refresh, **settings,
@@ -87,6 +93,13 @@ def test_rows_of_somebody_else_are_never_deleted(disposition: Disposition) -> No
     with pytest.raises(DestinationError):
         plan(stream(cursor="at"), FOREIGN, full_refresh=True)
     assert plan(stream(), TableState(SCHEMA, empty=True)).disposition is Disposition.REPLACE
+
+
+def test_the_first_merge_into_an_empty_table_only_inserts() -> None:
+    keyed = stream(cursor="at")
+    assert plan(keyed, primary_key=("id",)).disposition is Disposition.MERGE
+    assert plan(keyed, primary_key=("id",), key_is_unique=True).disposition is Disposition.APPEND
+    assert plan(keyed, LOADED, primary_key=("id",), key_is_unique=True).disposition is Disposition.MERGE
 
 
 def test_a_full_refresh_replaces_and_may_change_types() -> None:

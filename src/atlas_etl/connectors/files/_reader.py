@@ -126,6 +126,10 @@ class FilesExtract:
         self._refuse_null_cursors()
 
     @property
+    def key_is_unique(self) -> bool:
+        return False  # files keep no keys
+
+    @property
     def estimated_rows(self) -> int | None:
         return None if self._request.since else self._survey.rows
 

@@ -145,6 +145,10 @@ class SqlExtract:
         self._refuse_null_cursors()
 
     @property
+    def key_is_unique(self) -> bool:
+        return bool(self.primary_key) and set(self.primary_key) == set(self._relation.primary_key)
+
+    @property
     def estimated_rows(self) -> int | None:
         return None if self._request.since else self._relation.estimated_rows
 
