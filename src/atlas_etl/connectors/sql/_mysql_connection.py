@@ -1,0 +1,150 @@
+"""Getting into MySQL and MariaDB: the connection's settings, and the client that they give."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any, Literal, TypeAlias, cast
+
+import pymysql
+from pydantic import Field, SecretStr, field_validator, model_validator
+from sqlalchemy import Engine, create_engine
+
+from atlas_etl.connectors.base import ProjectPath, ServerConnection
+from atlas_etl.connectors.sql._mysql_errors import Failure, translated
+from atlas_etl.errors import ConfigError, nearest
+
+Client: TypeAlias = "pymysql.Connection[Any]"
+SslMode = Literal["disabled", "preferred", "required", "verify_ca", "verify_identity"]
+
+# Of PyMySQL's connect(), those that neither have a field nor change how values are written and read.
+_OPTIONS = ("bind_address", "init_command", "read_timeout", "write_timeout", "server_public_key")
+# Other drivers' names for what the model has as fields, e.g. in the query of a connection URI.
+_FIELDS = {
+    "db": "database", "user": "username", "passwd": "password", "program_name": "application_name",
+    "socket": "unix_socket", "ssl-mode": "ssl_mode", "sslmode": "ssl_mode", "sslMode": "ssl_mode",
+    "ssl-ca": "ssl_ca", "ssl-cert": "ssl_cert", "ssl-key": "ssl_key",
+}  # fmt: skip
+_VERIFYING = ("verify_ca", "verify_identity")
+
+
+class MySQLConnection(ServerConnection):
+    """A MySQL or MariaDB server.
+
+    `options` holds further parameters of PyMySQL's connect() (https://pymysql.readthedocs.io): bind_address,
+    init_command, read_timeout, write_timeout, server_public_key.
+    """
+
+    port: int | None = Field(default=3306, ge=1, le=65535)
+    database: str | None = Field(default=None, description="left out: tables are named `database.table`")
+    unix_socket: str | None = Field(
+        default=None, description="the server's socket file, in the place of host and port"
+    )
+    charset: Literal["utf8mb4"] = Field(
+        default="utf8mb4", description="of the connection; the server converts"
+    )
+    application_name: str = Field(default="atlas", description="how the server names our sessions")
+    lock_timeout: int = Field(default=60, ge=1, description="seconds to wait for a lock")
+    ssl_mode: SslMode | None = Field(
+        default=None, description="left out: verify_ca where ssl_ca is given, else preferred"
+    )
+    ssl_ca: ProjectPath | None = Field(default=None, description="file of the authorities that are trusted")
+    ssl_cert: ProjectPath | None = Field(default=None, description="file of our own certificate")
+    ssl_key: ProjectPath | None = Field(default=None, description="file of its key")
+    ssl_key_password: SecretStr | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _move_fields(cls, given: object) -> object:
+        """Options that are fields, here or in another driver, go where they belong."""
+        options = given.get("options") if isinstance(given, dict) else None
+        if not isinstance(given, dict) or not isinstance(options, dict):
+            return given
+        fields = {**{name: name for name in cls.model_fields if name != "options"}, **_FIELDS}
+        moved = {fields[name]: value for name, value in options.items() if name in fields}
+        for name in moved:
+            if given.get(name) is not None:
+                raise ValueError(f"`{name}` is given twice: by itself and in `options`")
+        return {**given, **moved, "options": {name: v for name, v in options.items() if name not in fields}}
+
+    @field_validator("ssl_mode", mode="before")
+    @classmethod
+    def _spelled(cls, mode: object) -> object:
+        return mode.lower().replace("-", "_") if isinstance(mode, str) else mode
+
+    @field_validator("options")
+    @classmethod
+    def _known_options(cls, options: dict[str, object]) -> dict[str, object]:
+        for name in options:
+            if name == "local_infile":
+                raise ValueError("`local_infile` would let the server read files of this machine")
+            if name not in _OPTIONS:
+                hint = (
+                    nearest(name, (*_OPTIONS, *cls.model_fields)) or f"the options are {', '.join(_OPTIONS)}"
+                )
+                raise ValueError(f"unknown option {name!r}: {hint}")
+        return options
+
+    @property
+    def effective_ssl_mode(self) -> SslMode:
+        return self.ssl_mode or ("verify_ca" if self.ssl_ca else "preferred")
+
+    def parameters(self) -> dict[str, Any]:
+        """What pymysql.connect takes; the password is among it. Raises ConfigError for TLS files."""
+        found: dict[str, object] = {
+            "host": self.host,
+            "port": self.port or 3306,
+            "database": self.database,
+            "user": self.username,
+            # As bytes: PyMySQL would write text as latin1.
+            "password": self.password.get_secret_value().encode() if self.password else None,
+            "unix_socket": self.unix_socket,
+            "connect_timeout": self.connect_timeout,
+            "program_name": self.application_name,
+            **{name: float(v) if name.endswith("_timeout") else v for name, v in self.options.items()},
+            **self._tls(),
+        }
+        pinned = {"charset": self.charset, "autocommit": True, "local_infile": False}
+        return {**{name: value for name, value in found.items() if value is not None}, **pinned}
+
+    def _tls(self) -> dict[str, object]:
+        mode = self.effective_ssl_mode
+        if mode == "disabled" or (mode == "preferred" and self.unix_socket):
+            return {"ssl_disabled": True}
+        if mode == "preferred" and not self.ssl_cert:
+            return {}
+        try:
+            context = ssl.create_default_context(cafile=str(self.ssl_ca) if self.ssl_ca else None)
+            # The certificates that MySQL makes for itself are not strictly X.509.
+            context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+            context.check_hostname = mode == "verify_identity"
+            context.verify_mode = ssl.CERT_REQUIRED if mode in _VERIFYING else ssl.CERT_NONE
+            if self.ssl_cert:
+                password = self.ssl_key_password.get_secret_value() if self.ssl_key_password else ""
+                context.load_cert_chain(self.ssl_cert, self.ssl_key, password)
+        except OSError as failure:
+            raise ConfigError(
+                f"the TLS files cannot be used: {failure.strerror or failure}",
+                hint="check `ssl_ca`, `ssl_cert`, `ssl_key` and `ssl_key_password`",
+                code="tls",
+            ) from failure
+        return {"ssl": context}
+
+
+def open_client(config: MySQLConnection, kind: Failure) -> Client:
+    """A connection in autocommit mode. Raises `kind` and ConfigError."""
+    parameters = config.parameters()
+    with translated(kind):
+        return pymysql.connect(**parameters)
+
+
+def engine(config: MySQLConnection) -> Engine:
+    """A SQLAlchemy engine; its URL has neither the server nor the password in it."""
+    parameters = {**config.parameters(), "autocommit": False}
+    return create_engine(
+        "mysql+pymysql://", creator=lambda: pymysql.connect(**parameters), hide_parameters=True
+    )
+
+
+def dispose(client: object) -> None:
+    """Give back every connection of an engine."""
+    cast(Engine, client).dispose()

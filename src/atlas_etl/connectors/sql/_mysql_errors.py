@@ -1,0 +1,188 @@
+"""What errors of MySQL, MariaDB and PyMySQL mean for a person: ours, with a code and what to do next.
+
+Numbers: https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html and
+https://mariadb.com/kb/en/mariadb-error-code-reference/. Messages about values quote them; those are not kept.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from pymysql import err
+
+from atlas_etl.errors import AtlasError, ConfigError, DataError, DestinationError, SourceError
+
+Failure = type[SourceError] | type[DestinationError]
+
+
+@dataclass(frozen=True, slots=True)
+class _Meaning:
+    code: str
+    hint: str | None = None
+    retryable: bool = False
+
+
+_LOGIN = _Meaning(
+    "authentication_failed", "check `username` and `password`, and from where the account may log in"
+)
+_DENIED = _Meaning("permission_denied", "grant the account what it needs")
+_GONE = _Meaning("server_gone", "the connection was lost; see the server's log if it happens again", True)
+_BUSY = _Meaning("too_many_connections", "wait, lower --jobs, or raise max_connections", True)
+_LOCKED = _Meaning("lock_timeout", "somebody holds a lock on it; wait, or raise `lock_timeout`", True)
+_CONFLICT = _Meaning("conflict", "another transaction was in the way; it can be tried again", True)
+_STOPPED = _Meaning("timeout", "the server stopped the statement; raise its limit for this account")
+_FULL = _Meaning("disk_full", "free some space on the server's disk, then run again")
+_WIDE = _Meaning(
+    "row_too_large", "load fewer columns: name them in `columns`, or leave some out with `exclude`"
+)
+_PACKET = _Meaning("packet_too_large", "raise max_allowed_packet on the server, at most to 1 GiB")
+_SYNTAX = _Meaning("sql", "check the query, the table and its columns")
+_TABLE = _Meaning("table_not_found", "check the table's name; other databases need `database.table`")
+_READ_ONLY = _Meaning("read_only", "connect to the primary server, or lift its read_only")
+_TLS = _Meaning("tls", "check `ssl_mode`, `ssl_ca`, `ssl_cert` and `ssl_key`")
+_UNREACHABLE = _Meaning("connection_failed", "check `host` and `port`", True)
+
+_MEANINGS: Mapping[int, _Meaning] = {
+    **dict.fromkeys((1045, 1130, 1251, 1698, 1820, 1862, 2059, 3118, 4151), _LOGIN),
+    **dict.fromkeys((1044, 1142, 1143, 1227, 1370, 1410), _DENIED),
+    **dict.fromkeys((1040, 1203, 1226), _BUSY),
+    **dict.fromkeys((1053, 1077, 1079, 1080, 1158, 1159, 1160, 1161, 1927, 2006, 2013, 2055, 4031), _GONE),
+    **dict.fromkeys((1213, 1412, 3572), _CONFLICT),
+    **dict.fromkeys((1317, 1969, 3024), _STOPPED),
+    **dict.fromkeys((1021, 1114), _FULL),
+    **dict.fromkeys((1117, 1118, 1074), _WIDE),
+    **dict.fromkeys((1153, 1301, 2020), _PACKET),
+    **dict.fromkeys((1290, 1792, 1836), _READ_ONLY),
+    **dict.fromkeys((1051, 1146), _TABLE),
+    **dict.fromkeys((1064, 1065, 1149, 1210, 1222, 1248, 1305, 1356, 2034, 2053), _SYNTAX),
+    1046: _Meaning("database_not_found", "set `database`, or write `database.table`"),
+    1049: _Meaning("database_not_found", "check `database`"),
+    1054: _Meaning("column_not_found", "check the column's name"),
+    1060: _Meaning("duplicate_column", "give each column a name of its own with AS"),
+    1129: _Meaning("authentication_failed", "the server blocks this host: run FLUSH HOSTS there"),
+    1170: _Meaning(
+        "key_changed", "run with --full-refresh: a key column becomes text, which its index cannot hold"
+    ),
+    1205: _LOCKED,
+    2026: _TLS,
+    3159: _Meaning("tls", "the server wants encryption: set `ssl_mode: required`"),
+    3750: _Meaning(
+        "no_primary_key", "the server refuses tables without a primary key: load with `primary_key`"
+    ),
+}
+# What a table refuses of a row; the server's own words may hold the value.
+_VALUES: Mapping[int, str] = {
+    1048: "cannot be NULL",
+    1264: "has a number outside of its range",
+    1265: "has a value that it cannot hold exactly",
+    1292: "has a date or time that it cannot hold",
+    1364: "needs a value and gets none",
+    1366: "has a value that is not of its type",
+    1406: "has a value that is longer than it can hold",
+    4025: "has a value that a constraint refuses",
+}
+_COLUMN = re.compile(r"[Cc]olumn (?:`[^`]*`\.`[^`]*`\.)?[`'](?P<name>.+?)[`'](?: at row| cannot be|$)")
+_COMMAND = re.compile(
+    r"(?P<what>[A-Z][A-Z ,]*?) command denied to user (?P<who>'.*?'@'.*?') "
+    r"for (?:table|column .* in table) (?P<table>.+)"
+)
+_DATABASE = re.compile(r"Access denied for user (?P<who>'.*?'@'.*?') to database '(?P<database>.*)'")
+LOAD_RIGHTS = "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, INDEX, CREATE TEMPORARY TABLES"
+
+
+@contextmanager
+def translated(kind: Failure) -> Iterator[None]:
+    """Turn the driver's errors into `kind`, at the call that raised them; DataError for a refused value."""
+    try:
+        yield
+    except err.MySQLError as failure:
+        meant = _meant(failure, kind)
+        if isinstance(meant, DataError):
+            raise meant from None  # the cause would tell the value
+        raise meant from failure
+    except RuntimeError as failure:
+        if "cryptography" not in str(failure):
+            raise
+        raise ConfigError(
+            "this account's password may only be sent encrypted, and the connection is not",
+            hint='set `ssl_mode: required`, or pip install "PyMySQL[rsa]"',
+            code="tls",
+        ) from failure
+
+
+def quoted(identifier: str) -> str:
+    """An identifier as SQL writes it."""
+    return "`" + identifier.replace("`", "``") + "`"
+
+
+def _meant(failure: err.MySQLError, kind: Failure) -> AtlasError:
+    number = failure.args[0] if failure.args and isinstance(failure.args[0], int) else 0
+    text = str(failure.args[1]) if len(failure.args) > 1 else str(failure) or type(failure).__name__
+    if number in (2002, 2003, 2005):
+        return _unreachable(failure, text, kind)
+    if number == 1062:
+        return _duplicate(text)
+    if number in _VALUES and kind is DestinationError:
+        found = _COLUMN.search(text)
+        column = found["name"] if found else None
+        return DataError(
+            f"column {column!r} {_VALUES[number]}" if column else f"a column {_VALUES[number]}",
+            hint="run with --full-refresh to make the table again, or choose another table with `into`",
+            code="value_does_not_fit",
+            column=column,
+        )
+    meaning = _MEANINGS.get(number)
+    if meaning is None:
+        meaning = _GONE if isinstance(failure, err.InterfaceError) else _Meaning(kind.default_code)
+        text = re.sub(r"'[^']*'", "'...'", text) if isinstance(failure, err.DataError) else text
+    return kind(
+        text or "the connection is closed",
+        hint=_grant(text, kind) or meaning.hint,
+        code=meaning.code,
+        retryable=meaning.retryable,
+    )
+
+
+def _unreachable(failure: err.MySQLError, text: str, kind: Failure) -> AtlasError:
+    cause = getattr(failure, "original_exception", None)
+    meaning = _UNREACHABLE
+    if isinstance(cause, ssl.SSLError):
+        meaning = _TLS
+    elif isinstance(cause, socket.gaierror):
+        meaning = _Meaning("host_not_found", "check `host`")
+    elif isinstance(cause, TimeoutError):
+        meaning = _Meaning("timeout", "check host, port and firewalls, or raise `connect_timeout`", True)
+    elif isinstance(cause, ConnectionRefusedError):
+        meaning = _Meaning("connection_refused", "check `host` and `port`, and that the server runs", True)
+    elif isinstance(cause, FileNotFoundError | PermissionError):
+        meaning = _Meaning("connection_refused", "check `unix_socket`, and that the server runs")
+    return kind(text, hint=meaning.hint, code=meaning.code, retryable=meaning.retryable)
+
+
+def _duplicate(text: str) -> DataError:
+    key = re.search(r"for key '(?:.*\.)?(?P<key>.+?)'", text)
+    return DataError(
+        f"two rows have the same value in the unique key {key['key']!r} of the table"
+        if key
+        else "a key is not unique",
+        hint="use the disposition merge, drop the key, or choose another table with `into`",
+        code="duplicate_key",
+    )
+
+
+def _grant(text: str, kind: Failure) -> str | None:
+    """The statement that would allow what was denied, in English messages."""
+    if found := _DATABASE.search(text):
+        wanted = LOAD_RIGHTS if kind is DestinationError else "SELECT"
+        grant = f"GRANT {wanted} ON {quoted(found['database'])}.* TO {found['who']}"
+        return f"{grant}; or choose a database that exists with `into`" if kind is DestinationError else grant
+    if found := _COMMAND.search(text):
+        table = found["table"].strip("'")
+        table = table if "`" in table else quoted(table)
+        return f"GRANT {found['what']} ON {table} TO {found['who']}"
+    return None

@@ -1,0 +1,183 @@
+"""Reading MySQL and MariaDB: the dialect of its SELECTs, one consistent snapshot, and the connector."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from decimal import Decimal
+
+import pyarrow as pa
+
+from atlas_etl import values
+from atlas_etl.connectors.sql._mysql_catalog import (
+    CatalogTable,
+    every_table,
+    find_table,
+    json_columns,
+    table_names,
+)
+from atlas_etl.connectors.sql._mysql_columns import bound_as, native_name, source_column
+from atlas_etl.connectors.sql._mysql_connection import MySQLConnection
+from atlas_etl.connectors.sql._mysql_errors import Failure, quoted
+from atlas_etl.connectors.sql._mysql_session import READING, Batches, Session
+from atlas_etl.connectors.sql._mysql_wire import Parameter
+from atlas_etl.connectors.sql._mysql_writers import UNSEEN_LAG, WriterProbe, Writers
+from atlas_etl.connectors.sql._reader import Relation, Select, SourceColumn, SqlConnector, table_not_found
+from atlas_etl.errors import SourceError
+from atlas_etl.model import BatchLimits, ConnectionStatus, CursorKind, CursorValue, Stream, StreamInfo
+
+
+class ReaderDialect:
+    """How MySQL writes a SELECT."""
+
+    def quote(self, identifier: str) -> str:
+        return quoted(identifier)
+
+    def bound(self, column: SourceColumn, value: CursorValue) -> tuple[str, object]:
+        parameter: Parameter = value.text
+        if value.kind is CursorKind.INTEGER:
+            parameter = int(value.text)
+        elif value.kind is CursorKind.FLOAT:
+            parameter = float(value.text)
+        elif value.kind is CursorKind.DECIMAL:
+            parameter = Decimal(value.text)
+        elif value.kind in (CursorKind.TIMESTAMP, CursorKind.TIMESTAMPTZ):
+            parameter = value.text.removesuffix("Z").replace("T", " ")
+        return bound_as(column), parameter
+
+    def limit(self, sql: str, rows: int) -> str:
+        return f"{sql} LIMIT {rows}"
+
+
+class MySQLSnapshot:
+    """One read-only transaction that sees what was committed when it began (_reader.Snapshot)."""
+
+    def __init__(self, session: Session, database: str | None, began: datetime) -> None:
+        self._session = session
+        self._database = database
+        self._began = began
+        session.run("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+
+    def oldest_writer_began(self) -> datetime:
+        return self._began
+
+    def tables(self) -> list[CatalogTable]:
+        return every_table(self._session.rows, self._database)
+
+    def relation(self, stream: Stream) -> Relation:
+        if stream.table is None:
+            query = (stream.query or "").strip().rstrip(";")
+            sql = f"({query}\n) AS atlas_query"
+            described = self._session.describe(f"SELECT * FROM {sql}")
+            columns = (source_column(column, native_name(column), True) for column in described)
+            return Relation(sql, tuple(columns))
+        table = self._find(stream)
+        names = ", ".join(quoted(column.name) for column in table.columns)
+        described = self._session.describe(f"SELECT {names or '*'} FROM {table.sql}")
+        is_json = json_columns(self._session.rows, table) if self._session.is_mariadb else frozenset()
+        return Relation(
+            table.sql,
+            tuple(
+                source_column(wire, column.native, column.nullable, is_json=column.name in is_json)
+                for wire, column in zip(described, table.columns, strict=True)
+            ),
+            table.primary_key,
+            table.estimated_rows,
+        )
+
+    def fetch(self, select: Select, limits: BatchLimits) -> Batches:
+        schema = pa.schema([column.field for column in select.columns])
+        for batch, cells in self._session.stream(select.sql, parameters_of(select), limits):
+            columns = [
+                values.convert(column, field.type)
+                for column, field in zip(batch.columns, schema, strict=True)
+            ]
+            yield pa.RecordBatch.from_arrays(columns, schema=schema), cells
+
+    def _find(self, stream: Stream) -> CatalogTable:
+        wanted, rows = stream.table or "", self._session.rows
+        ((folds,),) = rows("SELECT @@lower_case_table_names")
+        table = find_table(rows, wanted, self._database, folds_case=bool(folds))
+        if table is None:
+            raise table_not_found(wanted, table_names(rows, self._database), stream.name)
+        return table
+
+
+def parameters_of(select: Select) -> list[Parameter]:
+    """What `ReaderDialect.bound` gave."""
+    return [p for p in select.parameters if isinstance(p, int | float | str | Decimal)]
+
+
+class MySQLConnector(SqlConnector[MySQLConnection]):
+    """Reads a MySQL or MariaDB server."""
+
+    dialect = ReaderDialect()
+
+    def __init__(self, config: MySQLConnection, *, protocol: str) -> None:
+        super().__init__(config, protocol=protocol)
+        self._probe = WriterProbe()
+
+    @contextmanager
+    def snapshot(self) -> Iterator[MySQLSnapshot]:
+        with session_of(self.config, SourceError) as session:
+            writers = self._probe.writers(session)
+            yield MySQLSnapshot(session, self.config.database, writers.began)
+
+    def test(self) -> ConnectionStatus:
+        with session_of(self.config, SourceError) as session:
+            writers = self._probe.writers(session)
+            tables = MySQLSnapshot(session, self.config.database, writers.began).tables()
+            transactional = {
+                str(name)
+                for (name,) in session.rows(
+                    "SELECT ENGINE FROM information_schema.ENGINES WHERE TRANSACTIONS = 'YES'"
+                )
+            }
+            ((account,),) = session.rows("SELECT CURRENT_USER()")
+            warnings = [*_unseen(writers, str(account)), *_no_snapshot(tables, transactional)]
+            return ConnectionStatus(
+                f"{len(tables)} tables and views can be read", session.version, tuple(warnings)
+            )
+
+    def discover(self) -> Sequence[StreamInfo]:
+        with self.snapshot() as snapshot:
+            return [table.stream_info(self.config.database) for table in snapshot.tables()]
+
+    def close(self) -> None:
+        """Snapshots close their own connections."""
+
+
+@contextmanager
+def session_of(config: MySQLConnection, kind: Failure, *, sql_mode: str = READING) -> Iterator[Session]:
+    """A session that is closed when the block is left."""
+    session = Session(config, kind, sql_mode=sql_mode)
+    try:
+        yield session
+    finally:
+        session.close()
+
+
+def _unseen(writers: Writers, account: str) -> Iterator[str]:
+    minutes = UNSEEN_LAG.seconds // 60
+    if writers.replica:
+        yield (
+            "the server is read-only, so probably a replica: it cannot tell which transactions are still "
+            f"open on the primary, and rows that are committed more than {minutes} minutes late can be "
+            "missed: set `lag`"
+        )
+    elif not writers.visible:
+        user, _, host = account.rpartition("@")
+        yield (
+            "the account does not see when other transactions began, so rows that are committed more than "
+            f"{minutes} minutes after their cursor's time can be missed: "
+            f"GRANT PROCESS ON *.* TO '{user}'@'{host}'"
+        )
+
+
+def _no_snapshot(tables: Sequence[CatalogTable], transactional: set[str]) -> Iterator[str]:
+    found = [table for table in tables if not table.is_view and table.engine not in transactional]
+    if found:
+        names = ", ".join(f"{table.name} ({table.engine})" for table in found[:3])
+        more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+        yield f"no snapshot can be taken of {names}{more}: rows that change during a sync may be missed"

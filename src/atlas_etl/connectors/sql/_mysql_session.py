@@ -1,0 +1,118 @@
+"""One session on MySQL or MariaDB, its settings pinned; every call translates the driver's errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from functools import cached_property
+
+import pyarrow as pa
+import pymysql
+
+from atlas_etl.connectors.sql._mysql_connection import MySQLConnection, open_client
+from atlas_etl.connectors.sql._mysql_errors import Failure, translated
+from atlas_etl.connectors.sql._mysql_types import Column
+from atlas_etl.connectors.sql._mysql_wire import (
+    Parameter,
+    QueryResult,
+    describe_query,
+    execute_statement,
+    stream_query,
+)
+from atlas_etl.model import BatchLimits, HazardCells
+
+Batches = Iterator[tuple[pa.RecordBatch, Sequence[HazardCells]]]
+
+READING = "STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION"
+# What is written is kept as it is or refused: no zero in the place of a date, no next number in that of 0.
+WRITING = (
+    "STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,NO_ZERO_DATE,NO_ZERO_IN_DATE,ERROR_FOR_DIVISION_BY_ZERO,"
+    "NO_AUTO_VALUE_ON_ZERO,NO_BACKSLASH_ESCAPES"
+)
+# How values are written and read, and what an administrator's defaults could take away from a result.
+_PINNED = {
+    "time_zone": "'+00:00'",
+    "sql_select_limit": str(2**64 - 1),
+    "sql_auto_is_null": "0",
+    "sql_safe_updates": "0",
+    "completion_type": "0",
+    "default_storage_engine": "InnoDB",
+    "net_read_timeout": "3600",  # the other end of a transfer may be slow
+    "net_write_timeout": "3600",
+    "wait_timeout": "28800",
+}
+
+
+class Session:
+    """A connection to one server. `kind` is what its failures raise."""
+
+    def __init__(self, config: MySQLConnection, kind: Failure, *, sql_mode: str) -> None:
+        self._kind = kind
+        self._client = open_client(config, kind)
+        waits = str(config.lock_timeout)
+        settings = {
+            **_PINNED,
+            "sql_mode": f"'{sql_mode}'",
+            "lock_wait_timeout": waits,
+            "innodb_lock_wait_timeout": waits,
+        }
+        try:
+            self.run("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            self.run("SET SESSION " + ", ".join(f"{name} = {value}" for name, value in settings.items()))
+        except BaseException:
+            self.close()
+            raise
+
+    @cached_property
+    def version(self) -> str:
+        """`MariaDB 10.11.6` or `MySQL 8.4.3`."""
+        ((text,),) = self.rows("SELECT VERSION()")
+        number = str(text).partition("-")[0]
+        return f"{'MariaDB' if 'mariadb' in str(text).lower() else 'MySQL'} {number}"
+
+    @property
+    def is_mariadb(self) -> bool:
+        return self.version.startswith("MariaDB")
+
+    def run(self, sql: str, parameters: Sequence[Parameter] = ()) -> int:
+        """A statement that gives no rows; how many warnings it gave."""
+        with translated(self._kind):
+            if parameters:
+                return execute_statement(self._client, sql, parameters)[1]
+            self._client.query(sql)
+            return 0
+
+    def insert(self, statement: bytes) -> int:
+        """A statement whose values are written in it; how many warnings it gave."""
+        with translated(self._kind), self._client.cursor() as cursor:
+            cursor.execute(statement)
+            return int(cursor.warning_count)
+
+    def rows(self, sql: str, parameters: Sequence[Parameter] = ()) -> list[tuple[object, ...]]:
+        """A query and all its rows."""
+        found: list[tuple[object, ...]] = []
+        for batch, _ in self.stream(sql, parameters, BatchLimits()):
+            found += zip(*(column.to_pylist() for column in batch.columns), strict=True)
+        return found
+
+    def describe(self, sql: str) -> tuple[Column, ...]:
+        """The columns that a query would give."""
+        with translated(self._kind):
+            return describe_query(self._client, sql)
+
+    def stream(self, sql: str, parameters: Sequence[Parameter], limits: BatchLimits) -> Batches:
+        """A query's rows in batches. Giving up before the last closes the session."""
+        with translated(self._kind):
+            result = stream_query(self._client, sql, parameters, limits)
+        with result:
+            while (found := self._next(result)) is not None:
+                yield found
+
+    def close(self) -> None:
+        """Give the connection back; whatever was not committed is undone."""
+        with suppress(pymysql.err.Error):
+            self._client.close()
+
+    def _next(self, result: QueryResult) -> tuple[pa.RecordBatch, Sequence[HazardCells]] | None:
+        with translated(self._kind):
+            return next(result, None)
