@@ -8,8 +8,10 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
+from uuid import UUID
 
 import duckdb
 import pyarrow as pa
@@ -112,6 +114,27 @@ def test_an_answer_without_rows_has_its_columns(shop: Path) -> None:
     with atlas_etl.create_connector({"protocol": "sqlite3", "database_path": str(shop)}) as connector:
         result = connector.fetch_data("SELECT * FROM orders WHERE id > 5")
     assert (len(result), list(result), result.schema.names) == (0, [], ["id", "name"])
+
+
+def test_values_are_pythons_own_and_nothing_is_rounded() -> None:
+    query = """
+        SELECT TIMESTAMP_NS '2026-01-01 10:00:00.000001' AS whole, t, 12.50::DECIMAL(9,2) AS amount,
+               '12345678-1234-4234-8234-123456789abc'::UUID AS id, [1, NULL] AS list, 'ab'::BLOB AS bytes,
+               TIMESTAMPTZ '2026-01-01 10:00:00+02' AS zoned, 2::UBIGINT ** 63 + 1 > 0 AS yes
+        FROM (VALUES (TIMESTAMP_NS '2026-01-01 10:00:00'), ('2026-01-01 10:00:00.000000001')) AS v(t)
+    """
+    with atlas_etl.create_connector({"protocol": "duckdb", "path": None}) as connector:
+        result = connector.fetch_data(query)
+    assert result.schema.field("t").type == pa.timestamp("ns")
+    assert [item.data["t"] for item in result] == [
+        "2026-01-01T10:00:00.000000000", "2026-01-01T10:00:00.000000001",
+    ]  # fmt: skip
+    first = result.items[0].data
+    assert first["whole"] == datetime(2026, 1, 1, 10, 0, 0, 1)
+    assert (first["amount"], str(first["amount"])) == (Decimal("12.50"), "12.50")
+    assert first["id"] == UUID("12345678-1234-4234-8234-123456789abc")
+    assert (first["list"], first["bytes"], first["yes"]) == ([1, None], b"ab", True)
+    assert first["zoned"] == datetime(2026, 1, 1, 8, tzinfo=UTC)
 
 
 def test_settings_that_are_wrong_are_named(shop: Path) -> None:

@@ -85,12 +85,14 @@ class BaseConnector(ABC, Generic[Config]):
         return self
 
     def fetch_data(self, query: str) -> IngestionResult:
-        """Every row of a query (SQL) or a path (files), in memory: meant for small answers."""
-        items: list[IngestedItem] = []
+        """Every row of a query (SQL) or a path (files), in memory: meant for small answers.
+
+        Cells are Python's own values; a column whose nanoseconds these cannot hold is ISO 8601 text.
+        """
         with self.open(ReadRequest(self.stream_of(query))) as extract:
-            for batch in extract.batches():
-                items += (IngestedItem(row, self.protocol) for row in batch.to_pylist())
-            return IngestionResult(tuple(items), extract.schema)
+            rows = pa.Table.from_batches(extract.batches(), schema=extract.schema)
+        items = (IngestedItem(row, self.protocol) for row in _with_python_times(rows).to_pylist())
+        return IngestionResult(tuple(items), rows.schema)
 
     def stream_of(self, query: str) -> Stream:
         """The stream that `fetch_data` reads."""
@@ -133,6 +135,22 @@ class Adapter(Generic[Config]):
     destination: Callable[[Config], Destination] | None = None
     default_streams: Callable[[Config], tuple[Stream, ...]] = lambda _: ()  # of a definition without streams
     thread_bound: bool = False  # whether a client may only be used by the thread that made it
+
+
+def _with_python_times(rows: pa.Table) -> pa.Table:
+    """Times in microseconds, as Python has them; text where one has nanoseconds."""
+    for index, field in enumerate(rows.schema):
+        if not (pa.types.is_timestamp(field.type) or pa.types.is_time64(field.type)):
+            continue
+        if field.type.unit != "ns":
+            continue
+        exact = pa.timestamp("us", field.type.tz) if pa.types.is_timestamp(field.type) else pa.time64("us")
+        try:
+            column = rows.column(index).cast(exact)
+        except pa.ArrowInvalid:
+            column = pa.chunked_array([values.to_text(chunk) for chunk in rows.column(index).chunks])
+        rows = rows.set_column(index, field.name, column)
+    return rows
 
 
 def preview(connector: Connector, stream: Stream, limit: int) -> tuple[list[str], list[list[object]]]:

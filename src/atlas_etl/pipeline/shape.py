@@ -15,6 +15,7 @@ from atlas_etl.model import Checkpoint, CursorKind, CursorValue, Stream
 
 Shape = Callable[[pa.RecordBatch], pa.RecordBatch]
 
+_MICROSECOND_DIGITS = 6
 _METADATA = (pa.field("_atlas_run_id", pa.string()), pa.field("_atlas_loaded_at", pa.timestamp("us", "UTC")))
 
 
@@ -44,12 +45,31 @@ def shape(stream: Stream, run_id: str, started_at: datetime) -> Shape:
 
 
 def shaped_tail(stream: Stream, tail: Checkpoint | None) -> Checkpoint | None:
-    """The tail's beginning as the shaped cursor column has it."""
+    """The tail's beginning as the shaped cursor column has it.
+
+    A `lag` may put it where the zone has a time twice or never. Rows have no such times, so the first of the
+    two, or the end of the gap, parts them as the local time does.
+    """
     if tail is None or stream.timezone is None or tail.tail_from.kind is not CursorKind.TIMESTAMP:
         return tail
-    naive = pa.array([values.cursor_scalar(tail.tail_from, pa.timestamp("us"))])
-    instant = _in_zone(naive, stream, tail.cursor)
-    return replace(tail, tail_from=CursorValue(CursorKind.TIMESTAMPTZ, values.to_text(instant)[0].as_py()))
+    fine = len(tail.tail_from.text.partition(".")[2]) > _MICROSECOND_DIGITS
+    naive = pa.array([values.cursor_scalar(tail.tail_from, pa.timestamp("ns" if fine else "us"))])
+    local = pc.assume_timezone(naive, stream.timezone, ambiguous="earliest", nonexistent="latest")
+    instant = values.to_text(pc.cast(local, pa.timestamp(naive.type.unit, "UTC")))[0].as_py()
+    return replace(tail, tail_from=CursorValue(CursorKind.TIMESTAMPTZ, instant))
+
+
+def stored_tail(tail: Checkpoint | None, kind: pa.DataType) -> Checkpoint | None:
+    """The tail's beginning no finer than a column of this type keeps it.
+
+    Rows at it were stored exactly, or not at all, so that what is cut off is zeros.
+    """
+    if tail is None or not pa.types.is_timestamp(kind) or kind.unit == "ns":
+        return tail
+    moment, point, fraction = tail.tail_from.text.rstrip("Z").partition(".")
+    zone = "Z" if tail.tail_from.kind is CursorKind.TIMESTAMPTZ else ""
+    text = f"{moment}{point}{fraction[:_MICROSECOND_DIGITS]}{zone}"
+    return replace(tail, tail_from=CursorValue(tail.tail_from.kind, text))
 
 
 def _gets_zone(stream: Stream, field: pa.Field) -> bool:

@@ -246,7 +246,9 @@ class SqlExtract:
         """At least the ties of `high`; further back by `lag`, and to the oldest transaction still writing."""
 
         def order(bound: CursorValue) -> Any:
-            return values.cursor_scalar(bound, cursor.field.type).as_py()
+            found = values.cursor_scalar(bound, cursor.field.type)
+            # Python's own times have no nanoseconds.
+            return found.value if isinstance(found, pa.TimestampScalar) else found.as_py()
 
         bounds = [high]
         if self._stream.lag is not None:
