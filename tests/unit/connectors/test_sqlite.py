@@ -53,7 +53,7 @@ GOLDEN: list[tuple[str, list[object], pa.DataType, list[object]]] = [
     ("TIMESTAMPTZ", ["9999-12-31 23:59:59.999999Z"], pa.timestamp("us", "UTC"),
      [datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)]),
     ("TIME", ["23:59:59.999999", "10:11"], pa.time64("us"), [time(23, 59, 59, 999999), time(10, 11)]),
-    ("UUID", [UUID_TEXT, UUID_TEXT.upper()], pa.uuid(), [UUID_TEXT, UUID_TEXT]),
+    ("UUID", [UUID_TEXT, UUID_TEXT.upper(), UUID_TEXT.title()], pa.uuid(), [UUID_TEXT] * 3),
     ("JSON", ['{"a": [1, 2.50]}', 12, "null"], pa.json_(), ['{"a": [1, 2.50]}', "12", "null"]),
 ]  # fmt: skip
 
@@ -231,13 +231,15 @@ def test_preview(tmp_path: Path) -> None:
 
 def test_a_writer_in_wal_mode_is_not_seen_by_a_read_that_began_before(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
-    make(path, "PRAGMA journal_mode = WAL", "CREATE TABLE t (c INT)", rows=[[n] for n in range(5000)])
+    make(
+        path, "PRAGMA journal_mode = WAL", "CREATE TABLE t (c TEXT)", rows=[[f"{n:04}"] for n in range(5000)]
+    )
     request = ReadRequest(Stream("s", table="t", cursor="c"), limits=BatchLimits(rows=1000))
     with other_process(path) as other, connector(path).open(request) as extract:
         batches = extract.batches()
         seen = next(batches).num_rows
-        assert other.execute("INSERT INTO t VALUES (9999)") == "done"
-        assert other.execute("DELETE FROM t WHERE c < 4000") == "done"
+        assert other.execute("INSERT INTO t VALUES ('9999')") == "done"
+        assert other.execute("DELETE FROM t WHERE c < '4000'") == "done"
         assert other.execute("PRAGMA wal_checkpoint(TRUNCATE)") == "done"
         assert seen + sum(batch.num_rows for batch in batches) == 5000
         checkpoint = extract.checkpoint()

@@ -282,6 +282,13 @@ def test_widening_keeps_rows_keys_indexes_and_views(
     assert tuple(keys) == key
 
 
+def test_a_column_named_rowid_is_merged(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    batch = pa.RecordBatch.from_pydict({"id": [1, 1, 2], "rowid": ["old", "new", "new"]})
+    load(destination(path), batch, disposition=Disposition.MERGE, primary_key=("id",))
+    assert there(path) == [{"id": 1, "rowid": "new"}, {"id": 2, "rowid": "new"}]
+
+
 def test_two_rows_of_one_key_are_refused_and_nothing_is_loaded(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     into = destination(path)
@@ -399,6 +406,18 @@ def test_a_file_that_somebody_writes_to(tmp_path: Path) -> None:
         assert into.inspect("shop", "t", TABLE).loaded_by_atlas  # looking does not wait
         assert other.execute("ROLLBACK") == "done"
     assert load(into, rows("c", pa.int64(), [2])) == 1
+
+
+def test_a_load_keeps_other_writers_out_from_its_beginning(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    into = destination(path)
+    batch = rows("c", pa.int64(), [1])
+    load(into, batch)
+    with other_process(path) as other:
+        with into.begin(plan(batch.schema, changes=())) as session:
+            assert other.execute("DELETE FROM shop__t") == "database is locked"
+            session.commit(None)
+        assert other.execute("DELETE FROM shop__t") == "done"
 
 
 def test_a_load_may_read_the_file_that_it_writes(tmp_path: Path) -> None:

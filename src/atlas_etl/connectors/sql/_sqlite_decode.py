@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from decimal import Context, Decimal, Inexact, InvalidOperation
+from itertools import product
+from string import hexdigits
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +15,8 @@ import pyarrow.compute as pc
 from atlas_etl.connectors.hazards import mask_temporal
 from atlas_etl.connectors.sql._reader import SourceColumn
 from atlas_etl.model import Hazard, HazardCells
+
+_EXACT = Context(prec=100, traps=[Inexact, InvalidOperation])
 
 Found = list[tuple[int, Hazard, str]]  # row, hazard, the cell's text
 Parser = Callable[[pa.Array], pa.Array]
@@ -59,8 +64,8 @@ def decode(raw: pa.Array, column: SourceColumn) -> tuple[pa.Array, Found]:
         odd = pc.fill_null(pc.and_(pc.not_equal(raw, 0), pc.not_equal(raw, 1)), False)
         found = [(row, Hazard.TYPE_MISMATCH, str(raw[row].as_py())) for row in _where(odd)]
         return pc.cast(pc.if_else(odd, pa.scalar(None, pa.int64()), raw) if found else raw, kind), found
-    if pa.types.is_decimal(kind) and pa.types.is_floating(raw.type):
-        return _decimals(raw, kind)
+    if pa.types.is_decimal(kind):
+        return _decimals(raw, kind) if pa.types.is_floating(raw.type) else _decimal_texts(raw, kind)
     if kind == pa.string() and not column.hazards:
         return _escaped(raw), []
     return _parsed(raw, kind, _parser(kind))
@@ -160,6 +165,46 @@ def _times(raw: pa.Array, kind: pa.DataType) -> pa.Array:
     return pc.cast(moments, kind)
 
 
+def _decimal_texts(raw: pa.Array, kind: pa.DataType) -> tuple[pa.Array, Found]:
+    """Arrow reads the texts whose digits surely fit; it overflows silently on longer ones and on exponents.
+
+    (Arrow 26: 39 digits as decimal128(38, 0) give another number, and 1.3275754835941537e-307 gives 0.000.)
+    """
+    point = pc.find_substring(raw, ".")
+    length = pc.binary_length(raw)
+    whole = pc.if_else(pc.less(point, 0), length, point)
+    fraction = pc.if_else(pc.less(point, 0), 0, pc.subtract(pc.subtract(length, point), 1))
+    fits = pc.and_(
+        pc.less_equal(whole, kind.precision - kind.scale),
+        pc.and_(pc.less_equal(fraction, kind.scale), pc.invert(pc.match_substring_regex(raw, "[eE]"))),
+    )
+    odd = _where(pc.fill_null(pc.invert(fits), False))
+    if not odd:
+        return _parsed(raw, kind, lambda cells: pc.cast(cells, kind))
+    array, found = _parsed(
+        pc.if_else(fits, raw, pa.scalar(None, pa.string())), kind, lambda c: pc.cast(c, kind)
+    )
+    exact: list[Decimal | None] = []
+    for row in odd:
+        text = _text(raw, row)
+        exact.append(_exact_decimal(text, kind))
+        if exact[-1] is None:
+            found.append((row, _hazard(text, kind), text))
+    mask = np.zeros(len(raw), bool)
+    mask[odd] = True
+    return pc.replace_with_mask(array, pa.array(mask), pa.array(exact, kind)), found
+
+
+def _exact_decimal(text: str, kind: pa.DataType) -> Decimal | None:
+    if not _NUMBER.fullmatch(text):
+        return None
+    try:
+        number = Decimal(text).quantize(Decimal(1).scaleb(-kind.scale), context=_EXACT)
+    except (InvalidOperation, Inexact):
+        return None
+    return number if len(number.as_tuple().digits) <= kind.precision else None
+
+
 def _decimals(raw: pa.Array, kind: pa.DataType) -> tuple[pa.Array, Found]:
     """Doubles as the decimals of at most 15 digits that they are nearest to, where they are that exactly."""
     doubles = pc.fill_null(raw, 0.0).to_numpy(zero_copy_only=False)
@@ -184,10 +229,11 @@ def _bitmap(valid: pa.Array) -> pa.Buffer:
 
 
 _DASHES = (8, 13, 18, 23)
-_DIGITS = [n for n in range(36) if n not in _DASHES]
-_NIBBLES = np.full(256, 255, np.uint8)
-_NIBBLES[np.frombuffer(b"0123456789abcdef", np.uint8)] = range(16)
-_NIBBLES[np.frombuffer(b"ABCDEF", np.uint8)] = range(10, 16)
+_GROUPS = ((0, 8), (9, 13), (14, 18), (19, 23), (24, 36))
+_NO_PAIR = 0xFFFF
+_PAIRS = np.full(65536, _NO_PAIR, np.uint16)  # the byte that two digits give, by their two characters
+for _first, _second in product(hexdigits, repeat=2):
+    _PAIRS[ord(_first) | ord(_second) << 8] = int(_first + _second, 16)
 
 
 def _uuids(raw: pa.Array) -> pa.Array:
@@ -195,18 +241,16 @@ def _uuids(raw: pa.Array) -> pa.Array:
     cells = raw.drop_null()
     if not pc.all(pc.equal(pc.binary_length(cells), 36)).as_py():
         raise pa.ArrowInvalid("not the form of a uuid")
-    start = cells.offset
-    offsets = (
-        np.frombuffer(cells.buffers()[1], np.int32)[start : start + len(cells) + 1] if len(cells) else [0, 0]
-    )
-    content = cells.buffers()[2] if len(cells) else b""
-    text = np.frombuffer(content, np.uint8)[offsets[0] : offsets[-1]].reshape(-1, 36)
-    nibbles = _NIBBLES[text[:, _DIGITS]]
-    if (nibbles == 255).any() or (text[:, _DASHES] != ord("-")).any():
-        raise pa.ArrowInvalid("not the form of a uuid")
     packed = np.zeros((len(raw), 16), np.uint8)
     valid = pc.is_valid(raw)
-    packed[valid.to_numpy(zero_copy_only=False)] = (nibbles[:, 0::2] << 4) | nibbles[:, 1::2]
+    if len(cells):
+        start = int(np.frombuffer(cells.buffers()[1], np.int32)[cells.offset])
+        text = np.frombuffer(cells.buffers()[2], np.uint8)[start : start + 36 * len(cells)].reshape(-1, 36)
+        digits = np.concatenate([text[:, first:after] for first, after in _GROUPS], axis=1)
+        pairs = _PAIRS[digits.view("<u2")]
+        if (pairs == _NO_PAIR).any() or (text[:, _DASHES] != ord("-")).any():
+            raise pa.ArrowInvalid("not the form of a uuid")
+        packed[valid.to_numpy(zero_copy_only=False)] = pairs
     storage = pa.Array.from_buffers(pa.binary(16), len(raw), [_bitmap(valid), pa.py_buffer(packed.tobytes())])
     return pa.ExtensionArray.from_storage(pa.uuid(), storage)
 
