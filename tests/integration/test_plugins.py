@@ -44,6 +44,7 @@ class Numbers(BaseConnector[Settings]):
 class Counting:
     schema = pa.schema([pa.field("n", pa.int64(), False)])
     primary_key = ()
+    key_is_unique = False
     estimated_rows = None
 
     def __init__(self, upto, request):
