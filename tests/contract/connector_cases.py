@@ -59,6 +59,7 @@ class SqlSource(Source):
     quote = '"'
     mark = "?"
     shared = True  # whether others may write while the connector reads
+    widest_letter = "\U0010ffff"  # that a name may have
 
     def create(self, people: Sequence[Person]) -> None:
         columns = ", ".join(f"{name} {kind}" for name, kind in zip(COLUMNS, self.types, strict=True))
@@ -109,6 +110,7 @@ class PostgresSource(SqlSource):
 
 class MySQLSource(SqlSource):
     types = ("BIGINT NOT NULL PRIMARY KEY", "TEXT", "DECIMAL(12,2)", "DATETIME(6)")
+    widest_letter = "\uffff"
     quote = "`"
     mark = "%s"
 

@@ -11,6 +11,7 @@ import pytest
 from atlas_etl.connectors import registry
 from atlas_etl.contracts import Destination
 from atlas_etl.model import TableName
+from tests.servers import mysql as mysql_recipe
 
 ServerFixture = Callable[[str], dict[str, object]]
 
@@ -51,11 +52,24 @@ def server(fixture: str) -> Callable[[pytest.FixtureRequest, Path], dict[str, ob
     return connection
 
 
+def mysql(request: pytest.FixtureRequest, folder: Path) -> dict[str, object]:
+    """MySQL's databases stand side by side, so that the connector's own has to be dropped as well."""
+    address = request.getfixturevalue("mysql")
+
+    def drop() -> None:
+        with mysql_recipe.connect(address) as client, client.cursor() as cursor:
+            cursor.execute("DROP DATABASE IF EXISTS shop")
+
+    drop()
+    request.addfinalizer(drop)
+    return server("mysql")(request, folder)
+
+
 DESTINATIONS = (
     DestinationCase("duckdb", lambda _, folder: {"path": str(folder / "warehouse.duckdb")}),
     DestinationCase("sqlite", lambda _, folder: {"database_path": str(folder / "warehouse.db")}),
     DestinationCase("postgresql", server("postgres")),
-    DestinationCase("mysql", server("mysql"), quote="`"),
+    DestinationCase("mysql", mysql, quote="`"),
     DestinationCase("parquet", lambda _, folder: {"path": str(folder / "lake")}),
     DestinationCase("jsonl", lambda _, folder: {"path": str(folder / "lake")}),
     DestinationCase("csv", lambda _, folder: {"path": str(folder / "lake")}),

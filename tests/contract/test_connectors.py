@@ -231,6 +231,8 @@ def test_a_text_cursor_keeps_the_spellings_of_its_tail(sql_source: SqlSource) ->
 
 @pytest.mark.parametrize("name", ['we"ird;--', "se lect", "ümläut 😀", "back`tick", "per%cent"])
 def test_odd_names(sql_source: SqlSource, name: str) -> None:
+    if max(name) > sql_source.widest_letter:
+        pytest.skip(f"{sql_source.protocol} has no such names")
     quote = sql_source.quote
     quoted = quote + name.replace(quote, quote * 2) + quote
     sql_source.execute(f"CREATE TABLE {quoted} ({quoted} INT)")

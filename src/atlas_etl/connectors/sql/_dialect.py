@@ -84,6 +84,9 @@ class WriterDialect(ABC):
         columns = [f"{self.quote(field.name)} {self.column_type(field)}" for field in schema]
         return f"CREATE TEMPORARY TABLE {stage} ({', '.join(columns)})"
 
+    def drop_stage(self, stage: str) -> str:
+        return f"DROP TABLE {stage}"
+
     def widen(self, table: TableName, change: WidenColumn) -> Sequence[str]:
         name, kind = self.quote(change.name), self.column_type(change.after)
         return (f"ALTER TABLE {self.table(table)} ALTER COLUMN {name} SET DATA TYPE {kind}",)

@@ -59,7 +59,8 @@ _MEANINGS: Mapping[int, _Meaning] = {
     **dict.fromkeys((1153, 1301, 2020), _PACKET),
     **dict.fromkeys((1290, 1792, 1836), _READ_ONLY),
     **dict.fromkeys((1051, 1146), _TABLE),
-    **dict.fromkeys((1064, 1065, 1149, 1210, 1222, 1248, 1305, 1356, 2034, 2053), _SYNTAX),
+    **dict.fromkeys((1052, 1055, 1064, 1065, 1066, 1111, 1128, 1140, 1149, 1210, 1221, 1222, 1235), _SYNTAX),
+    **dict.fromkeys((1241, 1242, 1248, 1267, 1271, 1305, 1318, 1356, 1582, 1630, 1690, 2034, 2053), _SYNTAX),
     1046: _Meaning("database_not_found", "set `database`, or write `database.table`"),
     1049: _Meaning("database_not_found", "check `database`"),
     1054: _Meaning("column_not_found", "check the column's name"),
@@ -69,6 +70,7 @@ _MEANINGS: Mapping[int, _Meaning] = {
         "key_changed", "run with --full-refresh: a key column becomes text, which its index cannot hold"
     ),
     1205: _LOCKED,
+    1451: _Meaning("referenced", "drop the foreign key that refers to the row, or use the disposition merge"),
     2026: _TLS,
     3159: _Meaning("tls", "the server wants encryption: set `ssl_mode: required`"),
     3750: _Meaning(
@@ -127,24 +129,36 @@ def _meant(failure: err.MySQLError, kind: Failure) -> AtlasError:
         return _unreachable(failure, text, kind)
     if number == 1062:
         return _duplicate(text)
-    if number in _VALUES and kind is DestinationError:
-        found = _COLUMN.search(text)
-        column = found["name"] if found else None
-        return DataError(
-            f"column {column!r} {_VALUES[number]}" if column else f"a column {_VALUES[number]}",
-            hint="run with --full-refresh to make the table again, or choose another table with `into`",
-            code="value_does_not_fit",
-            column=column,
-        )
+    refused = refused_value(number, text) if kind is DestinationError else None
+    if refused is not None:
+        return refused
     meaning = _MEANINGS.get(number)
     if meaning is None:
-        meaning = _GONE if isinstance(failure, err.InterfaceError) else _Meaning(kind.default_code)
+        meaning = _Meaning(kind.default_code)
+        if isinstance(failure, err.InterfaceError):
+            meaning = _GONE
+        elif isinstance(failure, err.ProgrammingError | err.NotSupportedError):
+            meaning = _SYNTAX
         text = re.sub(r"'[^']*'", "'...'", text) if isinstance(failure, err.DataError) else text
     return kind(
         text or "the connection is closed",
         hint=_grant(text, kind) or meaning.hint,
         code=meaning.code,
         retryable=meaning.retryable,
+    )
+
+
+def refused_value(number: int, text: str) -> DataError | None:
+    """The error for a warning or an error that says that a table does not take a value as it is."""
+    if number not in _VALUES:
+        return None
+    found = _COLUMN.search(text)
+    column = found["name"] if found else None
+    return DataError(
+        f"column {column!r} {_VALUES[number]}" if column else f"a column {_VALUES[number]}",
+        hint="run with --full-refresh to make the table again, or choose another table with `into`",
+        code="value_does_not_fit",
+        column=column,
     )
 
 

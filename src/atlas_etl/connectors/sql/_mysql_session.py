@@ -27,7 +27,7 @@ READING = "STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION"
 # What is written is kept as it is or refused: no zero in the place of a date, no next number in that of 0.
 WRITING = (
     "STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,NO_ZERO_DATE,NO_ZERO_IN_DATE,ERROR_FOR_DIVISION_BY_ZERO,"
-    "NO_AUTO_VALUE_ON_ZERO,NO_BACKSLASH_ESCAPES"
+    "NO_AUTO_VALUE_ON_ZERO"
 )
 # How values are written and read, and what an administrator's defaults could take away from a result.
 _PINNED = {
@@ -87,6 +87,12 @@ class Session:
         with translated(self._kind), self._client.cursor() as cursor:
             cursor.execute(statement)
             return int(cursor.warning_count)
+
+    def warnings(self) -> list[tuple[int, str]]:
+        """Numbers and texts of what the last statement warned of."""
+        with translated(self._kind), self._client.cursor() as cursor:
+            cursor.execute("SHOW WARNINGS")
+            return [(int(number), str(text)) for _, number, text in cursor.fetchall()]
 
     def rows(self, sql: str, parameters: Sequence[Parameter] = ()) -> list[tuple[object, ...]]:
         """A query and all its rows."""

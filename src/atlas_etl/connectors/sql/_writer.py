@@ -200,7 +200,7 @@ class SqlLoadSession:
         added = self._connection.execute(self._dialect.count_added(plan, stage))
         for statement in self._dialect.merge(plan, stage):
             self._connection.execute(statement)
-        self._connection.execute(f"DROP TABLE {stage}")
+        self._connection.execute(self._dialect.drop_stage(stage))
         return int(str(added[0][0]))
 
     def _delete_tail(self, tail: Checkpoint) -> None:

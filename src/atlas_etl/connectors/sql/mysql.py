@@ -5,6 +5,7 @@ from __future__ import annotations
 from atlas_etl.connectors.base import Adapter
 from atlas_etl.connectors.sql._mysql_connection import MySQLConnection, dispose, engine
 from atlas_etl.connectors.sql._mysql_reader import MySQLConnector
+from atlas_etl.connectors.sql._mysql_writer import MySQLDestination
 
 
 def _connector(config: MySQLConnection) -> MySQLConnector:
@@ -16,4 +17,5 @@ ADAPTER = Adapter(
     client=engine,
     dispose=dispose,
     connector=_connector,
+    destination=MySQLDestination,
 )

@@ -1,0 +1,124 @@
+"""The statements by which MySQL and MariaDB are written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+
+import pyarrow as pa
+
+from atlas_etl import values
+from atlas_etl.connectors.sql._dialect import WriterDialect
+from atlas_etl.connectors.sql._mysql_errors import quoted
+from atlas_etl.connectors.sql._mysql_stored import (
+    EXACT_TEXT,
+    LONG_TEXT,
+    KeptColumn,
+    declaration,
+    key_parts,
+    stored_type,
+)
+from atlas_etl.model import LoadPlan, TableName, WidenColumn
+
+KEY = "_atlas_key"  # the index of a key that cannot be the primary key
+_FILE_BYTES = 250  # of a name as a file's, with room for its ending
+_CHARACTERS = 64
+_CASTS = {
+    pa.date32(): "CAST(? AS DATE)",
+    pa.time64("us"): "CAST(? AS TIME(6))",
+    pa.timestamp("us"): "CAST(? AS DATETIME(6))",
+    pa.timestamp("us", "UTC"): "CAST(? AS DATETIME(6))",
+}
+
+
+class MySQLWriterDialect(WriterDialect):
+    """How MySQL writes. A schema is what MySQL calls a database.
+
+    Of the table that a load goes to: `kept` are its columns, so that the stage has the same types, and
+    `keyed` says whether its only unique key is the plan's, so that rows can be replaced where they are.
+    """
+
+    key_type = f"VARCHAR(255) {EXACT_TEXT}"
+    text_type = LONG_TEXT
+    descending = "DESC"  # NULL comes last by itself
+    transactional_ddl = False
+    fold_case = True
+    max_identifier = _CHARACTERS
+
+    def __init__(self, kept: Sequence[KeptColumn] = (), *, keyed: bool = False) -> None:
+        self._kept = {column.name: column for column in kept}
+        self._keyed = keyed
+
+    def quote(self, identifier: str) -> str:
+        return quoted(identifier)
+
+    def identifier_size(self, name: str) -> int:
+        """In characters; a file's name, in which most that are not ASCII take five bytes, holds as many.
+
+        Source: https://dev.mysql.com/doc/refman/8.4/en/identifier-mapping.html. A name with what MySQL
+        refuses in one is too long.
+        """
+        if name.endswith(" ") or any(letter == "\0" or ord(letter) > 0xFFFF for letter in name):
+            return _CHARACTERS + 1
+        plain = sum(letter.isascii() and (letter.isalnum() or letter == "_") for letter in name)
+        size = plain + 5 * (len(name) - plain)
+        return max(len(name), -(-size * _CHARACTERS // _FILE_BYTES))
+
+    def stored(self, field: pa.Field) -> pa.Field:
+        return field.with_type(stored_type(field.type)).with_nullable(True)
+
+    def column_type(self, field: pa.Field) -> str:
+        return declaration(field.type)
+
+    def parameter(self, scalar: pa.Scalar) -> tuple[str, object]:
+        mark = _CASTS.get(scalar.type, "?")
+        if mark != "?" or not isinstance(found := scalar.as_py(), int | float | str | bytes | Decimal):
+            text = values.to_text(pa.array([scalar], type=scalar.type))[0].as_py()
+            found = text.removesuffix("Z").replace("T", " ") if mark != "?" else text
+        return mark, found
+
+    def create_schema(self, schema: str) -> str:
+        return f"CREATE DATABASE IF NOT EXISTS {self.quote(schema)} {EXACT_TEXT}"
+
+    def create_table(self, table: TableName, schema: pa.Schema, primary_key: Sequence[str]) -> str:
+        columns = [f"{self.quote(field.name)} {self.column_type(field)}" for field in schema]
+        if primary_key:
+            columns.append(self.key({name: schema.field(name).type for name in primary_key}))
+        return f"CREATE TABLE {self.table(table)} ({', '.join(columns)}) ENGINE=InnoDB ROW_FORMAT=DYNAMIC"
+
+    def key(self, key: Mapping[str, pa.DataType]) -> str:
+        """The key of a table: unique where its columns are short, else an index that finds its rows."""
+        is_unique, parts = key_parts(dict(key))
+        columns = (self.quote(name) + (f"({size})" if size else "") for name, size in parts.items())
+        return f"{'PRIMARY KEY' if is_unique else f'INDEX {self.quote(KEY)}'} ({', '.join(columns)})"
+
+    def create_stage(self, stage: str, schema: pa.Schema) -> str:
+        columns = [f"{self.quote(field.name)} {self._staged(field)}" for field in schema]
+        return f"CREATE TEMPORARY TABLE {stage} ({', '.join(columns)}) ENGINE=InnoDB ROW_FORMAT=DYNAMIC"
+
+    def drop_stage(self, stage: str) -> str:
+        return f"DROP TEMPORARY TABLE {stage}"  # which alone does not commit
+
+    def widen(self, table: TableName, change: WidenColumn) -> Sequence[str]:
+        kind = self.column_type(change.after)
+        return (f"ALTER TABLE {self.table(table)} MODIFY COLUMN {self.quote(change.name)} {kind}",)
+
+    def merge(self, plan: LoadPlan, stage: str) -> Sequence[str]:
+        """One upsert, which leaves rows where they are for the foreign keys that point at them."""
+        target, names = self.table(plan.table), self.names(plan.schema.names)
+        keys = [self.quote(name) for name in plan.primary_key]
+        if self._keyed:
+            changed = [self.quote(name) for name in plan.schema.names if name not in plan.primary_key]
+            sets = ", ".join(f"{name} = ranked.{name}" for name in changed or keys[:1])
+            return (
+                f"INSERT INTO {target} ({names}) {self.latest(plan, stage)} ON DUPLICATE KEY UPDATE {sets}",
+            )
+        same = " AND ".join(f"there.{key} = stage.{key}" for key in keys)
+        return (
+            f"DELETE there FROM {target} AS there JOIN {stage} AS stage ON {same}",
+            f"INSERT INTO {target} ({names}) {self.latest(plan, stage)}",
+        )
+
+    def _staged(self, field: pa.Field) -> str:
+        kept = self._kept.get(field.name)
+        return kept.declared if kept is not None else self.column_type(field)

@@ -1,0 +1,127 @@
+"""What is there of a table before a load: its columns, its unique keys, and who refers to it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from atlas_etl.connectors.sql._ledger import CHECKPOINTS, LOADS
+from atlas_etl.connectors.sql._mysql_errors import quoted
+from atlas_etl.connectors.sql._mysql_stored import KeptColumn
+from atlas_etl.errors import DestinationError
+from atlas_etl.model import Disposition, LoadPlan, TableName
+
+Execute = Callable[[str, Sequence[object]], Sequence[tuple[object, ...]]]
+
+_ONE = "TABLE_SCHEMA = ? AND TABLE_NAME = ?"
+_COLUMNS = f"""
+SELECT COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, COALESCE(NUMERIC_PRECISION, 0), COALESCE(NUMERIC_SCALE, 0),
+  COALESCE(DATETIME_PRECISION, 0), COALESCE(COLLATION_NAME, ''), COLUMN_COMMENT
+FROM information_schema.COLUMNS WHERE {_ONE} ORDER BY ORDINAL_POSITION"""
+_KEYS = f"""
+SELECT INDEX_NAME, NON_UNIQUE, COALESCE(COLUMN_NAME, ''), SUB_PART IS NOT NULL
+FROM information_schema.STATISTICS WHERE {_ONE} ORDER BY INDEX_NAME, SEQ_IN_INDEX"""
+_REFERENCES = """
+SELECT CONSTRAINT_NAME, DELETE_RULE FROM information_schema.REFERENTIAL_CONSTRAINTS
+WHERE UNIQUE_CONSTRAINT_SCHEMA = ? AND REFERENCED_TABLE_NAME = ? ORDER BY CONSTRAINT_NAME"""
+_THERE = """
+SELECT (SELECT COUNT(*) FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = ?),
+  (SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = ? AND TABLE_NAME IN (?, ?))"""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A table that rows are about to be written to."""
+
+    table: TableName
+    engine: str  # empty: a view
+    columns: tuple[KeptColumn, ...]
+    indexes: dict[str, tuple[str, ...]]
+    unique: tuple[frozenset[str], ...]
+    references: tuple[tuple[str, str], ...]  # foreign keys that point here, and what they do on delete
+
+    def is_keyed(self, primary_key: Sequence[str]) -> bool:
+        """Whether these columns are its one unique key, so that an upsert cannot hit another row."""
+        return self.unique == (frozenset(primary_key),)
+
+    def refuse(self, plan: LoadPlan) -> None:
+        """Raise DestinationError where the load cannot be undone, or would change other tables."""
+        if self.engine.lower() != "innodb":
+            raise DestinationError(
+                f"{self.table} is {f'a {self.engine} table' if self.engine else 'a view'}, "
+                "in which a load cannot be undone",
+                hint=f"ALTER TABLE {quoted(str(self.table.schema))}.{quoted(self.table.name)} ENGINE=InnoDB, "
+                "or choose another table with `into`",
+                code="not_transactional",
+                stream=plan.stream,
+            )
+        cascades = [name for name, rule in self.references if rule in ("CASCADE", "SET NULL", "SET DEFAULT")]
+        deletes = {
+            Disposition.REPLACE: True,
+            Disposition.APPEND: plan.tail is not None,
+            Disposition.MERGE: not self.is_keyed(plan.primary_key),
+        }
+        if cascades and deletes[plan.disposition]:
+            raise _referenced(
+                self.table,
+                cascades[0],
+                "make that foreign key ON DELETE NO ACTION, or use the disposition merge with a key",
+                plan.stream,
+            )
+
+    def refuse_references(self, plan: LoadPlan) -> None:
+        """Raise DestinationError where another table would refer to the one that is put away."""
+        if self.references:
+            hint = "drop that foreign key, or the table"
+            raise _referenced(self.table, self.references[0][0], hint, plan.stream)
+
+
+def _referenced(table: TableName, key: str, hint: str, stream: str) -> DestinationError:
+    return DestinationError(
+        f"this load deletes rows of {table} and writes them again, but the foreign key {key} refers to them",
+        hint=hint,
+        code="referenced",
+        stream=stream,
+    )
+
+
+def look_at(execute: Execute, table: TableName) -> Target:
+    """The table as it is now, which must be there."""
+    name = (table.schema, table.name)
+    ((engine,),) = execute(f"SELECT COALESCE(ENGINE, '') FROM information_schema.TABLES WHERE {_ONE}", name)
+    indexes: defaultdict[str, list[str]] = defaultdict(list)
+    unique: set[str] = set()
+    partial: set[str] = set()
+    for index, non_unique, column, is_prefix in execute(_KEYS, name):
+        indexes[str(index)].append(str(column))
+        if not non_unique:
+            unique.add(str(index))
+        if is_prefix:
+            partial.add(str(index))
+    # Of a unique prefix, no column is the key.
+    keys = (frozenset(() if index in partial else indexes[index]) for index in sorted(unique))
+    references = ((str(key), str(rule)) for key, rule in execute(_REFERENCES, name))
+    return Target(
+        table, str(engine), kept_columns(execute, table),
+        {index: tuple(columns) for index, columns in indexes.items()}, tuple(keys), tuple(references),
+    )  # fmt: skip
+
+
+def kept_columns(execute: Execute, table: TableName) -> tuple[KeptColumn, ...]:
+    """The table's columns; none where there is no such table."""
+    return tuple(
+        KeptColumn(
+            str(name), str(data_type).lower(), str(native), int(str(precision)), int(str(scale)),
+            int(str(fraction)), str(collation), str(comment),
+        )
+        for name, data_type, native, precision, scale, fraction, collation, comment in execute(
+            _COLUMNS, (table.schema, table.name)
+        )
+    )  # fmt: skip
+
+
+def ledger_there(execute: Execute, schema: str) -> tuple[bool, bool]:
+    """Whether the database is there, and whether the ledger is."""
+    ((schemas, tables),) = execute(_THERE, (schema, schema, CHECKPOINTS, LOADS))
+    return bool(schemas), tables == 2

@@ -1,0 +1,217 @@
+"""Writing MySQL and MariaDB: all DDL first, then one InnoDB transaction for rows, checkpoint and ledger."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+
+import pyarrow as pa
+
+from atlas_etl.connectors.sql._dialect import Connection
+from atlas_etl.connectors.sql._ledger import CHECKPOINTS, Ledger
+from atlas_etl.connectors.sql._mysql_connection import MySQLConnection
+from atlas_etl.connectors.sql._mysql_dialect import KEY, MySQLWriterDialect
+from atlas_etl.connectors.sql._mysql_errors import LOAD_RIGHTS, quoted
+from atlas_etl.connectors.sql._mysql_load import LoadConnection
+from atlas_etl.connectors.sql._mysql_query import read_rows
+from atlas_etl.connectors.sql._mysql_session import READING, Session
+from atlas_etl.connectors.sql._mysql_stored import is_long
+from atlas_etl.connectors.sql._mysql_target import kept_columns, ledger_there, look_at
+from atlas_etl.connectors.sql._writer import SqlDestination, SqlLoadSession
+from atlas_etl.errors import AtlasError, DestinationError, UsageError
+from atlas_etl.model import (
+    Checkpoint,
+    ConnectionStatus,
+    CreateTable,
+    DropTable,
+    LoadPlan,
+    LoadResult,
+    TableName,
+    WidenColumn,
+)
+
+_OLDEST = {"MySQL": (8, 0, 17), "MariaDB": (10, 2, 0)}  # the first with collations that compare exactly
+_STATEMENT_IS_WRONG = frozenset({
+    "sql", "table_not_found", "column_not_found", "database_not_found", "duplicate_column", "read_only",
+})  # fmt: skip
+
+
+class MySQLDestination(SqlDestination):
+    """Writes a MySQL or MariaDB server: each connector's tables in a database of its name."""
+
+    dialect = MySQLWriterDialect()
+
+    def __init__(self, config: MySQLConnection) -> None:
+        self._config = config
+
+    @contextmanager
+    def connect(self) -> Iterator[LoadConnection]:
+        connection = LoadConnection(self._config)
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    @contextmanager
+    def begin(self, plan: LoadPlan) -> Iterator[SqlLoadSession]:
+        with self.connect() as connection:
+            _refuse_old(connection.session.version)
+            self._make_ledger(connection, plan)
+            connection.execute(f"USE {quoted(str(plan.table.schema))}")  # where the stage will be
+            if any(isinstance(change, DropTable) for change in plan.changes):
+                with self._remade(connection, plan) as session:
+                    yield session
+                return
+            for change in plan.changes:
+                for statement in self._change(connection, plan, change):
+                    connection.execute(statement)
+            target = look_at(connection.execute, plan.table)
+            target.refuse(plan)
+            dialect = MySQLWriterDialect(target.columns, keyed=target.is_keyed(plan.primary_key))
+            connection.begin()
+            yield SqlLoadSession(dialect, connection, plan)
+
+    def table_schema(self, connection: Connection, table: TableName) -> pa.Schema | None:
+        columns = kept_columns(connection.execute, table)
+        return pa.schema([(column.name, column.type) for column in columns]) if columns else None
+
+    def ledger_schemas(self, connection: Connection) -> Sequence[str | None]:
+        rows = connection.execute(
+            "SELECT TABLE_SCHEMA FROM information_schema.TABLES WHERE TABLE_NAME = ? ORDER BY 1",
+            (CHECKPOINTS,),
+        )
+        return [str(row[0]) for row in rows]
+
+    def widen(self, connection: Connection, table: TableName, change: WidenColumn) -> Sequence[str]:
+        """As ALTER TABLE does it; a key that cannot hold the wider type whole becomes an index."""
+        (modify,) = self.dialect.widen(table, change)
+        target = look_at(connection.execute, table)
+        index = next((name for name in ("PRIMARY", KEY) if change.name in target.indexes.get(name, ())), None)
+        if index is None or not is_long(change.after.type):
+            return (modify,)
+        kinds = {column.name: column.type for column in target.columns} | {change.name: change.after.type}
+        key = self.dialect.key({name: kinds[name] for name in target.indexes[index]})
+        drop = "DROP PRIMARY KEY" if index == "PRIMARY" else f"DROP INDEX {quoted(index)}"
+        return (f"{modify}, {drop}, ADD {key}",)
+
+    def test(self) -> ConnectionStatus:
+        with self.connect() as connection:
+            version = connection.session.version
+            _refuse_old(version)
+            name = f"_atlas_test_{secrets.token_hex(4)}"
+            warnings: tuple[str, ...] = ()
+            try:
+                _prove(connection, TableName("t", name), self.dialect)
+            except DestinationError as failure:
+                if failure.code != "permission_denied" or self._config.database is None:
+                    raise _no_databases(failure) from failure
+                _prove(connection, TableName(name, self._config.database), self.dialect)
+                warnings = (
+                    "new databases cannot be made, so a connector's own must be there, or its streams need "
+                    f"`into: {self._config.database}.<table>`",
+                )
+        return ConnectionStatus("tables can be made", version, warnings)
+
+    def query(self, sql: str) -> pa.Table:
+        session = Session(self._config, DestinationError, sql_mode=READING)
+        try:
+            return read_rows(session, sql)
+        except DestinationError as failure:
+            if failure.code not in _STATEMENT_IS_WRONG:
+                raise
+            raise UsageError(failure.message, hint=failure.hint, code="query") from failure
+        finally:
+            session.close()
+
+    def close(self) -> None:
+        """Every call closes its own connection."""
+
+    def _make_ledger(self, connection: LoadConnection, plan: LoadPlan) -> None:
+        schema = str(plan.table.schema)
+        has_schema, has_ledger = ledger_there(connection.execute, schema)
+        if not has_schema:
+            connection.execute(self.dialect.create_schema(schema))
+        if not has_ledger:
+            Ledger(self.dialect, plan.connector, plan.stream, plan.table).create(connection)
+
+    @contextmanager
+    def _remade(self, connection: LoadConnection, plan: LoadPlan) -> Iterator[SqlLoadSession]:
+        """A load into a new table, which takes the old one's place when it is committed."""
+        look_at(connection.execute, plan.table).refuse_references(plan)
+        side = TableName(self._shorten(f"_atlas_new_{plan.table.name}"), plan.table.schema)
+        drop = f"DROP TABLE IF EXISTS {self.dialect.table(side)}"
+        connection.execute(drop)
+        for statement in self._change(connection, replace(plan, table=side), CreateTable()):
+            connection.execute(statement)
+        try:
+            connection.begin()
+            yield _RemadeTable(self.dialect, connection, plan, side)
+        finally:
+            with suppress(AtlasError):
+                connection.rollback()
+                connection.execute(drop)
+
+
+class _RemadeTable(SqlLoadSession):
+    """A load whose table is made anew. Renaming commits, so that it stands between two transactions.
+
+    The first keeps the rows beside the table, and forgets the checkpoint; the second keeps the new one.
+    Whoever is killed between them leaves a whole table, old or new, and the next load reads everything.
+    """
+
+    def __init__(
+        self, dialect: MySQLWriterDialect, connection: LoadConnection, plan: LoadPlan, side: TableName
+    ) -> None:
+        super().__init__(dialect, connection, replace(plan, table=side))
+        self._final = plan
+
+    def commit(self, checkpoint: Checkpoint | None) -> LoadResult:
+        plan, connection, dialect = self._final, self._connection, self._dialect
+        old = TableName(f"_atlas_old_{secrets.token_hex(8)}", plan.table.schema)
+        there, aside = dialect.table(plan.table), dialect.table(old)
+        Ledger(dialect, plan.connector, plan.stream, plan.table).record_checkpoint(
+            connection, None, plan.run_id
+        )
+        connection.commit()
+        connection.execute(f"RENAME TABLE {there} TO {aside}, {self._target} TO {there}")
+        connection.execute(f"DROP TABLE {aside}")
+        self._plan = plan
+        connection.begin()
+        return super().commit(checkpoint)
+
+
+def _prove(connection: LoadConnection, table: TableName, dialect: MySQLWriterDialect) -> None:
+    """Make a table and remove it again, with a database of its own where its name says so."""
+    schema = pa.schema([("n", pa.int32())])
+    own = str(table.schema).startswith("_atlas_test_")
+    if own:
+        connection.execute(dialect.create_schema(str(table.schema)))
+    try:
+        connection.execute(dialect.create_table(table, schema, ()))
+    finally:
+        what = f"DATABASE {quoted(str(table.schema))}" if own else f"TABLE IF EXISTS {dialect.table(table)}"
+        connection.execute(f"DROP {what}")
+
+
+def _no_databases(failure: DestinationError) -> DestinationError:
+    if failure.code != "permission_denied":
+        return failure
+    return DestinationError(
+        "the account may not make databases, and the connection names none that is there",
+        hint=f"set `database` and load with `into`, or GRANT {LOAD_RIGHTS} ON `<connector>`.* to the account",
+        code="permission_denied",
+    )
+
+
+def _refuse_old(version: str) -> None:
+    system, _, number = version.partition(" ")
+    if tuple(map(int, re.findall(r"\d+", number)[:3])) < _OLDEST[system]:
+        oldest = ".".join(map(str, _OLDEST[system]))
+        raise DestinationError(
+            f"{version} cannot compare texts exactly, so keys that differ in case would be one",
+            hint=f"load into {system} {oldest} or newer",
+            code="server_too_old",
+        )
