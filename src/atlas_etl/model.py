@@ -254,6 +254,7 @@ class LoadPlan:
     changes: tuple[SchemaChange, ...] = ()
     tail: Checkpoint | None = None
     tail_has_nulls: bool = False  # rows with a NULL cursor are read again every time: they belong to the tail
+    keyed: bool = False  # no two rows will share the primary key, so a table that is made may declare it
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,6 +111,8 @@ def plan_load(
         changes=changes,
         tail=stored_tail(resumed, schema.field(cursor).type) if appends else None,
         tail_has_nulls=stream.null_cursor is NullCursor.INCLUDE,
+        # An append may bring a row of a key again, each time that it changed.
+        keyed=disposition is Disposition.MERGE or (key_is_unique and wanted is not Disposition.APPEND),
     )
 
 

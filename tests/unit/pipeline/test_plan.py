@@ -102,6 +102,28 @@ def test_the_first_merge_into_an_empty_table_only_inserts() -> None:
     assert plan(keyed, LOADED, primary_key=("id",), key_is_unique=True).disposition is Disposition.MERGE
 
 
+@pytest.mark.parametrize(
+    ("wanted", "unique", "full_refresh", "expected"),
+    [
+        (Disposition.MERGE, False, False, True),
+        (Disposition.MERGE, True, False, True),  # loaded by an append, for nothing is there
+        (Disposition.MERGE, True, True, True),
+        (Disposition.MERGE, False, True, False),
+        (Disposition.REPLACE, True, False, True),
+        (Disposition.REPLACE, False, False, False),
+        (Disposition.APPEND, True, False, False),  # a row comes again each time that it changed
+    ],
+)
+def test_a_table_declares_its_key_where_no_two_rows_will_share_it(
+    wanted: Disposition, unique: bool, full_refresh: bool, expected: bool
+) -> None:
+    found = plan(
+        stream(cursor="at", disposition=wanted),
+        primary_key=("id",), key_is_unique=unique, full_refresh=full_refresh,
+    )  # fmt: skip
+    assert found.keyed is expected
+
+
 def test_a_full_refresh_replaces_and_may_change_types() -> None:
     other = pa.schema([("id", pa.bool_()), ("at", pa.timestamp("us"))])
     with pytest.raises(SchemaChangeError):

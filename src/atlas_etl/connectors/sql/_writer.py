@@ -135,8 +135,8 @@ class SqlDestination(ABC):
         table = self.dialect.table(plan.table)
         match change:
             case CreateTable():
-                # An append may hold several rows of a key, one for each time that it changed.
-                key = () if plan.disposition is Disposition.APPEND else plan.primary_key
+                keyed = plan.keyed or plan.disposition is Disposition.MERGE
+                key = plan.primary_key if keyed else ()
                 return (self.dialect.create_table(plan.table, plan.schema, key),)
             case DropTable():
                 return (f"DROP TABLE {table}",)
