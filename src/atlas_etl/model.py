@@ -153,6 +153,18 @@ class BatchLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often a stream is tried where a retry may help, and how long is waited in between.
+
+    The wait doubles from `first_wait` up to `longest_wait`, with up to a second of jitter.
+    """
+
+    attempts: int = 3
+    first_wait: timedelta = timedelta(seconds=1)
+    longest_wait: timedelta = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
 class ReadRequest:
     """What to read of one stream: rows with `cursor >= since`, all rows without one, at most `limit`."""
 

@@ -8,7 +8,14 @@ from types import TracebackType
 from atlas_etl.cli import render
 from atlas_etl.cli.output import Output
 from atlas_etl.model import Run, RunStatus, StreamRun
-from atlas_etl.pipeline.events import BatchLoaded, Event, RunFinished, StreamFinished, StreamStarted
+from atlas_etl.pipeline.events import (
+    BatchLoaded,
+    Event,
+    RunFinished,
+    StreamFinished,
+    StreamRetrying,
+    StreamStarted,
+)
 
 
 class SyncReport:
@@ -53,6 +60,11 @@ class SyncReport:
             case BatchLoaded():
                 if self._line is not None:
                     self._line.moved(event.connector, event.stream, event.rows, event.bytes)
+            case StreamRetrying():
+                if self._line is not None:
+                    self._line.ended(event.connector, event.stream)
+                text = f"attempt {event.attempt} failed, trying again: {event.error.message}"
+                self._say(event.connector, event.stream, text)
             case StreamFinished():
                 if self._line is not None:
                     self._line.ended(event.connector, event.outcome.name)

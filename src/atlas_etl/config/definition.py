@@ -6,9 +6,19 @@ from collections import Counter
 
 from pydantic import BaseModel, Field, JsonValue, field_validator, model_validator
 
-from atlas_etl.config.fields import MODEL_CONFIG, Hazards, Line, Name, Schedule, Size, Zone
+from atlas_etl.config.fields import MODEL_CONFIG, Duration, Hazards, Line, Name, Schedule, Size, Zone
 from atlas_etl.config.stream import StreamDefinition
-from atlas_etl.model import BatchLimits, Stream
+from atlas_etl.model import BatchLimits, RetryPolicy, Stream
+
+
+class RetryDefinition(BaseModel):
+    """What a transient failure costs before the stream is given up."""
+
+    model_config = MODEL_CONFIG
+
+    attempts: int = Field(default=3, ge=1, le=100, description="how often a stream is tried; 1: no retry")
+    first_wait: Duration = Field(default=RetryPolicy().first_wait, description="it doubles every time")
+    longest_wait: Duration = Field(default=RetryPolicy().longest_wait, description="it grows no further")
 
 
 class ConnectorDefinition(BaseModel):
@@ -40,6 +50,9 @@ class ConnectorDefinition(BaseModel):
     batch_bytes: Size = Field(
         default=BatchLimits().bytes, ge=64 * 1024, le=1024**3, description="how large a batch in memory grows"
     )
+    retry: RetryDefinition = Field(
+        default=RetryDefinition(), description="of connections lost and servers that were not there"
+    )
     jobs: int = Field(default=1, ge=1, le=64, description="how many streams are read side by side")
 
     @field_validator("streams")
@@ -66,6 +79,10 @@ class ConnectorDefinition(BaseModel):
     @property
     def batch_limits(self) -> BatchLimits:
         return BatchLimits(bytes=self.batch_bytes)
+
+    @property
+    def retry_policy(self) -> RetryPolicy:
+        return RetryPolicy(self.retry.attempts, self.retry.first_wait, self.retry.longest_wait)
 
     def to_streams(self) -> tuple[Stream, ...]:
         """The streams as the pipeline knows them, on this connector's defaults."""

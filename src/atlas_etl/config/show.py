@@ -55,7 +55,7 @@ def effective_project(project: Project) -> list[EffectiveValue]:
 
 def _defaults(model: type[BaseModel]) -> dict[str, object]:
     return {
-        info.alias or name: default
+        info.alias or name: default.model_dump() if isinstance(default, BaseModel) else default
         for name, info in model.model_fields.items()
         if not info.is_required()
         and (default := info.get_default(call_default_factory=True, validated_data={}))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from atlas_etl.model import Checkpoint, Disposition, Run, StreamRun
+from atlas_etl.model import Checkpoint, Disposition, Run, RunError, StreamRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,16 @@ class StreamRead:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamRetrying:
+    """The stream failed in a way that may pass; it goes on from its last commit after a wait."""
+
+    connector: str
+    stream: str
+    error: RunError
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
 class StreamFinished:
     """The stream was committed, or failed and left everything as it was."""
 
@@ -56,4 +66,4 @@ class RunFinished:
 
 
 TransferEvent = StreamStarted | BatchLoaded | StreamRead | StreamFinished
-Event = TransferEvent | RunStarted | RunFinished
+Event = TransferEvent | StreamRetrying | RunStarted | RunFinished

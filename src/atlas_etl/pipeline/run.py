@@ -7,10 +7,12 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+
 from atlas_etl.contracts import Connector, Destination
 from atlas_etl.errors import AtlasError, ExitCode, InterruptedRunError
-from atlas_etl.model import BatchLimits, Run, RunError, RunStatus, Stream, StreamRun
-from atlas_etl.pipeline.events import Event, RunFinished, StreamFinished
+from atlas_etl.model import BatchLimits, RetryPolicy, Run, RunError, RunStatus, Stream, StreamRun
+from atlas_etl.pipeline.events import Event, RunFinished, StreamFinished, StreamRetrying
 from atlas_etl.pipeline.transfer import Job, transfer
 
 
@@ -21,18 +23,21 @@ def run_streams(
     streams: Sequence[Stream],
     *,
     full_refresh: bool = False,
-    limits: BatchLimits | None = None,
+    limits: BatchLimits,
+    retry: RetryPolicy,
 ) -> Generator[Event, None, None]:
-    """Transfer every stream; one that fails does not stop the others. The last event is RunFinished."""
+    """Transfer every stream; one that fails does not stop the others. The last event is RunFinished.
+
+    A failure that may pass is tried again. Retry is resume: the transfer begins at the last commit.
+    """
     outcomes: list[StreamRun] = []
     for stream in streams:
-        job = Job(run.run_id, run.connector, stream, run.started_at, full_refresh, limits or BatchLimits())
+        job = Job(run.run_id, run.connector, stream, run.started_at, full_refresh, limits)
         try:
-            with closing(transfer(source, destination, job)) as events:
-                for event in events:
-                    if isinstance(event, StreamFinished):
-                        outcomes.append(event.outcome)
-                    yield event
+            for event in _tried(source, destination, job, retry):
+                if isinstance(event, StreamFinished):
+                    outcomes.append(event.outcome)
+                yield event
         except InterruptedRunError:
             raise
         except AtlasError as failure:
@@ -41,6 +46,30 @@ def run_streams(
             outcomes.append(outcome)
             yield StreamFinished(run.connector, outcome)
     yield RunFinished(finished(run, outcomes))
+
+
+def _tried(
+    source: Connector, destination: Destination, job: Job, retry: RetryPolicy
+) -> Generator[Event, None, None]:
+    attempts = Retrying(
+        stop=stop_after_attempt(retry.attempts),
+        wait=wait_exponential_jitter(
+            multiplier=retry.first_wait.total_seconds(), max=retry.longest_wait.total_seconds()
+        ),
+        retry=retry_if_exception(_may_pass),
+        reraise=True,
+    )
+    for attempt in attempts:
+        with attempt, closing(transfer(source, destination, job)) as events:
+            yield from events
+        state = attempt.retry_state
+        failure = state.outcome.exception() if state.outcome and state.outcome.failed else None
+        if isinstance(failure, AtlasError) and _may_pass(failure) and state.attempt_number < retry.attempts:
+            yield StreamRetrying(job.connector, job.stream.name, run_error(failure), state.attempt_number)
+
+
+def _may_pass(failure: BaseException) -> bool:
+    return isinstance(failure, AtlasError) and failure.retryable
 
 
 def finished(run: Run, outcomes: Sequence[StreamRun]) -> Run:

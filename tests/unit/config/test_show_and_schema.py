@@ -63,6 +63,9 @@ def test_a_connector_is_shown_whole_and_without_secrets(folder: Path, define: De
         ("enabled", False, "file connectors.d/shop.yaml:11"),
         ("metadata_columns", False, "default"),
         ("batch_bytes", 16777216, "default"),
+        ("retry.attempts", 3, "default"),
+        ("retry.first_wait", "PT1S", "default"),
+        ("retry.longest_wait", "PT1M", "default"),
         ("jobs", 1, "default"),
     ]
 

@@ -1,0 +1,131 @@
+"""A run: retries where they may help, one outcome per stream, and the code that the process ends with."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from atlas_etl.connectors import registry
+from atlas_etl.contracts import Connector, Extract
+from atlas_etl.errors import AtlasError, DataError, ExitCode, InterruptedRunError, SourceError
+from atlas_etl.model import (
+    BatchLimits,
+    ConnectionStatus,
+    ReadRequest,
+    RetryPolicy,
+    Run,
+    RunStatus,
+    Stream,
+    StreamInfo,
+)
+from atlas_etl.pipeline.events import Event, RunFinished, StreamRetrying
+from atlas_etl.pipeline.run import exit_code, failed_run, finished, run_streams
+
+RUN = Run("r", "shop", RunStatus.RUNNING, "test", datetime(2026, 1, 1, tzinfo=UTC))
+AT_ONCE = RetryPolicy(attempts=3, first_wait=timedelta(0), longest_wait=timedelta(0))
+
+
+class Unsteady:
+    """A stand-in around a real connector: its first opens fail."""
+
+    def __init__(self, inner: Connector, failures: list[AtlasError]) -> None:
+        self._inner = inner
+        self._failures = failures
+        self.opened = 0
+
+    def open(self, request: ReadRequest) -> AbstractContextManager[Extract]:
+        return self._open(request)
+
+    @contextmanager
+    def _open(self, request: ReadRequest) -> Iterator[Extract]:
+        self.opened += 1
+        if self._failures:
+            raise self._failures.pop(0)
+        with self._inner.open(request) as extract:
+            yield extract
+
+    def test(self) -> ConnectionStatus:
+        return self._inner.test()
+
+    def discover(self) -> list[StreamInfo]:
+        return list(self._inner.discover())
+
+    def describe(self, stream: Stream) -> StreamInfo:
+        return self._inner.describe(stream)
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+def run(folder: Path, failures: list[AtlasError]) -> tuple[Generator[Event, None, None], Unsteady]:
+    with duckdb.connect(str(folder / "s.duckdb")) as source:
+        source.execute("CREATE TABLE t AS SELECT 1 AS i")
+    adapter = registry.load("duckdb")
+    assert adapter.connector is not None
+    assert adapter.destination is not None
+    unsteady = Unsteady(adapter.connector(adapter.connection(path=folder / "s.duckdb")), failures)
+    destination = adapter.destination(adapter.connection(path=folder / "w.duckdb"))
+    streams = [Stream("t", table="t")]
+    return run_streams(RUN, unsteady, destination, streams, limits=BatchLimits(), retry=AT_ONCE), unsteady
+
+
+def gone() -> SourceError:
+    return SourceError("the server went away", code="server_gone", retryable=True)
+
+
+def last_run(events: list[Event]) -> Run:
+    assert isinstance(events[-1], RunFinished)
+    return events[-1].run
+
+
+def test_what_may_pass_is_tried_again(tmp_path: Path) -> None:
+    running, unsteady = run(tmp_path, [gone(), gone()])
+    events = list(running)
+    assert [event.attempt for event in events if isinstance(event, StreamRetrying)] == [1, 2]
+    assert unsteady.opened == 3
+    assert last_run(events).status is RunStatus.COMPLETED
+    assert last_run(events).rows_processed == 1
+
+
+def test_after_the_last_attempt_the_failure_is_the_outcome(tmp_path: Path) -> None:
+    running, unsteady = run(tmp_path, [gone() for _ in range(9)])
+    ended = last_run(list(running))
+    assert (unsteady.opened, ended.status) == (3, RunStatus.FAILED)
+    assert ended.error is not None
+    assert (ended.error.code, ended.error.exit_code) == ("server_gone", 3)
+
+
+def test_what_cannot_pass_fails_at_once(tmp_path: Path) -> None:
+    running, unsteady = run(tmp_path, [SourceError("wrong password", code="authentication_failed")])
+    assert last_run(list(running)).status is RunStatus.FAILED
+    assert unsteady.opened == 1
+
+
+def test_an_interruption_is_no_outcome(tmp_path: Path) -> None:
+    running, unsteady = run(tmp_path, [InterruptedRunError("stopped")])
+    with pytest.raises(InterruptedRunError):
+        list(running)
+    assert unsteady.opened == 1
+
+
+def test_closing_between_attempts_ends_the_run(tmp_path: Path) -> None:
+    running, unsteady = run(tmp_path, [gone(), gone()])
+    with closing(running):
+        next(event for event in running if isinstance(event, StreamRetrying))
+    assert unsteady.opened == 1
+
+
+def test_the_exit_code_is_the_failures_own_or_partial() -> None:
+    done = finished(RUN, [])
+    source = failed_run(RUN, SourceError("x"))
+    data = failed_run(RUN, DataError("x"))
+    assert exit_code([]) is ExitCode.DONE
+    assert exit_code([done]) is ExitCode.DONE
+    assert exit_code([source]) is ExitCode.SOURCE
+    assert exit_code([source, done]) is ExitCode.PARTIAL
+    assert exit_code([data, source]) is ExitCode.SOURCE
