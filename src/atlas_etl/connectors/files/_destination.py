@@ -16,6 +16,7 @@ from atlas_etl.connectors.files._failures import writing
 from atlas_etl.connectors.files._folder import StreamFolder, read_manifest
 from atlas_etl.connectors.files._format import Format
 from atlas_etl.connectors.files._manifest import Manifest, Mark
+from atlas_etl.connectors.files._parts import Sizes
 from atlas_etl.connectors.files._session import FileLoadSession
 from atlas_etl.connectors.files._store import Store
 from atlas_etl.errors import DestinationError
@@ -38,15 +39,16 @@ class FilesDestination:
     Folders are made with mode 0750 and files with 0640, less what the umask takes away.
     """
 
-    def __init__(self, store: Store, form: Format, path: str) -> None:
+    def __init__(self, store: Store, form: Format, path: str, sizes: Sizes | None = None) -> None:
         self._store = store
         self._format = form
         self._path = path
+        self._sizes = sizes or Sizes()
 
     def test(self) -> ConnectionStatus:
         with writing(self._path):
             self._store.make_folder(self._path)
-            probe = f"{self._path}/.atlas-{uuid4().hex}.test.tmp"
+            probe = f"{self._path}/.atlas-{uuid4().hex}.test"
             file = self._store.create(probe)
             try:
                 file.sink.write(b"atlas")
@@ -88,7 +90,7 @@ class FilesDestination:
                 )
             with writing(folder.path):
                 folder.sweep(manifest.files if manifest else ())
-            session = FileLoadSession(folder, plan, manifest)
+            session = FileLoadSession(folder, plan, manifest, self._sizes)
             try:
                 session.prepare()
                 yield session
@@ -121,6 +123,7 @@ class FilesDestination:
             with writing(folder.path):
                 folder.stage(replace(manifest, mark=mark, generation=manifest.generation + 1), ())
                 folder.swap()
+                folder.settle()
 
     def query(self, sql: str) -> pa.Table:
         return _query.run(sql, self._tables())

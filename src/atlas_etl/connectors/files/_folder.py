@@ -94,7 +94,7 @@ class StreamFolder:
     def sweep(self, live: Iterable[DataFile]) -> None:
         """Delete what loads that never committed left behind; only files with names that Atlas gives."""
         keep = {file.name for file in live}
-        for pattern in (".atlas-*.tmp", "atlas-*"):
+        for pattern in (".atlas-*", "atlas-*"):
             for file in self.store.find(f"{escaped(self.path)}/{pattern}"):
                 name = file.path.rpartition("/")[2]
                 if is_own_name(name) and name not in keep:
@@ -124,6 +124,9 @@ class StreamFolder:
     def swap(self) -> None:
         """The commit: the staged manifest takes the place of the one that is there."""
         self.store.rename(f"{self.path}/{_MANIFEST_ASIDE}", f"{self.path}/{MANIFEST}")
+
+    def settle(self) -> None:
+        """Make the commit last."""
         self.store.settle(self.path)
 
     def remove(self, dead: Iterable[DataFile]) -> None:

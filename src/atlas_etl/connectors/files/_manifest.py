@@ -32,7 +32,7 @@ class DataFile:
     rows: int
     bytes: int
     schema_version: int
-    tail: bool = False  # every row is in the checkpoint's tail
+    tail: bool = False  # every row was in the tail of the checkpoint that it was last compared with
     cursor: str | None = None
     low: str | None = None
     high: str | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from uuid import uuid4
 
 import pyarrow as pa
@@ -13,9 +13,18 @@ from atlas_etl.connectors.files._manifest import DataFile
 from atlas_etl.connectors.files._order import Edges, cursor_text
 from atlas_etl.connectors.files._store import NewFile, Store
 
-# Ours, and nobody else's: the sweep deletes by this pattern. `.tmp` until the load commits.
-_OWN_NAME = re.compile(r"^(\.atlas-[0-9a-f]{32}\.[a-z.]+\.tmp|atlas-[0-9a-f]{32}\.[a-z.]+)$")
-_FILE_BYTES = 256 * 1024 * 1024  # of Arrow data; compressed files are a fraction of it
+# Ours, and nobody else's: the sweep deletes by this pattern. With a dot until the load commits.
+_OWN_NAME = re.compile(r"^\.?atlas-[0-9a-f]{32}\.[a-z.]+$")
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How large files get, in bytes of Arrow data; compressed files are a fraction of it."""
+
+    file: int = 256 * 1024 * 1024  # a data file ends when it has so many
+    tail: int = 32 * 1024 * 1024  # kept in memory to cut a tail out of
+    small: int = 4 * 1024 * 1024  # on disk: files of fewer are made one...
+    many: int = 100  # ...where there are so many of them
 
 
 def is_own_name(name: str) -> bool:
@@ -25,7 +34,7 @@ def is_own_name(name: str) -> bool:
 
 def aside(name: str) -> str:
     """What a data file is called until its load commits: hidden from listings and globs."""
-    return f".{name}.tmp"
+    return f".{name}"
 
 
 class Parts:
@@ -40,7 +49,7 @@ class Parts:
         *,
         schema_version: int,
         cursor: str | None,
-        file_bytes: int = _FILE_BYTES,
+        sizes: Sizes,
     ) -> None:
         self._store = store
         self._format = form
@@ -48,7 +57,7 @@ class Parts:
         self._schema = schema
         self._version = schema_version
         self._cursor = cursor
-        self._file_bytes = file_bytes
+        self._file_bytes = sizes.file
         self._open: tuple[NewFile, RowWriter] | None = None
         self._current = DataFile("", 0, 0, schema_version)
         self._edges = Edges()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -16,7 +16,6 @@ from atlas_etl.model import TableName
 
 Found = Mapping[TableName, tuple[StreamFolder, Manifest]]
 
-_PART = re.compile(r'"(?:[^"]|"")*"|[^."]+')
 _DUCKDB_DIGITS = 38
 
 
@@ -25,14 +24,9 @@ def run(sql: str, tables: Found) -> pa.Table:
     with duckdb.connect(":memory:", config={"autoinstall_known_extensions": False}) as opened:
         opened.execute("SET TimeZone = 'UTC'")
         with _translated():
-            statements = opened.extract_statements(sql)
-            if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-                raise UsageError(
-                    "a query is one SELECT", hint="files are changed by syncs only", code="query"
-                )
-            names = opened.get_table_names(sql, qualified=True)
+            named = _named(opened, sql)
         for table, (folder, manifest) in tables.items():
-            if _is_named(table, names):
+            if ((table.schema or "main").casefold(), table.name.casefold()) in named:
                 folder.check(manifest)
                 _offer(opened, table, folder, manifest)
         with _translated():
@@ -62,17 +56,25 @@ def _offer(
     opened.unregister("atlas_rows")
 
 
-def _is_named(table: TableName, names: set[str]) -> bool:
-    """Whether a statement names the table; DuckDB ignores case, quoted or not."""
-    ours = [part.casefold() for part in (table.schema or "main", table.name)]
-    return any(_parts(name)[-2:] == ours[-len(_parts(name)) :] for name in names)
+def _named(opened: duckdb.DuckDBPyConnection, sql: str) -> set[tuple[str, str]]:
+    """The tables that one SELECT names, as DuckDB parses it; it ignores case, quoted or not."""
+    row = opened.execute("SELECT json_serialize_sql(?)", [sql]).fetchone()
+    parsed = json.loads(str(row[0])) if row else {}
+    if parsed.get("error") or len(parsed["statements"]) != 1:
+        reason = parsed.get("error_message") or "a query is one SELECT"
+        raise UsageError(reason, hint="a query is one SELECT; files are changed by syncs only", code="query")
+    return set(_tables_in(parsed))
 
 
-def _parts(name: str) -> list[str]:
-    return [
-        (part[1:-1].replace('""', '"') if part.startswith('"') else part).casefold()
-        for part in _PART.findall(name)
-    ]
+def _tables_in(node: object) -> Iterator[tuple[str, str]]:
+    if isinstance(node, dict):
+        if node.get("type") == "BASE_TABLE":
+            yield node["schema_name"].casefold() or "main", node["table_name"].casefold()
+        for below in node.values():
+            yield from _tables_in(below)
+    elif isinstance(node, list):
+        for below in node:
+            yield from _tables_in(below)
 
 
 def _quote(name: str) -> str:

@@ -12,7 +12,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -25,7 +25,7 @@ from atlas_etl.connectors.files._folder import StreamFolder, fitted
 from atlas_etl.connectors.files._manifest import LEDGER_LENGTH, DataFile, Load, Manifest, Mark, schema_fields
 from atlas_etl.connectors.files._merge import KeySet, Rows
 from atlas_etl.connectors.files._order import Share, Tail
-from atlas_etl.connectors.files._parts import Parts
+from atlas_etl.connectors.files._parts import Parts, Sizes
 from atlas_etl.connectors.files._tail import TailBuffer
 from atlas_etl.errors import DestinationError, SchemaChangeError
 from atlas_etl.model import (
@@ -39,15 +39,12 @@ from atlas_etl.model import (
     WidenColumn,
 )
 
-_SMALL_FILE, _TOO_MANY_SMALL = 4 * 1024 * 1024, 100  # so many small ones are made one
-
-Keep = Callable[[pa.RecordBatch], pa.RecordBatch]
-
 
 class FileLoadSession:
     """One load (contracts.LoadSession); `close` undoes it unless it was committed."""
 
-    def __init__(self, folder: StreamFolder, plan: LoadPlan, manifest: Manifest | None) -> None:
+    def __init__(self, folder: StreamFolder, plan: LoadPlan, manifest: Manifest | None, sizes: Sizes) -> None:
+        self._sizes = sizes
         self._folder = folder
         self._plan = plan
         self._before = manifest
@@ -70,7 +67,7 @@ class FileLoadSession:
         if plan.disposition is Disposition.MERGE:
             self._keys = KeySet(plan.stream, plan.primary_key, plan.cursor, self._schema)
         elif plan.cursor is not None:
-            self._buffer = TailBuffer(plan.cursor, self._new.write)
+            self._buffer = TailBuffer(plan.cursor, self._new.write, size=self._sizes.tail)
         dropped = any(isinstance(change, DropTable) for change in plan.changes)
         if self._before is None or plan.disposition is Disposition.REPLACE or dropped:
             return
@@ -103,8 +100,13 @@ class FileLoadSession:
             files = self._compacted(self._finished(checkpoint))
             manifest = self._manifest(files, checkpoint, rows)
             self._folder.stage(manifest, [file for file in files if self._is_aside(file)])
-            self._committed = True  # from here on it may be: no file may be deleted any more
-            self._folder.swap()
+            self._committed = True  # from here on it may be: no new file may be deleted any more
+            try:
+                self._folder.swap()
+            except OSError:
+                self._committed = False
+                raise
+            self._folder.settle()
         live = {file.name for file in files}
         self._folder.remove(file for file in self._before_files() if file.name not in live)
         return LoadResult(rows, manifest.loads[-1].committed_at)
@@ -134,6 +136,7 @@ class FileLoadSession:
                 self._schema,
                 schema_version=self._version,
                 cursor=self._plan.cursor,
+                sizes=self._sizes,
             )
         )
         return self._written[-1]
@@ -244,8 +247,8 @@ class FileLoadSession:
 
     def _compacted(self, files: list[DataFile]) -> list[DataFile]:
         """The files, small ones of the body made one where there are many."""
-        small = [f for f in files if f.bytes < _SMALL_FILE and not f.tail and not self._is_aside(f)]
-        if len(small) < _TOO_MANY_SMALL:
+        small = [f for f in files if f.bytes < self._sizes.small and not (f.tail or self._is_aside(f))]
+        if len(small) < self._sizes.many:
             return files
         parts = self._parts()
         for batch in self._folder.read(small, self._schema):

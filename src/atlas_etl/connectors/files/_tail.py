@@ -16,15 +16,11 @@ import pyarrow.compute as pc
 from atlas_etl import values
 from atlas_etl.connectors.files._order import at_or_after, edges
 
-_BUFFER_BYTES = 32 * 1024 * 1024
-
 
 class TailBuffer:
     """Keeps the newest rows of a stream of batches, up to a number of bytes."""
 
-    def __init__(
-        self, cursor: str, passed: Callable[[pa.RecordBatch], None], *, size: int = _BUFFER_BYTES
-    ) -> None:
+    def __init__(self, cursor: str, passed: Callable[[pa.RecordBatch], None], *, size: int) -> None:
         self._cursor = cursor
         self._pass = passed
         self._limit = size

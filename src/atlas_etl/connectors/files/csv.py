@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Annotated, BinaryIO
 
 import pyarrow as pa
@@ -167,7 +168,8 @@ class _Writer:
         self._sink.close()
 
     def abandon(self) -> None:
-        """Nothing is written when it is collected."""
+        with suppress(OSError, pa.ArrowException):  # else it would write its end when it is collected
+            self._sink.close()
 
 
 def _is_plain(kind: pa.DataType) -> bool:

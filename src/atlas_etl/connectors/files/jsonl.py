@@ -7,16 +7,18 @@ holds documents among others is a column of documents. `types` declares others.
 
 Written: integers of up to 64 bits, doubles and booleans as such, documents and lists inline, everything
 else as a string: decimals with all their digits (most readers would round a number), bytes in hexadecimal,
-times in ISO 8601. In DuckDB, with the columns and types that are to be read:
+times in ISO 8601. In DuckDB, with the columns that are to be read and their types:
 
     SET VARIABLE live = (SELECT list('lake/shop/orders/' || file.name) FROM (
         SELECT unnest(files) AS file FROM read_json('lake/shop/orders/_atlas_manifest.json')));
-    SELECT * FROM read_json(getvariable('live'), format = 'newline_delimited', union_by_name = true);
+    SELECT * FROM read_json(getvariable('live'), format = 'newline_delimited',
+        columns = {'id': 'BIGINT', 'name': 'VARCHAR', 'at': 'TIMESTAMP'});
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Annotated, BinaryIO
 
 import msgspec
@@ -157,7 +159,8 @@ class _Writer:
         self._sink.close()
 
     def abandon(self) -> None:
-        """Nothing is written when it is collected."""
+        with suppress(OSError, pa.ArrowException):  # else it would write its end when it is collected
+            self._sink.close()
 
 
 def _json_texts(column: pa.Array, name: str) -> pa.Array:
