@@ -27,6 +27,7 @@ import pyarrow.compute as pc
 from atlas_etl.errors import ConfigError, SchemaChangeError
 from atlas_etl.model import BatchLimits, CursorKind, CursorValue
 
+_DIGITS = r"^[+-]?0*(?P<whole>\d*)(?:\.(?P<fraction>\d*))?$"
 _SOURCE_TYPE = b"atlas.source_type"
 
 
@@ -211,6 +212,8 @@ def from_text(column: pa.Array, kind: pa.DataType) -> pa.Array:
         return pa.ExtensionArray.from_storage(kind, from_text(column, kind.storage_type))
     if pa.types.is_timestamp(kind) and kind.tz is None:
         return pc.cast(column, pa.timestamp(kind.unit))
+    if pa.types.is_decimal(kind):
+        _refuse_long_decimals(column, kind)
     if pa.types.is_time(kind):  # Arrow parses timestamps, but no times of day
         moments = pc.binary_join_element_wise("1970-01-01T", column, "")
         return pc.cast(pc.cast(moments, pa.timestamp(kind.unit)), kind)
@@ -219,6 +222,17 @@ def from_text(column: pa.Array, kind: pa.DataType) -> pa.Array:
             [bytes.fromhex(cell) if cell is not None else None for cell in column.to_pylist()], kind
         )
     return pc.cast(column, kind)
+
+
+def _refuse_long_decimals(column: pa.Array, kind: pa.DataType) -> None:
+    """Raise pa.ArrowInvalid for what Arrow 26 would read as another number: its cast overflows silently."""
+    parts = pc.extract_regex(column, _DIGITS)
+    if parts.null_count > column.null_count:
+        raise pa.ArrowInvalid("a text is no plain decimal number")
+    whole, fraction = (pc.binary_length(pc.struct_field(parts, name)) for name in ("whole", "fraction"))
+    long = pc.or_(pc.greater(whole, kind.precision - kind.scale), pc.greater(fraction, kind.scale))
+    if pc.any(long).as_py():
+        raise pa.ArrowInvalid(f"a text has more digits than {type_name(kind)} holds")
 
 
 def convert(column: pa.Array, kind: pa.DataType) -> pa.Array:
@@ -236,6 +250,8 @@ def convert(column: pa.Array, kind: pa.DataType) -> pa.Array:
             if text
             else pa.ExtensionArray.from_storage(kind, storage(column))
         )
+    if pa.types.is_string(column.type):
+        return from_text(column, kind)
     return pc.cast(storage(column), kind)
 
 

@@ -117,3 +117,25 @@ def test_a_cursor_that_a_person_writes(kind: CursorKind, written: str, canonical
 def test_a_cursor_that_is_none(kind: CursorKind, wrong: str) -> None:
     with pytest.raises(pa.ArrowInvalid):
         values.parse_cursor(kind, wrong)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("9" * 39, pa.decimal128(38, 0)),
+        ("9" * 29, pa.decimal128(38, 10)),
+        ("1" * 80, pa.decimal256(76, 0)),
+        ("1.3275754835941537e-307", pa.decimal128(10, 3)),
+        ("1.125", pa.decimal128(10, 2)),
+        ("x", pa.decimal128(10, 2)),
+    ],
+)
+def test_a_decimal_that_does_not_fit_is_refused(text: str, kind: pa.DataType) -> None:
+    for column in (pa.array([text]), pa.array([None, "1", text])):
+        with pytest.raises(pa.ArrowInvalid):
+            values.convert(column, kind)
+
+
+@given(st.decimals(allow_nan=False, allow_infinity=False, places=4, min_value=-(10**10), max_value=10**10))
+def test_a_decimal_that_fits_is_read_exactly(number: Decimal) -> None:
+    assert values.convert(pa.array([f"{number:f}", None]), pa.decimal128(16, 4)).to_pylist() == [number, None]

@@ -53,7 +53,6 @@ class ConnectorDefinition(BaseModel):
     retry: RetryDefinition = Field(
         default=RetryDefinition(), description="of connections lost and servers that were not there"
     )
-    jobs: int = Field(default=1, ge=1, le=64, description="how many streams are read side by side")
 
     @field_validator("streams")
     @classmethod

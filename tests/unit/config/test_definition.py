@@ -21,7 +21,7 @@ Refused = Callable[..., ConfigError]
 def load(folder: Path, define: Define) -> Callable[[str], ConnectorDefinition]:
     def call(text: str) -> ConnectorDefinition:
         define(text)
-        return load_definition(folder, "shop", {"A": "1"}).definition
+        return load_definition(folder, "shop", {"A": "4MiB"}).definition
 
     return call
 
@@ -50,8 +50,7 @@ enabled: no
 env_prefix: SHOP
 hazards: {infinity: null, zero_date: text}
 metadata_columns: true
-batch_bytes: 4MiB
-jobs: ${env:A}
+batch_bytes: ${env:A}
 streams:
   - public.items
   - table: public.orders
@@ -72,7 +71,7 @@ streams:
     exclude: pin
 """
     )
-    assert (definition.description, definition.enabled, definition.jobs) == ("2024", False, 1)
+    assert (definition.description, definition.enabled) == ("2024", False)
     assert definition.batch_limits.bytes == 4 * 1024 * 1024
     assert definition.connection == {"host": "db", "password": "${env:NOT_SET}"}
     assert "NOT_SET" not in repr(definition)
@@ -235,7 +234,7 @@ def test_a_stream_is_named_after_what_it_reads(written: str, name: str, load: Lo
             ["connectors.d/shop.yaml:2: schedule: environment variable S is not"],
         ),
         (
-            "protocol:\n  - x\njobs: 0\nstreams:\n  - table: a\n    curser: b\n    disposition: merg\n"
+            "protocol:\n  - x\nbatch_bytes: 0\nstreams:\n  - table: a\n    curser: b\n    disposition: merg\n"
             "timezone: europe/berlin\nenv_prefx: A\n",
             [
                 "connectors.d/shop.yaml:1: protocol: should be text; put it in quotes",

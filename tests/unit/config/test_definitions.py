@@ -114,8 +114,8 @@ def test_add_refuses_and_leaves_no_trace(folder: Path, define: Define, refused: 
     assert error.message == "connector 'Dev_Shop' is too close to connector 'dev-shop'"
     error = refused("invalid_name", add_definition, folder, "../evil", {"protocol": "y"}, {})
     assert error.message.startswith("'../evil' cannot be a connector's name: a name is made of")
-    error = refused("invalid_config", add_definition, folder, "new", {"protocol": "y", "jobs": 0}, {})
-    assert error.message == "connectors.d/new.yaml: jobs: should be greater than or equal to 1"
+    error = refused("invalid_config", add_definition, folder, "new", {"protocol": "y", "batch_bytes": 0}, {})
+    assert error.message == "connectors.d/new.yaml: batch_bytes: should be greater than or equal to 65536"
     assert error.connector == "new"
     assert os.listdir(folder / "connectors.d") == ["dev-shop.yml"]
 
@@ -123,9 +123,11 @@ def test_add_refuses_and_leaves_no_trace(folder: Path, define: Define, refused: 
 def test_update_keeps_comments_and_mode(folder: Path, define: Define) -> None:
     path = define("# the shop\nprotocol: x  # a protocol\nschedule: '@daily'\n")
     path.chmod(0o640)
-    update_definition(folder, "shop", {("enabled",): False, ("schedule",): "0 1 * * *", ("jobs",): 2}, {})
+    update_definition(
+        folder, "shop", {("enabled",): False, ("schedule",): "0 1 * * *", ("batch_bytes",): 70000}, {}
+    )
     assert path.read_text() == (
-        "# the shop\nprotocol: x  # a protocol\nschedule: 0 1 * * *\nenabled: false\njobs: 2\n"
+        "# the shop\nprotocol: x  # a protocol\nschedule: 0 1 * * *\nenabled: false\nbatch_bytes: 70000\n"
     )
     assert _mode(path) == 0o640
 
@@ -187,6 +189,6 @@ def test_read_from_any_file(tmp_path: Path, folder: Path, refused: Refused) -> N
     values = read_definition(file, "shop", {})
     assert values == {"protocol": "x", "streams": ["a"]}
     add_definition(folder, "shop", values, {})
-    file.write_text("protocol: x\n\njobs: many\n")
+    file.write_text("protocol: x\n\nbatch_bytes: many\n")
     error = refused("invalid_config", read_definition, file, "shop", {})
-    assert error.message.startswith(f"{file}:3: jobs: ")
+    assert error.message.startswith(f"{file}:3: batch_bytes: ")

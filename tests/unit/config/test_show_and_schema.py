@@ -66,7 +66,6 @@ def test_a_connector_is_shown_whole_and_without_secrets(folder: Path, define: De
         ("retry.attempts", 3, "default"),
         ("retry.first_wait", "PT1S", "default"),
         ("retry.longest_wait", "PT1M", "default"),
-        ("jobs", 1, "default"),
     ]
 
 

@@ -15,7 +15,7 @@ from atlas_etl.connectors.sql._duckdb_types import arrow_type, column_type, stor
 from atlas_etl.connectors.sql._ledger import CHECKPOINTS
 from atlas_etl.connectors.sql._writer import SqlDestination
 from atlas_etl.errors import DestinationError, UsageError
-from atlas_etl.model import ConnectionStatus, TableName
+from atlas_etl.model import CommittedCheckpoint, ConnectionStatus, TableName, TableState
 
 
 class _WriterDialect(WriterDialect):
@@ -83,6 +83,17 @@ class DuckDBDestination(SqlDestination):
             yield _Connection(opened)
         finally:
             opened.close()  # undoes a transaction that was not committed
+
+    def inspect(self, connector: str, stream: str, table: TableName) -> TableState:
+        return TableState() if self._is_missing() else super().inspect(connector, stream, table)
+
+    def checkpoints(self, connector: str) -> Sequence[CommittedCheckpoint]:
+        return [] if self._is_missing() else super().checkpoints(connector)
+
+    def _is_missing(self) -> bool:
+        # Looking must not make a file: the source may yet turn out to be out of reach.
+        path = self._config.path
+        return self._root is None and path is not None and path.parent.is_dir() and not path.exists()
 
     def table_schema(self, connection: Connection, table: TableName) -> pa.Schema | None:
         rows = connection.execute(
