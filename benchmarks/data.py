@@ -81,7 +81,8 @@ _POSTGRES = _Sql(
 _MYSQL = _Sql(
     columns="id BIGINT PRIMARY KEY, sku VARCHAR(40) NOT NULL, customer VARCHAR(40) NOT NULL, "
     "note VARCHAR(80), amount DECIMAL(12,2) NOT NULL, ratio DOUBLE, active BOOLEAN NOT NULL, "
-    "updated_at TIMESTAMP(6) NOT NULL, day DATE, extra JSON, uid CHAR(36) NOT NULL, quantity INT, region VARCHAR(10)",
+    "updated_at TIMESTAMP(6) NOT NULL, day DATE, extra JSON, uid CHAR(36) NOT NULL, "
+    "quantity INT, region VARCHAR(10)",
     expressions={
         "amount": f"CAST({_CENTS} / 100 AS DECIMAL(12,2))",
         "ratio": f"CAST({_TICKS} AS DOUBLE) / 1000003",
@@ -121,7 +122,8 @@ _SQLITE_SELECT = (
     "SELECT id, sku, customer, note, CAST(amount AS DOUBLE) AS amount, ratio, "
     "CAST(active AS BIGINT) AS active, "
     "strftime(updated_at AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%SZ') AS updated_at, "
-    "CAST(day AS VARCHAR) AS day, CAST(extra AS VARCHAR) AS extra, CAST(uid AS VARCHAR) AS uid, quantity, region"
+    "CAST(day AS VARCHAR) AS day, CAST(extra AS VARCHAR) AS extra, CAST(uid AS VARCHAR) AS uid, "
+    "quantity, region"
 )
 _BATCH = 100_000
 

@@ -42,10 +42,8 @@ def _mysql_out(setting: Setting) -> Command:
     where = setting.source.connection
     reach = f"--protocol=tcp -h {where['host']} -P {where['port']} -u {where['username']}"
     query = shlex.quote(f"SELECT * FROM {TABLE}")
-    line = f"mariadb --no-defaults {reach} --quick --skip-column-names -e {query} {where['database']}"
-    return Command(
-        ("/bin/sh", "-c", f"{line} > /dev/null"), setting.folder, {"MYSQL_PWD": str(where["password"])}
-    )
+    line = f"mariadb --no-defaults {reach} --quick -N -e {query} {where['database']} > /dev/null"
+    return Command(("/bin/sh", "-c", line), setting.folder, {"MYSQL_PWD": str(where["password"])})
 
 
 def _sqlite_out(setting: Setting) -> Command:
