@@ -84,7 +84,7 @@ def test_a_wrong_address_or_login(
 
 
 def test_tls_that_the_server_does_not_offer(project: Project, address: ServerAddress, protocol: str) -> None:
-    wanted = {"sslmode": "require"} if protocol == "postgresql" else {"ssl_verify": True}
+    wanted = {"sslmode": "require"} if protocol == "postgresql" else {"ssl_mode": "required"}
     changes = {"options": wanted} if protocol == "postgresql" else wanted
     define(project, protocol, address, **changes)
     error = refused(project.atlas("connector", "sync", "shop", "--json"), 3)
