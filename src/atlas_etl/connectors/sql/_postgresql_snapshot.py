@@ -16,7 +16,6 @@ from typing import cast
 import psycopg
 import pyarrow as pa
 from psycopg import pq
-from psycopg.abc import Buffer
 
 from atlas_etl.connectors.sql._pgcopy_decode import RowDecoder
 from atlas_etl.connectors.sql._pgcopy_types import PgCopyError, builtin_type
@@ -33,6 +32,7 @@ from atlas_etl.connectors.sql._postgresql_connection import (
     rendered,
 )
 from atlas_etl.connectors.sql._postgresql_errors import Failure, quoted, translated
+from atlas_etl.connectors.sql._postgresql_messages import CopyMessages
 from atlas_etl.connectors.sql._postgresql_types import ServerType, source_column, wire_type
 from atlas_etl.connectors.sql._reader import Relation, Select, SourceColumn, table_not_found
 from atlas_etl.errors import AtlasError, ConfigError
@@ -144,7 +144,8 @@ class PostgresSnapshot:
             with self._translated(), _comparing():
                 copy_sql = rendered(self._session, statement, select.parameters)
                 copy = stack.enter_context(self._session.cursor().copy(copy_sql.encode()))
-            while messages := self._gather(copy, limits):
+            stream = CopyMessages(copy)
+            while messages := self._gather(stream, limits):
                 with self._decoding():
                     decoded = decoder.feed(messages)
                 if decoded.batch.num_rows:
@@ -198,15 +199,9 @@ class PostgresSnapshot:
             return ServerType(oid, typmod, native)
         return ServerType(oid, typmod, f"{native}[]", element=wire.element.oid, element_native=info.regtype)
 
-    def _gather(self, copy: psycopg.Copy, limits: BatchLimits) -> list[Buffer]:
-        """The next messages, one row each, until they are enough for a batch; none at the end."""
-        messages: list[Buffer] = []
-        size = 0
+    def _gather(self, stream: CopyMessages, limits: BatchLimits) -> list[bytes]:
         with self._translated():
-            while size < limits.bytes and len(messages) < limits.rows and (message := copy.read()):
-                messages.append(message)
-                size += len(message)
-        return messages
+            return stream.gather(limits)
 
     def _refuse_rewritten(self) -> None:
         rewritten = self.run(_REWRITTEN)
