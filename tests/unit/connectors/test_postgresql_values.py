@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import psycopg
 import pyarrow as pa
 import pytest
 
@@ -96,11 +97,21 @@ def database(postgres: ServerAddress) -> Iterator[Database]:
     found.close()
 
 
+def has_xml(database: Database) -> bool:
+    """Whether the server was built with libxml."""
+    try:
+        database.execute("SELECT '<a/>'::xml")
+    except psycopg.errors.FeatureNotSupported:
+        return False
+    return True
+
+
 def test_every_type_arrives_as_it_was(database: Database) -> None:
-    columns = ", ".join(f'"c{place}" {native}' for place, native in enumerate(GOLDEN))
+    types = {native: golden for native, golden in GOLDEN.items() if native != "xml" or has_xml(database)}
+    columns = ", ".join(f'"c{place}" {native}' for place, native in enumerate(types))
     database.execute(f"CREATE TABLE golden (id int, {columns})")
     with database.session() as session:
-        for place, (native, (_, cells)) in enumerate(GOLDEN.items()):
+        for place, (native, (_, cells)) in enumerate(types.items()):
             for literal, _ in [*cells, (None, None)]:
                 statement = f'INSERT INTO golden (id, "c{place}") VALUES ({place}, %s::text::{native})'
                 session.execute(statement.encode(), [literal])
@@ -108,7 +119,7 @@ def test_every_type_arrives_as_it_was(database: Database) -> None:
     for stream in (Stream("t", table="golden"), Stream("q", query="SELECT * FROM golden ORDER BY ctid")):
         table = read(connector, stream)
         ids = table["id"].to_pylist()
-        for place, (native, (kind, cells)) in enumerate(GOLDEN.items()):
+        for place, (native, (kind, cells)) in enumerate(types.items()):
             field = table.schema.field(f"c{place}")
             found = [text for text, id_ in zip(texts(table, field.name), ids, strict=True) if id_ == place]
             assert (native, field.type, found) == (native, kind, [*(text for _, text in cells), None])

@@ -140,6 +140,11 @@ def test_a_table_that_somebody_made_takes_rows_in_its_own_types(
         ("tiny", pa.array([Decimal("9.5")], pa.decimal128(3, 1)), "small_check"),
         ("price", pa.array(["12x"]), "numeric"),
         ("span", pa.array(["[5,1)"]), "range"),
+        (
+            "document",
+            pa.ExtensionArray.from_storage(pa.json_(), pa.array(["{hunter2}"])),
+            "'document'.* json",
+        ),
     ],
 )
 def test_values_that_cannot_be_stored_are_refused_and_not_told(
@@ -202,6 +207,13 @@ def test_a_merge_of_keys_alone(database: Database) -> None:
     load(destination, keys, MERGE)
     load(destination, keys, MERGE)
     assert database.rows("SELECT id FROM shop.orders ORDER BY 1") == [(1,), (2,)]
+
+
+def test_a_first_load_that_only_appends_declares_the_key_of_the_merges_that_follow(
+    database: Database,
+) -> None:
+    load(database.destination(), orders((1, "a")), APPEND, keyed=True)
+    assert database.connector().describe(Stream("o", table="shop.orders")).primary_key == ("id",)
 
 
 def test_an_append_may_hold_a_key_many_times(database: Database) -> None:

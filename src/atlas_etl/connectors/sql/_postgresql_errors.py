@@ -101,6 +101,7 @@ _DENIED = re.compile(
     r"permission denied for (?:materialized |foreign )?"
     r"(?P<kind>table|view|schema|database|relation) (?P<name>.+)"
 )
+_COPIED = re.compile(r"^COPY .*, line \d+, column ([^:\n]+)", re.MULTILINE)
 _NO_TEMPORARY = re.compile(r'permission denied to create temporary tables in database "(?P<name>.+)"')
 _NOT_OWNER = re.compile(r"must be owner of (?:table|relation) (?P<name>.+)")
 
@@ -162,8 +163,15 @@ def _meant(
     if state == "42501" and session is not None:
         hint = _grant(text, kind, session, about) or hint
     if kind is DestinationError and state[:2] in ("22", "23"):
-        return DataError(text, hint=hint, code=meaning.code, column=failure.diag.column_name)
+        column = failure.diag.column_name or _copied_column(failure)
+        text = f"column {column!r}: {text}" if column and column not in text else text
+        return DataError(text, hint=hint, code=meaning.code, column=column)
     return kind(text, hint=hint, code=meaning.code, retryable=meaning.retryable)
+
+
+def _copied_column(failure: psycopg.Error) -> str | None:
+    found = _COPIED.search(failure.diag.context or "")
+    return found[1] if found else None
 
 
 def _grant(
