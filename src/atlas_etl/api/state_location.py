@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import URL
 
@@ -11,8 +12,10 @@ from atlas_etl.config.layers import Layered
 from atlas_etl.config.project import Project
 from atlas_etl.config.project_folder import PROJECT_FILE
 from atlas_etl.connectors import registry
-from atlas_etl.connectors.base import Config, ConnectionConfig, ProjectPath, ServerConnection
+from atlas_etl.connectors.base import Config, ConnectionConfig, ProjectPath
 from atlas_etl.errors import ConfigError
+
+_ADDRESS = frozenset({"host", "port", "database", "username", "password"})
 
 
 class _File(ConnectionConfig):
@@ -26,7 +29,7 @@ def state_location(project: Project) -> Path | str:
     if protocol == "sqlite":
         return _validated(_File, project, target.connection).database_path
     if protocol == "postgresql":
-        return _url(_validated(ServerConnection, project, target.connection))
+        return _url(_validated(registry.load(protocol).connection, project, target.connection))
     raise ConfigError(
         f"{PROJECT_FILE}: state: the state cannot be kept in {target.protocol!r}",
         hint="use sqlite with `database_path`, or postgresql",
@@ -38,9 +41,12 @@ def _validated(model: type[Config], project: Project, connection: Layered) -> Co
     return validate_connection(model, connection, project.context, file=PROJECT_FILE, below=("state",))
 
 
-def _url(server: ServerConnection) -> str:
+def _url(server: Any) -> str:
+    """The address and what libpq is to know; the store bounds its own waits and needs no server settings."""
+    found: dict[str, str] = server.libpq_parameters()
+    given = {*server.model_fields_set, *server.options} - _ADDRESS
+    options = {name: value for name, value in found.items() if name in given}
     password = server.password.get_secret_value() if server.password else None
-    options = {key: str(value) for key, value in server.options.items()}
     url = URL.create(
         "postgresql", server.username, password, server.host, server.port, server.database, options
     )

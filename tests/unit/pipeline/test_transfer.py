@@ -19,6 +19,7 @@ from atlas_etl.model import (
     BatchLimits,
     Disposition,
     NullCursor,
+    RetryPolicy,
     Run,
     RunStatus,
     Stream,
@@ -551,7 +552,9 @@ def test_chosen_columns_and_queries(house: House) -> None:
 def run_of(house: House, *streams: Stream) -> Run:
     run = Run("run-1", "shop", RunStatus.RUNNING, "test", STARTED)
     with closing(house.connector()) as source, closing(house.destination()) as target:
-        *_, last = run_streams(run, source, target, streams)
+        *_, last = run_streams(
+            run, source, target, streams, limits=BatchLimits(), retry=RetryPolicy(attempts=1)
+        )
     assert isinstance(last, RunFinished)
     return last.run
 
