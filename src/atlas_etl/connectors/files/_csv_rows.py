@@ -139,7 +139,7 @@ def records_of(store: Store, file: StoredFile, dialect: Dialect) -> Records | No
             code="duplicate_column",
             column=twice,
         )
-    return Records(store, file, dialect, encoding, names, 1 + (skipped if len(names) == 1 else 0))
+    return Records(store, file, dialect, encoding, names, 1 + skipped)
 
 
 def _first_record(
@@ -198,19 +198,24 @@ class _Ended(io.RawIOBase):
         self._source = source
         self._record: bytes | None = record.encode()
         self._last = b"\n"
+        self._rest = b""
 
     def readable(self) -> bool:
         return True
 
     def read(self, size: int = -1, /) -> bytes:
-        found: bytes = self._source.read(size if size >= 0 else None)
-        if found:
+        """As many bytes as asked for, until the end: Arrow takes a short piece for a whole block."""
+        pieces, missing = [self._rest], size - len(self._rest)
+        while missing > 0 and self._record is not None:
+            found: bytes = self._source.read(missing)
+            if not found:
+                found, self._record = (b"" if self._last in b"\r\n" else b"\n") + self._record, None
             self._last = found[-1:]
-            return found
-        if self._record is None:
-            return b""
-        record, self._record = self._record, None
-        return record if self._last in b"\r\n" else b"\n" + record
+            pieces.append(found)
+            missing -= len(found)
+        whole = b"".join(pieces)
+        self._rest = whole[size:]
+        return whole[:size]
 
 
 def _without_end(reader: pa.RecordBatchReader, end: str, path: str) -> Iterator[pa.RecordBatch]:

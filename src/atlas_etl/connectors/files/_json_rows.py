@@ -36,13 +36,12 @@ def rows_of(store: Store, file: StoredFile) -> Iterator[tuple[int, list[Row]]]:
             rows = _ROWS.decode_lines(block)
         except (msgspec.DecodeError, RecursionError):
             raise _malformed(block, line, file.path) from None
-        lines = block.count(b"\n")
         # More or fewer objects than lines: one of them spans lines, or shares one.
-        if len(rows) != lines and len(rows) != sum(1 for text in block.split(b"\n") if text.strip()):
+        if len(rows) != sum(1 for text in block.split(b"\n") if text.strip()):
             raise _malformed(block, line, file.path)
         if rows:
             yield line, rows
-        line += lines
+        line += block.count(b"\n")
 
 
 def texts(rows: Sequence[Row], name: str) -> pa.Array:

@@ -3,7 +3,8 @@
 - A file or a glob is taken as written, whatever the files' endings; hidden files need a literal dot.
 - A folder means every file of the format below it, at any depth, but none whose name, or whose folder's
   name, begins with a dot or an underscore.
-- A folder that Atlas wrote means the files that its manifest names, in the types that it names.
+- A folder that Atlas wrote means the files that its manifest names, in the types that it names; and a file
+  that Atlas wrote is never read, by a glob neither, unless the manifest beside it names it.
 - In a connection whose path is a folder, each file directly in it and each folder in it is a stream of its
   own, named by its stem: that is what `table: orders` means, and what is read where a definition names no
   streams.
@@ -22,8 +23,9 @@ from atlas_etl.connectors.files._failures import reading
 from atlas_etl.connectors.files._folder import escaped, read_manifest
 from atlas_etl.connectors.files._format import Format
 from atlas_etl.connectors.files._manifest import Manifest
+from atlas_etl.connectors.files._parts import is_own_name
 from atlas_etl.connectors.files._store import Store, StoredFile
-from atlas_etl.errors import ConfigError, SourceError, nearest
+from atlas_etl.errors import ConfigError, DestinationError, SourceError, nearest
 from atlas_etl.model import Stream
 
 _WILD = re.compile(r"[*?\[].*$", re.DOTALL)
@@ -50,12 +52,14 @@ def select(store: Store, form: Format, root: str, stream: Stream) -> Selection:
             code="no_query",
             stream=stream.name,
         )
+    base = base_folder(store, root)
     if stream.table is not None:
         path = _group_path(store, form, root, stream)
     else:
-        path = root if stream.path is None else os.path.join(base_folder(store, root), stream.path)
+        path = root if stream.path is None else os.path.join(base, stream.path)
+    pattern = path if stream.path is None else os.path.join(escaped(base), stream.path)
     with reading(path):
-        found = _files(store, form, path)
+        found = _files(store, form, path, pattern)
     if not found.files and found.manifest is None:
         raise SourceError(
             f"there is no {form.protocol} file at {path}",
@@ -69,7 +73,7 @@ def select(store: Store, form: Format, root: str, stream: Stream) -> Selection:
 
 def groups(store: Store, form: Format, root: str) -> dict[str, str]:
     """The streams that a connection offers, by name: the path of each."""
-    if not store.is_folder(root) or read_manifest(store, root) is not None:
+    if not store.is_folder(root) or _manifest(store, root) is not None:
         return {stream_name(root): root}
     found: dict[str, str] = {}
     with reading(root):
@@ -77,7 +81,7 @@ def groups(store: Store, form: Format, root: str) -> dict[str, str]:
             f.path for f in store.find(f"{escaped(root)}/*") if _is_data(os.path.basename(f.path), form)
         ]
         folders = [f"{root}/{name}" for name in store.folders(root)]
-        entries += [folder for folder in folders if _files(store, form, folder).files]
+        entries += [folder for folder in folders if _files(store, form, folder, folder).files]
     for path in sorted(entries):
         name = stream_name(path)
         found[name if name not in found else os.path.basename(path)] = path
@@ -101,21 +105,44 @@ def base_folder(store: Store, root: str) -> str:
     return os.path.dirname(_WILD.sub("", root)) if store.stat(root) is None else os.path.dirname(root)
 
 
-def _files(store: Store, form: Format, path: str) -> Selection:
+def _files(store: Store, form: Format, path: str, pattern: str) -> Selection:
+    """The files at a path; the pattern is the same as a glob, for where there is nothing of that name."""
     if store.is_folder(path):
-        manifest = read_manifest(store, path)
+        manifest = _manifest(store, path)
         if manifest is not None:
             live = (store.stat(f"{path}/{file.name}") for file in manifest.files)
             return Selection(path, tuple(file for file in live if file is not None), manifest)
         below = store.find(f"{escaped(path)}/**/*")
-        return Selection(
-            path, tuple(file for file in below if _is_data(os.path.relpath(file.path, path), form))
-        )
+        data = [file for file in below if _is_data(os.path.relpath(file.path, path), form)]
+        return Selection(path, _committed(store, data))
     single = store.stat(path)
     if single is not None:
         return Selection(path, (single,))
-    found = store.find(path) if glob.has_magic(path) else []
-    return Selection(path, tuple(file for file in found if not os.path.basename(file.path).startswith("_")))
+    return Selection(path, _committed(store, store.find(pattern) if glob.has_magic(pattern) else []))
+
+
+def _committed(store: Store, files: Sequence[StoredFile]) -> tuple[StoredFile, ...]:
+    """The files without those that Atlas wrote and no manifest names."""
+    live: dict[str, set[str]] = {}
+    kept: list[StoredFile] = []
+    for file in files:
+        folder, _, name = file.path.rpartition("/")
+        if is_own_name(name):
+            if folder not in live:
+                manifest = _manifest(store, folder)
+                live[folder] = {data.name for data in manifest.files} if manifest else set()
+            if name not in live[folder]:
+                continue
+        kept.append(file)
+    return tuple(kept)
+
+
+def _manifest(store: Store, path: str) -> Manifest | None:
+    """The manifest of a folder that is read, or None. Raises SourceError (`corrupt_manifest`)."""
+    try:
+        return read_manifest(store, path)
+    except DestinationError as failure:
+        raise SourceError(failure.message, hint=failure.hint, code=failure.code) from failure
 
 
 def _is_data(relative: str, form: Format) -> bool:
