@@ -17,6 +17,7 @@ import psycopg
 import pyarrow as pa
 from psycopg import pq
 
+from atlas_etl.connectors.sql._late import OpenWriters
 from atlas_etl.connectors.sql._pgcopy_decode import RowDecoder
 from atlas_etl.connectors.sql._pgcopy_types import PgCopyError, builtin_type
 from atlas_etl.connectors.sql._postgresql_catalog import (
@@ -89,7 +90,8 @@ class Writers:
 
 def _writers(row: tuple[object, ...]) -> Writers:
     replica, visible, prepared, now, oldest = row
-    return Writers(bool(replica), bool(visible), bool(prepared), _instant(now), oldest and _instant(oldest))
+    began = None if oldest is None else _instant(oldest)
+    return Writers(bool(replica), bool(visible), bool(prepared), _instant(now), began)
 
 
 def _instant(microseconds: object) -> datetime:
@@ -114,8 +116,9 @@ class PostgresSnapshot:
             self.run("SELECT 1")
         return cast(Writers, self._writers)
 
-    def oldest_writer_began(self) -> datetime:
-        return self.writers.began()
+    def open_writers(self) -> OpenWriters:
+        ((now,),) = self.run("SELECT clock_timestamp()")
+        return OpenWriters(self.writers.began(), cast(datetime, now))
 
     def tables(self) -> list[CatalogTable]:
         return every_table(self.run)
