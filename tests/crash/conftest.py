@@ -1,0 +1,58 @@
+"""Fixtures of the crash tests: a seed, a source and a destination of each kind."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.crash.harness import Harness
+from tests.crash.sources import PostgresSource, Source, SqliteSource
+from tests.crash.targets import EMBEDDED, MySQLTarget, PostgresTarget, Target, embedded
+from tests.project import Project
+from tests.servers import ServerAddress
+from tests.servers import postgres as postgres_recipe
+
+DESTINATIONS = (*EMBEDDED, "postgresql", "mysql")
+
+
+@pytest.fixture
+def seed() -> int:
+    """Printed where a test fails; ATLAS_TEST_SEED makes it the same again."""
+    chosen = int(os.environ.get("ATLAS_TEST_SEED") or random.SystemRandom().randrange(2**32))
+    print(f"ATLAS_TEST_SEED={chosen}")
+    return chosen
+
+
+@pytest.fixture
+def postgres_source(postgres_server: ServerAddress) -> Iterator[PostgresSource]:
+    """Tables in a database of their own, beside that of a destination."""
+    with postgres_recipe.fresh_database(postgres_server) as address:
+        yield PostgresSource(address)
+
+
+@pytest.fixture
+def sqlite_source(tmp_path: Path) -> SqliteSource:
+    return SqliteSource(tmp_path)
+
+
+@pytest.fixture
+def target(request: pytest.FixtureRequest, tmp_path: Path) -> Target:
+    """The destination of the protocol that the test is parametrised with."""
+    match request.param:
+        case "postgresql":
+            return PostgresTarget(request.getfixturevalue("postgres"))
+        case "mysql":
+            return MySQLTarget(request.getfixturevalue("mysql"))
+        case protocol:
+            return embedded(protocol, tmp_path)
+
+
+def harness(project: Project, source: Source, target: Target, seed: int, *, rows: int) -> Harness:
+    """A harness whose source has rows already."""
+    made = Harness(project, source, target, seed=seed)
+    source.add(rows, made.dice)
+    return made
