@@ -60,6 +60,9 @@ FROM (SELECT pg_is_in_recovery() AS replica,
    WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type <> 'autovacuum worker'
    AND right(application_name, {len(SNAPSHOT_MARK)}) <> '{SNAPSHOT_MARK}') AS oldest) AS writers"""
 
+# When the snapshot had been taken, by the statement before this one.
+_CLOCK = "SELECT round(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+
 # A table that was truncated or rewritten after the snapshot looks empty in it:
 # https://www.postgresql.org/docs/current/mvcc-caveats.html. The catalog's row is the snapshot's, the function
 # knows today's file. Our locks name every table that was read, and keep it from changing from now on.
@@ -106,8 +109,9 @@ class PostgresSnapshot:
         self._kind = kind
         self._about: str | None = None  # the table that is read, as a GRANT would name it
         begin = config.opening("ISOLATION LEVEL REPEATABLE READ READ ONLY", snapshot=True)
-        self._opening: str | None = f"BEGIN READ ONLY; {_WRITERS}; COMMIT; {begin}; "
+        self._opening: str | None = f"BEGIN READ ONLY; {_WRITERS}; COMMIT; {begin}; {_CLOCK}; "
         self._writers: Writers | None = None
+        self._taken: datetime | None = None
 
     @property
     def writers(self) -> Writers:
@@ -117,8 +121,10 @@ class PostgresSnapshot:
         return cast(Writers, self._writers)
 
     def open_writers(self) -> OpenWriters:
-        ((now,),) = self.run("SELECT clock_timestamp()")
-        return OpenWriters(self.writers.began(), cast(datetime, now))
+        def clock() -> datetime:
+            return cast(datetime, self.run("SELECT clock_timestamp()")[0][0])
+
+        return OpenWriters(self.writers.began(), clock)
 
     def tables(self) -> list[CatalogTable]:
         return every_table(self.run)
@@ -170,10 +176,12 @@ class PostgresSnapshot:
             text = rendered(self._session, statement, tuple(parameters))
             cursor = self._session.execute(f"{opening or ''}{text}".encode())
             if opening is not None:
-                cursor.nextset()
-                self._writers = _writers(cursor.fetchall()[0])
-                while cursor.nextset():
-                    pass
+                answers: list[list[tuple[object, ...]]] = []
+                for _ in range(6):
+                    answers.append(cursor.fetchall() if cursor.description else [])
+                    cursor.nextset()
+                _, (writers,), _, _, _, ((now,),) = answers
+                self._writers, self._taken = _writers(writers), _instant(now)
         return cursor
 
     def _described(self, statement: str) -> tuple[SourceColumn, ...]:
