@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 
 import duckdb
 import pyarrow as pa
@@ -106,7 +105,7 @@ class _Snapshot:
                 batch, cells = mask_temporal(pa.RecordBatch.from_arrays(columns, schema=schema))
                 yield batch, cells
 
-    def oldest_writer_began(self) -> datetime | None:
+    def open_writers(self) -> None:
         return None  # DuckDB has one writing process, and it is this one
 
     def _columns(self, sql: str, required: frozenset[str]) -> tuple[SourceColumn, ...]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
+from typing import cast
 
 import pyarrow as pa
 
 from atlas_etl import values
+from atlas_etl.connectors.sql._late import OpenWriters
 from atlas_etl.connectors.sql._mysql_catalog import (
     CatalogTable,
     every_table,
@@ -56,11 +58,11 @@ class MySQLSnapshot:
     def __init__(self, session: Session, database: str | None, began: datetime) -> None:
         self._session = session
         self._database = database
-        self._began = began
         session.run("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+        self._began = began
 
-    def oldest_writer_began(self) -> datetime:
-        return self._began
+    def open_writers(self) -> OpenWriters:
+        return OpenWriters(self._began, self._clock)
 
     def tables(self) -> list[CatalogTable]:
         return every_table(self._session.rows, self._database)
@@ -94,6 +96,10 @@ class MySQLSnapshot:
                 for column, field in zip(batch.columns, schema, strict=True)
             ]
             yield pa.RecordBatch.from_arrays(columns, schema=schema), cells
+
+    def _clock(self) -> datetime:
+        ((now,),) = self._session.rows("SELECT UTC_TIMESTAMP(6)")
+        return cast(datetime, now).replace(tzinfo=UTC)
 
     def _find(self, stream: Stream) -> CatalogTable:
         wanted, rows = stream.table or "", self._session.rows

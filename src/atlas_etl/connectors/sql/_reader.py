@@ -6,9 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import Any, Protocol
-from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 
@@ -16,6 +14,7 @@ from atlas_etl import values
 from atlas_etl.connectors.base import BaseConnector, Config
 from atlas_etl.connectors.hazards import HazardCounter, reads_as_text
 from atlas_etl.connectors.sql._greatest import Greatest
+from atlas_etl.connectors.sql._late import OpenWriters, late_from
 from atlas_etl.errors import ConfigError, NullCursorError, SourceError, nearest
 from atlas_etl.model import (
     BatchLimits,
@@ -80,11 +79,11 @@ class Snapshot(Protocol):
     ) -> Iterator[tuple[pa.RecordBatch, Sequence[HazardCells]]]:
         """The rows in batches of the columns' fields; cells without an exact form are NULL and listed."""
 
-    def oldest_writer_began(self) -> datetime | None:
-        """When the oldest transaction began that may still commit rows this snapshot cannot see.
+    def open_writers(self) -> OpenWriters | None:
+        """Those that may still commit rows this snapshot cannot see.
 
-        An instant before the snapshot where there is none and others may begin; None where the system has
-        one writer at a time.
+        Who begins between looking for them and the snapshot is one of them. None where the system has one
+        writer at a time.
         """
 
 
@@ -253,23 +252,12 @@ class SqlExtract:
         bounds = [high]
         if self._stream.lag is not None:
             bounds.append(values.earlier(high, self._stream.lag))
-        late = self._late_from(high.kind)
+        writers = self._snapshot.open_writers()
+        late = late_from(high, writers, self._stream.timezone) if writers else None
         if late is not None:
             # Whoever is still writing was seen, or had not begun, when the tail before this one was fixed.
             bounds.append(max(late, self._request.since or late, key=order))
         return min(bounds, key=order)
-
-    def _late_from(self, kind: CursorKind) -> CursorValue | None:
-        """The least cursor of rows that this snapshot cannot see yet; None where no clock bounds it."""
-        began = self._snapshot.oldest_writer_began()
-        if began is None:
-            return None
-        if kind is CursorKind.TIMESTAMPTZ:
-            return values.cursor_value(pa.scalar(began, pa.timestamp("us", "UTC")), stream="", column="")
-        if kind is CursorKind.TIMESTAMP and self._stream.timezone is not None:
-            local = began.astimezone(ZoneInfo(self._stream.timezone)).replace(tzinfo=None)
-            return values.cursor_value(pa.scalar(local, pa.timestamp("us")), stream="", column="")
-        return None
 
     def _tail_values(self, cursor: SourceColumn, tail_from: CursorValue) -> tuple[str, ...]:
         if tail_from.kind is not CursorKind.TEXT:

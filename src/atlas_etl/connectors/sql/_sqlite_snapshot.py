@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
-from datetime import datetime
 
 import pyarrow as pa
 
@@ -93,7 +92,7 @@ class SqliteSnapshot:
             if batch.num_rows:
                 yield batch, cells
 
-    def oldest_writer_began(self) -> datetime | None:
+    def open_writers(self) -> None:
         return None  # SQLite has one writer at a time
 
     def _wire(self, select: Select, limits: BatchLimits) -> Iterator[tuple[pa.RecordBatch, bool]]:
