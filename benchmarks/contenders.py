@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from typing import Protocol
 
 from benchmarks import data
@@ -22,12 +23,15 @@ class WrongResultError(Exception):
 
 
 class Contender(Protocol):
-    """A program that copies the wide table once."""
+    """A program that copies the wide table."""
 
     name: str
 
+    def prepare(self, path: Path, setting: Setting) -> Sequence[Command]:
+        """What is run before, unmeasured; files that the program needs go to the setting's folder."""
+
     def command(self, path: Path, setting: Setting) -> Command | None:
-        """How it runs this path, files written into the setting's folder; None where it cannot."""
+        """What is measured; None where the program cannot run this path."""
 
     def check(self, stdout: str, rows: int) -> None:
         """Raises WrongResultError where what it says shows that not every row was moved."""
@@ -38,39 +42,54 @@ class Atlas:
 
     name = "atlas"
 
-    def command(self, path: Path, setting: Setting) -> Command:
+    def prepare(self, path: Path, setting: Setting) -> Sequence[Command]:
+        self._write_project(path, setting)
+        if path.load == "append":
+            return ()
+        return self.command(path, setting), self._atlas(setting, "state", "reset", "shop")
+
+    def command(self, path: Path, setting: Setting) -> Command:  # noqa: ARG002
+        return self._atlas(setting, "connector", "sync", "shop", "--json")
+
+    def check(self, stdout: str, rows: int) -> None:
+        run = json.loads(stdout)["runs"][0]
+        read = run["streams"][0]["rows_read"]
+        if (run["status"], read) != ("completed", rows):
+            raise WrongResultError(f"{run['status']} with {read} of {rows} rows")
+
+    def _write_project(self, path: Path, setting: Setting) -> None:
         stream = {**setting.source.stream, **_dispositions(path)}
         definition = {
             "protocol": setting.source.protocol,
             "connection": _without_password(setting.source, "source"),
             "streams": [stream],
-            "destination": "warehouse",
         }
-        destination = setting.destination
-        target = {"protocol": destination.protocol, **_without_password(destination, "destination")}
+        target = {
+            "protocol": setting.destination.protocol,
+            **_without_password(setting.destination, "destination"),
+        }
         folder = setting.folder / "connectors.d"
         folder.mkdir()
         (folder / "shop.yaml").write_text(json.dumps(definition), encoding="utf-8")  # JSON is YAML
         project = {"destinations": {"warehouse": target}}
         (setting.folder / "atlas.yaml").write_text(json.dumps(project), encoding="utf-8")
+
+    def _atlas(self, setting: Setting, *arguments: str) -> Command:
         passwords = {
             _PASSWORDS[which]: str(end.connection["password"])
-            for which, end in (("source", setting.source), ("destination", destination))
+            for which, end in (("source", setting.source), ("destination", setting.destination))
             if "password" in end.connection
         }
-        program = (sys.executable, "-m", "atlas_etl", "-q", "connector", "sync", "shop", "--json")
-        return Command(program, setting.folder, passwords)
-
-    def check(self, stdout: str, rows: int) -> None:
-        run = json.loads(stdout)["runs"][0]
-        if (run["status"], run["rows_processed"]) != ("completed", rows):
-            raise WrongResultError(f"{run['status']} with {run['rows_processed']} of {rows} rows")
+        return Command((sys.executable, "-m", "atlas_etl", "-q", *arguments), setting.folder, passwords)
 
 
 class LimitOf:
     """The path's own limit, where it has one."""
 
     name = "limit"
+
+    def prepare(self, path: Path, setting: Setting) -> Sequence[Command]:  # noqa: ARG002
+        return ()
 
     def command(self, path: Path, setting: Setting) -> Command | None:
         return path.limit.command(setting) if path.limit else None
@@ -83,13 +102,8 @@ CONTENDERS: tuple[Contender, ...] = (Atlas(), LimitOf())
 
 
 def _dispositions(path: Path) -> dict[str, object]:
-    match path.load:
-        case "append":
-            return {"cursor": data.CURSOR, "disposition": "append"}
-        case "merge":
-            return {"cursor": data.CURSOR, "primary_key": [data.KEY], "disposition": "merge"}
-        case "replace":
-            return {"disposition": "replace"}
+    merges = {"primary_key": [data.KEY]} if path.load == "merge" else {}
+    return {"cursor": data.CURSOR, "disposition": path.load, **merges}
 
 
 def _without_password(end: End, which: str) -> dict[str, str | int]:

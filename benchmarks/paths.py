@@ -23,12 +23,13 @@ from benchmarks.ends import (
 )
 from benchmarks.limits import Limit
 
-Load = Literal["append", "merge", "replace"]
+Load = Literal["append", "merge"]
+"""`append`: a first load into an empty destination. `merge`: every row again, over the row of its key."""
 
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """One way that rows take, as a first load into an empty destination."""
+    """One way that rows take."""
 
     source: Source
     destination: Destination

@@ -56,7 +56,8 @@ def time_table(results: Sequence[Result], size: Size) -> str:
 def limits_table(results: Sequence[Result]) -> str:
     """What each path's limit does."""
     words = {path.name: path.limit.words for path in paths.PATHS if path.limit}
-    return _table(["path", "limit"], [[name, words[name]] for name in _names(results) if name in words])
+    lines = [[name, words[name]] for name in _names(results) if name in words]
+    return _table(["path", "limit"], lines) if lines else "no limits"
 
 
 def failures(results: Iterable[Result]) -> list[str]:

@@ -9,10 +9,11 @@ from tests.servers import Unavailable
 
 from benchmarks.contenders import Contender, WrongResultError
 from benchmarks.ends import End, Place, Setting, Source
-from benchmarks.measure import measure
+from benchmarks.measure import Measured, measure
 from benchmarks.paths import Path
 
 _TIMEOUT_SECONDS = 1800
+_NOTHING = Measured(0, 0.0, 0.0, 0, "", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,22 +87,20 @@ def _one(
     path: Path, contender: Contender, source: End, rows: int, repeat: int, place: Place
 ) -> Result | None:
     with place.scratch() as folder, path.destination.empty(place) as destination:
-        command = contender.command(path, Setting(place, rows, source, destination, folder))
+        setting = Setting(place, rows, source, destination, folder)
+        command = contender.command(path, setting)
         if command is None:
             return None
+        error = None
+        measured = _NOTHING
         try:
+            for before in contender.prepare(path, setting):
+                _succeeded(measure(before, timeout=_TIMEOUT_SECONDS))
             measured = measure(command, timeout=_TIMEOUT_SECONDS)
-        except (TimeoutError, FileNotFoundError) as failure:
-            return Result(path.name, contender.name, rows, repeat, error=str(failure))
-    error = None
-    if measured.exit_code != 0:
-        last = measured.stderr.strip().splitlines()[-1:] or ["nothing on stderr"]
-        error = f"exit {measured.exit_code}: {last[0]}"
-    else:
-        try:
+            _succeeded(measured)
             contender.check(measured.stdout, rows)
-        except WrongResultError as wrong:
-            error = str(wrong)
+        except (TimeoutError, FileNotFoundError, WrongResultError) as failure:
+            error = str(failure)
     return Result(
         path.name,
         contender.name,
@@ -112,3 +111,9 @@ def _one(
         measured.peak_bytes,
         error,
     )
+
+
+def _succeeded(measured: Measured) -> None:
+    if measured.exit_code != 0:
+        said = " ".join(measured.stderr.split())[-300:] or "nothing on stderr"
+        raise WrongResultError(f"exit {measured.exit_code}: {said}")
