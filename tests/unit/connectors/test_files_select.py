@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from pyarrow.fs import SubTreeFileSystem
 
 from atlas_etl.connectors import registry
 from atlas_etl.connectors.base import BaseConnector, ConnectionConfig
 from atlas_etl.connectors.files._select import stream_name
-from atlas_etl.errors import AtlasError, ConfigError, SourceError
+from atlas_etl.errors import ConfigError, SourceError
 from atlas_etl.model import CreateTable, Disposition, LoadPlan, ReadRequest, Stream, TableName
 
 
@@ -117,6 +118,14 @@ def test_a_connection_can_be_tested(data: Path) -> None:
     assert connector(data).test().message.startswith("4 csv file(s), ")
 
 
+def test_the_native_client_is_the_folder_as_an_arrow_file_system(data: Path) -> None:
+    adapter = registry.load("csv")
+    client = adapter.client(adapter.connection.model_validate({"path": str(data / "orders.csv")}))
+    assert isinstance(client, SubTreeFileSystem)
+    assert client.open_input_stream("orders.csv").read() == b"id\n0\n"
+    adapter.dispose(client)
+
+
 def test_scripts_fetch_a_path(data: Path) -> None:
     with connector(data) as opened:
         assert [item.data for item in opened.connect().fetch_data("events/2025/*.csv")] == [{"id": 2}]
@@ -180,8 +189,9 @@ def test_a_folder_that_atlas_wrote_is_read_by_its_manifest(tmp_path: Path, proto
         assert table.schema.types == schema.types
         assert [column.combine_chunks() for column in table.columns] == cells
     other = "csv" if protocol != "csv" else "jsonl"
-    with pytest.raises(AtlasError):
+    with pytest.raises(SourceError) as wrong:
         connector(folder, other).describe(Stream("s"))
+    assert wrong.value.code == "other_format"
     (info,) = connector(tmp_path, protocol).discover()
     assert (info.name, info.estimated_rows) == ("shop", 3)
     assert connector(f"{folder}/*.{protocol}", protocol).describe(Stream("s")).estimated_rows == 3

@@ -1,4 +1,16 @@
-"""The one destination of files: a folder per stream, `<path>/<connector>/<stream>/`, and its manifest."""
+"""The one destination of files: a folder per stream, `<path>/<connector>/<stream>/`, and its manifest.
+
+    _atlas_manifest.json       which files are live, their schema, the checkpoint, the ledger (see _manifest)
+    atlas-<32 hex>.parquet     a data file, live only where the manifest names it
+    .atlas-<32 hex>.parquet    one being written
+    .atlas-lock                held by the process that loads; it ends with it
+
+A commit syncs the new data files, gives them their names, syncs the new manifest beside the old one and then
+renames it: that is the commit, and only afterwards are the files deleted that it no longer names. Whatever
+instant a process dies at, the manifest is the old or the new one, and the next load sweeps what neither
+names. Readers that go by the manifest see committed loads only. A reader that lists the folder sees the same
+rows while no load is committing and none was killed; that weaker promise is all that a listing can give.
+"""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from tempfile import TemporaryDirectory
 
 import duckdb
 import pyarrow as pa
@@ -17,11 +18,15 @@ from atlas_etl.model import TableName
 Found = Mapping[TableName, tuple[StreamFolder, Manifest]]
 
 _DUCKDB_DIGITS = 38
+_SETTINGS = {"autoinstall_known_extensions": False}
 
 
 def run(sql: str, tables: Found) -> pa.Table:
     """The rows of one SELECT over these tables. Raises UsageError (`query`) and DestinationError."""
-    with duckdb.connect(":memory:", config={"autoinstall_known_extensions": False}) as opened:
+    with (
+        TemporaryDirectory(prefix="atlas-query-", ignore_cleanup_errors=True) as spill,
+        duckdb.connect(":memory:", config={**_SETTINGS, "temp_directory": spill}) as opened,
+    ):
         opened.execute("SET TimeZone = 'UTC'")
         with _translated():
             named = _named(opened, sql)

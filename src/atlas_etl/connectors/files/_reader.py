@@ -238,13 +238,14 @@ def surveyed(store: Store, form: Format, selection: Selection, rows: int | None)
     manifest = selection.manifest
     if manifest is not None:
         live = [file.path.rpartition("/")[2] for file in selection.files]
-        if manifest.format != form.protocol or live != [file.name for file in manifest.files]:
+        if manifest.format != form.protocol:
             raise SourceError(
-                f"{selection.path} holds {manifest.format} files that Atlas wrote, or is being written to",
-                hint="read it with the protocol that wrote it",
-                code="changed_while_reading",
-                retryable=manifest.format == form.protocol,
+                f"{selection.path} holds {manifest.format} files that Atlas wrote",
+                hint=f"read it with the protocol {manifest.format}",
+                code="other_format",
             )
+        if live != [file.name for file in manifest.files]:
+            raise changed(selection.path)
         return Survey(manifest.schema, manifest.rows)
     survey = form.survey(store, selection.files, rows)
     for file in selection.files:

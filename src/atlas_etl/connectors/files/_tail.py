@@ -9,12 +9,21 @@ files the rows of a tail really are in is found out, and put right, from the fil
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from atlas_etl import values
-from atlas_etl.connectors.files._order import at_or_after, edges
+from atlas_etl.connectors.files._order import Edges, at_or_after, before, edges
+
+_MANY_PIECES = 256
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    rows: pa.RecordBatch
+    edges: Edges
 
 
 class TailBuffer:
@@ -25,42 +34,51 @@ class TailBuffer:
         self._pass = passed
         self._limit = size
         self._floor: pa.Scalar | None = None  # rows before it are passed on at once
-        self._kept: list[pa.RecordBatch] = []
+        self._kept: list[_Kept] = []
         self._size = 0
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Take rows; older ones come out at once, perhaps together with some that were kept."""
-        if self._floor is not None:
-            batch = self._divide(batch, self._floor)
-        if batch.num_rows == 0:
-            return
-        self._kept.append(batch)
-        self._size += batch.nbytes
+        if batch.num_rows:
+            self._keep(_Kept(batch, edges(batch.column(self._cursor))))
         if self._size > self._limit:
-            self._shrink()
+            self._raise_floor()
 
     def drain(self) -> list[pa.RecordBatch]:
         """The rows that are still here; the buffer is empty afterwards."""
         kept, self._kept, self._size = self._kept, [], 0
-        return kept
+        return [piece.rows for piece in kept]
 
-    def _shrink(self) -> None:
-        kept = pa.Table.from_batches(self.drain()).combine_chunks().to_batches()
-        for batch in kept:
-            column = batch.column(self._cursor)
-            middle = column[pc.sort_indices(values.storage(column))[len(column) // 2].as_py()]
-            self._floor = middle if middle.is_valid else edges(column).high  # NULLs sort last
-            newer = batch if self._floor is None else self._divide(batch, self._floor)
-            if newer.nbytes > self._limit // 2:  # ties: they all stay together, in their files
-                self._pass(newer)
-                continue
-            self._kept.append(newer)
-            self._size += newer.nbytes
+    def _keep(self, piece: _Kept) -> None:
+        """Keep what is not before the floor, and pass the rest on; rows without a cursor stay."""
+        low, high, floor = piece.edges.low, piece.edges.high, self._floor
+        if floor is None or low is None or high is None or not before(low, floor):
+            self._kept.append(piece)
+            self._size += piece.rows.nbytes
+            return
+        if before(high, floor) and not piece.edges.nulls:
+            self._pass(piece.rows)
+            return
+        newer = pc.fill_null(at_or_after(piece.rows.column(self._cursor), floor), True)
+        self._pass(piece.rows.filter(pc.invert(newer)))
+        rows = piece.rows.filter(newer)
+        if rows.num_rows:
+            self._kept.append(_Kept(rows, edges(rows.column(self._cursor))))
+            self._size += rows.nbytes
 
-    def _divide(self, batch: pa.RecordBatch, floor: pa.Scalar) -> pa.RecordBatch:
-        """Pass the rows before the floor on, and give back the others; rows without a cursor stay."""
-        newer = pc.fill_null(at_or_after(batch.column(self._cursor), floor), True)
-        older = batch.filter(pc.invert(newer))
-        if older.num_rows:
-            self._pass(older)
-        return batch.filter(newer)
+    def _raise_floor(self) -> None:
+        """Make room: keep the newer half."""
+        rows = self.drain()
+        cursors = pa.chunked_array([batch.column(self._cursor) for batch in rows]).combine_chunks()
+        found = values.storage(cursors).drop_null()
+        if len(found):
+            half = len(found) // 2
+            middle = pc.partition_nth_indices(found, pivot=half)[half].as_py()
+            self._floor = cursors.drop_null()[middle]
+        if len(rows) > _MANY_PIECES:
+            rows = pa.Table.from_batches(rows).combine_chunks().to_batches()
+        for batch in rows:
+            self._keep(_Kept(batch, edges(batch.column(self._cursor))))
+        if self._size > self._limit * 3 // 4:  # ties: they all stay together, in their files
+            for batch in self.drain():
+                self._pass(batch)

@@ -3,7 +3,8 @@
 Read: integers and decimals exactly as written (doubles only where an exponent says so and no digit is
 lost), strings as text, or as dates and timestamps where all are ISO 8601, objects and arrays as JSON
 documents, a missing member as NULL. A column of several kinds is text in its original spelling; one that
-holds documents among others is a column of documents. `types` declares others.
+holds documents among others is a column of documents. `types` declares others. Of two members with one
+name the last counts.
 
 Written: integers of up to 64 bits, doubles and booleans as such, documents and lists inline, everything
 else as a string: decimals with all their digits (most readers would round a number), bytes in hexadecimal,
@@ -33,7 +34,7 @@ from atlas_etl.connectors.files._codec import Compression, compressed
 from atlas_etl.connectors.files._failures import reading
 from atlas_etl.connectors.files._format import FileConnection, RowWriter, Survey, Wanted
 from atlas_etl.connectors.files._infer import first_misfit
-from atlas_etl.connectors.files._json_rows import Row, rows_of, texts
+from atlas_etl.connectors.files._json_rows import Row, names_of, rows_of, texts
 from atlas_etl.connectors.files._json_texts import JsonColumn, quoted, unquoted
 from atlas_etl.connectors.files._store import Store, StoredFile
 from atlas_etl.connectors.files._types import declared, held, known_types
@@ -81,8 +82,7 @@ class JsonlFormat:
         for file in files:
             for line, objects in rows_of(store, file):
                 count += len(objects)
-                names = dict.fromkeys(name for row in objects for name in row)
-                for name in names:
+                for name in names_of(objects):
                     cells = _texts(objects, name, file.path)
                     columns.setdefault(name, JsonColumn()).see(cells)
                     if name in self._types:
