@@ -475,8 +475,10 @@ for protocol, compression in [("parquet", {}), ("csv", {}), ("csv", "gzip"), ("j
     assert (done.stdout.split(), done.stderr) == (["undone", "disk_full"] * 4, "")
 
 
-@pytest.mark.parametrize("disposition", ["append", "merge", "replace"])
-@pytest.mark.parametrize("protocol", ["parquet", "jsonl"])
+@pytest.mark.parametrize(
+    ("protocol", "disposition"),
+    [("parquet", "append"), ("parquet", "merge"), ("parquet", "replace"), ("jsonl", "append")],
+)
 def test_a_killed_process_leaves_the_load_before_or_after_its_commit(
     tmp_path: Path, protocol: str, disposition: str
 ) -> None:

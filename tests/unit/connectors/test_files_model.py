@@ -245,7 +245,7 @@ CASES = [("parquet", kind) for kind in KINDS] + [
 def test_every_load_does_to_the_files_what_it_does_to_the_model(
     protocol: str, kind: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.lists(st.one_of(LOAD, LOAD, LOAD, CHANGE), max_size=8))
     def run(steps: list[object]) -> None:
         lake = Lake(tmp_path_factory.mktemp("lake"), form_of(protocol, Path("/unused")), kind)

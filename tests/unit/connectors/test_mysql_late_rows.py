@@ -17,7 +17,7 @@ from pymysql.constants import COMMAND
 
 from atlas_etl.connectors.sql._mysql_connection import MySQLConnection
 from atlas_etl.connectors.sql._mysql_reader import session_of
-from atlas_etl.connectors.sql._mysql_writers import WriterProbe
+from atlas_etl.connectors.sql._mysql_open_writers import WriterProbe
 from atlas_etl.errors import SourceError
 from atlas_etl.model import Stream
 from tests.conftest import unavailable

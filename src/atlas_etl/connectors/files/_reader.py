@@ -144,7 +144,8 @@ class FilesExtract:
                 left -= rows.num_rows
                 if left <= 0:
                     return
-        self._check_unchanged()
+        # What was read early may have changed late: the snapshot is all files at one time.
+        _refuse_changes(self._store, self._selection)
 
     def checkpoint(self) -> Checkpoint | None:
         cursor = self._stream.cursor
@@ -167,8 +168,6 @@ class FilesExtract:
                     rows = self._from_bound(self._settled(batch))
                     if rows.num_rows:
                         yield rows
-            if self._store.stat(file.path) != file:
-                raise changed(file.path)
 
     def _settled(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The batch after the stream's policies for dates and times that are infinite or too far."""
@@ -183,12 +182,6 @@ class FilesExtract:
             at = pa.array(np.isin(np.arange(batch.num_rows), found.rows))
             texts[found.column] = pc.replace_with_mask(texts[found.column], at, pa.array(found.texts))
         return pa.RecordBatch.from_arrays(list(texts.values()), schema=self.schema)
-
-    def _check_unchanged(self) -> None:
-        """What was read early may have changed late: the snapshot is all files at one time."""
-        for file in self._selection.files:
-            if self._store.stat(file.path) != file:
-                raise changed(file.path)
 
     def _from_bound(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         if self._stream.cursor is None:
@@ -248,9 +241,7 @@ def surveyed(store: Store, form: Format, selection: Selection, rows: int | None)
             raise changed(selection.path)
         return Survey(manifest.schema, manifest.rows)
     survey = form.survey(store, selection.files, rows)
-    for file in selection.files:
-        if store.stat(file.path) != file:
-            raise changed(file.path)
+    _refuse_changes(store, selection)
     if not len(survey.schema):
         raise SourceError(
             f"{selection.path} has no columns to read",
@@ -258,6 +249,12 @@ def surveyed(store: Store, form: Format, selection: Selection, rows: int | None)
             code="no_columns",
         )
     return replace(survey, schema=_with_source_types(survey.schema))
+
+
+def _refuse_changes(store: Store, selection: Selection) -> None:
+    for file in selection.files:
+        if store.stat(file.path) != file:
+            raise changed(file.path)
 
 
 def _with_source_types(schema: pa.Schema) -> pa.Schema:

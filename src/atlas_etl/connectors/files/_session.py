@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from atlas_etl.connectors.files._evolve import evolved
 from atlas_etl.connectors.files._failures import writing
 from atlas_etl.connectors.files._folder import StreamFolder, fitted
 from atlas_etl.connectors.files._manifest import LEDGER_LENGTH, DataFile, Load, Manifest, Mark, schema_fields
@@ -27,11 +28,9 @@ from atlas_etl.connectors.files._merge import KeySet, Rows
 from atlas_etl.connectors.files._order import Share, Tail
 from atlas_etl.connectors.files._parts import Parts, Sizes
 from atlas_etl.connectors.files._tail import TailBuffer
-from atlas_etl.errors import DestinationError, SchemaChangeError
+from atlas_etl.errors import SchemaChangeError
 from atlas_etl.model import (
-    AddColumn,
     Checkpoint,
-    CreateTable,
     Disposition,
     DropTable,
     LoadPlan,
@@ -276,33 +275,3 @@ class FileLoadSession:
             columns=columns,
             arrow_schema=arrow_schema,
         )
-
-
-def evolved(manifest: Manifest | None, plan: LoadPlan) -> pa.Schema:
-    """The schema after the plan's changes. Raises DestinationError where the table is not as planned."""
-    schema = manifest.schema if manifest else None
-    for change in plan.changes:
-        match change:
-            case DropTable():
-                schema = None
-            case CreateTable() if schema is None:
-                schema = pa.schema([field.with_nullable(True) for field in plan.schema])
-            case AddColumn(field) if schema is not None:
-                schema = schema.append(field.with_nullable(True))
-            case WidenColumn(name, _, after) if schema is not None:
-                schema = schema.set(schema.get_field_index(name), after.with_nullable(True))
-            case _:
-                raise _not_as_planned(plan)
-    if schema is None or any(schema.get_field_index(name) < 0 for name in plan.schema.names):
-        raise _not_as_planned(plan)
-    return schema
-
-
-def _not_as_planned(plan: LoadPlan) -> DestinationError:
-    return DestinationError(
-        f"the table {plan.table} changed after the load was planned",
-        hint="sync again",
-        code="table_changed",
-        stream=plan.stream,
-        retryable=True,
-    )
