@@ -182,7 +182,7 @@ def preview(
         document = {"connector": name, "stream": shown, "columns": columns, "rows": rows}
         session.output.document(document)
         return
-    render.table(columns, rows)
+    render.data(columns, rows)
 
 
 def chosen(atlas: Atlas, names: list[str] | None, every: bool, *, enabled_only: bool = False) -> list[str]:

@@ -29,4 +29,4 @@ def query(
     if session.output.as_json:
         session.output.document({"columns": answer.column_names, "rows": rows})
         return
-    render.table(answer.column_names, rows)
+    render.data(answer.column_names, rows)

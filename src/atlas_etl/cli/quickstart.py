@@ -79,7 +79,7 @@ def quickstart(
             }
         )
         return
-    render.table(answer.column_names, documents.rows(answer))
+    render.data(answer.column_names, documents.rows(answer))
     output.line("")
     output.line("What to try next:")
     output.line(f"  cd {folder} && atlas connector discover {_NAME}     what else it could read")

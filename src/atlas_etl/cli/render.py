@@ -24,19 +24,25 @@ def safe(value: object) -> str:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:
-    """A table on stdout; NULL is dim on a terminal and empty elsewhere."""
+    """A table on stdout; what is None stays empty."""
     console = _console()
     grid = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for column in columns:
         grid.add_column(Text(safe(column)), overflow="fold")
     for row in rows:
-        grid.add_row(*(_cell(value, console) for value in row))
+        grid.add_row(*(_cell(value) for value in row))
     console.print(grid)
 
 
-def _cell(value: object, console: Console) -> Text:
-    if value is None and console.is_terminal:
-        return Text("NULL", style="dim")
+def data(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Rows of data on stdout; NULL is dim on a terminal and empty elsewhere."""
+    null = Text("NULL", style="dim") if _console().is_terminal else None
+    table(columns, [[null if value is None else value for value in row] for row in rows])
+
+
+def _cell(value: object) -> Text:
+    if isinstance(value, Text):
+        return value
     numeric = isinstance(value, int | float) and not isinstance(value, bool)
     return Text(safe(value), justify="right" if numeric else "left")
 
