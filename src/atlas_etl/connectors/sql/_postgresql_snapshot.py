@@ -43,8 +43,9 @@ UNSEEN_LAG = timedelta(minutes=5)  # how late rows may come where other sessions
 _EVER = datetime(1, 1, 2, tzinfo=UTC)  # before any transaction; a day's room for time zones
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# Any other transaction may be writing, or begin to: its rows carry the instant at which it began. A backend
-# shows that instant a moment after it took it, hence the second. Sessions of our own snapshots only read.
+# Any other transaction may be writing, or begin to: its rows carry the instant at which it began, or up to
+# half a second less where the column rounds (timestamptz(0)); and a backend shows that instant a moment after
+# it took it. Hence the second. Sessions of our own snapshots only read.
 # Instants come as microseconds, because the session is not pinned yet.
 _WRITERS = f"""
 SELECT replica, visible, prepared, round(extract(epoch FROM now) * 1000000)::bigint,
@@ -56,7 +57,7 @@ FROM (SELECT pg_is_in_recovery() AS replica,
   EXISTS (SELECT FROM pg_catalog.pg_prepared_xacts WHERE database = current_database()) AS prepared,
   least(statement_timestamp() - interval '1 second',
     CASE WHEN pg_is_in_recovery() THEN pg_last_xact_replay_timestamp() END) AS now,
-  (SELECT min(xact_start) FROM pg_catalog.pg_stat_activity
+  (SELECT min(xact_start) - interval '1 second' FROM pg_catalog.pg_stat_activity
    WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type <> 'autovacuum worker'
    AND right(application_name, {len(SNAPSHOT_MARK)}) <> '{SNAPSHOT_MARK}') AS oldest) AS writers"""
 
