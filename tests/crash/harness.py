@@ -78,6 +78,7 @@ class Harness:
         self.target = target
         self.report = Report()
         self.dice = random.Random(seed)
+        self.attempts = 2  # of a stream in one sync
         self.define()
 
     def define(
@@ -97,6 +98,7 @@ class Harness:
             "connection": source or self.source.connection(),
             "streams": streams,
             "destination": "d",
+            "retry": {"attempts": self.attempts, "first_wait": "10ms"},
         }
         self.project.write(f"connectors.d/{CONNECTOR}.yaml", json.dumps(definition))
 
