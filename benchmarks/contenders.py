@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Sequence
 from typing import Protocol
@@ -84,7 +85,7 @@ class Atlas:
 
 
 class LimitOf:
-    """The path's own limit, where it has one."""
+    """The path's own limit, where it has one and its program is here."""
 
     name = "limit"
 
@@ -92,7 +93,9 @@ class LimitOf:
         return ()
 
     def command(self, path: Path, setting: Setting) -> Command | None:
-        return path.limit.command(setting) if path.limit else None
+        if path.limit is None or shutil.which(path.limit.program) is None:
+            return None
+        return path.limit.command(setting)
 
     def check(self, stdout: str, rows: int) -> None:
         """A limit says nothing; its exit code tells."""

@@ -18,8 +18,9 @@ from benchmarks.measure import Command
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A command for one load, in words and as a function."""
+    """A command for one load, in words and as a function; `program` must be here."""
 
+    program: str
     words: str
     command: Callable[[Setting], Command]
 
@@ -65,13 +66,13 @@ def _file_to_duckdb(setting: Setting) -> Command:
     return _duckdb(setting, str(setting.destination.path), sql)
 
 
-POSTGRES_OUT = Limit("psql, binary COPY to /dev/null", _postgres_out)
-POSTGRES_TO_POSTGRES = Limit("psql | psql, binary COPY", _postgres_to_postgres)
-POSTGRES_IN = Limit("cat | psql, binary COPY", _postgres_in)
-MYSQL_OUT = Limit("mariadb --quick to /dev/null", _mysql_out)
-SQLITE_OUT = Limit("sqlite3 reading, nothing printed", _sqlite_out)
-DUCKDB_TO_PARQUET = Limit("DuckDB's own COPY TO", _duckdb_to_parquet)
-FILE_TO_DUCKDB = Limit("DuckDB's own CREATE TABLE AS", _file_to_duckdb)
+POSTGRES_OUT = Limit("psql", "psql, binary COPY to /dev/null", _postgres_out)
+POSTGRES_TO_POSTGRES = Limit("psql", "psql | psql, binary COPY", _postgres_to_postgres)
+POSTGRES_IN = Limit("psql", "cat | psql, binary COPY", _postgres_in)
+MYSQL_OUT = Limit("mariadb", "mariadb --quick to /dev/null", _mysql_out)
+SQLITE_OUT = Limit("sqlite3", "sqlite3 reading, nothing printed", _sqlite_out)
+DUCKDB_TO_PARQUET = Limit(sys.executable, "DuckDB's own COPY TO", _duckdb_to_parquet)
+FILE_TO_DUCKDB = Limit(sys.executable, "DuckDB's own CREATE TABLE AS", _file_to_duckdb)
 
 
 def _copy_out(source: End) -> str:
