@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import random
+import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.crash.harness import Harness
+from tests.crash.harness import DEADLINE, Harness
 from tests.crash.sources import PostgresSource, Source, SqliteSource
 from tests.crash.targets import EMBEDDED, MySQLTarget, PostgresTarget, Target, embedded
 from tests.project import Project
@@ -56,3 +58,14 @@ def harness(project: Project, source: Source, target: Target, seed: int, *, rows
     made = Harness(project, source, target, seed=seed)
     source.add(rows, made.dice)
     return made
+
+
+def until_waiting(address: ServerAddress, process: subprocess.Popen[str]) -> None:
+    """Return as soon as a session of the database waits for another, or the process has ended."""
+    deadline = time.monotonic() + DEADLINE
+    with postgres_recipe.connect(address) as client:
+        while process.poll() is None and time.monotonic() < deadline:
+            waiting = "SELECT FROM pg_stat_activity WHERE datname = %s AND wait_event_type = 'Lock'"
+            if client.execute(waiting, [address.database]).fetchall():
+                return
+            time.sleep(0.02)

@@ -17,6 +17,10 @@ class Reset(Exception):
     """Both ends of the connection are to be reset now."""
 
 
+class Abandon(Exception):
+    """The end that spoke is to be reset; the other one hears nothing of it."""
+
+
 Forward = Callable[[bytes], None]
 
 
@@ -127,6 +131,21 @@ class LostCommit(Fault):
         super().down(data, forward)
 
 
+class LateCommit(LostCommit):
+    """The client is reset at a COMMIT that is still on its way: `deliver` lets the server have it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number, heard=False)
+        self.deliver: Callable[[], None] | None = None
+
+    def up(self, data: bytes, forward: Forward) -> None:
+        try:
+            super().up(data, forward)
+        except Reset:
+            self.deliver = lambda: forward(data)
+            raise Abandon from None
+
+
 @contextmanager
 def proxy(host: str, port: int, fault: Fault) -> Iterator[int]:
     """A port of this machine that leads to another one through a fault, until the block is left."""
@@ -168,6 +187,8 @@ def _pump(one: socket.socket, other: socket.socket, through: Callable[[bytes, Fo
     except Reset:
         _reset(one)
         _reset(other)
+    except Abandon:
+        _reset(one)
     except OSError:  # the other direction ended the connection
         pass
 

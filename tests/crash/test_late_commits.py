@@ -49,7 +49,6 @@ def synced(project: Project) -> list[str]:
         "timestamp DEFAULT now()",
         "date DEFAULT now()",
         pytest.param("bigserial", marks=not_yet),
-        pytest.param("text DEFAULT now()::text", marks=not_yet),
     ],
 )
 def test_postgresql(project: Project, postgres: ServerAddress, cursor: str) -> None:
@@ -132,7 +131,6 @@ def mysql_client(address: ServerAddress) -> Iterator[Cursor]:
     "cursor",
     [
         "timestamp(6) DEFAULT now(6)",
-        "timestamp DEFAULT now()",
         "datetime(6) DEFAULT now(6)",
         pytest.param("bigint AUTO_INCREMENT UNIQUE", marks=not_yet),
     ],

@@ -12,12 +12,13 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from tests.crash.conftest import DESTINATIONS, harness
+from tests.crash.conftest import DESTINATIONS, harness, until_waiting
 from tests.crash.harness import DEADLINE, Harness, end
 from tests.crash.sabotage import Plan, Point
 from tests.crash.sources import SqliteSource
-from tests.crash.targets import Target, embedded
+from tests.crash.targets import PostgresTarget, Target, embedded
 from tests.project import Project
+from tests.servers import ServerAddress
 
 ON_DISK = ("duckdb", "sqlite", "parquet", "jsonl", "csv")
 DESTINATION_FAILED, LOCKED, BAD_DATA, INTERRUPTED = 4, 6, 7, 130
@@ -169,3 +170,31 @@ def test_of_two_syncs_at_once_one_is_refused(synced: Harness) -> None:
         end(first)
     assert first.returncode == 0, said
     assert not synced.compare()
+
+
+@pytest.mark.xfail(strict=True, reason="see docs/exactness.md")
+def test_two_syncs_that_share_no_state_double_nothing(
+    project: Project, sqlite_source: SqliteSource, postgres: ServerAddress, tmp_path: Path, seed: int
+) -> None:
+    """Two hosts, each with a state file of its own: neither sees the other's lease."""
+    target = PostgresTarget(postgres)
+    crash = harness(project, sqlite_source, target, seed, rows=100)
+    assert not crash.finish()
+    crash.source.add(50, crash.dice)
+    other_project = Project(tmp_path / "other", tmp_path / "home")
+    other_project.folder.mkdir()
+    other = Harness(other_project, sqlite_source, target, seed=seed)
+    first = crash.start(Plan("postgresql", Point("commit", 1, "before"), action="pause"))
+    second = None
+    try:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "paused\n"
+        second = other.start()
+        until_waiting(postgres, second)
+        first.communicate("go on\n", timeout=DEADLINE)
+        second.communicate(timeout=DEADLINE)
+    finally:
+        for process in (first, second):
+            if process is not None:
+                end(process)
+    assert not crash.finish()
