@@ -267,6 +267,12 @@ class LoadPlan:
     tail: Checkpoint | None = None
     tail_has_nulls: bool = False  # rows with a NULL cursor are read again every time: they belong to the tail
     keyed: bool = False  # no two rows will share the primary key, so a table that is made may declare it
+    by_key: bool = False  # of rows that share the key the latest stays, in a replace too
+
+    @property
+    def merges(self) -> bool:
+        """Whether rows go by their key: they are gathered first, and the latest of each is kept."""
+        return self.by_key or self.disposition is Disposition.MERGE
 
 
 @dataclass(frozen=True, slots=True)

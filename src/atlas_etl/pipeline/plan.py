@@ -99,6 +99,8 @@ def plan_load(
     renamed = dict(zip(read.names, storable.names, strict=True))
     cursor = renamed[stream.cursor] if stream.cursor else None
     appends = wanted is disposition is Disposition.APPEND and cursor is not None
+    # A full refresh brings a key as often as a merge does.
+    by_key = wanted is Disposition.MERGE and not key_is_unique
     return LoadPlan(
         run_id=run_id,
         connector=connector,
@@ -112,7 +114,8 @@ def plan_load(
         tail=stored_tail(resumed, schema.field(cursor).type) if appends else None,
         tail_has_nulls=stream.null_cursor is NullCursor.INCLUDE,
         # An append may bring a row of a key again, each time that it changed.
-        keyed=disposition is Disposition.MERGE or (key_is_unique and wanted is not Disposition.APPEND),
+        keyed=wanted is Disposition.MERGE or (key_is_unique and wanted is not Disposition.APPEND),
+        by_key=by_key,
     )
 
 

@@ -108,7 +108,7 @@ def test_the_first_merge_into_an_empty_table_only_inserts() -> None:
         (Disposition.MERGE, False, False, True),
         (Disposition.MERGE, True, False, True),  # loaded by an append, for nothing is there
         (Disposition.MERGE, True, True, True),
-        (Disposition.MERGE, False, True, False),
+        (Disposition.MERGE, False, True, True),  # the latest row of each key is kept
         (Disposition.REPLACE, True, False, True),
         (Disposition.REPLACE, False, False, False),
         (Disposition.APPEND, True, False, False),  # a row comes again each time that it changed
@@ -122,6 +122,16 @@ def test_a_table_declares_its_key_where_no_two_rows_will_share_it(
         primary_key=("id",), key_is_unique=unique, full_refresh=full_refresh,
     )  # fmt: skip
     assert found.keyed is expected
+
+
+def test_a_full_refresh_of_a_merge_goes_by_key_where_the_source_has_it_several_times() -> None:
+    merged = stream(cursor="at", disposition=Disposition.MERGE)
+    found = plan(merged, LOADED, primary_key=("id",), full_refresh=True)
+    assert (found.disposition, found.merges) == (Disposition.REPLACE, True)
+    unique = plan(merged, LOADED, primary_key=("id",), full_refresh=True, key_is_unique=True)
+    assert (unique.disposition, unique.merges) == (Disposition.REPLACE, False)
+    replaced = plan(stream(disposition=Disposition.REPLACE), LOADED, primary_key=("id",))
+    assert not replaced.merges
 
 
 def test_a_full_refresh_replaces_and_may_change_types() -> None:

@@ -24,6 +24,7 @@ from atlas_etl.model import (
     RunStatus,
     Stream,
     StreamRun,
+    TableName,
     TableState,
 )
 from atlas_etl.pipeline.events import (
@@ -36,6 +37,7 @@ from atlas_etl.pipeline.events import (
 )
 from atlas_etl.pipeline.run import exit_code, run_streams
 from atlas_etl.pipeline.transfer import Job, transfer
+from tests.servers import ServerAddress
 
 STARTED = datetime(2026, 7, 1, 8, tzinfo=UTC)
 Row = tuple[str | None, ...]
@@ -51,6 +53,7 @@ class House:
             protocol, ("path", "duckdb")
         )
         self.settings: dict[str, object] = {key: str(folder / f"warehouse.{ending}")}
+        self.connector_name = "shop"
         self.runs = 0
 
     def source(self, *statements: str) -> None:
@@ -73,7 +76,9 @@ class House:
         self, stream: Stream, *, full_refresh: bool = False, limits: BatchLimits | None = None
     ) -> Iterator[TransferEvent]:
         self.runs += 1
-        job = Job(f"run-{self.runs}", "shop", stream, STARTED, full_refresh, limits or BatchLimits())
+        job = Job(
+            f"run-{self.runs}", self.connector_name, stream, STARTED, full_refresh, limits or BatchLimits()
+        )
         with (
             closing(self.connector()) as source,
             closing(self.destination()) as target,
@@ -86,13 +91,16 @@ class House:
         assert isinstance(last, StreamFinished)
         return last.outcome
 
+    def place(self, target: Destination, stream: Stream) -> TableName:
+        return target.table_name(self.connector_name, stream)
+
     def state(self, stream: Stream) -> TableState:
         with closing(self.destination()) as target:
-            return target.inspect("shop", stream.name, target.table_name("shop", stream))
+            return target.inspect(self.connector_name, stream.name, self.place(target, stream))
 
     def table(self, stream: Stream) -> pa.Table:
         with closing(self.destination()) as target:
-            return target.query(f"SELECT * FROM {target.table_name('shop', stream)}")
+            return target.query(f"SELECT * FROM {self.place(target, stream)}")
 
     def rows(self, stream: Stream) -> list[Row]:
         """The rows as text, sorted."""
@@ -104,6 +112,21 @@ class House:
 @pytest.fixture(params=["duckdb", "sqlite", "parquet"])
 def house(request: pytest.FixtureRequest, tmp_path: Path) -> House:
     return House(tmp_path, request.param)
+
+
+@pytest.fixture(params=["duckdb", "sqlite", "parquet", "postgresql", "mysql"])
+def any_house(request: pytest.FixtureRequest, tmp_path: Path) -> House:
+    """Databases on servers too."""
+    house = House(tmp_path, request.param)
+    fixture = {"postgresql": "postgres", "mysql": "mysql"}.get(request.param)
+    if fixture is not None:
+        address: ServerAddress = request.getfixturevalue(fixture)
+        house.settings = {
+            "host": address.host, "port": address.port, "database": address.database,
+            "username": address.username, "password": address.password,
+        }  # fmt: skip
+        house.connector_name = f"shop_{address.database[-6:]}"  # a database of its own in MySQL
+    return house
 
 
 @pytest.fixture
@@ -519,6 +542,26 @@ def test_a_type_that_cannot_be_widened_names_both_and_a_full_refresh_makes_the_t
     assert house.rows(stream) == [("1", "true")]
     house.sync(stream, full_refresh=True)
     assert house.rows(stream) == [("1", "2026-01-01T10:00:00.000000"), ("2", "2026-01-02T10:00:00.000000")]
+
+
+@pytest.mark.parametrize("kind", ["BIGINT", "BLOB"])  # widened, and made again
+def test_a_full_refresh_by_key_keeps_the_latest_row(kind: str, any_house: House) -> None:
+    house = any_house
+    house.source("CREATE TABLE log (id INTEGER, n INTEGER, v INTEGER)", "INSERT INTO log VALUES (1, 1, 10)")
+    stream = Stream("log", table="log", cursor="n", primary_key=("id",), disposition=Disposition.MERGE)
+    house.sync(stream)
+    house.source(
+        f"ALTER TABLE log ALTER v TYPE {kind} USING '65'::{kind}",
+        f"INSERT INTO log SELECT id, 2, '66'::{kind} FROM log",
+        f"INSERT INTO log SELECT 2, 3, '67'::{kind}",
+    )
+    house.sync(stream, full_refresh=True)
+    values = ("66", "67") if kind == "BIGINT" else ("3636", "3637")
+    assert house.rows(stream) == [("1", "2", values[0]), ("2", "3", values[1])]
+    found = house.state(stream).checkpoint
+    assert found is not None
+    assert found.high.text == "3"
+    assert house.sync(stream).rows_loaded == 0
 
 
 def test_a_full_refresh_brings_deletes_and_keeps_going(house: House) -> None:

@@ -5,7 +5,7 @@
   checkpoint's tail, so that the next load finds the tail in files of its own and the body is never
   written again.
 - `merge`: files that hold a key of the load are written again without it; the others are not touched.
-- `replace`: only the new files are live.
+- `replace`: only the new files are live; by key, without the rows that a later one supersedes.
 - A widened column writes the live files again; an added one does not: readers give NULL where a file
   lacks it.
 """
@@ -63,7 +63,7 @@ class FileLoadSession:
     def prepare(self) -> None:
         """Take out of the live files what this load replaces, and convert what it widens."""
         plan = self._plan
-        if plan.disposition is Disposition.MERGE:
+        if plan.merges:
             self._keys = KeySet(plan.stream, plan.primary_key, plan.cursor, self._schema)
         elif plan.cursor is not None:
             self._buffer = TailBuffer(plan.cursor, self._new.write, size=self._sizes.tail)

@@ -167,16 +167,18 @@ class _RemadeTable(SqlLoadSession):
     ) -> None:
         super().__init__(dialect, connection, replace(plan, table=side))
         self._final = plan
+        self._side = dialect.table(side)
 
     def commit(self, checkpoint: Checkpoint | None) -> LoadResult:
         plan, connection, dialect = self._final, self._connection, self._dialect
         old = TableName(f"_atlas_old_{secrets.token_hex(8)}", plan.table.schema)
         there, aside = dialect.table(plan.table), dialect.table(old)
+        self._settle()
         Ledger(dialect, plan.connector, plan.stream, plan.table).record_checkpoint(
             connection, None, plan.run_id
         )
         connection.commit()
-        connection.execute(f"RENAME TABLE {there} TO {aside}, {self._target} TO {there}")
+        connection.execute(f"RENAME TABLE {there} TO {aside}, {self._side} TO {there}")
         connection.execute(f"DROP TABLE {aside}")
         self._plan = plan
         connection.begin()

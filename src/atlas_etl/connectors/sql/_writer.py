@@ -135,8 +135,7 @@ class SqlDestination(ABC):
         table = self.dialect.table(plan.table)
         match change:
             case CreateTable():
-                keyed = plan.keyed or plan.disposition is Disposition.MERGE
-                key = plan.primary_key if keyed else ()
+                key = plan.primary_key if plan.keyed or plan.merges else ()
                 return (self.dialect.create_table(plan.table, plan.schema, key),)
             case DropTable():
                 return (f"DROP TABLE {table}",)
@@ -156,18 +155,19 @@ class SqlLoadSession:
         self._plan = plan
         self._rows = 0
         self._replayed = 0  # rows of the previous tail, deleted to be read again
+        self._merged: int | None = None
         self._target = self._dialect.table(plan.table)
         if plan.disposition is Disposition.REPLACE:
             connection.execute(self._dialect.empty(plan.table))
-        elif plan.disposition is Disposition.MERGE:
+        elif plan.disposition is Disposition.APPEND and plan.tail is not None:
+            self._delete_tail(plan.tail)
+        if plan.merges:
             self._target = self._dialect.quote(STAGE)
             staged = plan.schema.append(pa.field(ROW, pa.int64()))
             connection.execute(self._dialect.create_stage(self._target, staged))
-        elif plan.tail is not None:
-            self._delete_tail(plan.tail)
 
     def write(self, batch: pa.RecordBatch) -> None:
-        if self._plan.disposition is Disposition.MERGE:
+        if self._plan.merges:
             order = pa.array(range(self._rows, self._rows + batch.num_rows), pa.int64())
             batch = batch.append_column(ROW, order)
         self._connection.ingest(self._target, batch)
@@ -175,7 +175,7 @@ class SqlLoadSession:
 
     def commit(self, checkpoint: Checkpoint | None) -> LoadResult:
         plan, connection = self._plan, self._connection
-        rows = self._merge() if plan.disposition is Disposition.MERGE else max(0, self._rows - self._replayed)
+        rows = self._settle()
         committed_at = datetime.now(UTC)
         ledger = Ledger(self._dialect, plan.connector, plan.stream, plan.table)
         if checkpoint is not None or plan.disposition is Disposition.REPLACE:
@@ -185,6 +185,14 @@ class SqlLoadSession:
         )
         connection.commit()
         return LoadResult(rows, committed_at)
+
+    def _settle(self) -> int:
+        """Bring every row where it belongs, once; gives back how many were added or changed."""
+        if not self._plan.merges:
+            return max(0, self._rows - self._replayed)
+        if self._merged is None:
+            self._merged = self._merge()
+        return self._merged
 
     def _merge(self) -> int:
         plan, stage = self._plan, self._target
