@@ -16,8 +16,8 @@ import pytest
 from pymysql.constants import COMMAND
 
 from atlas_etl.connectors.sql._mysql_connection import MySQLConnection
-from atlas_etl.connectors.sql._mysql_reader import session_of
 from atlas_etl.connectors.sql._mysql_open_writers import WriterProbe
+from atlas_etl.connectors.sql._mysql_reader import session_of
 from atlas_etl.errors import SourceError
 from atlas_etl.model import Stream
 from tests.conftest import unavailable
@@ -92,20 +92,30 @@ def test_readers_do_not_move_the_tail(database: Database) -> None:
 
 def test_a_copy_of_innodbs_list_that_is_read_all_the_time_is_not_trusted(database: Database) -> None:
     """InnoDB renews it only when nobody has read it for a tenth of a second."""
-    stop = threading.Event()
+    database.execute("CREATE TABLE t (id INT)")
+    reading, stop = threading.Event(), threading.Event()
 
     def monitor() -> None:
         with database.client() as client, client.cursor() as cursor:
             while not stop.is_set():
                 cursor.execute("SELECT COUNT(*) FROM information_schema.INNODB_TRX")
+                reading.set()
 
-    with ThreadPoolExecutor() as pool:
-        watching = pool.submit(monitor)
-        with session_of(database.config(), SourceError) as session:
-            found = WriterProbe().writers(session)
-        stop.set()
-        watching.result()
-    assert not found.visible
+    with ThreadPoolExecutor() as pool, database.client() as writer, writer.cursor() as cursor:
+        watching = [pool.submit(monitor) for _ in range(2)]
+        try:
+            assert reading.wait(30)
+            cursor.execute("BEGIN")
+            cursor.execute("INSERT INTO t VALUES (1)")
+            cursor.execute("SELECT UTC_TIMESTAMP(), SLEEP(3)")
+            ((slept_from, _),) = cursor.fetchall()
+            with session_of(database.config(), SourceError) as session:
+                found = WriterProbe().writers(session)
+        finally:
+            stop.set()
+        for watch in watching:
+            watch.result()
+    assert found.began <= slept_from.replace(tzinfo=UTC)
 
 
 def test_who_may_not_see_others_is_told_and_a_lag_is_kept(database: Database) -> None:

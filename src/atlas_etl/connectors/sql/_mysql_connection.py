@@ -113,11 +113,12 @@ class MySQLConnection(ServerConnection):
         if mode == "preferred" and not self.ssl_cert:
             return {}
         try:
-            context = ssl.create_default_context(cafile=str(self.ssl_ca) if self.ssl_ca else None)
-            # The certificates that MySQL makes for itself are not strictly X.509.
-            context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-            context.check_hostname = mode == "verify_identity"
-            context.verify_mode = ssl.CERT_REQUIRED if mode in _VERIFYING else ssl.CERT_NONE
+            context = _trusting_all()
+            if mode in _VERIFYING:
+                context = ssl.create_default_context(cafile=str(self.ssl_ca) if self.ssl_ca else None)
+                # The certificates that MySQL makes for itself are not strictly X.509.
+                context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+                context.check_hostname = mode == "verify_identity"
             if self.ssl_cert:
                 password = self.ssl_key_password.get_secret_value() if self.ssl_key_password else ""
                 context.load_cert_chain(self.ssl_cert, self.ssl_key, password)
@@ -130,19 +131,31 @@ class MySQLConnection(ServerConnection):
         return {"ssl": context}
 
 
+class _Client(pymysql.Connection):
+    """PyMySQL's connection, which would read the system's certificates where it is to verify none."""
+
+    def _create_ssl_ctx(self, given: object) -> ssl.SSLContext:
+        return given if isinstance(given, ssl.SSLContext) else _trusting_all()
+
+
+def _trusting_all() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
 def open_client(config: MySQLConnection, kind: Failure) -> Client:
     """A connection in autocommit mode. Raises `kind` and ConfigError."""
     parameters = config.parameters()
     with translated(kind):
-        return pymysql.connect(**parameters)
+        return _Client(**parameters)
 
 
 def engine(config: MySQLConnection) -> Engine:
     """A SQLAlchemy engine; its URL has neither the server nor the password in it."""
     parameters = {**config.parameters(), "autocommit": False}
-    return create_engine(
-        "mysql+pymysql://", creator=lambda: pymysql.connect(**parameters), hide_parameters=True
-    )
+    return create_engine("mysql+pymysql://", creator=lambda: _Client(**parameters), hide_parameters=True)
 
 
 def dispose(client: object) -> None:

@@ -8,7 +8,7 @@ from decimal import Decimal
 import pyarrow as pa
 
 from atlas_etl import values
-from atlas_etl.connectors.sql._dialect import WriterDialect
+from atlas_etl.connectors.sql._dialect import ROW, WriterDialect
 from atlas_etl.connectors.sql._mysql_errors import quoted
 from atlas_etl.connectors.sql._mysql_stored import (
     EXACT_TEXT,
@@ -94,6 +94,7 @@ class MySQLWriterDialect(WriterDialect):
 
     def create_stage(self, stage: str, schema: pa.Schema) -> str:
         columns = [f"{self.quote(field.name)} {self._staged(field)}" for field in schema]
+        columns.append(f"PRIMARY KEY ({self.quote(ROW)})")  # some servers refuse a table without one
         return f"CREATE TEMPORARY TABLE {stage} ({', '.join(columns)}) ENGINE=InnoDB ROW_FORMAT=DYNAMIC"
 
     def drop_stage(self, stage: str) -> str:
@@ -109,7 +110,7 @@ class MySQLWriterDialect(WriterDialect):
         keys = [self.quote(name) for name in plan.primary_key]
         if self._keyed:
             changed = [self.quote(name) for name in plan.schema.names if name not in plan.primary_key]
-            sets = ", ".join(f"{name} = ranked.{name}" for name in changed or keys[:1])
+            sets = ", ".join(f"{target}.{name} = ranked.{name}" for name in changed or keys[:1])
             return (
                 f"INSERT INTO {target} ({names}) {self.latest(plan, stage)} ON DUPLICATE KEY UPDATE {sets}",
             )

@@ -74,7 +74,7 @@ _MEANINGS: Mapping[int, _Meaning] = {
     2026: _TLS,
     3159: _Meaning("tls", "the server wants encryption: set `ssl_mode: required`"),
     3750: _Meaning(
-        "no_primary_key", "the server refuses tables without a primary key: load with `primary_key`"
+        "no_primary_key", "set sql_generate_invisible_primary_key on the server, or merge by short keys"
     ),
 }
 # What a table refuses of a row; the server's own words may hold the value.
@@ -132,7 +132,7 @@ def _meant(failure: err.MySQLError, kind: Failure) -> AtlasError:
     refused = refused_value(number, text) if kind is DestinationError else None
     if refused is not None:
         return refused
-    meaning = _MEANINGS.get(number)
+    meaning = _WIDE if "Too many columns" in text else _MEANINGS.get(number)
     if meaning is None:
         meaning = _Meaning(kind.default_code)
         if isinstance(failure, err.InterfaceError):

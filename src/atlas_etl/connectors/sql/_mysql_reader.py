@@ -22,9 +22,9 @@ from atlas_etl.connectors.sql._mysql_catalog import (
 from atlas_etl.connectors.sql._mysql_columns import bound_as, native_name, source_column
 from atlas_etl.connectors.sql._mysql_connection import MySQLConnection
 from atlas_etl.connectors.sql._mysql_errors import Failure, quoted
+from atlas_etl.connectors.sql._mysql_open_writers import UNSEEN_LAG, WriterProbe, Writers
 from atlas_etl.connectors.sql._mysql_session import READING, Batches, Session
 from atlas_etl.connectors.sql._mysql_wire import Parameter
-from atlas_etl.connectors.sql._mysql_writers import UNSEEN_LAG, WriterProbe, Writers
 from atlas_etl.connectors.sql._reader import Relation, Select, SourceColumn, SqlConnector, table_not_found
 from atlas_etl.errors import SourceError
 from atlas_etl.model import BatchLimits, ConnectionStatus, CursorKind, CursorValue, Stream, StreamInfo

@@ -58,18 +58,19 @@ class MySQLDestination(SqlDestination):
     @contextmanager
     def begin(self, plan: LoadPlan) -> Iterator[SqlLoadSession]:
         with self.connect() as connection:
-            _refuse_old(connection.session.version)
+            refuse_old(connection.session.version)
             self._make_ledger(connection, plan)
             connection.execute(f"USE {quoted(str(plan.table.schema))}")  # where the stage will be
             if any(isinstance(change, DropTable) for change in plan.changes):
                 with self._remade(connection, plan) as session:
                     yield session
                 return
+            if CreateTable() not in plan.changes:
+                look_at(connection.execute, plan.table).refuse(plan)
             for change in plan.changes:
                 for statement in self._change(connection, plan, change):
                     connection.execute(statement)
             target = look_at(connection.execute, plan.table)
-            target.refuse(plan)
             dialect = MySQLWriterDialect(target.columns, keyed=target.is_keyed(plan.primary_key))
             connection.begin()
             yield SqlLoadSession(dialect, connection, plan)
@@ -100,7 +101,7 @@ class MySQLDestination(SqlDestination):
     def test(self) -> ConnectionStatus:
         with self.connect() as connection:
             version = connection.session.version
-            _refuse_old(version)
+            refuse_old(version)
             name = f"_atlas_test_{secrets.token_hex(4)}"
             warnings: tuple[str, ...] = ()
             try:
@@ -208,7 +209,7 @@ def _no_databases(failure: DestinationError) -> DestinationError:
     )
 
 
-def _refuse_old(version: str) -> None:
+def refuse_old(version: str) -> None:
     system, _, number = version.partition(" ")
     if tuple(map(int, re.findall(r"\d+", number)[:3])) < _OLDEST[system]:
         oldest = ".".join(map(str, _OLDEST[system]))
