@@ -206,11 +206,10 @@ class Harness:
 
         Each table of the source gets `burst` rows more before each, so that there is something to load.
         """
-        with self.being_written():
-            self.source.add(burst, self.dice)
-            timing = self.measure()
         for first in range(0, len(disturbances), together):
             with self.being_written():
+                self.source.add(burst, self.dice)
+                timing = self.measure()
                 for how in disturbances[first : first + together]:
                     self.source.add(burst, self.dice)
                     self.disturb(how, timing)
