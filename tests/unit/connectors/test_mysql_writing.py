@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from threading import Barrier
 
@@ -230,6 +231,16 @@ def test_a_table_that_is_made_anew_takes_the_old_ones_place_at_the_end(database:
         session.commit(CHECKPOINT)
     assert days(database) == [(7, datetime(2026, 1, 1, tzinfo=UTC).date())]
     assert database.destination().inspect("shop", "orders", into(database)).checkpoint == CHECKPOINT
+    assert tables(database) == {"orders", "_atlas_checkpoints", "_atlas_loads"}
+
+
+def test_a_table_that_is_made_anew_by_its_key_has_the_latest_row_of_each(database: Database) -> None:
+    plan = replace(remake(database), by_key=True)
+    day = datetime(2026, 1, 1, tzinfo=UTC).date()
+    with database.destination().begin(plan) as session:
+        session.write(rows((7, None), (8, day), (7, day), schema=plan.schema))
+        assert session.commit(CHECKPOINT).rows == 2
+    assert days(database) == [(7, day), (8, day)]
     assert tables(database) == {"orders", "_atlas_checkpoints", "_atlas_loads"}
 
 
