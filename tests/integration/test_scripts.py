@@ -97,7 +97,7 @@ def test_quickstart_from_a_fresh_copy(tmp_path: Path) -> None:
 
     first = run_script(copy / "scripts" / "quickstart", cwd=elsewhere)
     assert first.returncode == 0, first.stderr
-    assert "incremental" in first.stdout.lower()
+    assert "incremental" in (first.stdout + first.stderr).lower()
     assert INSTALLING in first.stderr
 
     again = run_script(copy / "scripts" / "quickstart", "--help", cwd=elsewhere)

@@ -292,7 +292,7 @@ def test_a_column_named_rowid_is_merged(tmp_path: Path) -> None:
 def test_two_rows_of_one_key_are_refused_and_nothing_is_loaded(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     into = destination(path)
-    load(into, rows("id", pa.int64(), [1]), disposition=Disposition.REPLACE, primary_key=("id",))
+    load(into, rows("id", pa.int64(), [1]), disposition=Disposition.REPLACE, primary_key=("id",), keyed=True)
     with pytest.raises(DataError) as caught:
         load(into, rows("id", pa.int64(), [2, 1]), primary_key=("id",))
     assert caught.value.code == "constraint"
