@@ -38,7 +38,8 @@ def source_column(column: Column, native: str, nullable: bool, *, is_json: bool 
     """A column as the reader selects it. `native` is its type in MySQL's words.
 
     tinyint(1) is an 8-bit number, for it may hold 2; geometry is the server's own bytes: four of the SRID,
-    then WKB. `is_json` tells MariaDB's JSON, which is a longtext with a constraint.
+    then WKB. MariaDB's uuid is text, for the server does not order it by its bytes, as cursors must be.
+    `is_json` tells MariaDB's JSON, which is a longtext with a constraint.
     """
     name = quoted(column.name)
     kind = pa.json_() if is_json else arrow_type(column)
