@@ -86,17 +86,28 @@ class CursorValue:
 
 
 @dataclass(frozen=True, slots=True)
+class Watermark:
+    """A past look at the source: transactions that began after `at` give out cursors past `high`."""
+
+    at: datetime
+    high: CursorValue
+
+
+@dataclass(frozen=True, slots=True)
 class Checkpoint:
     """How far one stream is committed: everything before `tail_from` is final, the rest is read again.
 
     `tail_from <= high` in the source's own order. `tail_values` is set for text cursors only: the
     spellings that the tail's cursors have, because a destination may order text in another way.
+    `watermarks` is set for cursors that are no times, the oldest first: they tell where rows of
+    transactions that are still open may appear.
     """
 
     cursor: str  # the column's name: another one makes the checkpoint meaningless
     high: CursorValue
     tail_from: CursorValue
     tail_values: tuple[str, ...] = ()
+    watermarks: tuple[Watermark, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,12 +177,16 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class ReadRequest:
-    """What to read of one stream: rows with `cursor >= since`, all rows without one, at most `limit`."""
+    """What to read of one stream: rows with `cursor >= since`, all rows without one, at most `limit`.
+
+    `watermarks` are those of the checkpoint that `since` comes from.
+    """
 
     stream: Stream
     since: CursorValue | None = None
     limit: int | None = None
     limits: BatchLimits = BatchLimits()
+    watermarks: tuple[Watermark, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,13 +252,15 @@ class TableState:
     """What a destination holds of one stream: its table, the checkpoint, and whether Atlas loaded it.
 
     `schema` is what the table's columns read as in Arrow; None where there is no table. A checkpoint
-    whose table is gone is not reported, so that the next sync reads everything.
+    whose table is gone is not reported, so that the next sync reads everything. `version` counts the
+    commits of this stream.
     """
 
     schema: pa.Schema | None = None
     checkpoint: Checkpoint | None = None
     loaded_by_atlas: bool = False
     empty: bool = True
+    version: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +269,8 @@ class LoadPlan:
 
     `schema` is what every batch written to the session has: the incoming columns in the types of the
     table after `changes`. `tail` is the checkpoint whose tail an append deletes first; None where
-    there is nothing to delete.
+    there is nothing to delete. `version` is that of the state the plan was made from: where the
+    destination has another one when the load commits, somebody else's load came between.
     """
 
     run_id: str
@@ -268,6 +286,7 @@ class LoadPlan:
     tail_has_nulls: bool = False  # rows with a NULL cursor are read again every time: they belong to the tail
     keyed: bool = False  # no two rows will share the primary key, so a table that is made may declare it
     by_key: bool = False  # of rows that share the key the latest stays, in a replace too
+    version: int | None = None  # None: whatever the destination has
 
     @property
     def merges(self) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 
 from atlas_etl import values
 from atlas_etl.contracts import Destination
-from atlas_etl.errors import AtlasError, ConfigError, DataError
+from atlas_etl.errors import AtlasError, ConfigError, DataError, DestinationError, LostLeaseError
 from atlas_etl.model import (
     Checkpoint,
     CursorKind,
@@ -132,6 +134,40 @@ def test_leaving_without_commit_undoes_everything(warehouse: Warehouse) -> None:
             raise KeyError
         assert names(warehouse) == ["a"]
         assert warehouse.state() == before
+
+
+def test_a_plan_made_before_another_load_is_overtaken(warehouse: Warehouse) -> None:
+    for disposition in Disposition:
+        warehouse.load([batch((1, "a", 1))], Disposition.REPLACE)
+        version = warehouse.state().version
+        warehouse.load([batch((2, "b", 2))], Disposition.APPEND)
+        with pytest.raises(DestinationError) as caught:
+            warehouse.load([batch((3, "c", 3))], disposition, primary_key=("id",), version=version)
+        assert (caught.value.code, caught.value.retryable) == ("overtaken", True)
+        assert names(warehouse) == ["a", "b"]
+        warehouse.load([batch((3, "c", 3))], Disposition.APPEND, version=version + 1)
+        assert names(warehouse) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    "warehouse",
+    [case for case in DESTINATIONS if case.protocol in ("postgresql", "mysql")],
+    indirect=True,
+    ids=lambda case: case.protocol,
+)
+def test_who_began_a_load_last_is_the_only_one_that_can_commit(warehouse: Warehouse) -> None:
+    warehouse.load([batch((1, "a", 1))])
+    first, second = (
+        replace(warehouse.plan(SCHEMA, Disposition.APPEND), run_id=run_id) for run_id in ("run-2", "run-3")
+    )
+    with ExitStack() as later:
+        with pytest.raises(LostLeaseError), warehouse.destination.begin(first) as stale:
+            stale.write(batch((2, "stale", 2)))
+            session = later.enter_context(warehouse.destination.begin(second))
+            stale.commit(None)
+        session.write(batch((2, "b", 2)))
+        session.commit(None)
+    assert names(warehouse) == ["a", "b"]
 
 
 def test_a_first_load_that_fails_leaves_no_rows(warehouse: Warehouse) -> None:

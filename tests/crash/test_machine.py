@@ -172,7 +172,6 @@ def test_of_two_syncs_at_once_one_is_refused(synced: Harness) -> None:
     assert not synced.compare()
 
 
-@pytest.mark.xfail(strict=True, reason="see docs/exactness.md")
 def test_two_syncs_that_share_no_state_double_nothing(
     project: Project, sqlite_source: SqliteSource, postgres: ServerAddress, tmp_path: Path, seed: int
 ) -> None:

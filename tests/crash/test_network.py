@@ -175,7 +175,6 @@ def test_a_commit_whose_answer_is_lost_is_not_called_a_success(writing: Harness)
     assert not writing.finish()
 
 
-@pytest.mark.xfail(strict=True, reason="see docs/exactness.md")
 def test_a_commit_that_comes_after_the_next_attempt_has_begun(writing: Harness) -> None:
     """The connection is reset, the sync tries again, and only then the server hears of the first COMMIT."""
     assert isinstance(writing.target, PostgresTarget)

@@ -116,6 +116,7 @@ def plan_load(
         # An append may bring a row of a key again, each time that it changed.
         keyed=wanted is Disposition.MERGE or (key_is_unique and wanted is not Disposition.APPEND),
         by_key=by_key,
+        version=state.version,
     )
 
 

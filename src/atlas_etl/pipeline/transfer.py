@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from atlas_etl.contracts import Connector, Destination
@@ -35,7 +35,9 @@ def transfer(source: Connector, destination: Destination, job: Job) -> Generator
     table = destination.table_name(job.connector, stream)
     state = destination.inspect(job.connector, stream.name, table)
     resumed = resume_from(stream, state, full_refresh=job.full_refresh)
-    request = ReadRequest(stream, since=resumed.tail_from if resumed else None, limits=job.limits)
+    request = ReadRequest(stream, limits=job.limits)
+    if resumed is not None:
+        request = replace(request, since=resumed.tail_from, watermarks=resumed.watermarks)
     with source.open(request) as extract:
         read = shaped_schema(stream, extract.schema)
         plan = plan_load(

@@ -196,7 +196,7 @@ def test_loads_of_one_schema_do_not_wait_for_each_other(database: Database) -> N
         with database.destination(lock_timeout=5).begin(plan) as session:
             session.write(rows((1, "a"), (2, "b")))
             ledger = Ledger(session._dialect, "shop", name, plan.table)
-            ledger.record_checkpoint(session._connection, CHECKPOINT, "run-1")
+            ledger.record_checkpoint(session._connection, CHECKPOINT, run_id="run-1", version=1)
             together.wait()
             return session.commit(CHECKPOINT).rows
 

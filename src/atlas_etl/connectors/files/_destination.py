@@ -83,8 +83,14 @@ class FilesDestination:
         if manifest is None:
             return TableState()
         if not _is_of(manifest, connector, stream):
-            return TableState(manifest.schema, empty=manifest.rows == 0)
-        return TableState(manifest.schema, manifest.checkpoint, bool(manifest.loads), manifest.rows == 0)
+            return TableState(manifest.schema, empty=manifest.rows == 0, version=manifest.generation)
+        return TableState(
+            manifest.schema,
+            manifest.checkpoint,
+            bool(manifest.loads),
+            manifest.rows == 0,
+            manifest.generation,
+        )
 
     @contextmanager
     def begin(self, plan: LoadPlan) -> Iterator[FileLoadSession]:
@@ -99,6 +105,14 @@ class FilesDestination:
                     hint="files hold one stream each: choose another table with `into`",
                     code="table_not_ours",
                     stream=plan.stream,
+                )
+            if plan.version is not None and plan.version != (manifest.generation if manifest else 0):
+                raise DestinationError(
+                    "another load of this stream was committed in the meantime",
+                    hint="run again; the destination's checkpoint tells where to go on",
+                    code="overtaken",
+                    stream=plan.stream,
+                    retryable=True,
                 )
             with writing(folder.path):
                 folder.sweep(manifest.files if manifest else ())

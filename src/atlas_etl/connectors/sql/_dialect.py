@@ -43,6 +43,7 @@ class WriterDialect(ABC):
     keeps_keys = True  # whether tables are made with their primary key
     fold_case = False  # whether names that differ only in case are one
     max_identifier: int | None = None
+    for_update = ""  # locks the rows of a SELECT, where not the whole database is locked anyway
 
     def quote(self, identifier: str) -> str:
         return '"' + identifier.replace('"', '""') + '"'
@@ -70,6 +71,14 @@ class WriterDialect(ABC):
     def ordered(self, field: pa.Field) -> str:
         """The SQL by which a stored column is compared, with `parameter` and with itself."""
         return self.quote(field.name)
+
+    def upsert(self, table: TableName, columns: Sequence[str], key: Sequence[str], changed: str) -> str:
+        """An INSERT of one row, with placeholders; where its key is there, only one column changes."""
+        name, marks = self.quote(changed), ", ".join(self.placeholder for _ in columns)
+        return (
+            f"INSERT INTO {self.table(table)} ({self.names(columns)}) VALUES ({marks}) "
+            f"ON CONFLICT ({self.names(key)}) DO UPDATE SET {name} = excluded.{name}"
+        )
 
     def create_schema(self, schema: str) -> str:
         return f"CREATE SCHEMA IF NOT EXISTS {self.quote(schema)}"

@@ -3,36 +3,48 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import uuid4
 
+from pydantic import TypeAdapter
+
 from atlas_etl.connectors.sql._dialect import Connection, WriterDialect
+from atlas_etl.errors import DestinationError, LostLeaseError
 from atlas_etl.model import (
     Checkpoint,
     CommittedCheckpoint,
     CursorKind,
     CursorValue,
     Disposition,
+    LoadPlan,
     TableName,
+    Watermark,
 )
 
 CHECKPOINTS = "_atlas_checkpoints"
 LOADS = "_atlas_loads"
 
+_KEY = ("connector", "stream")
 _CHECKPOINT_COLUMNS = (
-    "connector", "stream", "table_name", "cursor_column", "cursor_kind", "high", "tail_from", "tail_values",
-    "run_id", "committed_at",
+    "cursor_column", "cursor_kind", "high", "tail_from", "tail_values", "watermarks", "run_id",
+    "committed_at",
 )  # fmt: skip
+_STREAM_COLUMNS = (*_KEY, "table_name", "version", "writer", *_CHECKPOINT_COLUMNS)
 _LOAD_COLUMNS = (
     "load_id", "run_id", "connector", "stream", "table_name", "disposition", "row_count", "committed_at",
 )  # fmt: skip
+_WATERMARKS = TypeAdapter(tuple[Watermark, ...])
 
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """The ledger of one stream's table, written inside the load's own transaction. All columns are text."""
+    """The ledger of one stream's table, written inside the load's own transaction. All columns are text.
+
+    Its line in `_atlas_checkpoints` is the stream's fence: `writer` is the run that began a load last, and
+    `version` counts the commits. Who finds another run or version there when it commits came too late.
+    """
 
     dialect: WriterDialect
     connector: str
@@ -51,7 +63,7 @@ class Ledger:
         """Make both tables where they are missing."""
         dialect = self.dialect
         for table, columns, key in (
-            (self.checkpoints_table, _CHECKPOINT_COLUMNS, ("connector", "stream")),
+            (self.checkpoints_table, _STREAM_COLUMNS, _KEY),
             (self.loads_table, _LOAD_COLUMNS, ("load_id",)),
         ):
             kinds = (
@@ -65,29 +77,65 @@ class Ledger:
 
     def loaded(self, connection: Connection) -> bool:
         """Whether Atlas ever committed a load of this stream into this table."""
-        where, parameters = self._of_stream()
+        quote, mark = self.dialect.quote, self.dialect.placeholder
+        where = " AND ".join(f"{quote(name)} = {mark}" for name in (*_KEY, "table_name"))
         loads = self.dialect.table(self.loads_table)
-        return bool(connection.execute(f"SELECT 1 FROM {loads}{where} LIMIT 1", parameters))
-
-    def checkpoint(self, connection: Connection) -> Checkpoint | None:
-        """The checkpoint of this stream in this table."""
-        found = _select(self.dialect, connection, self.checkpoints_table, *self._of_stream())
-        return found[0].checkpoint if found else None
-
-    def record_checkpoint(self, connection: Connection, checkpoint: Checkpoint | None, run_id: str) -> None:
-        """Put this checkpoint in the place of the one that is there; None forgets it."""
-        dialect, name = self.dialect, self.dialect.table(self.checkpoints_table)
-        same = " AND ".join(
-            f"{dialect.quote(key)} = {dialect.placeholder}" for key in ("connector", "stream")
+        found = connection.execute(
+            f"SELECT 1 FROM {loads} WHERE {where} LIMIT 1", (self.connector, self.stream, self.table.name)
         )
-        connection.execute(f"DELETE FROM {name} WHERE {same}", (self.connector, self.stream))
+        return bool(found)
+
+    def checkpoint(self, connection: Connection) -> tuple[Checkpoint | None, int]:
+        """The checkpoint of this stream in this table, and the version of the stream."""
+        line = self._line(connection)
+        if line is None:
+            return None, 0
+        committed = _committed(line)
+        ours = committed is not None and line["table_name"] == self.table.name
+        return committed.checkpoint if committed and ours else None, int(str(line["version"]))
+
+    def begin(self, connection: Connection, run_id: str) -> None:
+        """Put the run in the place of the one that began a load before: that one cannot commit any more."""
+        row = (self.connector, self.stream, self.table.name, "0", run_id)
+        columns = _STREAM_COLUMNS[: len(row)]
+        connection.execute(self.dialect.upsert(self.checkpoints_table, columns, _KEY, "writer"), row)
+
+    def claim(self, connection: Connection, plan: LoadPlan) -> int:
+        """Lock the stream's line until the commit; gives back its version.
+
+        Raises LostLeaseError where another run has begun a load since, and DestinationError (`overtaken`,
+        a retry helps) where a load was committed since the plan was made.
+        """
+        line = self._line(connection, self.dialect.for_update)
+        if line is None or line["writer"] != plan.run_id:
+            raise LostLeaseError(
+                "another run has begun to load this stream since, so nothing more was committed",
+                hint="sync again; let hosts that load the same tables share one state store",
+                stream=plan.stream,
+            )
+        version = int(str(line["version"]))
+        if plan.version is not None and version != plan.version:
+            raise DestinationError(
+                "another load of this stream was committed in the meantime",
+                hint="run again; the destination's checkpoint tells where to go on",
+                code="overtaken",
+                stream=plan.stream,
+                retryable=True,
+            )
+        return version
+
+    def record_checkpoint(
+        self, connection: Connection, checkpoint: Checkpoint | None, *, run_id: str, version: int
+    ) -> None:
+        """Put this checkpoint and version in the place of those that are there; None forgets it."""
+        known: dict[str, str | None] = dict.fromkeys(_CHECKPOINT_COLUMNS)
         if checkpoint is not None:
-            row = (
-                self.connector, self.stream, self.table.name, checkpoint.cursor,
-                checkpoint.high.kind.value, checkpoint.high.text, checkpoint.tail_from.text,
-                json.dumps(checkpoint.tail_values), run_id, datetime.now(UTC).isoformat(),
-            )  # fmt: skip
-            self._insert(connection, self.checkpoints_table, _CHECKPOINT_COLUMNS, row)
+            known = _checkpoint_cells(checkpoint, run_id)
+        self._update(connection, {"table_name": self.table.name, "version": str(version), **known})
+
+    def record_version(self, connection: Connection, version: int) -> None:
+        """Count a commit that leaves the checkpoint as it is."""
+        self._update(connection, {"version": str(version)})
 
     def record_load(
         self, connection: Connection, *, run_id: str, disposition: Disposition, rows: int, at: datetime
@@ -97,19 +145,31 @@ class Ledger:
             str(uuid4()), run_id, self.connector, self.stream, self.table.name, disposition.value, str(rows),
             at.isoformat(),
         )  # fmt: skip
-        self._insert(connection, self.loads_table, _LOAD_COLUMNS, row)
+        marks = ", ".join(self.dialect.placeholder for _ in row)
+        into = f"{self.dialect.table(self.loads_table)} ({self.dialect.names(_LOAD_COLUMNS)})"
+        connection.execute(f"INSERT INTO {into} VALUES ({marks})", row)
+
+    def _line(self, connection: Connection, for_update: str = "") -> Mapping[str, object] | None:
+        where, parameters = self._of_stream()
+        names = self.dialect.names(_STREAM_COLUMNS)
+        table = self.dialect.table(self.checkpoints_table)
+        rows = connection.execute(f"SELECT {names} FROM {table}{where}{for_update}", parameters)
+        return dict(zip(_STREAM_COLUMNS, rows[0], strict=True)) if rows else None
+
+    def _update(self, connection: Connection, cells: Mapping[str, str | None]) -> None:
+        quote, mark = self.dialect.quote, self.dialect.placeholder
+        where, parameters = self._of_stream()
+        sets = ", ".join(f"{quote(name)} = {mark}" for name in cells)
+        connection.execute(
+            f"UPDATE {self.dialect.table(self.checkpoints_table)} SET {sets}{where}",
+            (*cells.values(), *parameters),
+        )
 
     def _of_stream(self) -> tuple[str, tuple[str, ...]]:
         quote, mark = self.dialect.quote, self.dialect.placeholder
-        where = " AND ".join(f"{quote(name)} = {mark}" for name in ("connector", "stream", "table_name"))
-        return f" WHERE {where}", (self.connector, self.stream, self.table.name)
-
-    def _insert(
-        self, connection: Connection, table: TableName, columns: Sequence[str], row: Sequence[object]
-    ) -> None:
-        marks = ", ".join(self.dialect.placeholder for _ in columns)
-        connection.execute(
-            f"INSERT INTO {self.dialect.table(table)} ({self.dialect.names(columns)}) VALUES ({marks})", row
+        return f" WHERE {' AND '.join(f'{quote(name)} = {mark}' for name in _KEY)}", (
+            self.connector,
+            self.stream,
         )
 
 
@@ -117,24 +177,34 @@ def connector_checkpoints(
     dialect: WriterDialect, connection: Connection, schema: str | None, connector: str
 ) -> list[CommittedCheckpoint]:
     """Every checkpoint of a connector in one schema's ledger, which must be there."""
-    where = f" WHERE {dialect.quote('connector')} = {dialect.placeholder}"
-    return _select(dialect, connection, TableName(CHECKPOINTS, schema), where, (connector,))
-
-
-def _select(
-    dialect: WriterDialect, connection: Connection, table: TableName, where: str, parameters: Sequence[str]
-) -> list[CommittedCheckpoint]:
-    names = dialect.names(_CHECKPOINT_COLUMNS)
-    rows = connection.execute(f"SELECT {names} FROM {dialect.table(table)}{where}", parameters)
-    return [_committed(tuple(map(str, row))) for row in rows]
-
-
-def _committed(row: tuple[str, ...]) -> CommittedCheckpoint:
-    _, stream, _, cursor, kind, high, tail_from, tail_values, run_id, committed_at = row
-    checkpoint = Checkpoint(
-        cursor,
-        CursorValue(CursorKind(kind), high),
-        CursorValue(CursorKind(kind), tail_from),
-        tuple(json.loads(tail_values)),
+    rows = connection.execute(
+        f"SELECT {dialect.names(_STREAM_COLUMNS)} FROM {dialect.table(TableName(CHECKPOINTS, schema))} "
+        f"WHERE {dialect.quote('connector')} = {dialect.placeholder}",
+        (connector,),
     )
-    return CommittedCheckpoint(stream, checkpoint, datetime.fromisoformat(committed_at), run_id)
+    lines = (dict(zip(_STREAM_COLUMNS, row, strict=True)) for row in rows)
+    return [committed for committed in map(_committed, lines) if committed is not None]
+
+
+def _checkpoint_cells(checkpoint: Checkpoint, run_id: str) -> dict[str, str | None]:
+    cells = (
+        checkpoint.cursor, checkpoint.high.kind.value, checkpoint.high.text, checkpoint.tail_from.text,
+        json.dumps(checkpoint.tail_values), _WATERMARKS.dump_json(checkpoint.watermarks).decode(), run_id,
+        datetime.now(UTC).isoformat(),
+    )  # fmt: skip
+    return dict(zip(_CHECKPOINT_COLUMNS, cells, strict=True))
+
+
+def _committed(line: Mapping[str, object]) -> CommittedCheckpoint | None:
+    if line["cursor_column"] is None:
+        return None
+    kind = CursorKind(str(line["cursor_kind"]))
+    checkpoint = Checkpoint(
+        str(line["cursor_column"]),
+        CursorValue(kind, str(line["high"])),
+        CursorValue(kind, str(line["tail_from"])),
+        tuple(json.loads(str(line["tail_values"]))),
+        _WATERMARKS.validate_json(str(line["watermarks"])),
+    )
+    committed_at = datetime.fromisoformat(str(line["committed_at"]))
+    return CommittedCheckpoint(str(line["stream"]), checkpoint, committed_at, str(line["run_id"]))

@@ -44,6 +44,7 @@ class MySQLWriterDialect(WriterDialect):
     transactional_ddl = False
     fold_case = True
     max_identifier = _CHARACTERS
+    for_update = " FOR UPDATE"
 
     def __init__(self, kept: Sequence[KeptColumn] = (), *, keyed: bool = False) -> None:
         self._kept = {column.name: column for column in kept}
@@ -51,6 +52,13 @@ class MySQLWriterDialect(WriterDialect):
 
     def quote(self, identifier: str) -> str:
         return quoted(identifier)
+
+    def upsert(self, table: TableName, columns: Sequence[str], key: Sequence[str], changed: str) -> str:  # noqa: ARG002
+        name, marks = self.quote(changed), ", ".join(self.placeholder for _ in columns)
+        return (
+            f"INSERT INTO {self.table(table)} ({self.names(columns)}) VALUES ({marks}) "
+            f"ON DUPLICATE KEY UPDATE {name} = VALUES({name})"
+        )
 
     def identifier_size(self, name: str) -> int:
         """In characters; a file's name, in which most that are not ASCII take five bytes, holds as many.

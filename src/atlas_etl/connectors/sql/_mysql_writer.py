@@ -135,8 +135,10 @@ class MySQLDestination(SqlDestination):
         has_schema, has_ledger = ledger_there(connection.execute, schema)
         if not has_schema:
             connection.execute(self.dialect.create_schema(schema))
+        ledger = Ledger(self.dialect, plan.connector, plan.stream, plan.table)
         if not has_ledger:
-            Ledger(self.dialect, plan.connector, plan.stream, plan.table).create(connection)
+            ledger.create(connection)
+        ledger.begin(connection, plan.run_id)
 
     @contextmanager
     def _remade(self, connection: LoadConnection, plan: LoadPlan) -> Iterator[SqlLoadSession]:
@@ -175,13 +177,13 @@ class _RemadeTable(SqlLoadSession):
         old = TableName(f"_atlas_old_{secrets.token_hex(8)}", plan.table.schema)
         there, aside = dialect.table(plan.table), dialect.table(old)
         self._settle()
-        Ledger(dialect, plan.connector, plan.stream, plan.table).record_checkpoint(
-            connection, None, plan.run_id
-        )
+        ledger = Ledger(dialect, plan.connector, plan.stream, plan.table)
+        version = ledger.claim(connection, plan) + 1
+        ledger.record_checkpoint(connection, None, run_id=plan.run_id, version=version)
         connection.commit()
         connection.execute(f"RENAME TABLE {there} TO {aside}, {self._side} TO {there}")
         connection.execute(f"DROP TABLE {aside}")
-        self._plan = plan
+        self._plan = replace(plan, version=version)
         connection.begin()
         return super().commit(checkpoint)
 

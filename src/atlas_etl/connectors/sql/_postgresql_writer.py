@@ -48,6 +48,7 @@ class PostgresWriterDialect(WriterDialect):
     key_type = "text"
     text_type = "text"
     max_identifier = 63
+    for_update = " FOR UPDATE"
 
     def __init__(self, natives: Mapping[str, str] | None = None, *, keyed: bool = False) -> None:
         self._natives = natives or {}
@@ -187,21 +188,21 @@ class PostgresDestination(SqlDestination):
         self._pool.close()
 
     def _make_ledger(self, connection: LoadConnection, plan: LoadPlan) -> None:
-        """Schema and ledger, in a transaction of their own: one that is open would make other loads wait."""
+        """Schema and ledger, in transactions of their own: one that is open would make other loads wait."""
         ledger = Ledger(self.dialect, plan.connector, plan.stream, plan.table)
         schema = str(plan.table.schema)
         tables = [_sql(ledger.checkpoints_table), _sql(ledger.loads_table)]
         missing = "SELECT to_regnamespace(%s) IS NULL, to_regclass(%s) IS NULL OR to_regclass(%s) IS NULL"
-        if connection.execute(missing, (quoted(schema), *tables)) == [(False, False)]:
-            return
-        connection.begin()
-        connection.execute("SELECT pg_advisory_xact_lock(%s)", (_DDL_LOCK,))
-        ((no_schema, no_ledger),) = connection.execute(missing, (quoted(schema), *tables))
-        if no_schema:
-            connection.execute(self.dialect.create_schema(schema))
-        if no_ledger:
-            ledger.create(connection)
-        connection.commit()
+        if connection.execute(missing, (quoted(schema), *tables)) != [(False, False)]:
+            connection.begin()
+            connection.execute("SELECT pg_advisory_xact_lock(%s)", (_DDL_LOCK,))
+            ((no_schema, no_ledger),) = connection.execute(missing, (quoted(schema), *tables))
+            if no_schema:
+                connection.execute(self.dialect.create_schema(schema))
+            if no_ledger:
+                ledger.create(connection)
+            connection.commit()
+        ledger.begin(connection, plan.run_id)
 
     def _dialect_for(self, connection: LoadConnection, plan: LoadPlan) -> PostgresWriterDialect:
         """The dialect that knows the table as it is now. Raises DestinationError (`referenced`)."""

@@ -79,7 +79,8 @@ class SqlDestination(ABC):
             ledger = Ledger(self.dialect, connector, stream, table)
             if self.table_schema(connection, ledger.loads_table) is None:
                 return TableState(schema, empty=empty)
-            return TableState(schema, ledger.checkpoint(connection), ledger.loaded(connection), empty)
+            checkpoint, version = ledger.checkpoint(connection)
+            return TableState(schema, checkpoint, ledger.loaded(connection), empty, version)
 
     @contextmanager
     def begin(self, plan: LoadPlan) -> Iterator[SqlLoadSession]:
@@ -112,7 +113,9 @@ class SqlDestination(ABC):
             if checkpoint is None and self.table_schema(connection, ledger.checkpoints_table) is None:
                 return
             connection.begin()
-            ledger.record_checkpoint(connection, checkpoint, run_id="")
+            ledger.begin(connection, run_id="")
+            _, version = ledger.checkpoint(connection)
+            ledger.record_checkpoint(connection, checkpoint, run_id="", version=version + 1)
             connection.commit()
 
     def _shorten(self, name: str) -> str:
@@ -122,7 +125,9 @@ class SqlDestination(ABC):
         """Schema, ledger and the plan's changes to the table."""
         if plan.table.schema:
             connection.execute(self.dialect.create_schema(plan.table.schema))
-        Ledger(self.dialect, plan.connector, plan.stream, plan.table).create(connection)
+        ledger = Ledger(self.dialect, plan.connector, plan.stream, plan.table)
+        ledger.create(connection)
+        ledger.begin(connection, plan.run_id)
         for change in plan.changes:
             for statement in self._change(connection, plan, change):
                 connection.execute(statement)
@@ -178,8 +183,11 @@ class SqlLoadSession:
         rows = self._settle()
         committed_at = datetime.now(UTC)
         ledger = Ledger(self._dialect, plan.connector, plan.stream, plan.table)
+        version = ledger.claim(connection, plan) + 1
         if checkpoint is not None or plan.disposition is Disposition.REPLACE:
-            ledger.record_checkpoint(connection, checkpoint, plan.run_id)
+            ledger.record_checkpoint(connection, checkpoint, run_id=plan.run_id, version=version)
+        else:
+            ledger.record_version(connection, version)
         ledger.record_load(
             connection, run_id=plan.run_id, disposition=plan.disposition, rows=rows, at=committed_at
         )
