@@ -11,6 +11,7 @@ from atlas_etl.model import (
     Checkpoint,
     CommittedCheckpoint,
     ConnectionStatus,
+    CursorValue,
     LoadPlan,
     LoadResult,
     ReadRequest,
@@ -57,6 +58,18 @@ class Extract(Protocol):
     def nulled(self) -> Mapping[str, int]:
         """Cells so far that became NULL by policy, as `"column: hazard" -> count`."""
 
+    def again(
+        self,
+        *,
+        since: CursorValue | None = None,
+        until: CursorValue | None = None,
+        after: CursorValue | None = None,
+    ) -> Extract:
+        """The same stream of the same snapshot, read again within these bounds (see ReadRequest).
+
+        Read one to its end, or close it, before the next begins.
+        """
+
 
 class Connector(Protocol):
     """A connection that is read from. Every method raises SourceError where the source fails."""
@@ -93,6 +106,16 @@ class LoadSession(Protocol):
         """
 
 
+class TableSnapshot(Protocol):
+    """One snapshot of a destination's table, being read. Every read of it sees the same rows."""
+
+    def batches(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        """Every row, in no order: these columns, in the types that `inspect` says, bounded in bytes.
+
+        Raises DestinationError. Read to the end, or close it, before the next read begins.
+        """
+
+
 class Destination(Protocol):
     """A connection that is written to. Every method raises DestinationError where it fails."""
 
@@ -110,6 +133,9 @@ class Destination(Protocol):
 
     def inspect(self, connector: str, stream: str, table: TableName) -> TableState:
         """What is there of this stream: the truth about what was committed."""
+
+    def snapshot(self, table: TableName) -> AbstractContextManager[TableSnapshot]:
+        """Open one snapshot of a table that is there. Leaving the block ends it."""
 
     def begin(self, plan: LoadPlan) -> AbstractContextManager[LoadSession]:
         """Open one load: apply the plan's changes, delete the tail, take rows."""

@@ -179,7 +179,8 @@ class RetryPolicy:
 class ReadRequest:
     """What to read of one stream: rows with `cursor >= since`, all rows without one, at most `limit`.
 
-    `watermarks` are those of the checkpoint that `since` comes from.
+    `watermarks` are those of the checkpoint that `since` comes from. `until` leaves out rows with
+    `cursor > until`, and `after` all but those with `cursor > after`; a row without a cursor is never `after`.
     """
 
     stream: Stream
@@ -187,6 +188,8 @@ class ReadRequest:
     limit: int | None = None
     limits: BatchLimits = BatchLimits()
     watermarks: tuple[Watermark, ...] = ()
+    until: CursorValue | None = None
+    after: CursorValue | None = None
 
 
 @dataclass(frozen=True, slots=True)

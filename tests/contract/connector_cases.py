@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import adbc_driver_sqlite.dbapi
 import duckdb
@@ -33,6 +34,7 @@ class Source(ABC):
 
     protocol: str
     config: dict[str, object]
+    shared: ClassVar[bool] = True  # whether others may write while the connector reads
 
     @property
     def connector(self) -> BaseConnector[ConnectionConfig]:
@@ -58,7 +60,6 @@ class SqlSource(Source):
     types = ("BIGINT NOT NULL PRIMARY KEY", "TEXT", "DECIMAL(12,2)", "TIMESTAMP")
     quote = '"'
     mark = "?"
-    shared = True  # whether others may write while the connector reads
     widest_letter = "\U0010ffff"  # that a name may have
 
     def create(self, people: Sequence[Person]) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from atlas_etl import values
 from atlas_etl.connectors.base import preview
+from atlas_etl.contracts import Extract
 from atlas_etl.errors import ConfigError, NullCursorError, SourceError
 from atlas_etl.model import (
     BatchLimits,
@@ -127,6 +128,47 @@ def test_null_cursors(source: Source) -> None:
     excluded = source.stream(cursor="updated_at", null_cursor=NullCursor.EXCLUDE)
     rows, _ = read(source, ReadRequest(excluded))
     assert len(rows) == 4
+
+
+@pytest.mark.parametrize("cursor", ["updated_at", "id", "name", "amount"])
+def test_a_snapshot_is_read_again_within_bounds(source: Source, cursor: str) -> None:
+    people: list[Person] = [*PEOPLE[:2], (3, "Łukasz 😀", "-0.01", "2026-01-01 10:00:00.000002"), PEOPLE[3]]
+    source.create(people)
+    bound = {
+        "updated_at": moment(people[1][3] or ""),
+        "id": CursorValue(CursorKind.INTEGER, "2"),
+        "name": CursorValue(CursorKind.TEXT, "Ada"),
+        "amount": CursorValue(CursorKind.DECIMAL, "-0.01"),
+    }[cursor]
+    until = {"updated_at": "123", "id": "12", "name": "14", "amount": "23"}[cursor]
+    connector = source.connector
+    with connector.open(ReadRequest(source.stream(cursor=cursor))) as extract:
+
+        def ids(again: Extract) -> str:
+            rows = sorted(row[0] or "" for batch in again.batches() for row in texts(batch))
+            return "".join(rows)
+
+        assert ids(extract) == "1234"
+        assert ids(extract.again(until=bound)) == until
+        assert ids(extract.again(since=bound, after=bound)) == "".join(n for n in "1234" if n not in until)
+        assert ids(extract.again()) == "1234"
+        source.insert([(5, "Zoë", "99.00", "2026-01-03 00:00:00.000000")] if source.shared else [])
+        assert ids(extract.again()) == "1234"
+    connector.close()
+
+
+def test_rows_without_a_cursor_are_within_the_bounds_as_the_stream_wants_them(source: Source) -> None:
+    source.create([*PEOPLE, (5, "no time", "1.00", None)])
+    bound = moment("2026-01-01 10:00:00.000001")
+    for policy, until in ((NullCursor.INCLUDE, ["1", "5"]), (NullCursor.EXCLUDE, ["1"])):
+        stream = source.stream(cursor="updated_at", null_cursor=policy)
+        with source.connector.open(ReadRequest(stream)) as extract:
+            for again, expected in (
+                (extract.again(until=bound), until),
+                (extract.again(since=bound, after=bound), ["2", "3", "4"]),
+            ):
+                rows = [row[0] for batch in again.batches() for row in texts(batch)]
+                assert sorted(map(str, rows)) == expected
 
 
 def test_columns_are_chosen(source: Source) -> None:

@@ -360,6 +360,28 @@ def golden(name: str) -> pa.Array:
     return pa.array(cells, kind)
 
 
+def test_a_snapshot_gives_every_row_in_the_types_of_its_table_as_often_as_asked(warehouse: Warehouse) -> None:
+    ids = pa.array([1, 2, 3, 4, 5, 6], pa.int64())
+    columns = {
+        name: golden(name).take(pa.array([0, 1, None, None, 0, 1]))
+        for name in GOLDEN
+        if len(golden(name)) > 2
+    }
+    table = pa.RecordBatch.from_arrays([ids, *columns.values()], ["id", *columns])
+    warehouse.load([table.slice(0, 4), table.slice(4)])
+    schema = warehouse.state().schema
+    with warehouse.destination.snapshot(warehouse.table()) as snapshot:
+        for part in (schema, pa.schema([schema.field("id"), schema.field("text")])):
+            batches = list(snapshot.batches(part))
+            assert all(batch.schema.equals(part) for batch in batches)
+            found = pa.Table.from_batches(batches, part).sort_by("id")
+            for name in part.names:
+                expected = values.to_text(values.convert(table.column(name), part.field(name).type))
+                assert (
+                    values.to_text(found.column(name).combine_chunks()).to_pylist() == expected.to_pylist()
+                ), name
+
+
 @pytest.mark.parametrize("name", GOLDEN)
 @pytest.mark.parametrize("disposition", [Disposition.APPEND, Disposition.MERGE])
 def test_values_survive(warehouse: Warehouse, name: str, disposition: Disposition) -> None:

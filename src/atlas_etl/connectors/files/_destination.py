@@ -93,6 +93,11 @@ class FilesDestination:
         )
 
     @contextmanager
+    def snapshot(self, table: TableName) -> Iterator[FilesSnapshot]:
+        folder = self._folder(table)
+        yield FilesSnapshot(folder, folder.manifest())
+
+    @contextmanager
     def begin(self, plan: LoadPlan) -> Iterator[FileLoadSession]:
         folder = self._folder(plan.table)
         with self._locked(folder):
@@ -180,6 +185,17 @@ class FilesDestination:
                 if manifest is not None and manifest.format == self._format.protocol:
                     found[manifest.table] = (folder, manifest)
         return found
+
+
+class FilesSnapshot:
+    """The files that one manifest names (contracts.TableSnapshot)."""
+
+    def __init__(self, folder: StreamFolder, manifest: Manifest | None) -> None:
+        self._folder = folder
+        self._files = manifest.files if manifest else ()
+
+    def batches(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        return self._folder.read(self._files, schema)
 
 
 def _is_of(manifest: Manifest, connector: str, stream: str) -> bool:

@@ -1,8 +1,6 @@
 """The order of cursor columns in Arrow: edges, tails, and what comes before what.
 
-Not-a-number is greater than every number, as PostgreSQL and DuckDB have it; text is in the order of its
-code points, and a tail of text is the set of its spellings, because its source may order text in another
-way.
+A tail of text is the set of its spellings, because its source may order text in another way.
 """
 
 from __future__ import annotations
@@ -15,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from atlas_etl import values
+from atlas_etl.connectors.order import at_or_after
 from atlas_etl.errors import SchemaChangeError
 from atlas_etl.model import Checkpoint, CursorKind, CursorValue
 
@@ -67,15 +66,6 @@ def edges(column: pa.Array) -> Edges:
 def before(one: pa.Scalar, other: pa.Scalar) -> bool:
     """Whether one value comes before another of its type."""
     return not bool(at_or_after(pa.array([one], type=one.type), other)[0].as_py())
-
-
-def at_or_after(column: pa.Array, bound: pa.Scalar) -> pa.Array:
-    """A mask of the values that do not come before the bound; NULL stays NULL."""
-    if pa.types.is_floating(column.type):
-        nan = pc.is_nan(column)
-        return nan if bound.as_py() != bound.as_py() else pc.or_(pc.greater_equal(column, bound), nan)
-    plain = bound.value if isinstance(bound, pa.ExtensionScalar) else bound
-    return pc.greater_equal(values.storage(column), plain)
 
 
 class Tail:

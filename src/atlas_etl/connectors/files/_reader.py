@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import replace
 from typing import TypeVar
 
@@ -16,16 +17,18 @@ from atlas_etl.connectors import columns
 from atlas_etl.connectors.base import BaseConnector
 from atlas_etl.connectors.files._failures import changed, reading
 from atlas_etl.connectors.files._format import FileConnection, Format, LowerBound, Survey, Wanted
-from atlas_etl.connectors.files._order import Edges, at_or_after
+from atlas_etl.connectors.files._order import Edges
 from atlas_etl.connectors.files._select import Selection, groups, select
 from atlas_etl.connectors.files._store import Store
 from atlas_etl.connectors.hazards import HazardCounter, mask_temporal, reads_as_text
+from atlas_etl.connectors.order import at_or_after, within
 from atlas_etl.errors import SourceError
 from atlas_etl.model import (
     Checkpoint,
     ColumnInfo,
     ConnectionStatus,
     CursorKind,
+    CursorValue,
     NullCursor,
     ReadRequest,
     Stream,
@@ -159,6 +162,20 @@ class FilesExtract:
     def nulled(self) -> Mapping[str, int]:
         return self._hazards.nulled
 
+    def again(
+        self,
+        *,
+        since: CursorValue | None = None,
+        until: CursorValue | None = None,
+        after: CursorValue | None = None,
+    ) -> FilesExtract:
+        other = copy(self)
+        other._request = replace(self._request, since=since, until=until, after=after)
+        other._bound = other._lower_bound()
+        other._hazards = HazardCounter(self._stream, self.primary_key)
+        other._edges = Edges()
+        return other
+
     def _wanted(self) -> Iterator[pa.RecordBatch]:
         """The rows that the request asks for, without its limit."""
         wanted = Wanted(self._stored, self._request.limits, self._bound)
@@ -186,6 +203,8 @@ class FilesExtract:
     def _from_bound(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         if self._stream.cursor is None:
             return batch
+        request = self._request
+        batch = within(batch, self._stream.cursor, until=request.until, after=request.after)
         column = batch.column(self._stream.cursor)
         if self._bound is not None:
             keep = pc.fill_null(at_or_after(column, self._bound.value), self._bound.with_nulls)

@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from atlas_etl import values
-from atlas_etl.connectors.files._order import Edges, at_or_after, before, edges
+from atlas_etl.connectors.files._order import Edges, before, edges
+from atlas_etl.connectors.order import at_or_after
 
 _MANY_PIECES = 256
 

@@ -80,6 +80,10 @@ class WriterDialect(ABC):
             f"ON CONFLICT ({self.names(key)}) DO UPDATE SET {name} = excluded.{name}"
         )
 
+    def as_written(self, statement: str) -> str:
+        """A statement that was put together here as a person would write it: what queries are given as."""
+        return statement
+
     def create_schema(self, schema: str) -> str:
         return f"CREATE SCHEMA IF NOT EXISTS {self.quote(schema)}"
 

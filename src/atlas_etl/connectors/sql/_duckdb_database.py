@@ -11,6 +11,8 @@ from pydantic import Field
 from atlas_etl.connectors.base import ConnectionConfig, ProjectPath
 from atlas_etl.errors import AtlasError, DestinationError, InterruptedRunError, SourceError
 
+Failure = type[SourceError] | type[DestinationError]
+
 HERE = "WHERE schema_name = ? AND table_name = ? AND database_name = current_database()"
 
 
@@ -49,7 +51,7 @@ def _first_line(failure: Exception) -> str:
 
 
 @contextmanager
-def translated(kind: type[SourceError] | type[DestinationError]) -> Iterator[None]:
+def translated(kind: Failure) -> Iterator[None]:
     """Turn DuckDB's errors into ours, at the call that raised them."""
     try:
         yield
@@ -67,7 +69,7 @@ def translated(kind: type[SourceError] | type[DestinationError]) -> Iterator[Non
         raise kind(_first_line(failure)) from failure
 
 
-def _unreachable(kind: type[SourceError] | type[DestinationError], failure: duckdb.Error) -> AtlasError:
+def _unreachable(kind: Failure, failure: duckdb.Error) -> AtlasError:
     line = _first_line(failure)
     if "lock" in line:
         return kind(

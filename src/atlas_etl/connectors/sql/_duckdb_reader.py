@@ -10,7 +10,14 @@ import pyarrow as pa
 
 from atlas_etl import values
 from atlas_etl.connectors.hazards import mask_temporal
-from atlas_etl.connectors.sql._duckdb_database import HERE, DuckDBConnection, connect, quote, translated
+from atlas_etl.connectors.sql._duckdb_database import (
+    HERE,
+    DuckDBConnection,
+    Failure,
+    connect,
+    quote,
+    translated,
+)
 from atlas_etl.connectors.sql._duckdb_types import arrow_type
 from atlas_etl.connectors.sql._reader import Relation, Select, SourceColumn, SqlConnector, table_not_found
 from atlas_etl.errors import SourceError
@@ -28,7 +35,9 @@ from atlas_etl.model import (
 _TEMPORAL = frozenset({Hazard.INFINITY, Hazard.OUT_OF_RANGE})
 
 
-class _ReaderDialect:
+class ReaderDialect:
+    """How DuckDB writes a SELECT."""
+
     def quote(self, identifier: str) -> str:
         return quote(identifier)
 
@@ -39,11 +48,14 @@ class _ReaderDialect:
         return f"{sql} LIMIT {rows}"
 
 
-class _Snapshot:
-    """One transaction of one DuckDB connection."""
+class DuckDBSnapshot:
+    """One transaction of one DuckDB connection (_reader.Snapshot); `kind` is what its failures raise."""
 
-    def __init__(self, opened: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, opened: duckdb.DuckDBPyConnection, kind: Failure) -> None:
         self._opened = opened
+        self._kind = kind
+        with translated(kind):
+            opened.execute("BEGIN TRANSACTION")
 
     def relation(self, stream: Stream) -> Relation:
         if stream.table is None:
@@ -51,7 +63,7 @@ class _Snapshot:
             return Relation(sql, self._columns(sql, frozenset()))
         schema, name = self._find(stream)
         sql = f"{quote(schema)}.{quote(name)}"
-        with translated(SourceError):
+        with translated(self._kind):
             required = self._opened.execute(
                 f"SELECT column_name FROM duckdb_columns() {HERE} AND NOT is_nullable",
                 [schema, name],
@@ -65,7 +77,7 @@ class _Snapshot:
 
     def tables(self) -> list[tuple[str, str]]:
         """Every table and view outside DuckDB's own schemas, as (schema, name)."""
-        with translated(SourceError):
+        with translated(self._kind):
             found = self._opened.execute(
                 "SELECT table_schema, table_name FROM information_schema.tables "
                 "WHERE table_catalog = current_database() "
@@ -75,7 +87,7 @@ class _Snapshot:
         return [(str(schema), str(name)) for schema, name in found]
 
     def primary_key(self, schema: str, name: str) -> tuple[str, ...]:
-        with translated(SourceError):
+        with translated(self._kind):
             rows = self._opened.execute(
                 f"SELECT constraint_column_names FROM duckdb_constraints() {HERE} "
                 "AND constraint_type = 'PRIMARY KEY'",
@@ -84,7 +96,7 @@ class _Snapshot:
         return tuple(rows[0][0]) if rows else ()
 
     def estimated_rows(self, schema: str, name: str) -> int | None:
-        with translated(SourceError):
+        with translated(self._kind):
             rows = self._opened.execute(
                 f"SELECT estimated_size FROM duckdb_tables() {HERE}",
                 [schema, name],
@@ -95,7 +107,7 @@ class _Snapshot:
         self, select: Select, limits: BatchLimits
     ) -> Iterator[tuple[pa.RecordBatch, Sequence[HazardCells]]]:
         schema = pa.schema([column.field for column in select.columns])
-        with translated(SourceError):
+        with translated(self._kind):
             rows = self._opened.sql(select.sql, params=list(select.parameters))
             for raw in rows.to_arrow_reader(limits.rows):
                 columns = [
@@ -109,7 +121,7 @@ class _Snapshot:
         return None  # DuckDB has one writing process, and it is this one
 
     def _columns(self, sql: str, required: frozenset[str]) -> tuple[SourceColumn, ...]:
-        with translated(SourceError):
+        with translated(self._kind):
             described = self._opened.execute(f"DESCRIBE SELECT * FROM {sql}").fetchall()
         return tuple(
             source_column(str(row[0]), str(row[1]), str(row[0]) not in required) for row in described
@@ -127,10 +139,10 @@ class _Snapshot:
 class DuckDBConnector(SqlConnector[DuckDBConnection]):
     """Reads a DuckDB file."""
 
-    dialect = _ReaderDialect()
+    dialect = ReaderDialect()
 
     @contextmanager
-    def snapshot(self) -> Iterator[_Snapshot]:
+    def snapshot(self) -> Iterator[DuckDBSnapshot]:
         path = self.config.path
         if path is not None and not path.exists():
             raise SourceError(
@@ -141,8 +153,7 @@ class DuckDBConnector(SqlConnector[DuckDBConnection]):
         try:
             with translated(SourceError):
                 opened.execute("SET arrow_lossless_conversion = true")
-                opened.execute("BEGIN TRANSACTION")
-            yield _Snapshot(opened)
+            yield DuckDBSnapshot(opened, SourceError)
         finally:
             opened.close()
 
@@ -159,7 +170,7 @@ class DuckDBConnector(SqlConnector[DuckDBConnection]):
         """Snapshots close their own connections."""
 
 
-def _stream_info(snapshot: _Snapshot, schema: str, name: str) -> StreamInfo:
+def _stream_info(snapshot: DuckDBSnapshot, schema: str, name: str) -> StreamInfo:
     full = f"{schema}.{name}" if schema != "main" else name
     found = snapshot.relation(Stream(full, table=full))
     grows = [c.name for c in found.columns if c.native.startswith(("TIMESTAMP", "DATE"))]

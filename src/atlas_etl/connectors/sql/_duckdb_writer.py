@@ -11,6 +11,7 @@ import pyarrow as pa
 from atlas_etl import values
 from atlas_etl.connectors.sql._dialect import Connection, WriterDialect
 from atlas_etl.connectors.sql._duckdb_database import HERE, DuckDBConnection, connect, quote, translated
+from atlas_etl.connectors.sql._duckdb_reader import DuckDBSnapshot, ReaderDialect
 from atlas_etl.connectors.sql._duckdb_types import arrow_type, column_type, stored_type
 from atlas_etl.connectors.sql._ledger import CHECKPOINTS
 from atlas_etl.connectors.sql._writer import SqlDestination
@@ -70,6 +71,7 @@ class DuckDBDestination(SqlDestination):
     """Writes a DuckDB file."""
 
     dialect = _WriterDialect()
+    reader = ReaderDialect()
 
     def __init__(self, config: DuckDBConnection) -> None:
         self._config = config
@@ -77,12 +79,13 @@ class DuckDBDestination(SqlDestination):
 
     @contextmanager
     def connect(self) -> Iterator[_Connection]:
-        opened = self._database().cursor()
-        try:
-            opened.execute("SET TimeZone = 'UTC'")
+        with self._cursor() as opened:
             yield _Connection(opened)
-        finally:
-            opened.close()  # undoes a transaction that was not committed
+
+    @contextmanager
+    def reading(self) -> Iterator[DuckDBSnapshot]:
+        with self._cursor() as opened:
+            yield DuckDBSnapshot(opened, DestinationError)
 
     def inspect(self, connector: str, stream: str, table: TableName) -> TableState:
         return TableState() if self._is_missing() else super().inspect(connector, stream, table)
@@ -120,22 +123,27 @@ class DuckDBDestination(SqlDestination):
         return ConnectionStatus("tables can be made", server_version=f"DuckDB {duckdb.__version__}")
 
     def query(self, sql: str) -> pa.Table:
-        opened = self._database().cursor()
         try:
-            opened.execute("SET TimeZone = 'UTC'")
-            with translated(DestinationError):
+            with self._cursor() as opened, translated(DestinationError):
                 return opened.sql(sql).to_arrow_table()
         except DestinationError as failure:
             if failure.code != "sql":
                 raise
             raise UsageError(failure.message, hint=failure.hint, code="query") from failure
-        finally:
-            opened.close()
 
     def close(self) -> None:
         if self._root is not None:
             self._root.close()
             self._root = None
+
+    @contextmanager
+    def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        opened = self._database().cursor()
+        try:
+            opened.execute("SET TimeZone = 'UTC'")
+            yield opened
+        finally:
+            opened.close()  # undoes a transaction that was not committed
 
     def _database(self) -> duckdb.DuckDBPyConnection:
         if self._root is None:

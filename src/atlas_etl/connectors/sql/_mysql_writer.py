@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pyarrow as pa
 
@@ -17,6 +18,7 @@ from atlas_etl.connectors.sql._mysql_dialect import KEY, MySQLWriterDialect
 from atlas_etl.connectors.sql._mysql_errors import LOAD_RIGHTS, quoted
 from atlas_etl.connectors.sql._mysql_load import LoadConnection
 from atlas_etl.connectors.sql._mysql_query import read_rows
+from atlas_etl.connectors.sql._mysql_reader import MySQLSnapshot, ReaderDialect, session_of
 from atlas_etl.connectors.sql._mysql_session import READING, Session
 from atlas_etl.connectors.sql._mysql_stored import is_long
 from atlas_etl.connectors.sql._mysql_target import kept_columns, ledger_there, look_at
@@ -43,6 +45,7 @@ class MySQLDestination(SqlDestination):
     """Writes a MySQL or MariaDB server: each connector's tables in a database of its name."""
 
     dialect = MySQLWriterDialect()
+    reader = ReaderDialect()
 
     def __init__(self, config: MySQLConnection) -> None:
         self._config = config
@@ -115,6 +118,11 @@ class MySQLDestination(SqlDestination):
                     f"`into: {self._config.database}.<table>`",
                 )
         return ConnectionStatus("tables can be made", version, warnings)
+
+    @contextmanager
+    def reading(self) -> Iterator[MySQLSnapshot]:
+        with session_of(self._config, DestinationError) as session:
+            yield MySQLSnapshot(session, self._config.database, datetime.now(UTC))
 
     def query(self, sql: str) -> pa.Table:
         session = Session(self._config, DestinationError, sql_mode=READING)

@@ -57,6 +57,9 @@ class PostgresWriterDialect(WriterDialect):
     def quote(self, identifier: str) -> str:
         return quoted(identifier).replace("%", "%%")
 
+    def as_written(self, statement: str) -> str:
+        return statement.replace("%%", "%")
+
     def stored(self, field: pa.Field) -> pa.Field:
         return field.with_type(stored_type(field.type)).with_nullable(True)
 
@@ -99,6 +102,7 @@ class PostgresDestination(SqlDestination):
     """Writes a PostgreSQL database."""
 
     dialect = PostgresWriterDialect()
+    reader = _READER
 
     def __init__(self, config: PostgresConnection) -> None:
         self._config = config
@@ -175,10 +179,15 @@ class PostgresDestination(SqlDestination):
             "tables can be made", f"PostgreSQL {version}", () if may_create else (warning,)
         )
 
+    @contextmanager
+    def reading(self) -> Iterator[PostgresSnapshot]:
+        with self._pool.session() as session:
+            yield PostgresSnapshot(session, self._config, DestinationError)
+
     def query(self, sql: str) -> pa.Table:
         try:
-            with self._pool.session() as session:
-                return _rows(PostgresSnapshot(session, self._config, DestinationError), sql)
+            with self.reading() as snapshot:
+                return _rows(snapshot, sql)
         except (DestinationError, DataError) as failure:
             if failure.code not in _STATEMENT_IS_WRONG:
                 raise

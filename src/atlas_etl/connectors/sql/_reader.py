@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -13,6 +14,7 @@ import pyarrow as pa
 from atlas_etl import values
 from atlas_etl.connectors.base import BaseConnector, Config
 from atlas_etl.connectors.hazards import HazardCounter, reads_as_text
+from atlas_etl.connectors.order import within
 from atlas_etl.connectors.sql._greatest import Greatest
 from atlas_etl.connectors.sql._late import OpenWriters, late_from
 from atlas_etl.errors import ConfigError, NullCursorError, SourceError, nearest
@@ -140,7 +142,7 @@ class SqlExtract:
         _require(self.primary_key, self._columns, request.stream, "primary key column")
         self.schema = pa.schema([column.field for column in self._columns])
         self._hazards = HazardCounter(request.stream, self.primary_key)
-        self._greatest = Greatest(self._cursor.field, stream=self._stream.name) if self._cursor else None
+        self._greatest = self._new_greatest()
         self._refuse_null_cursors()
 
     @property
@@ -160,9 +162,10 @@ class SqlExtract:
             Select(sql, parameters, self._columns, is_stream=True), self._request.limits
         ):
             self._hazards.settle(batch, cells)
+            rows = self._within(batch)
             if self._greatest is not None:
-                self._greatest.see(batch, cells)
-            yield from values.split(batch, self._request.limits)
+                self._greatest.see(rows, cells)
+            yield from values.split(rows, self._request.limits)
 
     def checkpoint(self) -> Checkpoint | None:
         if self._cursor is None:
@@ -175,6 +178,22 @@ class SqlExtract:
 
     def nulled(self) -> Mapping[str, int]:
         return self._hazards.nulled
+
+    def again(
+        self,
+        *,
+        since: CursorValue | None = None,
+        until: CursorValue | None = None,
+        after: CursorValue | None = None,
+    ) -> SqlExtract:
+        other = copy(self)
+        other._request = replace(self._request, since=since, until=until, after=after)
+        other._hazards = HazardCounter(self._stream, self.primary_key)
+        other._greatest = self._new_greatest()
+        return other
+
+    def _new_greatest(self) -> Greatest | None:
+        return Greatest(self._cursor.field, stream=self._stream.name) if self._cursor else None
 
     def _find_cursor(self) -> SourceColumn | None:
         if self._stream.cursor is None:
@@ -214,20 +233,36 @@ class SqlExtract:
         return f"SELECT {chosen} FROM {self._relation.sql}"
 
     def _where(self) -> tuple[str, tuple[object, ...]]:
-        if self._cursor is None:
+        cursor, request, nulls = self._cursor, self._request, self._stream.null_cursor
+        if cursor is None:
             return "", ()
-        name = self._dialect.quote(self._cursor.name)
-        nulls = self._cursor.nullable and self._stream.null_cursor is NullCursor.INCLUDE
-        if self._request.since is None:
-            excluded = self._cursor.nullable and self._stream.null_cursor is NullCursor.EXCLUDE
+        name = self._dialect.quote(cursor.name)
+        bounds = {">=": request.since}
+        if not self._orders_as_arrow:
+            bounds |= {"<=": request.until, ">": request.after}
+        given = [(sign, self._dialect.bound(cursor, bound)) for sign, bound in bounds.items() if bound]
+        if not given:
+            excluded = cursor.nullable and nulls is NullCursor.EXCLUDE
             return (f" WHERE {name} IS NOT NULL" if excluded else ""), ()
-        placeholder, parameter = self._dialect.bound(self._cursor, self._request.since)
-        or_null = f" OR {name} IS NULL" if nulls else ""
-        return f" WHERE {name} >= {placeholder}{or_null}", (parameter,)
+        terms = [f"{name} {sign} {placeholder}" for sign, (placeholder, _) in given]
+        where = terms[0] if len(terms) == 1 else " AND ".join(f"({term})" for term in terms)
+        with_nulls = cursor.nullable and nulls is NullCursor.INCLUDE and request.after is None
+        or_null = f" OR {name} IS NULL" if with_nulls else ""
+        return f" WHERE {where}{or_null}", tuple(parameter for _, (_, parameter) in given)
+
+    @property
+    def _orders_as_arrow(self) -> bool:
+        return self._greatest is not None and self._greatest.is_comparable
+
+    def _within(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The rows within the upper bounds; of values that Arrow orders otherwise, the source judged."""
+        if self._cursor is None or not self._orders_as_arrow:
+            return batch
+        return within(batch, self._cursor.name, until=self._request.until, after=self._request.after)
 
     def _high(self, cursor: SourceColumn) -> CursorValue | None:
         """The greatest cursor of the rows that this extract read, as the source compares them."""
-        if self._greatest is not None and self._greatest.is_comparable:
+        if self._greatest is not None and self._orders_as_arrow:
             return self._greatest.value()
         name = self._dialect.quote(cursor.name)
         where, parameters = self._where()

@@ -13,6 +13,8 @@ from atlas_etl import values
 from atlas_etl.connectors import naming
 from atlas_etl.connectors.sql._dialect import ROW, STAGE, Connection, WriterDialect
 from atlas_etl.connectors.sql._ledger import Ledger, connector_checkpoints
+from atlas_etl.connectors.sql._reader import Dialect, Snapshot
+from atlas_etl.connectors.sql._table_snapshot import SqlTableSnapshot
 from atlas_etl.errors import DataError
 from atlas_etl.model import (
     AddColumn,
@@ -37,6 +39,7 @@ class SqlDestination(ABC):
     """Writes any SQL system that offers transactions and a dialect (contracts.Destination)."""
 
     dialect: WriterDialect
+    reader: Dialect
 
     @abstractmethod
     def connect(self) -> AbstractContextManager[Connection]:
@@ -45,6 +48,10 @@ class SqlDestination(ABC):
     @abstractmethod
     def table_schema(self, connection: Connection, table: TableName) -> pa.Schema | None:
         """The table's columns as they read in Arrow, or None where there is no such table."""
+
+    @abstractmethod
+    def reading(self) -> AbstractContextManager[Snapshot]:
+        """A snapshot as this system's reader takes it; its failures are DestinationError."""
 
     @abstractmethod
     def test(self) -> ConnectionStatus: ...
@@ -81,6 +88,11 @@ class SqlDestination(ABC):
                 return TableState(schema, empty=empty)
             checkpoint, version = ledger.checkpoint(connection)
             return TableState(schema, checkpoint, ledger.loaded(connection), empty, version)
+
+    @contextmanager
+    def snapshot(self, table: TableName) -> Iterator[SqlTableSnapshot]:
+        with self.reading() as snapshot:
+            yield SqlTableSnapshot(self.reader, self.dialect, snapshot, table)
 
     @contextmanager
     def begin(self, plan: LoadPlan) -> Iterator[SqlLoadSession]:

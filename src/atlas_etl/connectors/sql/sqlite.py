@@ -109,6 +109,7 @@ class SqliteDestination(SqlDestination):
     """Writes a SQLite file: rows, checkpoint and ledger in one transaction, synced to disk (FULL)."""
 
     dialect = SqliteDialect()
+    reader = _ReaderDialect()
 
     def __init__(self, config: SqliteConnection) -> None:
         self._config = config
@@ -120,10 +121,15 @@ class SqliteDestination(SqlDestination):
         try:
             yield SqliteWriter(driver)
         finally:
-            if driver is self._memory:
-                _undo(driver)
-            else:
-                driver.close()  # undoes a transaction that was not committed
+            self._give_back(driver)
+
+    @contextmanager
+    def reading(self) -> Iterator[SqliteSnapshot]:
+        driver = self._readable()
+        try:
+            yield SqliteSnapshot(driver)
+        finally:
+            self._give_back(driver)
 
     def inspect(self, connector: str, stream: str, table: TableName) -> TableState:
         return super().inspect(connector, stream, table) if self._is_there() else TableState()
@@ -162,19 +168,14 @@ class SqliteDestination(SqlDestination):
             self._memory = None
 
     def _read(self, stream: Stream) -> pa.Table:
-        driver = self._readable()
         try:
-            extract = SqlExtract(_ReaderDialect(), SqliteSnapshot(driver), ReadRequest(stream))
-            return pa.Table.from_batches(extract.batches(), schema=extract.schema)
+            with self.reading() as snapshot:
+                extract = SqlExtract(self.reader, snapshot, ReadRequest(stream))
+                return pa.Table.from_batches(extract.batches(), schema=extract.schema)
         except (SourceError, DestinationError) as failure:
             if failure.code not in ("sql", "no_columns"):
                 raise
             raise UsageError(failure.message, hint=failure.hint, code="query") from failure
-        finally:
-            if driver is self._memory:
-                _undo(driver)
-            else:
-                driver.close()
 
     def _readable(self) -> Driver:
         """The database, or an empty one as long as nothing has been loaded."""
@@ -182,6 +183,13 @@ class SqliteDestination(SqlDestination):
             return self._opened()
         config = self._config if self._is_there() else SqliteConnection(database_path=":memory:")
         return _reading(config, DestinationError)
+
+    def _give_back(self, driver: Driver) -> None:
+        """Undo a transaction that was not committed."""
+        if driver is self._memory:
+            _undo(driver)
+        else:
+            driver.close()
 
     def _is_there(self) -> bool:
         return self._config.path is None or self._config.path.exists()
