@@ -21,12 +21,14 @@ from collections.abc import Iterator
 from datetime import date, timedelta
 from decimal import Decimal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from atlas_etl.errors import ConfigError, SchemaChangeError
 from atlas_etl.model import BatchLimits, CursorKind, CursorValue
 
+_UUID_PARTS = ((0, 8), (8, 12), (12, 16), (16, 20), (20, 32))
 _DIGITS = r"^[+-]?0*(?P<whole>\d*)(?:\.(?P<fraction>\d*))?$"
 _SOURCE_TYPE = b"atlas.source_type"
 
@@ -186,9 +188,7 @@ def to_text(column: pa.Array) -> pa.Array:
         iso = pc.replace_substring(plain, " ", "T")
         return pc.binary_join_element_wise(iso, "Z", "") if kind.tz else iso
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
-        return pa.array(
-            [cell.hex() if cell is not None else None for cell in column.to_pylist()], pa.string()
-        )
+        return hexadecimal(column).cast(pa.string())
     if pa.types.is_interval(kind):
         return pa.array([_duration_text(cell) for cell in column.to_pylist()], pa.string())
     if pa.types.is_nested(kind):
@@ -266,12 +266,23 @@ def split(batch: pa.RecordBatch, limits: BatchLimits) -> Iterator[pa.RecordBatch
     yield from split(batch.slice(half), limits)
 
 
+def hexadecimal(column: pa.Array) -> pa.Array:
+    """The cells' bytes in lower-case digits (large strings): of all of them at once, two digits a byte."""
+    cells = column.cast(pa.large_binary())
+    _, offsets, data = cells.buffers()
+    if offsets is None or data is None:
+        return cells.cast(pa.large_string())  # without a byte
+    places = np.frombuffer(offsets, np.int64)[cells.offset : cells.offset + len(cells) + 1]
+    digits = bytes(memoryview(data)[places[0] : places[-1]]).hex().encode()
+    buffers = [None, pa.py_buffer(2 * (places - places[0])), pa.py_buffer(digits)]
+    texts = pa.Array.from_buffers(pa.large_string(), len(cells), buffers)
+    return pc.if_else(pc.is_valid(cells), texts, pa.scalar(None, texts.type)) if cells.null_count else texts
+
+
 def _uuid_text(raw: pa.Array) -> pa.Array:
-    texts = [cell.hex() if cell is not None else None for cell in raw.to_pylist()]
-    return pa.array(
-        [f"{t[:8]}-{t[8:12]}-{t[12:16]}-{t[16:20]}-{t[20:]}" if t is not None else None for t in texts],
-        pa.string(),
-    )
+    digits = hexadecimal(raw)
+    parts = [pc.utf8_slice_codeunits(digits, *part) for part in _UUID_PARTS]
+    return pc.binary_join_element_wise(*parts, pa.scalar("-", digits.type)).cast(pa.string())
 
 
 def _duration_text(cell: pa.MonthDayNano | None) -> str | None:

@@ -55,9 +55,9 @@ def _literals(column: pa.Array, name: str) -> pa.Array:
     if pa.types.is_floating(kind):
         return _around("'", _finite(column, name).cast(_TEXT), "'")
     if pa.types.is_binary(kind):
-        return _around("x'", _hexadecimal(column), "'")
+        return _around("x'", values.hexadecimal(column), "'")
     if kind == pa.uuid():
-        return _around("'", _uuid_texts(column.storage), "'")
+        return _around("'", values.to_text(column).cast(_TEXT), "'")
     if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
         return _around("'", _moments(column, name), "'")
     if pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind):
@@ -70,9 +70,7 @@ def _quoted(texts: pa.Array) -> pa.Array:
     backslash = pc.match_substring(texts, "\\")
     if not pc.any(backslash).as_py():
         return plain
-    return pc.if_else(
-        backslash, _around("_utf8mb4 x'", _hexadecimal(texts.cast(pa.large_binary())), "'"), plain
-    )
+    return pc.if_else(backslash, _around("_utf8mb4 x'", values.hexadecimal(texts), "'"), plain)
 
 
 def _finite(column: pa.Array, name: str) -> pa.Array:
@@ -104,22 +102,3 @@ def _moments(column: pa.Array, name: str) -> pa.Array:
         )
     plain = column if days else pc.cast(column, pa.timestamp("us"))
     return plain.cast(_TEXT)
-
-
-def _hexadecimal(column: pa.Array) -> pa.Array:
-    """The cells' bytes as hexadecimal digits: of all of them at once, since two digits follow each other."""
-    cells = column.cast(pa.large_binary())
-    _, offsets, data = cells.buffers()
-    places = np.frombuffer(offsets, np.int64)[cells.offset : cells.offset + len(cells) + 1]
-    digits = bytes(memoryview(data)[places[0] : places[-1]]).hex().encode() if data is not None else b""
-    buffers = [None, pa.py_buffer(2 * (places - places[0])), pa.py_buffer(digits)]
-    texts = pa.Array.from_buffers(_TEXT, len(cells), buffers)
-    return pc.if_else(pc.is_valid(cells), texts, pa.scalar(None, _TEXT)) if cells.null_count else texts
-
-
-def _uuid_texts(raw: pa.Array) -> pa.Array:
-    digits = _hexadecimal(raw)
-    parts = [
-        pc.utf8_slice_codeunits(digits, *edges) for edges in ((0, 8), (8, 12), (12, 16), (16, 20), (20, 32))
-    ]
-    return pc.binary_join_element_wise(*parts, _word("-"))

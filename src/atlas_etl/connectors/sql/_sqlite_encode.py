@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -25,8 +22,6 @@ def encoded(column: pa.Array) -> pa.Array:
     kind = column.type
     if kind == pa.bool_():
         return pc.cast(column, pa.int64())
-    if kind == pa.uuid():
-        return _uuid_text(column.storage)
     if kind == pa.json_():
         return column.storage
     if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
@@ -86,24 +81,3 @@ def converted(c: str, before: pa.DataType, after: pa.DataType) -> str:
     if pa.types.is_timestamp(after) and after.unit == "ns" and before.unit != "ns":
         return f"substr({c}, 1, 26) || '000{'Z' if after.tz else ''}'"
     return f"CAST({c} AS TEXT)" if after == pa.string() else c
-
-
-_HEX = np.frombuffer("".join(f"{byte:02x}" for byte in range(256)).encode(), np.uint8).reshape(256, 2)
-_PIECES: Sequence[tuple[int, int]] = ((0, 8), (8, 12), (12, 16), (16, 20), (20, 32))
-
-
-def _uuid_text(raw: pa.Array) -> pa.Array:
-    """`values.to_text` of uuids, without a Python object for each."""
-    cells = raw.drop_null()
-    content = np.frombuffer(cells.buffers()[1] or b"", np.uint8)[16 * cells.offset :][: 16 * len(cells)]
-    digits = _HEX[content].reshape(len(cells), 32)
-    text = np.full((len(cells), 36), ord("-"), np.uint8)
-    for dashes, (start, end) in enumerate(_PIECES):
-        text[:, start + dashes : end + dashes] = digits[:, start:end]
-    valid = pc.is_valid(raw).to_numpy(zero_copy_only=False)
-    offsets = np.zeros(len(raw) + 1, np.int32)
-    np.cumsum(np.where(valid, 36, 0), out=offsets[1:])
-    bitmap = pa.py_buffer(np.packbits(valid, bitorder="little").tobytes())
-    return pa.Array.from_buffers(
-        pa.string(), len(raw), [bitmap, pa.py_buffer(offsets.tobytes()), pa.py_buffer(text.tobytes())]
-    )
