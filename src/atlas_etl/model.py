@@ -180,7 +180,7 @@ class ReadRequest:
     """What to read of one stream: rows with `cursor >= since`, all rows without one, at most `limit`.
 
     `watermarks` are those of the checkpoint that `since` comes from. `until` leaves out rows with
-    `cursor > until`, and `after` all but those with `cursor > after`; a row without a cursor is never `after`.
+    `cursor > until`, and `after` all but those with `cursor > after`, so also rows without a cursor.
     """
 
     stream: Stream
