@@ -1,7 +1,6 @@
 """Rows that a transaction wrote before a sync and committed after it: the next sync finds them.
 
-docs/exactness.md lists the cases; those that do not hold yet are expected to fail here, so that the page and
-the code cannot part.
+docs/exactness.md lists the cases.
 """
 
 from __future__ import annotations
@@ -21,8 +20,6 @@ from tests.project import Project
 from tests.servers import ServerAddress
 from tests.servers import mysql as mysql_recipe
 from tests.servers import postgres as postgres_recipe
-
-not_yet = pytest.mark.xfail(strict=True, reason="see docs/exactness.md")
 
 SYNC = ("connector", "sync", "late")
 
@@ -48,7 +45,7 @@ def synced(project: Project) -> list[str]:
         "timestamptz DEFAULT now()",
         "timestamp DEFAULT now()",
         "date DEFAULT now()",
-        pytest.param("bigserial", marks=not_yet),
+        "bigserial",
     ],
 )
 def test_postgresql(project: Project, postgres: ServerAddress, cursor: str) -> None:
@@ -132,7 +129,7 @@ def mysql_client(address: ServerAddress) -> Iterator[Cursor]:
     [
         "timestamp(6) DEFAULT now(6)",
         "datetime(6) DEFAULT now(6)",
-        pytest.param("bigint AUTO_INCREMENT UNIQUE", marks=not_yet),
+        "bigint AUTO_INCREMENT UNIQUE",
     ],
 )
 def test_mysql(project: Project, mysql: ServerAddress, cursor: str) -> None:

@@ -24,7 +24,7 @@ def test_no_row_of_an_open_writer_is_before_it(
     zone: timezone, age: timedelta, wrote: timedelta, high: timedelta
 ) -> None:
     began, written = NOW - age, NOW - min(wrote, age)
-    writers = OpenWriters(began, lambda: NOW)
+    writers = OpenWriters(began, began, NOW)
     greatest = (NOW - high).astimezone(zone)
     found = late_from(timestamp(greatest), writers, None)
     assert found is not None
@@ -37,34 +37,34 @@ def test_no_row_of_an_open_writer_is_before_it(
 @given(OFFSETS, st.timedeltas(timedelta(), timedelta(hours=1)))
 def test_it_is_no_further_back_than_the_writer_is_old(zone: timezone, age: timedelta) -> None:
     high = NOW.astimezone(zone)
-    found = late_from(timestamp(high), OpenWriters(NOW - age, lambda: NOW), None)
+    found = late_from(timestamp(high), OpenWriters(NOW - age, NOW - age, NOW), None)
     assert found == timestamp(high - age)
 
 
 def test_a_cursor_of_the_future_bounds_nothing() -> None:
     high = timestamp(NOW + timedelta(days=365))
-    found = late_from(high, OpenWriters(NOW, lambda: NOW), None)
+    found = late_from(high, OpenWriters(NOW, NOW, NOW), None)
     assert found == timestamp(NOW - timedelta(hours=12))
 
 
 def test_a_known_zone_is_taken_at_its_word() -> None:
-    writers = OpenWriters(NOW, lambda: NOW)
+    writers = OpenWriters(NOW, NOW, NOW)
     assert late_from(timestamp(NOW), writers, "Asia/Tokyo") == timestamp(NOW + timedelta(hours=9))
     instant = CursorValue(CursorKind.TIMESTAMPTZ, "2030-01-01T00:00:00.000000Z")
     assert late_from(instant, writers, None) == CursorValue(
         CursorKind.TIMESTAMPTZ, "2026-03-01T12:00:00.000000Z"
     )
     day = CursorValue(CursorKind.DATE, "2026-03-01")
-    assert late_from(day, OpenWriters(NOW, lambda: NOW), "Pacific/Kiritimati") == CursorValue(
+    assert late_from(day, OpenWriters(NOW, NOW, NOW), "Pacific/Kiritimati") == CursorValue(
         CursorKind.DATE, "2026-03-02"
     )
 
 
 def test_no_clock_bounds_a_number() -> None:
-    assert late_from(CursorValue(CursorKind.INTEGER, "7"), OpenWriters(NOW, lambda: NOW), None) is None
+    assert late_from(CursorValue(CursorKind.INTEGER, "7"), OpenWriters(NOW, NOW, NOW), None) is None
 
 
 def test_writers_that_began_who_knows_when() -> None:
     ever = datetime(1, 1, 2, tzinfo=UTC)
-    found = late_from(timestamp(NOW - timedelta(days=20_000)), OpenWriters(ever, lambda: NOW), None)
+    found = late_from(timestamp(NOW - timedelta(days=20_000)), OpenWriters(ever, ever, NOW), None)
     assert found == CursorValue(CursorKind.TIMESTAMP, "0001-01-01T12:00:00.000000")

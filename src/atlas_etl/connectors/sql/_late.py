@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from atlas_etl.model import CursorKind, CursorValue
+from atlas_etl.model import CursorKind, CursorValue, Watermark
 
 # No zone is further from UTC (https://www.iana.org/time-zones).
 _WEST, _EAST = timedelta(hours=12), timedelta(hours=14)
@@ -15,10 +15,29 @@ _WEST, _EAST = timedelta(hours=12), timedelta(hours=14)
 
 @dataclass(frozen=True, slots=True)
 class OpenWriters:
-    """Those that may still commit rows that a snapshot cannot see."""
+    """Those that may still commit rows that a snapshot cannot see, by the system's own clock."""
 
-    began: datetime  # none of them began before this instant, and so wrote no earlier time
-    clock: Callable[[], datetime]  # the system's own, when the snapshot had been taken, or later
+    began: datetime  # none of them began before this instant
+    wrote: datetime  # and none of them wrote an earlier time
+    taken: datetime  # when the snapshot had been taken, or later
+
+    def since(self, lag: timedelta | None) -> datetime:
+        """When they began; at least this long before the snapshot."""
+        return self.began if lag is None else min(self.began, self.taken - lag)
+
+
+def given_out_since(
+    watermarks: Sequence[Watermark], writers: OpenWriters, lag: timedelta | None
+) -> tuple[Watermark, ...]:
+    """The watermarks from the last one on that all of these writers began after; none where there is none.
+
+    Cursors that are no times are given out in their order: whoever began after the first of these gives out
+    none before its `high`. That holds for sequences and AUTO_INCREMENT; a sequence with a CACHE, or ids that
+    a client took before it began, need a `lag`.
+    """
+    began = writers.since(lag)
+    older = [number for number, watermark in enumerate(watermarks) if watermark.at < began]
+    return tuple(watermarks[older[-1] :]) if older else ()
 
 
 def late_from(high: CursorValue, writers: OpenWriters, timezone: str | None) -> CursorValue | None:
@@ -29,22 +48,22 @@ def late_from(high: CursorValue, writers: OpenWriters, timezone: str | None) -> 
     them and `high` are of one zone, whose clock `high` does not pass.
     """
     if high.kind is CursorKind.TIMESTAMPTZ:
-        return CursorValue(high.kind, f"{_iso(_naive(writers.began))}Z")
+        return CursorValue(high.kind, f"{_iso(_naive(writers.wrote))}Z")
     if high.kind is CursorKind.TIMESTAMP:
         return CursorValue(high.kind, _iso(_local(high, writers, timezone)))
     if high.kind is CursorKind.DATE:
         zone = ZoneInfo(timezone) if timezone else UTC
         west = timedelta() if timezone else _WEST
-        return CursorValue(high.kind, (writers.began - west).astimezone(zone).date().isoformat())
+        return CursorValue(high.kind, (writers.wrote - west).astimezone(zone).date().isoformat())
     return None
 
 
 def _local(high: CursorValue, writers: OpenWriters, timezone: str | None) -> datetime:
     if timezone is not None:
-        return writers.began.astimezone(ZoneInfo(timezone)).replace(tzinfo=None)
-    now, furthest = writers.clock(), _naive(writers.began) - _WEST
-    greatest, age = datetime.fromisoformat(high.text[:26]), now - writers.began
-    if greatest > _naive(now) + _EAST or greatest - furthest < age:
+        return writers.wrote.astimezone(ZoneInfo(timezone)).replace(tzinfo=None)
+    taken, furthest = writers.taken, _naive(writers.wrote) - _WEST
+    greatest, age = datetime.fromisoformat(high.text[:26]), taken - writers.wrote
+    if greatest > _naive(taken) + _EAST or greatest - furthest < age:
         return furthest
     return greatest - age
 

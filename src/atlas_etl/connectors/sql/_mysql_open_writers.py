@@ -35,7 +35,8 @@ SELECT MAX(TIME) FROM information_schema.PROCESSLIST
 WHERE COMMAND IN ('Query', 'Execute') AND ID <> CONNECTION_ID()"""
 # An hour that a zone has twice is taken as the first.
 _TRANSACTIONS = """
-SELECT MIN(IF(CONVERT_TZ(utc - INTERVAL 1 HOUR, '+00:00', 'SYSTEM') = local, utc - INTERVAL 1 HOUR, utc)),
+SELECT MIN(IF(thread = CONNECTION_ID(), NULL,
+    IF(CONVERT_TZ(utc - INTERVAL 1 HOUR, '+00:00', 'SYSTEM') = local, utc - INTERVAL 1 HOUR, utc))),
   MAX(thread = CONNECTION_ID())
 FROM (SELECT trx_mysql_thread_id AS thread, trx_started AS local,
         CONVERT_TZ(trx_started, 'SYSTEM', '+00:00') AS utc
@@ -45,15 +46,18 @@ FROM (SELECT trx_mysql_thread_id AS thread, trx_started AS local,
 
 @dataclass(frozen=True, slots=True)
 class Writers:
-    """What was found out before a snapshot. `began` is an instant that none of them began before."""
+    """What was found out before a snapshot."""
 
-    began: datetime
+    began: datetime  # none of them began before this instant
     visible: bool  # else `began` is a bound and no proof
     replica: bool  # then those that write are elsewhere
 
 
 class WriterProbe:
-    """Looks for writers, at most once a second: what was found stays true for every later snapshot."""
+    """Looks for writers, at most once a second: what was found stays true for every later snapshot.
+
+    Only watermarks that are older than that look profit from it, hence `forget`.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -67,11 +71,15 @@ class WriterProbe:
                 self._latest = (asked, _probe(session))
             return self._latest[1]
 
+    def forget(self) -> None:
+        """Look again for the next snapshot."""
+        with self._lock:
+            self._latest = None
+
 
 def _probe(session: Session) -> Writers:
     ((now, replica),) = session.rows(_NOW)
-    # Columns with whole seconds may round up what they are given.
-    now = (cast(datetime, now) - timedelta(seconds=1)).replace(microsecond=0, tzinfo=UTC)
+    now = cast(datetime, now).replace(tzinfo=UTC)
     try:
         oldest = _oldest_transaction(session, now)
     except SourceError as failure:
@@ -88,7 +96,7 @@ def _probe(session: Session) -> Writers:
 def _oldest_transaction(session: Session, now: datetime) -> datetime | None:
     """When the oldest statement or transaction of others began; None where InnoDB's copy stays an old one."""
     ((seconds,),) = session.rows(_STATEMENTS)
-    running = now - timedelta(seconds=int(str(seconds or 0)) + 1)
+    running = now if seconds is None else now - timedelta(seconds=int(str(seconds)) + 1)
     session.run("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
     try:
         for attempt in range(_ATTEMPTS):
@@ -96,8 +104,8 @@ def _oldest_transaction(session: Session, now: datetime) -> datetime | None:
                 time.sleep(_RENEWED_SECONDS)
             ((began, current),) = session.rows(_TRANSACTIONS)
             if current:
-                began = cast(datetime, began).replace(tzinfo=UTC)
-                return min(running, began - timedelta(seconds=1))
+                others = now if began is None else cast(datetime, began).replace(tzinfo=UTC)
+                return min(running, others)
         return None
     finally:
         session.run("COMMIT")

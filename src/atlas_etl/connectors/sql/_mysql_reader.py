@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import cast
 
@@ -28,6 +28,8 @@ from atlas_etl.connectors.sql._mysql_wire import Parameter
 from atlas_etl.connectors.sql._reader import Relation, Select, SourceColumn, SqlConnector, table_not_found
 from atlas_etl.errors import SourceError
 from atlas_etl.model import BatchLimits, ConnectionStatus, CursorKind, CursorValue, Stream, StreamInfo
+
+_ROUNDING = timedelta(seconds=1)  # columns with whole seconds may round what they are given
 
 
 class ReaderDialect:
@@ -62,7 +64,9 @@ class MySQLSnapshot:
         self._began = began
 
     def open_writers(self) -> OpenWriters:
-        return OpenWriters(self._began, self._clock)
+        ((now,),) = self._session.rows("SELECT UTC_TIMESTAMP(6)")
+        wrote = (self._began - _ROUNDING).replace(microsecond=0)
+        return OpenWriters(self._began, wrote, cast(datetime, now).replace(tzinfo=UTC))
 
     def tables(self) -> list[CatalogTable]:
         return every_table(self._session.rows, self._database)
@@ -97,10 +101,6 @@ class MySQLSnapshot:
             ]
             yield pa.RecordBatch.from_arrays(columns, schema=schema), cells
 
-    def _clock(self) -> datetime:
-        ((now,),) = self._session.rows("SELECT UTC_TIMESTAMP(6)")
-        return cast(datetime, now).replace(tzinfo=UTC)
-
     def _find(self, stream: Stream) -> CatalogTable:
         wanted, rows = stream.table or "", self._session.rows
         ((folds,),) = rows("SELECT @@lower_case_table_names")
@@ -129,6 +129,16 @@ class MySQLConnector(SqlConnector[MySQLConnection]):
         with session_of(self.config, SourceError) as session:
             writers = self._probe.writers(session)
             yield MySQLSnapshot(session, self.config.database, writers.began)
+
+    def look(self, *, first: bool) -> AbstractContextManager[MySQLSnapshot] | None:
+        # InnoDB's list of writers would have to be read for each look, which it renews too seldom for that.
+        return self._look() if first else None
+
+    @contextmanager
+    def _look(self) -> Iterator[MySQLSnapshot]:
+        with session_of(self.config, SourceError) as session:
+            yield MySQLSnapshot(session, self.config.database, datetime.now(UTC))
+        self._probe.forget()  # who writes has to be looked for after this
 
     def test(self) -> ConnectionStatus:
         with session_of(self.config, SourceError) as session:

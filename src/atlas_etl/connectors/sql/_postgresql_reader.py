@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from atlas_etl.connectors.sql._postgresql_connection import PostgresConnection, SessionPool
 from atlas_etl.connectors.sql._postgresql_errors import quoted
@@ -50,6 +50,9 @@ class PostgresConnector(SqlConnector[PostgresConnection]):
     def snapshot(self) -> Iterator[PostgresSnapshot]:
         with self._pool.session() as session:
             yield PostgresSnapshot(session, self.config, SourceError)
+
+    def look(self, *, first: bool) -> AbstractContextManager[PostgresSnapshot]:  # noqa: ARG002
+        return self.snapshot()
 
     def test(self) -> ConnectionStatus:
         with self.snapshot() as snapshot:

@@ -42,11 +42,13 @@ from atlas_etl.model import BatchLimits, HazardCells, Stream
 UNSEEN_LAG = timedelta(minutes=5)  # how late rows may come where other sessions cannot be seen
 _EVER = datetime(1, 1, 2, tzinfo=UTC)  # before any transaction; a day's room for time zones
 
+# Rows carry the instant at which their transaction began, or up to half a second less where the column rounds
+# (timestamptz(0)); and a backend shows that instant a moment after it took it.
+_ROUNDING = timedelta(seconds=1)
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# Any other transaction may be writing, or begin to: its rows carry the instant at which it began, or up to
-# half a second less where the column rounds (timestamptz(0)); and a backend shows that instant a moment after
-# it took it. Hence the second. Sessions of our own snapshots only read.
-# Instants come as microseconds, because the session is not pinned yet.
+# Any other transaction may be writing, or begin to. Sessions of our own snapshots only read. Instants come as
+# microseconds, because the session is not pinned yet.
 _WRITERS = f"""
 SELECT replica, visible, prepared, round(extract(epoch FROM now) * 1000000)::bigint,
   round(extract(epoch FROM oldest) * 1000000)::bigint
@@ -55,9 +57,9 @@ FROM (SELECT pg_is_in_recovery() AS replica,
     SELECT FROM pg_catalog.pg_stat_activity
     WHERE datname = current_database() AND NOT pg_has_role(usesysid, 'USAGE')) AS visible,
   EXISTS (SELECT FROM pg_catalog.pg_prepared_xacts WHERE database = current_database()) AS prepared,
-  least(statement_timestamp() - interval '1 second',
+  least(statement_timestamp(),
     CASE WHEN pg_is_in_recovery() THEN pg_last_xact_replay_timestamp() END) AS now,
-  (SELECT min(xact_start) - interval '1 second' FROM pg_catalog.pg_stat_activity
+  (SELECT min(xact_start) FROM pg_catalog.pg_stat_activity
    WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type <> 'autovacuum worker'
    AND right(application_name, {len(SNAPSHOT_MARK)}) <> '{SNAPSHOT_MARK}') AS oldest) AS writers"""
 
@@ -122,10 +124,9 @@ class PostgresSnapshot:
         return cast(Writers, self._writers)
 
     def open_writers(self) -> OpenWriters:
-        def clock() -> datetime:
-            return cast(datetime, self.run("SELECT clock_timestamp()")[0][0])
-
-        return OpenWriters(self.writers.began(), clock)
+        began = self.writers.began()
+        wrote = began - _ROUNDING if began > _EVER else began
+        return OpenWriters(began, wrote, cast(datetime, self._taken))
 
     def tables(self) -> list[CatalogTable]:
         return every_table(self.run)

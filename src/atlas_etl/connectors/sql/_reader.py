@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from copy import copy
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -16,7 +18,7 @@ from atlas_etl.connectors.base import BaseConnector, Config
 from atlas_etl.connectors.hazards import HazardCounter, reads_as_text
 from atlas_etl.connectors.order import within
 from atlas_etl.connectors.sql._greatest import Greatest
-from atlas_etl.connectors.sql._late import OpenWriters, late_from
+from atlas_etl.connectors.sql._late import OpenWriters, given_out_since, late_from
 from atlas_etl.errors import ConfigError, NullCursorError, SourceError, nearest
 from atlas_etl.model import (
     BatchLimits,
@@ -30,7 +32,13 @@ from atlas_etl.model import (
     ReadRequest,
     Stream,
     StreamInfo,
+    Watermark,
 )
+
+# Cursors that are given out in their order rather than taken from a clock.
+_COUNTED = frozenset({CursorKind.INTEGER, CursorKind.DECIMAL, CursorKind.UUID})
+_WATERMARKS = 8  # that a checkpoint keeps: one more only shortens a tail
+_LOOKS, _PAUSE = 10, timedelta(seconds=0.2)  # how long a first read waits for those that write to end
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +119,10 @@ class SqlConnector(BaseConnector[Config], ABC):
     def snapshot(self) -> AbstractContextManager[Snapshot]:
         """Open a read-only snapshot, sessions pinned to UTC. Raises SourceError."""
 
+    def look(self, *, first: bool) -> AbstractContextManager[Snapshot] | None:  # noqa: ARG002
+        """Open a snapshot for a watermark, the stream's first or one more; None where none is needed."""
+        return None
+
     def describe(self, stream: Stream) -> StreamInfo:
         with self.snapshot() as snapshot:
             relation = snapshot.relation(stream)
@@ -123,8 +135,30 @@ class SqlConnector(BaseConnector[Config], ABC):
 
     @contextmanager
     def open(self, request: ReadRequest) -> Iterator[SqlExtract]:
-        with self.snapshot() as snapshot:
-            yield SqlExtract(self.dialect, snapshot, request)
+        with self._opened(request) as extract:
+            yield extract
+
+    @contextmanager
+    def _opened(self, request: ReadRequest) -> Iterator[SqlExtract]:
+        """A snapshot; of a stream without a watermark yet, one that its first watermark is old enough for."""
+        found = () if request.limit is not None else self._watermark(request)
+        later = replace(request, watermarks=(*request.watermarks, *found))
+        for left in reversed(range(_LOOKS if found and not request.watermarks else 1)):
+            with self.snapshot() as snapshot:
+                extract = SqlExtract(self.dialect, snapshot, later)
+                if not left or not timedelta() < extract.unsettled < _LOOKS * _PAUSE:
+                    yield extract
+                    return
+            time.sleep(_PAUSE.total_seconds())
+
+    def _watermark(self, request: ReadRequest) -> tuple[Watermark, ...]:
+        """How far cursors were given out before the snapshot; empty for cursors that are times."""
+        looking = self.look(first=not request.watermarks) if request.stream.cursor else None
+        if looking is None:
+            return ()
+        with looking as before:
+            found = SqlExtract(self.dialect, before, replace(request, since=None, limit=0)).watermark()
+        return (found,) if found is not None else ()
 
 
 class SqlExtract:
@@ -143,6 +177,10 @@ class SqlExtract:
         self.schema = pa.schema([column.field for column in self._columns])
         self._hazards = HazardCounter(request.stream, self.primary_key)
         self._greatest = self._new_greatest()
+        self._writers = snapshot.open_writers() if self._cursor else None
+        self._watermarks: tuple[Watermark, ...] = ()
+        if self._writers is not None:
+            self._watermarks = given_out_since(request.watermarks, self._writers, self._stream.lag)
         self._refuse_null_cursors()
 
     @property
@@ -174,7 +212,8 @@ class SqlExtract:
         if high is None:
             return None
         tail_from = self._tail_from(self._cursor, high)
-        return Checkpoint(self._cursor.name, high, tail_from, self._tail_values(self._cursor, tail_from))
+        spellings = self._tail_values(self._cursor, tail_from)
+        return Checkpoint(self._cursor.name, high, tail_from, spellings, self._next_watermarks(high))
 
     def nulled(self) -> Mapping[str, int]:
         return self._hazards.nulled
@@ -194,6 +233,28 @@ class SqlExtract:
 
     def _new_greatest(self) -> Greatest | None:
         return Greatest(self._cursor.field, stream=self._stream.name) if self._cursor else None
+
+    @property
+    def unsettled(self) -> timedelta:
+        """How much older the oldest open writer is than the latest watermark; zero where one is old enough."""
+        if self._writers is None or self._watermarks or not self._request.watermarks:
+            return timedelta()
+        return self._request.watermarks[-1].at - self._writers.since(self._stream.lag)
+
+    def watermark(self) -> Watermark | None:
+        """How far cursors are given out in this snapshot; None where they are times or nobody else writes."""
+        if self._cursor is None or self._writers is None or not self._is_counted:
+            return None
+        high = self._maximum(self._cursor, "", ())
+        return Watermark(self._writers.taken, high) if high is not None else None
+
+    @property
+    def _is_counted(self) -> bool:
+        cursor = self._cursor
+        return cursor is not None and self._kind(cursor) in _COUNTED
+
+    def _kind(self, cursor: SourceColumn) -> CursorKind:
+        return values.cursor_kind(cursor.field.type, stream=self._stream.name, column=cursor.name)
 
     def _find_cursor(self) -> SourceColumn | None:
         if self._stream.cursor is None:
@@ -264,8 +325,12 @@ class SqlExtract:
         """The greatest cursor of the rows that this extract read, as the source compares them."""
         if self._greatest is not None and self._orders_as_arrow:
             return self._greatest.value()
+        return self._maximum(cursor, *self._where())
+
+    def _maximum(
+        self, cursor: SourceColumn, where: str, parameters: tuple[object, ...]
+    ) -> CursorValue | None:
         name = self._dialect.quote(cursor.name)
-        where, parameters = self._where()
         # The maximum stands in a subquery under the column's own name, so that its select expression fits.
         inner = f"(SELECT max({name}) AS {name} FROM {self._relation.sql}{where}) AS atlas_high"
         sql = f"SELECT {cursor.select} AS {name} FROM {inner}"
@@ -285,14 +350,29 @@ class SqlExtract:
             return found.value if isinstance(found, pa.TimestampScalar) else found.as_py()
 
         bounds = [high]
-        if self._stream.lag is not None:
+        if self._stream.lag is not None and not self._is_counted:
             bounds.append(values.earlier(high, self._stream.lag))
-        writers = self._snapshot.open_writers()
-        late = late_from(high, writers, self._stream.timezone) if writers else None
+        late = self._late(high)
         if late is not None:
             # Whoever is still writing was seen, or had not begun, when the tail before this one was fixed.
             bounds.append(max(late, self._request.since or late, key=order))
         return min(bounds, key=order)
+
+    def _late(self, high: CursorValue) -> CursorValue | None:
+        """The least cursor of rows that may still appear; None where nothing bounds it."""
+        if self._writers is None:
+            return None
+        if not self._is_counted:
+            return late_from(high, self._writers, self._stream.timezone)
+        if self._watermarks:
+            return self._watermarks[0].high
+        return self._greatest.least() if self._greatest else None
+
+    def _next_watermarks(self, high: CursorValue) -> tuple[Watermark, ...]:
+        if self._writers is None or not self._is_counted:
+            return ()
+        known = (*(self._watermarks or self._request.watermarks), Watermark(self._writers.taken, high))
+        return (known[0], *known[1:][1 - _WATERMARKS :])
 
     def _tail_values(self, cursor: SourceColumn, tail_from: CursorValue) -> tuple[str, ...]:
         if tail_from.kind is not CursorKind.TEXT:
