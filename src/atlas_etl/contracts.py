@@ -49,6 +49,12 @@ class Extract(Protocol):
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The rows, once, bounded by the request's limits. Raises SourceError and DataError."""
 
+    def reached(self) -> Checkpoint | None:
+        """How far the rows that were given so far reach, where a load may end here and go on from there.
+
+        None where it may not: rows do not come in the cursor's order, or are still of the previous tail.
+        """
+
     def checkpoint(self) -> Checkpoint | None:
         """How far these rows reach, from this snapshot. Call after `batches` is exhausted.
 

@@ -164,6 +164,17 @@ class BatchLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class Window:
+    """How much of a long load is committed at once; whichever comes first."""
+
+    rows: int = 500_000
+    bytes: int = 512 * 1024 * 1024
+
+    def is_full(self, rows: int, size: int) -> bool:
+        return rows >= self.rows or size >= self.bytes
+
+
+@dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """How often a stream is tried where a retry may help, and how long is waited in between.
 
@@ -179,8 +190,9 @@ class RetryPolicy:
 class ReadRequest:
     """What to read of one stream: rows with `cursor >= since`, all rows without one, at most `limit`.
 
-    `watermarks` are those of the checkpoint that `since` comes from. `until` leaves out rows with
-    `cursor > until`, and `after` all but those with `cursor > after`, so also rows without a cursor.
+    `watermarks` and `past` (its `high`) are those of the checkpoint that `since` comes from. `window` asks
+    for the cursor's order where more is to be read than one commit should hold. `until` leaves out rows
+    with `cursor > until`, and `after` all but those with `cursor > after`, so also rows without a cursor.
     """
 
     stream: Stream
@@ -188,6 +200,8 @@ class ReadRequest:
     limit: int | None = None
     limits: BatchLimits = BatchLimits()
     watermarks: tuple[Watermark, ...] = ()
+    past: CursorValue | None = None
+    window: Window | None = None
     until: CursorValue | None = None
     after: CursorValue | None = None
 

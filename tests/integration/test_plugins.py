@@ -57,6 +57,9 @@ class Counting:
     def batches(self):
         yield pa.RecordBatch.from_arrays([pa.array(self._numbers, pa.int64())], schema=self.schema)
 
+    def reached(self):
+        return None
+
     def checkpoint(self):
         if self._cursor is None or not self._numbers:
             return None

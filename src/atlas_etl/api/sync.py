@@ -71,6 +71,7 @@ def _run(job: SyncJob, run: Run) -> Generator[Event, None, None]:
             job.streams,
             full_refresh=job.full_refresh,
             limits=job.connector.definition.batch_limits,
+            window=job.connector.definition.load_window,
             retry=job.connector.definition.retry_policy,
         )
     except InterruptedRunError:

@@ -15,6 +15,7 @@ from atlas_etl.pipeline.events import (
     StreamFinished,
     StreamRetrying,
     StreamStarted,
+    WindowCommitted,
 )
 
 
@@ -60,6 +61,9 @@ class SyncReport:
             case BatchLoaded():
                 if self._line is not None:
                     self._line.moved(event.connector, event.stream, event.rows, event.bytes)
+            case WindowCommitted() if self._line is None:
+                outcome = event.outcome
+                self._say(event.connector, outcome.name, f"{outcome.rows_loaded:,} rows committed so far")
             case StreamRetrying():
                 if self._line is not None:
                     self._line.ended(event.connector, event.stream)

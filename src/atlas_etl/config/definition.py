@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, JsonValue, field_validator, model_validat
 
 from atlas_etl.config.fields import MODEL_CONFIG, Duration, Hazards, Line, Name, Schedule, Size, Zone
 from atlas_etl.config.stream import StreamDefinition
-from atlas_etl.model import BatchLimits, RetryPolicy, Stream
+from atlas_etl.model import BatchLimits, RetryPolicy, Stream, Window
 
 
 class RetryDefinition(BaseModel):
@@ -19,6 +19,15 @@ class RetryDefinition(BaseModel):
     attempts: int = Field(default=3, ge=1, le=100, description="how often a stream is tried; 1: no retry")
     first_wait: Duration = Field(default=RetryPolicy().first_wait, description="it doubles every time")
     longest_wait: Duration = Field(default=RetryPolicy().longest_wait, description="it grows no further")
+
+
+class WindowDefinition(BaseModel):
+    """How much of a long load is committed at once; a load that is killed goes on from its last window."""
+
+    model_config = MODEL_CONFIG
+
+    rows: int = Field(default=Window().rows, ge=1, description="at most so many, rounded up to a batch")
+    bytes: Size = Field(default=Window().bytes, ge=64 * 1024, description="at most so much in memory's form")
 
 
 class ConnectorDefinition(BaseModel):
@@ -50,6 +59,9 @@ class ConnectorDefinition(BaseModel):
     batch_bytes: Size = Field(
         default=BatchLimits().bytes, ge=64 * 1024, le=1024**3, description="how large a batch in memory grows"
     )
+    window: WindowDefinition = Field(
+        default=WindowDefinition(), description="how much of a long load is committed at once"
+    )
     retry: RetryDefinition = Field(
         default=RetryDefinition(), description="of connections lost and servers that were not there"
     )
@@ -78,6 +90,10 @@ class ConnectorDefinition(BaseModel):
     @property
     def batch_limits(self) -> BatchLimits:
         return BatchLimits(bytes=self.batch_bytes)
+
+    @property
+    def load_window(self) -> Window:
+        return Window(self.window.rows, self.window.bytes)
 
     @property
     def retry_policy(self) -> RetryPolicy:

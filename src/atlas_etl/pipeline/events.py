@@ -38,6 +38,14 @@ class StreamRead:
 
 
 @dataclass(frozen=True, slots=True)
+class WindowCommitted:
+    """A part of a long load was committed; this run, or a later one, goes on from there."""
+
+    connector: str
+    outcome: StreamRun  # so far
+
+
+@dataclass(frozen=True, slots=True)
 class StreamRetrying:
     """The stream failed in a way that may pass; it goes on from its last commit after a wait."""
 
@@ -65,5 +73,5 @@ class RunFinished:
     run: Run
 
 
-TransferEvent = StreamStarted | BatchLoaded | StreamRead | StreamFinished
+TransferEvent = StreamStarted | BatchLoaded | StreamRead | WindowCommitted | StreamFinished
 Event = TransferEvent | StreamRetrying | RunStarted | RunFinished

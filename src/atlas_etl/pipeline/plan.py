@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pyarrow as pa
 
 from atlas_etl import values
@@ -17,6 +19,7 @@ from atlas_etl.model import (
     Stream,
     TableName,
     TableState,
+    Window,
 )
 from atlas_etl.pipeline.schema import evolve
 from atlas_etl.pipeline.shape import stored_tail
@@ -53,6 +56,22 @@ def resume_from(stream: Stream, state: TableState, *, full_refresh: bool) -> Che
             column=stream.cursor,
         )
     return state.checkpoint
+
+
+def window_for(
+    stream: Stream, state: TableState, resumed: Checkpoint | None, *, full_refresh: bool, window: Window
+) -> Window | None:
+    """The window in which this load may be committed; None where it replaces what readers still see."""
+    replaces = full_refresh or stream.disposition is Disposition.REPLACE
+    if stream.cursor is None or replaces:
+        return None
+    return window if resumed is not None or state.empty else None
+
+
+def next_window(plan: LoadPlan) -> LoadPlan:
+    """The plan of the window after this one's: the table is there, and its tail is gone."""
+    version = None if plan.version is None else plan.version + 1
+    return replace(plan, changes=(), tail=None, version=version)
 
 
 def plan_load(

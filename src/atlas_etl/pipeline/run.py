@@ -11,8 +11,8 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_expo
 
 from atlas_etl.contracts import Connector, Destination
 from atlas_etl.errors import AtlasError, ExitCode, InterruptedRunError
-from atlas_etl.model import BatchLimits, RetryPolicy, Run, RunError, RunStatus, Stream, StreamRun
-from atlas_etl.pipeline.events import Event, RunFinished, StreamFinished, StreamRetrying
+from atlas_etl.model import BatchLimits, RetryPolicy, Run, RunError, RunStatus, Stream, StreamRun, Window
+from atlas_etl.pipeline.events import Event, RunFinished, StreamFinished, StreamRetrying, WindowCommitted
 from atlas_etl.pipeline.transfer import Job, transfer
 
 
@@ -24,6 +24,7 @@ def run_streams(
     *,
     full_refresh: bool = False,
     limits: BatchLimits,
+    window: Window,
     retry: RetryPolicy,
 ) -> Generator[Event, None, None]:
     """Transfer every stream; one that fails does not stop the others. The last event is RunFinished.
@@ -32,9 +33,12 @@ def run_streams(
     """
     outcomes: list[StreamRun] = []
     for stream in streams:
-        job = Job(run.run_id, run.connector, stream, run.started_at, full_refresh, limits)
+        job = Job(run.run_id, run.connector, stream, run.started_at, full_refresh, limits, window)
+        committed = StreamRun(stream.name, RunStatus.RUNNING)
         try:
             for event in _tried(source, destination, job, retry):
+                if isinstance(event, WindowCommitted):
+                    committed = event.outcome
                 if isinstance(event, StreamFinished):
                     outcomes.append(event.outcome)
                 yield event
@@ -42,7 +46,7 @@ def run_streams(
             raise
         except AtlasError as failure:
             failure.located(connector=run.connector, stream=stream.name)
-            outcome = StreamRun(stream.name, RunStatus.FAILED, error=run_error(failure))
+            outcome = replace(committed, status=RunStatus.FAILED, error=run_error(failure))
             outcomes.append(outcome)
             yield StreamFinished(run.connector, outcome)
     yield RunFinished(finished(run, outcomes))
@@ -59,13 +63,35 @@ def _tried(
         retry=retry_if_exception(_may_pass),
         reraise=True,
     )
+    earlier = committed = StreamRun(job.stream.name, RunStatus.RUNNING)
     for attempt in attempts:
         with attempt, closing(transfer(source, destination, job)) as events:
-            yield from events
+            for event in events:
+                if isinstance(event, WindowCommitted | StreamFinished):
+                    committed = _added(earlier, event.outcome)
+                    yield replace(event, outcome=committed)
+                else:
+                    yield event
+        earlier = committed
         state = attempt.retry_state
         failure = state.outcome.exception() if state.outcome and state.outcome.failed else None
         if isinstance(failure, AtlasError) and _may_pass(failure) and state.attempt_number < retry.attempts:
             yield StreamRetrying(job.connector, job.stream.name, run_error(failure), state.attempt_number)
+
+
+def _added(earlier: StreamRun, later: StreamRun) -> StreamRun:
+    """What attempts one after another committed."""
+    return replace(
+        later,
+        rows_read=earlier.rows_read + later.rows_read,
+        rows_loaded=earlier.rows_loaded + later.rows_loaded,
+        bytes_processed=earlier.bytes_processed + later.bytes_processed,
+        loads=earlier.loads + later.loads,
+        nulled={
+            what: earlier.nulled.get(what, 0) + later.nulled.get(what, 0)
+            for what in {**earlier.nulled, **later.nulled}
+        },
+    )
 
 
 def _may_pass(failure: BaseException) -> bool:

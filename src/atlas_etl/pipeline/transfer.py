@@ -1,15 +1,24 @@
-"""THE data path: one stream, read in one snapshot, committed with its checkpoint in one load."""
+"""The data path: one stream from a connector's snapshot into a destination's loads."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from atlas_etl.contracts import Connector, Destination
-from atlas_etl.model import BatchLimits, ReadRequest, RunStatus, Stream, StreamRun
-from atlas_etl.pipeline.events import BatchLoaded, StreamFinished, StreamRead, StreamStarted, TransferEvent
-from atlas_etl.pipeline.plan import disposition_of, plan_load, resume_from
+import pyarrow as pa
+
+from atlas_etl.contracts import Connector, Destination, Extract, LoadSession
+from atlas_etl.model import BatchLimits, Checkpoint, ReadRequest, RunStatus, Stream, StreamRun, Window
+from atlas_etl.pipeline.events import (
+    BatchLoaded,
+    StreamFinished,
+    StreamRead,
+    StreamStarted,
+    TransferEvent,
+    WindowCommitted,
+)
+from atlas_etl.pipeline.plan import disposition_of, next_window, plan_load, resume_from, window_for
 from atlas_etl.pipeline.schema import conform
 from atlas_etl.pipeline.shape import shape, shaped_schema, shaped_tail
 
@@ -24,20 +33,23 @@ class Job:
     started_at: datetime
     full_refresh: bool = False
     limits: BatchLimits = field(default_factory=BatchLimits)
+    window: Window = field(default_factory=Window)
 
 
 def transfer(source: Connector, destination: Destination, job: Job) -> Generator[TransferEvent, None, None]:
     """Move what is new of one stream; the last event is its StreamFinished, after the commit.
 
-    Closing the iterator before that undoes the load. Raises AtlasError, having changed nothing.
+    A long load is committed in windows. Closing the iterator before its end undoes the window that is open.
+    Raises AtlasError, having changed nothing since the last commit.
     """
     stream = job.stream
     table = destination.table_name(job.connector, stream)
     state = destination.inspect(job.connector, stream.name, table)
     resumed = resume_from(stream, state, full_refresh=job.full_refresh)
-    request = ReadRequest(stream, limits=job.limits)
+    window = window_for(stream, state, resumed, full_refresh=job.full_refresh, window=job.window)
+    request = ReadRequest(stream, limits=job.limits, window=window)
     if resumed is not None:
-        request = replace(request, since=resumed.tail_from, watermarks=resumed.watermarks)
+        request = replace(request, since=resumed.tail_from, watermarks=resumed.watermarks, past=resumed.high)
     with source.open(request) as extract:
         read = shaped_schema(stream, extract.schema)
         plan = plan_load(
@@ -58,28 +70,44 @@ def transfer(source: Connector, destination: Destination, job: Job) -> Generator
             job.connector, stream.name, str(table), disposition, resumed, extract.estimated_rows
         )
         shaped = shape(stream, job.run_id, job.started_at)
-        rows = size = 0
-        with destination.begin(plan) as session:
-            for batch in extract.batches():
-                session.write(conform(shaped(batch), plan.schema))
-                rows += batch.num_rows
-                size += batch.nbytes
-                yield BatchLoaded(job.connector, stream.name, rows, size)
-            checkpoint = extract.checkpoint()
-            yield StreamRead(job.connector, stream.name)
-            result = session.commit(checkpoint)
-    yield StreamFinished(
-        job.connector,
-        StreamRun(
-            stream.name,
-            RunStatus.COMPLETED,
-            disposition=disposition,
-            table=str(table),
-            rows_read=rows,
-            rows_loaded=result.rows,
-            bytes_processed=size,
-            loads=1,
-            checkpoint=checkpoint or resumed,
-            nulled=dict(extract.nulled()),
-        ),
-    )
+        done = StreamRun(
+            stream.name, RunStatus.RUNNING, disposition=disposition, table=str(table), checkpoint=resumed
+        )
+        batches, more = extract.batches(), True
+        while more:
+            with destination.begin(plan) as session:
+                rows = (conform(shaped(batch), plan.schema) for batch in batches)
+                read, checkpoint, more = yield from _fill(job, session, extract, rows, done)
+                yield StreamRead(job.connector, stream.name)
+                result = session.commit(checkpoint)
+            done = replace(
+                read,
+                rows_loaded=read.rows_loaded + result.rows,
+                loads=read.loads + 1,
+                checkpoint=checkpoint or read.checkpoint,
+                nulled=dict(extract.nulled()),
+            )
+            if more:
+                yield WindowCommitted(job.connector, done)
+                plan = next_window(plan)
+    yield StreamFinished(job.connector, replace(done, status=RunStatus.COMPLETED))
+
+
+def _fill(
+    job: Job, session: LoadSession, extract: Extract, rows: Iterator[pa.RecordBatch], done: StreamRun
+) -> Generator[BatchLoaded, None, tuple[StreamRun, Checkpoint | None, bool]]:
+    """Write rows to the end, or until the window is full; gives back how far, and whether more follow."""
+    read = done
+    for batch in rows:
+        session.write(batch)
+        read = replace(
+            read,
+            rows_read=read.rows_read + batch.num_rows,
+            bytes_processed=read.bytes_processed + batch.nbytes,
+        )
+        yield BatchLoaded(job.connector, read.name, read.rows_read, read.bytes_processed)
+        in_window = (read.rows_read - done.rows_read, read.bytes_processed - done.bytes_processed)
+        reached = extract.reached() if job.window.is_full(*in_window) else None
+        if reached is not None:
+            return read, reached, True
+    return read, extract.checkpoint(), False

@@ -13,7 +13,7 @@ import pyarrow as pa
 from atlas_etl import values
 from atlas_etl.connectors import registry
 from atlas_etl.contracts import Connector, Destination
-from atlas_etl.model import BatchLimits, Stream, StreamRun, TableName, TableState
+from atlas_etl.model import BatchLimits, Stream, StreamRun, TableName, TableState, Window
 from atlas_etl.pipeline.events import StreamFinished, TransferEvent
 from atlas_etl.pipeline.transfer import Job, transfer
 
@@ -51,11 +51,22 @@ class House:
         return adapter.destination(adapter.connection.model_validate(self.settings))
 
     def events(
-        self, stream: Stream, *, full_refresh: bool = False, limits: BatchLimits | None = None
+        self,
+        stream: Stream,
+        *,
+        full_refresh: bool = False,
+        limits: BatchLimits | None = None,
+        window: Window | None = None,
     ) -> Iterator[TransferEvent]:
         self.runs += 1
         job = Job(
-            f"run-{self.runs}", self.connector_name, stream, STARTED, full_refresh, limits or BatchLimits()
+            f"run-{self.runs}",
+            self.connector_name,
+            stream,
+            STARTED,
+            full_refresh,
+            limits or BatchLimits(),
+            window or Window(),
         )
         with (
             closing(self.connector()) as source,

@@ -22,6 +22,7 @@ from atlas_etl.model import (
     RunStatus,
     Stream,
     StreamInfo,
+    Window,
 )
 from atlas_etl.pipeline.events import Event, RunFinished, StreamRetrying
 from atlas_etl.pipeline.run import exit_code, failed_run, finished, run_streams
@@ -71,7 +72,9 @@ def run(folder: Path, failures: list[AtlasError]) -> tuple[Generator[Event, None
     unsteady = Unsteady(adapter.connector(adapter.connection(path=folder / "s.duckdb")), failures)
     destination = adapter.destination(adapter.connection(path=folder / "w.duckdb"))
     streams = [Stream("t", table="t")]
-    return run_streams(RUN, unsteady, destination, streams, limits=BatchLimits(), retry=AT_ONCE), unsteady
+    return run_streams(
+        RUN, unsteady, destination, streams, limits=BatchLimits(), window=Window(), retry=AT_ONCE
+    ), unsteady
 
 
 def gone() -> SourceError:

@@ -150,6 +150,9 @@ class FilesExtract:
         # What was read early may have changed late: the snapshot is all files at one time.
         _refuse_changes(self._store, self._selection)
 
+    def reached(self) -> None:
+        return None  # rows come as the files have them
+
     def checkpoint(self) -> Checkpoint | None:
         cursor = self._stream.cursor
         if cursor is None or self._edges.high is None:

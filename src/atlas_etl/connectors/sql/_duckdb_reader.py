@@ -19,7 +19,14 @@ from atlas_etl.connectors.sql._duckdb_database import (
     translated,
 )
 from atlas_etl.connectors.sql._duckdb_types import arrow_type
-from atlas_etl.connectors.sql._reader import Relation, Select, SourceColumn, SqlConnector, table_not_found
+from atlas_etl.connectors.sql._reader import (
+    Forecast,
+    Relation,
+    Select,
+    SourceColumn,
+    SqlConnector,
+    table_not_found,
+)
 from atlas_etl.errors import SourceError
 from atlas_etl.model import (
     BatchLimits,
@@ -43,6 +50,9 @@ class ReaderDialect:
 
     def bound(self, column: SourceColumn, value: CursorValue) -> tuple[str, object]:
         return f"CAST(? AS {column.native})", value.text
+
+    def in_order(self, sql: str, column: SourceColumn) -> str:
+        return f"{sql} ORDER BY {self.quote(column.name)}"
 
     def limit(self, sql: str, rows: int) -> str:
         return f"{sql} LIMIT {rows}"
@@ -116,6 +126,9 @@ class DuckDBSnapshot:
                 ]
                 batch, cells = mask_temporal(pa.RecordBatch.from_arrays(columns, schema=schema))
                 yield batch, cells
+
+    def forecast(self, select: Select) -> Forecast:  # noqa: ARG002
+        return Forecast(None, sorts=True)  # its indexes give no order
 
     def open_writers(self) -> None:
         return None  # DuckDB has one writing process, and it is this one

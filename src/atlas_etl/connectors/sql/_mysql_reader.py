@@ -25,7 +25,14 @@ from atlas_etl.connectors.sql._mysql_errors import Failure, quoted
 from atlas_etl.connectors.sql._mysql_open_writers import UNSEEN_LAG, WriterProbe, Writers
 from atlas_etl.connectors.sql._mysql_session import READING, Batches, Session
 from atlas_etl.connectors.sql._mysql_wire import Parameter
-from atlas_etl.connectors.sql._reader import Relation, Select, SourceColumn, SqlConnector, table_not_found
+from atlas_etl.connectors.sql._reader import (
+    Forecast,
+    Relation,
+    Select,
+    SourceColumn,
+    SqlConnector,
+    table_not_found,
+)
 from atlas_etl.errors import SourceError
 from atlas_etl.model import BatchLimits, ConnectionStatus, CursorKind, CursorValue, Stream, StreamInfo
 
@@ -50,6 +57,9 @@ class ReaderDialect:
             parameter = value.text.removesuffix("Z").replace("T", " ")
         return bound_as(column), parameter
 
+    def in_order(self, sql: str, column: SourceColumn) -> str:
+        return f"{sql} ORDER BY {self.quote(column.name)}"
+
     def limit(self, sql: str, rows: int) -> str:
         return f"{sql} LIMIT {rows}"
 
@@ -62,6 +72,15 @@ class MySQLSnapshot:
         self._database = database
         session.run("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
         self._began = began
+
+    def forecast(self, select: Select) -> Forecast:
+        # https://dev.mysql.com/doc/refman/8.4/en/explain-output.html: `rows` stands before `filtered`, which
+        # MariaDB has not, and `Extra`.
+        steps = self._session.rows(f"EXPLAIN {select.sql}", parameters_of(select))
+        place = -2 if self._session.is_mariadb else -3
+        counts = [int(str(step[place])) for step in steps if step[place] is not None]
+        sorts = any("filesort" in str(step[-1]) for step in steps)
+        return Forecast(max(counts, default=None), sorts)
 
     def open_writers(self) -> OpenWriters:
         ((now,),) = self._session.rows("SELECT UTC_TIMESTAMP(6)")

@@ -33,6 +33,9 @@ class ReaderDialect:
         kind = _BOUND_AS.get(value.kind) or column.native.replace("%", "%%")
         return f"%s::{kind}", value.text
 
+    def in_order(self, sql: str, column: SourceColumn) -> str:
+        return f"{sql} ORDER BY {self.quote(column.name)}"
+
     def limit(self, sql: str, rows: int) -> str:
         return f"{sql} LIMIT {rows}"
 

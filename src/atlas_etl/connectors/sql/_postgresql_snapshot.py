@@ -7,11 +7,12 @@ snapshot cannot have slipped through between the two.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import cast
+from typing import Any, cast
 
 import psycopg
 import pyarrow as pa
@@ -35,7 +36,7 @@ from atlas_etl.connectors.sql._postgresql_connection import (
 from atlas_etl.connectors.sql._postgresql_errors import Failure, quoted, translated
 from atlas_etl.connectors.sql._postgresql_messages import CopyMessages
 from atlas_etl.connectors.sql._postgresql_types import ServerType, source_column, wire_type
-from atlas_etl.connectors.sql._reader import Relation, Select, SourceColumn, table_not_found
+from atlas_etl.connectors.sql._reader import Forecast, Relation, Select, SourceColumn, table_not_found
 from atlas_etl.errors import AtlasError, ConfigError
 from atlas_etl.model import BatchLimits, HazardCells, Stream
 
@@ -166,6 +167,13 @@ class PostgresSnapshot:
         if select.is_stream:
             self._refuse_rewritten()
 
+    def forecast(self, select: Select) -> Forecast:
+        """As the planner has it. It locks the tables, so that none of them can be rewritten from now on."""
+        ((found,),) = self.run(f"EXPLAIN (FORMAT JSON) {select.sql}", select.parameters)
+        self._refuse_rewritten()
+        (plan,) = json.loads(str(found))
+        return Forecast(plan["Plan"]["Plan Rows"], "Sort" in _steps(plan["Plan"]))
+
     def run(self, statement: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
         """A statement and its rows."""
         return self._execute(statement, parameters).fetchall()
@@ -247,6 +255,11 @@ class PostgresSnapshot:
             code="permission_denied",
             stream=stream.name,
         )
+
+
+def _steps(plan: Mapping[str, Any]) -> set[str]:
+    """The kinds of nodes in a plan."""
+    return {str(plan["Node Type"])}.union(*map(_steps, plan.get("Plans", ())))
 
 
 @contextmanager

@@ -28,6 +28,7 @@ from atlas_etl.model import (
     CursorValue,
     Hazard,
     HazardCells,
+    HazardPolicy,
     NullCursor,
     ReadRequest,
     Stream,
@@ -37,6 +38,7 @@ from atlas_etl.model import (
 
 # Cursors that are given out in their order rather than taken from a clock.
 _COUNTED = frozenset({CursorKind.INTEGER, CursorKind.DECIMAL, CursorKind.UUID})
+_SORTED_WINDOWS = 4  # a source that must sort a table to give it in order does so for more than this many
 _WATERMARKS = 8  # that a checkpoint keeps: one more only shortens a tail
 _LOOKS, _PAUSE = 10, timedelta(seconds=0.2)  # how long a first read waits for those that write to end
 
@@ -78,6 +80,14 @@ class Select:
     is_stream: bool = False  # whether it gives the stream's own rows, none of which may be missing
 
 
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a system expects of a SELECT: how many rows, and whether it has to sort them itself."""
+
+    rows: int | None
+    sorts: bool
+
+
 class Snapshot(Protocol):
     """One read-only transaction on a source, in which every statement sees the same rows."""
 
@@ -88,6 +98,9 @@ class Snapshot(Protocol):
         self, select: Select, limits: BatchLimits
     ) -> Iterator[tuple[pa.RecordBatch, Sequence[HazardCells]]]:
         """The rows in batches of the columns' fields; cells without an exact form are NULL and listed."""
+
+    def forecast(self, select: Select) -> Forecast:
+        """What the system expects of a SELECT; called before `fetch`."""
 
     def open_writers(self) -> OpenWriters | None:
         """Those that may still commit rows this snapshot cannot see.
@@ -108,6 +121,9 @@ class Dialect(Protocol):
 
     def limit(self, sql: str, rows: int) -> str:
         """The statement, giving at most this many rows."""
+
+    def in_order(self, sql: str, column: SourceColumn) -> str | None:
+        """The SELECT with its rows in this column's order; None where that may not be Arrow's."""
 
 
 class SqlConnector(BaseConnector[Config], ABC):
@@ -178,6 +194,7 @@ class SqlExtract:
         self._hazards = HazardCounter(request.stream, self.primary_key)
         self._greatest = self._new_greatest()
         self._writers = snapshot.open_writers() if self._cursor else None
+        self._is_ordered = False
         self._watermarks: tuple[Watermark, ...] = ()
         if self._writers is not None:
             self._watermarks = given_out_since(request.watermarks, self._writers, self._stream.lag)
@@ -196,14 +213,25 @@ class SqlExtract:
         sql = f"{self._select(self._columns)}{where}"
         if self._request.limit is not None:
             sql = self._dialect.limit(sql, self._request.limit)
-        for batch, cells in self._snapshot.fetch(
-            Select(sql, parameters, self._columns, is_stream=True), self._request.limits
-        ):
+        plain = Select(sql, parameters, self._columns, is_stream=True)
+        ordered = self._in_order(plain)
+        self._is_ordered = ordered is not None
+        for batch, cells in self._snapshot.fetch(ordered or plain, self._request.limits):
             self._hazards.settle(batch, cells)
-            rows = self._within(batch)
-            if self._greatest is not None:
-                self._greatest.see(rows, cells)
-            yield from values.split(rows, self._request.limits)
+            for piece in values.split(self._within(batch), self._request.limits):
+                if self._greatest is not None:
+                    self._greatest.see(piece, cells)
+                yield piece
+
+    def reached(self) -> Checkpoint | None:
+        if not self._is_ordered or self._cursor is None or self._greatest is None:
+            return None
+        high, past = self._greatest.value(), self._request.past
+        if high is None:
+            return None
+        if past is not None and not self._order(self._cursor, past) < self._order(self._cursor, high):
+            return None
+        return self.checkpoint()
 
     def checkpoint(self) -> Checkpoint | None:
         if self._cursor is None:
@@ -236,7 +264,7 @@ class SqlExtract:
 
     @property
     def unsettled(self) -> timedelta:
-        """How much older the oldest open writer is than the latest watermark; zero where one is old enough."""
+        """How much older the oldest open writer is than every watermark; zero where it is not."""
         if self._writers is None or self._watermarks or not self._request.watermarks:
             return timedelta()
         return self._request.watermarks[-1].at - self._writers.since(self._stream.lag)
@@ -345,9 +373,7 @@ class SqlExtract:
         """At least the ties of `high`; further back by `lag`, and to the oldest transaction still writing."""
 
         def order(bound: CursorValue) -> Any:
-            found = values.cursor_scalar(bound, cursor.field.type)
-            # Python's own times have no nanoseconds.
-            return found.value if isinstance(found, pa.TimestampScalar) else found.as_py()
+            return self._order(cursor, bound)
 
         bounds = [high]
         if self._stream.lag is not None and not self._is_counted:
@@ -357,6 +383,26 @@ class SqlExtract:
             # Whoever is still writing was seen, or had not begun, when the tail before this one was fixed.
             bounds.append(max(late, self._request.since or late, key=order))
         return min(bounds, key=order)
+
+    def _order(self, cursor: SourceColumn, bound: CursorValue) -> Any:
+        found = values.cursor_scalar(bound, cursor.field.type)
+        # Python's own times have no nanoseconds.
+        return found.value if isinstance(found, pa.TimestampScalar) else found.as_py()
+
+    def _in_order(self, plain: Select) -> Select | None:
+        """The same rows in the cursor's order, where that is known to be Arrow's and the load is long."""
+        cursor, window = self._cursor, self._request.window
+        if cursor is None or window is None or self._greatest is None or not self._greatest.is_comparable:
+            return None
+        may_be_null = any(self._stream.policy(hazard) is not HazardPolicy.ERROR for hazard in cursor.hazards)
+        sql = None if may_be_null else self._dialect.in_order(plain.sql, cursor)
+        if sql is None:
+            return None
+        ordered = replace(plain, sql=sql)
+        forecast = self._snapshot.forecast(ordered)
+        worth = window.rows * (_SORTED_WINDOWS if forecast.sorts else 1)
+        rows = forecast.rows if forecast.rows is not None else self._relation.estimated_rows
+        return ordered if rows is None or rows > worth else None
 
     def _late(self, high: CursorValue) -> CursorValue | None:
         """The least cursor of rows that may still appear; None where nothing bounds it."""

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from atlas_etl.connectors.hazards import reads_as_text
 from atlas_etl.connectors.sql import _sqlite_catalog as catalog
-from atlas_etl.connectors.sql._reader import Relation, Select, SourceColumn, table_not_found
+from atlas_etl.connectors.sql._reader import Forecast, Relation, Select, SourceColumn, table_not_found
 from atlas_etl.connectors.sql._sqlite_bounds import Since, from_bound
 from atlas_etl.connectors.sql._sqlite_catalog import CatalogColumn, Entry, quote
 from atlas_etl.connectors.sql._sqlite_decode import decode_careful, decode_fast
@@ -91,6 +91,11 @@ class SqliteSnapshot:
                 batch, cells = from_bound(batch, cells, since)
             if batch.num_rows:
                 yield batch, cells
+
+    def forecast(self, select: Select) -> Forecast:
+        parameters = [given.text if isinstance(given, Since) else given for given in select.parameters]
+        steps = self._driver.execute(f"EXPLAIN QUERY PLAN {select.sql}", parameters)
+        return Forecast(None, any("TEMP B-TREE FOR" in str(step[3]) for step in steps))
 
     def open_writers(self) -> None:
         return None  # SQLite has one writer at a time

@@ -74,6 +74,11 @@ class _ReaderDialect:
     def bound(self, column: SourceColumn, value: CursorValue) -> tuple[str, object]:
         return bound(column, value)
 
+    def in_order(self, sql: str, column: SourceColumn) -> str | None:
+        if not pa.types.is_integer(column.field.type):
+            return None  # decimals and times are ordered as they are spelled
+        return f"{sql} ORDER BY {self.quote(column.name)} LIMIT -1"  # keeps it in a subquery
+
     def limit(self, sql: str, rows: int) -> str:
         return f"{sql} LIMIT {rows}"
 
