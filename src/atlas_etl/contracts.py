@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from atlas_etl.model import (
     Checkpoint,
+    CheckpointAction,
+    CheckpointChange,
     CommittedCheckpoint,
     ConnectionStatus,
     CursorValue,
@@ -189,7 +191,10 @@ class StateStore(Protocol):
         """
 
     def finish(self, run: Run) -> None:
-        """Record how a run ended. The checkpoints of its streams are mirrored from it."""
+        """Record how a run ended. The checkpoints of its streams are mirrored, and recorded as changes.
+
+        A checkpoint that reaches as far as the mirrored one is no change.
+        """
 
     def record_skipped(self, connector: str, *, triggered_by: str, reason: str) -> Run:
         """Record a run that was refused, without a lease."""
@@ -203,10 +208,30 @@ class StateStore(Protocol):
         """How many runs `history` would give without a limit."""
 
     def mirror_checkpoint(self, connector: str, committed: CommittedCheckpoint) -> None:
-        """Keep a copy of what the destination committed."""
+        """Keep a copy of what the destination committed; one that was not mirrored yet is a change."""
 
     def forget_checkpoint(self, connector: str, stream: str) -> None:
         """Remove the copy."""
+
+    def change_checkpoint(
+        self,
+        connector: str,
+        stream: str,
+        action: CheckpointAction,
+        checkpoint: Checkpoint | None,
+        *,
+        run_id: str,
+        reason: str | None = None,
+    ) -> None:
+        """Mirror and record what this process's user did to a checkpoint (None: forgot it)."""
+
+    def checkpoint_changes(
+        self, connector: str, *, stream: str | None = None, limit: int = 20
+    ) -> Sequence[CheckpointChange]:
+        """Changes of one connector's checkpoints, the latest first."""
+
+    def checkpoint_change(self, change_id: int) -> CheckpointChange | None:
+        """One change, of whichever connector; None where there is none, or no more."""
 
     def checkpoints(self, connector: str) -> Sequence[CommittedCheckpoint]:
         """The mirrored checkpoints of one connector."""
@@ -218,10 +243,13 @@ class StateStore(Protocol):
         """The definition is gone; its history stays."""
 
     def prune(self, before: datetime) -> int:
-        """Delete runs completed before this instant; gives back how many."""
+        """Delete runs completed before this instant; gives back how many.
+
+        The changes that they made go with them, but for the newest change of each stream.
+        """
 
     def keep_newest(self, runs: int) -> int:
-        """Delete all but the newest runs of each connector; gives back how many. Running ones stay."""
+        """Delete all but the newest runs of each connector, like `prune`. Running ones stay."""
 
     def close(self) -> None:
         """Give back every connection; may be called twice."""

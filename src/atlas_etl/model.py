@@ -109,6 +109,13 @@ class Checkpoint:
     tail_values: tuple[str, ...] = ()
     watermarks: tuple[Watermark, ...] = ()
 
+    def reaches_as_far_as(self, other: Checkpoint | None) -> bool:
+        """Whether both end at the same rows and read the same ones again, whatever else they remember."""
+        return other is not None and (
+            (self.cursor, self.high, self.tail_from, self.tail_values)
+            == (other.cursor, other.high, other.tail_from, other.tail_values)
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class CommittedCheckpoint:
@@ -117,7 +124,36 @@ class CommittedCheckpoint:
     stream: str
     checkpoint: Checkpoint
     committed_at: datetime
-    run_id: str
+    run_id: str  # empty: set by a person
+
+
+class CheckpointAction(StrEnum):
+    """What changed a checkpoint."""
+
+    LOAD = "load"
+    SET = "set"
+    RESET = "reset"
+    REPAIR = "repair"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointChange:
+    """One line of `state history`: what became of a stream's checkpoint, by whom and why.
+
+    `changed_by` is `user@host`; None where the change was found at the destination afterwards, because
+    the process died before it could record it, or has another state store.
+    """
+
+    change_id: int  # greater than that of every change before it
+    connector: str
+    stream: str
+    action: CheckpointAction
+    before: Checkpoint | None
+    after: Checkpoint | None  # None: forgotten, so that everything is read again
+    changed_at: datetime
+    changed_by: str | None
+    run_id: str | None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

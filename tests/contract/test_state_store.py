@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import os
+import pwd
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,6 +25,8 @@ from atlas_etl.contracts import StateStore
 from atlas_etl.errors import InterruptedRunError, LockedError, SourceError, StateError
 from atlas_etl.model import (
     Checkpoint,
+    CheckpointAction,
+    CheckpointChange,
     CommittedCheckpoint,
     CursorKind,
     CursorValue,
@@ -252,6 +256,132 @@ class TestCheckpoints:
         assert state.count_runs("shop", status=RunStatus.COMPLETED) == 2
 
 
+def load(state: StateStore, high: int, connector: str = "shop") -> Run:
+    """A run that committed this far."""
+    with state.lease(connector, triggered_by="t", destination=None) as lease:
+        run = completed(lease.run, high)
+        state.finish(run)
+    return run
+
+
+def brief(changes: Sequence[CheckpointChange]) -> list[tuple[str, int | None, int | None]]:
+    return [
+        (
+            change.action.value,
+            int(change.before.high.text) if change.before else None,
+            int(change.after.high.text) if change.after else None,
+        )
+        for change in changes
+    ]
+
+
+class TestCheckpointChanges:
+    def test_a_run_that_moved_a_checkpoint_is_a_change_and_one_that_found_nothing_is_none(
+        self, state: StateStore
+    ) -> None:
+        first, _, third = load(state, 10), load(state, 10), load(state, 12)
+        state.finish(third)  # told twice
+        later, earlier = state.checkpoint_changes("shop")
+        assert brief([later, earlier]) == [("load", 10, 12), ("load", None, 10)]
+        assert later.change_id > earlier.change_id
+        assert first.completed_at is not None
+        assert earlier == CheckpointChange(
+            earlier.change_id,
+            "shop",
+            "orders",
+            CheckpointAction.LOAD,
+            None,
+            checkpoint(10),
+            first.completed_at,
+            f"{pwd.getpwuid(os.geteuid()).pw_name}@{os.uname().nodename}",
+            first.run_id,
+        )
+        assert state.checkpoint_change(earlier.change_id) == earlier
+        assert state.checkpoint_change(later.change_id + 1) is None
+
+    def test_set_and_reset_are_recorded_every_time_with_their_reason(self, state: StateStore) -> None:
+        load(state, 10)
+        for number in (4, 4, None, None):
+            action = CheckpointAction.RESET if number is None else CheckpointAction.SET
+            after = None if number is None else checkpoint(number)
+            state.change_checkpoint("shop", "orders", action, after, run_id="r", reason="said 'so'\x00")
+            mirrored = [committed.checkpoint for committed in state.checkpoints("shop")]
+            assert mirrored == ([] if after is None else [after])
+        changes = state.checkpoint_changes("shop")
+        assert brief(changes) == [
+            ("reset", None, None),
+            ("reset", 4, None),
+            ("set", 4, 4),
+            ("set", 10, 4),
+            ("load", None, 10),
+        ]
+        assert {change.reason for change in changes[:-1]} == {"said 'so'\ufffd"}
+        assert {change.run_id for change in changes[:-1]} == {"r"}
+        assert all(change.changed_by for change in changes)
+        assert changes[0].changed_at.tzinfo is UTC
+        load(state, 11)
+        assert brief(state.checkpoint_changes("shop", limit=1)) == [("load", None, 11)]
+
+    def test_what_is_found_at_the_destination_is_a_change_of_nobody_known(self, state: StateStore) -> None:
+        load(state, 10)
+        for _ in range(2):
+            state.mirror_checkpoint("shop", CommittedCheckpoint("orders", checkpoint(11), NOON, "killed"))
+        state.mirror_checkpoint("shop", CommittedCheckpoint("orders", checkpoint(3), NOON, ""))
+        changes = state.checkpoint_changes("shop", limit=2)
+        assert brief(changes) == [("set", 11, 3), ("load", 10, 11)]
+        assert [(change.run_id, change.changed_by) for change in changes] == [(None, None), ("killed", None)]
+        assert {change.changed_at for change in changes} == {NOON}
+
+    def test_they_are_of_one_connector_and_where_asked_of_one_stream(self, state: StateStore) -> None:
+        load(state, 1)
+        load(state, 2, "other")
+        for number in range(30):
+            action = CheckpointAction.REPAIR
+            state.change_checkpoint("shop", "refunds", action, checkpoint(number), run_id="r")
+        assert brief(state.checkpoint_changes("other")) == [("load", None, 2)]
+        assert brief(state.checkpoint_changes("shop", stream="orders")) == [("load", None, 1)]
+        assert len(state.checkpoint_changes("shop")) == 20
+        assert len(state.checkpoint_changes("shop", limit=99)) == 31
+        assert state.checkpoint_changes("shop", limit=0) == []
+        assert brief(state.checkpoint_changes("shop", limit=1)) == [("repair", 28, 29)]
+
+    def test_they_are_pruned_with_their_runs_but_for_the_newest_of_each_stream(
+        self, state: StateStore
+    ) -> None:
+        for number in range(5):
+            load(state, number)
+        load(state, 7, "other")
+        before = state.checkpoint_changes("shop")
+        assert state.keep_newest(2) == 3
+        assert list(state.checkpoint_changes("shop")) == before[:2]
+        with state.lease("shop", triggered_by="t", destination=None) as lease:
+            state.change_checkpoint("shop", "refunds", CheckpointAction.RESET, None, run_id=lease.run.run_id)
+        assert state.prune(datetime.now(UTC) + timedelta(days=1)) == 4
+        assert brief(state.checkpoint_changes("shop")) == [("reset", None, None), ("load", 3, 4)]
+        assert brief(state.checkpoint_changes("other")) == [("load", None, 7)]
+        load(state, 9)
+        newest = state.checkpoint_changes("shop", stream="orders")
+        assert newest[0].change_id > before[0].change_id
+        state.keep_newest(1)
+        assert list(state.checkpoint_changes("shop", stream="orders")) == newest[:1]
+
+    def test_an_overtaken_run_changes_nothing(self, state: StateStore) -> None:
+        with state.lease("shop", triggered_by="t", destination=None) as first:
+            pass
+        load(state, 20)
+        state.finish(completed(first.run, high=10))
+        assert brief(state.checkpoint_changes("shop")) == [("load", None, 20)]
+
+    def test_two_that_find_the_same_at_once_record_it_once(self, shared: Place) -> None:
+        stores = [shared.open() for _ in range(4)]
+        load(stores[0], 1)
+        found = CommittedCheckpoint("orders", checkpoint(2), NOON, "killed")
+        with ThreadPoolExecutor(4) as pool:
+            for answer in [pool.submit(store.mirror_checkpoint, "shop", found) for store in stores]:
+                answer.result()
+        assert brief(stores[0].checkpoint_changes("shop")) == [("load", 1, 2), ("load", None, 1)]
+
+
 class TestViews:
     def test_they_show_registered_connectors_and_recent_runs(self, state: SqlStateStore) -> None:
         state.register("shop", "postgresql", enabled=True, schedule=None)
@@ -455,13 +585,13 @@ class TestVersions:
     def test_an_older_store_is_upgraded_once(self, shared: Place, monkeypatch: pytest.MonkeyPatch) -> None:
         shared.open().finish(past_run(1))
         calls = []
-        monkeypatch.setattr(schema, "SCHEMA_VERSION", schema.SCHEMA_VERSION + 2)
-        monkeypatch.setattr(
-            schema, "UPGRADES", {1: lambda _: calls.append("1 to 2"), 2: lambda _: calls.append("2 to 3")}
-        )
+        now = schema.SCHEMA_VERSION
+        monkeypatch.setattr(schema, "SCHEMA_VERSION", now + 2)
+        upgrades = {now: lambda _: calls.append("first"), now + 1: lambda _: calls.append("second")}
+        monkeypatch.setattr(schema, "UPGRADES", upgrades)
         for _ in range(2):
             assert list(shared.open().history()) == [past_run(1)]
-        assert calls == ["1 to 2", "2 to 3"]
+        assert calls == ["first", "second"]
 
     def test_a_failing_upgrade_changes_nothing(self, shared: Place, monkeypatch: pytest.MonkeyPatch) -> None:
         shared.open().finish(past_run(1))
@@ -471,8 +601,9 @@ class TestVersions:
             connection.execute(text("SELECT no_such_column"))  # type: ignore[attr-defined]
 
         with monkeypatch.context() as patched:
-            patched.setattr(schema, "SCHEMA_VERSION", 2)
-            patched.setattr(schema, "UPGRADES", {1: broken})
+            now = schema.SCHEMA_VERSION
+            patched.setattr(schema, "SCHEMA_VERSION", now + 1)
+            patched.setattr(schema, "UPGRADES", {now: broken})
             with pytest.raises(StateError):
                 shared.open()
         assert list(shared.open().history()) == [past_run(1)]
@@ -530,3 +661,5 @@ def test_every_run_comes_back_as_it_was(state: StateStore, run: Run) -> None:
     expected = {stream.name: stream.checkpoint for stream in run.streams if stream.checkpoint is not None}
     mirrored = [committed.checkpoint for committed in state.checkpoints(run.connector)]
     assert all(checkpoint in mirrored for checkpoint in expected.values())
+    recorded = [change.after for change in state.checkpoint_changes(run.connector, limit=1_000)]
+    assert all(checkpoint in recorded for checkpoint in expected.values())

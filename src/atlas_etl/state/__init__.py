@@ -1,4 +1,4 @@
-"""Runs, leases and a mirror of the checkpoints, in a SQLite file, in PostgreSQL or in memory."""
+"""Runs, leases, a mirror of the checkpoints and its history, in a SQLite file, PostgreSQL or memory."""
 
 from atlas_etl.state.lease import LeaseTimes
 from atlas_etl.state.open import LocalStateStore, MemoryStateStore, PostgresStateStore, open_state_store

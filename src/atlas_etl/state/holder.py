@@ -1,8 +1,9 @@
-"""Which process holds a lease, and whether it is certainly gone."""
+"""Which process this is and who runs it; whether the process that holds a lease is certainly gone."""
 
 from __future__ import annotations
 
 import os
+import pwd
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,16 @@ def this_process() -> Holder:
     pid = os.getpid()
     stat = _stat(pid)
     return Holder(socket.gethostname(), pid, _place(), None if stat is None else stat[1])
+
+
+def this_user() -> str:
+    """`user@host`: the account that this process runs as, whatever its environment says of it."""
+    number = os.geteuid()
+    try:
+        name = pwd.getpwuid(number).pw_name
+    except KeyError:  # a container may run as a number without an account
+        name = str(number)
+    return f"{name}@{socket.gethostname()}"
 
 
 def has_ended(holder: Holder, seen_from: Holder) -> bool:

@@ -10,14 +10,23 @@ from pydantic import TypeAdapter
 from sqlalchemy import Row
 
 from atlas_etl.errors import AtlasError, InterruptedRunError
-from atlas_etl.model import Checkpoint, CommittedCheckpoint, Run, RunError, RunStatus, StreamRun
+from atlas_etl.model import (
+    Checkpoint,
+    CheckpointAction,
+    CheckpointChange,
+    CommittedCheckpoint,
+    Run,
+    RunError,
+    RunStatus,
+    StreamRun,
+)
 from atlas_etl.state.holder import Holder
 from atlas_etl.state.lease import LeaseRecord
 
 AnyRow = Row[tuple[object, ...]]
 
 _STREAMS = TypeAdapter(tuple[StreamRun, ...])
-_CHECKPOINT = TypeAdapter(Checkpoint)
+_CHECKPOINT = TypeAdapter(Checkpoint | None)
 _ERROR = TypeAdapter(RunError | None)
 
 
@@ -96,12 +105,22 @@ def error_document(error: RunError | None) -> object:
     return _ERROR.dump_python(error, mode="json")
 
 
+def checkpoint_document(checkpoint: Checkpoint | None) -> object:
+    """A checkpoint as JSON, with every field that it has."""
+    return _CHECKPOINT.dump_python(checkpoint, mode="json")
+
+
+def checkpoint_of(document: object) -> Checkpoint | None:
+    """Raises ValueError where the document is not one that `checkpoint_document` made."""
+    return _CHECKPOINT.validate_python(document)
+
+
 def checkpoint_values(connector: str, committed: CommittedCheckpoint) -> dict[str, object]:
     """The columns of `connector_state`."""
     return {
         "connector": connector,
         "stream": committed.stream,
-        "checkpoint": _CHECKPOINT.dump_python(committed.checkpoint, mode="json"),
+        "checkpoint": checkpoint_document(committed.checkpoint),
         "committed_at": committed.committed_at,
         "run_id": committed.run_id,
     }
@@ -109,11 +128,25 @@ def checkpoint_values(connector: str, committed: CommittedCheckpoint) -> dict[st
 
 def committed_of(row: AnyRow) -> CommittedCheckpoint:
     """Raises ValueError where the row is not one that `checkpoint_values` made."""
-    return CommittedCheckpoint(
+    checkpoint = checkpoint_of(row.checkpoint)
+    if checkpoint is None:
+        raise ValueError("a mirrored checkpoint is null")
+    return CommittedCheckpoint(row.stream, checkpoint, row.committed_at, row.run_id)
+
+
+def change_of(row: AnyRow) -> CheckpointChange:
+    """A row of `checkpoint_changes`. Raises ValueError where it cannot be one."""
+    return CheckpointChange(
+        change_id=row.change_id,
+        connector=row.connector,
         stream=row.stream,
-        checkpoint=_CHECKPOINT.validate_python(row.checkpoint),
-        committed_at=row.committed_at,
+        action=CheckpointAction(row.action),
+        before=checkpoint_of(row.before),
+        after=checkpoint_of(row.after),
+        changed_at=row.changed_at,
+        changed_by=row.changed_by,
         run_id=row.run_id,
+        reason=row.reason,
     )
 
 

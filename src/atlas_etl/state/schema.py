@@ -21,6 +21,7 @@ from sqlalchemy import (
     DateTime,
     Dialect,
     Double,
+    Identity,
     Index,
     Integer,
     Label,
@@ -30,16 +31,15 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     and_,
+    case,
     func,
+    insert,
     select,
 )
 from sqlalchemy.sql.ddl import CreateView
 
 SCHEMA = "pipeline"
-SCHEMA_VERSION = 1
-
-UPGRADES: Mapping[int, Callable[[Connection], None]] = {}
-"""How to get from each older version to the next one; a new store is made at SCHEMA_VERSION at once."""
+SCHEMA_VERSION = 2
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
@@ -105,6 +105,23 @@ connector_state = Table(
     Column("run_id", PlainText, nullable=False),
 )
 
+checkpoint_changes = Table(
+    "checkpoint_changes",
+    metadata,
+    Column(
+        "change_id", BigInteger().with_variant(Integer, "sqlite"), Identity(), primary_key=True
+    ),  # an identity needs no right of its own, as a sequence does
+    Column("connector", PlainText, nullable=False),
+    Column("stream", PlainText, nullable=False),
+    Column("action", PlainText, nullable=False),
+    Column("before", _Json),
+    Column("after", _Json),
+    Column("run_id", PlainText),
+    Column("changed_at", UtcDateTime, nullable=False),
+    Column("changed_by", PlainText),
+    Column("reason", PlainText),
+)
+
 scheduled_runs = Table(
     "scheduled_runs",
     metadata,
@@ -141,6 +158,7 @@ leases = Table(
     Column("expiry_seconds", Double),
 )
 
+Index("ix_checkpoint_changes_connector", checkpoint_changes.c.connector, checkpoint_changes.c.change_id)
 Index("ix_scheduled_runs_connector_started_at", scheduled_runs.c.connector, scheduled_runs.c.started_at)
 Index("ix_scheduled_runs_started_at", scheduled_runs.c.started_at)
 
@@ -189,3 +207,23 @@ def _recent_runs() -> Select[tuple[object, ...]]:
 
 CreateView(_active_connectors(), "v_active_connectors", metadata=metadata)
 CreateView(_recent_runs(), "v_recent_runs", metadata=metadata)
+
+
+def _add_checkpoint_changes(connection: Connection) -> None:
+    """Version 2. What is mirrored becomes each stream's first change, so that one can go back to it."""
+    checkpoint_changes.create(connection)
+    mirrored, set_by_hand = connector_state.c, connector_state.c.run_id == ""
+    first = {
+        "connector": mirrored.connector,
+        "stream": mirrored.stream,
+        "action": case((set_by_hand, "set"), else_="load"),
+        "after": mirrored.checkpoint,
+        "run_id": func.nullif(mirrored.run_id, ""),
+        "changed_at": mirrored.committed_at,
+    }
+    in_order = select(*first.values()).order_by(mirrored.committed_at)
+    connection.execute(insert(checkpoint_changes).from_select(list(first), in_order))
+
+
+UPGRADES: Mapping[int, Callable[[Connection], None]] = {1: _add_checkpoint_changes}
+"""How to get from each older version to the next one; a new store is made at SCHEMA_VERSION at once."""

@@ -1,4 +1,4 @@
-"""The state store over SQL: runs, leases and mirrored checkpoints, alike in every database."""
+"""The state store over SQL: runs, leases, mirrored checkpoints and their changes, alike in every database."""
 
 from __future__ import annotations
 
@@ -7,18 +7,29 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-from sqlalchemy import ColumnElement, Connection, delete, func, insert, select
+from sqlalchemy import ColumnElement, delete, func, insert, select
 
 from atlas_etl.contracts import Lease
 from atlas_etl.errors import ExitCode, StateError
-from atlas_etl.model import CommittedCheckpoint, Run, RunError, RunStatus
+from atlas_etl.model import (
+    Checkpoint,
+    CheckpointAction,
+    CheckpointChange,
+    CommittedCheckpoint,
+    Run,
+    RunError,
+    RunStatus,
+)
+from atlas_etl.state import changes
 from atlas_etl.state.database import Database
 from atlas_etl.state.failures import reading_content
+from atlas_etl.state.holder import this_user
 from atlas_etl.state.lease import LeaseTimes
 from atlas_etl.state.leases import acquire, end_dead_runs, release
 from atlas_etl.state.migrate import migrate
-from atlas_etl.state.records import checkpoint_values, committed_of, new_run_id, run_of, run_values
+from atlas_etl.state.records import change_of, committed_of, new_run_id, run_of, run_values
 from atlas_etl.state.schema import (
+    checkpoint_changes,
     connector_state,
     connectors,
     latest_first,
@@ -79,7 +90,7 @@ class SqlStateStore:
             for stream in run.streams:
                 if stream.checkpoint is not None:
                     committed = CommittedCheckpoint(stream.name, stream.checkpoint, committed_at, run.run_id)
-                    self._mirror(connection, run.connector, committed)
+                    changes.mirror(self._database, connection, run.connector, committed, this_user())
 
     def record_skipped(self, connector: str, *, triggered_by: str, reason: str) -> Run:
         now = datetime.now(UTC)
@@ -117,12 +128,49 @@ class SqlStateStore:
 
     def mirror_checkpoint(self, connector: str, committed: CommittedCheckpoint) -> None:
         with self._database.writing() as connection:
-            self._mirror(connection, connector, committed)
+            changes.mirror(self._database, connection, connector, committed, None)
 
     def forget_checkpoint(self, connector: str, stream: str) -> None:
-        this = (connector_state.c.connector == connector, connector_state.c.stream == stream)
         with self._database.writing() as connection:
-            connection.execute(delete(connector_state).where(*this))
+            changes.forget(connection, connector, stream)
+
+    def change_checkpoint(
+        self,
+        connector: str,
+        stream: str,
+        action: CheckpointAction,
+        checkpoint: Checkpoint | None,
+        *,
+        run_id: str,
+        reason: str | None = None,
+    ) -> None:
+        with self._database.writing() as connection:
+            changes.change(
+                self._database,
+                connection,
+                connector,
+                stream,
+                action=action,
+                checkpoint=checkpoint,
+                run_id=run_id,
+                reason=reason,
+            )
+
+    def checkpoint_changes(
+        self, connector: str, *, stream: str | None = None, limit: int = 20
+    ) -> Sequence[CheckpointChange]:
+        wanted = [checkpoint_changes.c.connector == connector]
+        if stream is not None:
+            wanted.append(checkpoint_changes.c.stream == stream)
+        latest = select(checkpoint_changes).where(*wanted).order_by(checkpoint_changes.c.change_id.desc())
+        with self._database.reading() as connection, reading_content(self._database.name):
+            return [change_of(row) for row in connection.execute(latest.limit(max(limit, 0)))]
+
+    def checkpoint_change(self, change_id: int) -> CheckpointChange | None:
+        query = select(checkpoint_changes).where(checkpoint_changes.c.change_id == change_id)
+        with self._database.reading() as connection, reading_content(self._database.name):
+            row = connection.execute(query).one_or_none()
+            return None if row is None else change_of(row)
 
     def checkpoints(self, connector: str) -> Sequence[CommittedCheckpoint]:
         """The mirrored checkpoints of one connector, by stream."""
@@ -148,24 +196,22 @@ class SqlStateStore:
 
     def prune(self, before: datetime) -> int:
         """Delete runs completed before this instant, an aware datetime. Running ones stay."""
-        old = scheduled_runs.c.completed_at < before
-        with self._database.writing() as connection:
-            return connection.execute(delete(scheduled_runs).where(old)).rowcount
+        return self._prune(scheduled_runs.c.completed_at < before)
 
     def keep_newest(self, runs: int) -> int:
         """Delete all but the newest runs of each connector; gives back how many. Running ones stay."""
         ranked = select(scheduled_runs.c.run_id, latest_first_position()).subquery()
         surplus = select(ranked.c.run_id).where(ranked.c.position > runs)
-        old = (scheduled_runs.c.completed_at.is_not(None), scheduled_runs.c.run_id.in_(surplus))
-        with self._database.writing() as connection:
-            return connection.execute(delete(scheduled_runs).where(*old)).rowcount
+        return self._prune(scheduled_runs.c.completed_at.is_not(None), scheduled_runs.c.run_id.in_(surplus))
 
     def close(self) -> None:
         self._database.engine.dispose()
 
-    def _mirror(self, connection: Connection, connector: str, committed: CommittedCheckpoint) -> None:
-        values = checkpoint_values(connector, committed)
-        connection.execute(self._database.upsert(connector_state, values, ["connector", "stream"]))
+    def _prune(self, *old: ColumnElement[bool]) -> int:
+        with self._database.writing() as connection:
+            runs = connection.execute(delete(scheduled_runs).where(*old)).rowcount
+            changes.prune(connection)
+        return runs
 
 
 def _matching(connector: str | None, status: RunStatus | None) -> list[ColumnElement[bool]]:

@@ -163,7 +163,8 @@ class TestSessions:
                 waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid <> pg_backend_pid()"
                 until(lambda: admin.execute(waiting).fetchone() == (1,))
                 schema.metadata.create_all(making, checkfirst=False)
-                making.execute(schema.schema_version.insert().values(version=1, migrated_at=NOON))
+                version = schema.SCHEMA_VERSION
+                making.execute(schema.schema_version.insert().values(version=version, migrated_at=NOON))
             assert second.result(30).count_runs() == 0
 
     @staticmethod
