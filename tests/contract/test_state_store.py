@@ -662,4 +662,4 @@ def test_every_run_comes_back_as_it_was(state: StateStore, run: Run) -> None:
     mirrored = [committed.checkpoint for committed in state.checkpoints(run.connector)]
     assert all(checkpoint in mirrored for checkpoint in expected.values())
     recorded = [change.after for change in state.checkpoint_changes(run.connector, limit=1_000)]
-    assert all(checkpoint in recorded for checkpoint in expected.values())
+    assert all(any(found.reaches_as_far_as(after) for after in recorded) for found in expected.values())

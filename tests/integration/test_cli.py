@@ -77,7 +77,7 @@ def test_every_command_has_help(project: Project, command: list[str]) -> None:
 def test_every_command_has_an_example(project: Project) -> None:
     groups = {
         "connector": "types add list show update remove enable disable test discover preview sync history",
-        "state": "show set reset",
+        "state": "show history set reset",
         "config": "show check schema",
     }
     commands = [[group, name] for group, names in groups.items() for name in names.split()]

@@ -300,7 +300,7 @@ def test_every_destination_takes_rows(
         assert loaded(synced(folder, "csv", environ))["airports"][1] == expected
     atlas = Atlas.open(folder, environ)
     assert atlas.query(f"SELECT count(*) AS n FROM {table}").to_pylist() == [{"n": 97}]
-    committed = {found.stream: found.checkpoint.high.text for found in atlas.checkpoints("csv")}
+    committed = {found.stream: found.checkpoint.high.text for found in atlas.checkpoints("csv").committed()}
     assert committed == {"airports": "2013-01-05T15:55:00.000000"}
 
 

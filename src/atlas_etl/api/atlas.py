@@ -11,7 +11,7 @@ from time import perf_counter
 
 import pyarrow as pa
 
-from atlas_etl import values
+from atlas_etl.api.checkpoints import Checkpoints
 from atlas_etl.api.prepared import (
     PreparedConnector,
     PreparedDestination,
@@ -27,11 +27,9 @@ from atlas_etl.config.project import Project, load_project
 from atlas_etl.config.show import EffectiveValue, effective_connector, effective_project
 from atlas_etl.connectors import registry
 from atlas_etl.connectors.base import preview
-from atlas_etl.contracts import Destination
-from atlas_etl.errors import AtlasError, UsageError
-from atlas_etl.model import Checkpoint, CommittedCheckpoint, ConnectionStatus, Run, Stream, StreamInfo
+from atlas_etl.errors import AtlasError
+from atlas_etl.model import ConnectionStatus, Run, StreamInfo
 from atlas_etl.pipeline.events import Event
-from atlas_etl.pipeline.run import finished
 from atlas_etl.state.open import open_state_store
 from atlas_etl.state.store import SqlStateStore
 
@@ -137,49 +135,10 @@ class Atlas:
         finally:
             store.close()
 
-    def checkpoints(self, name: str) -> Sequence[CommittedCheckpoint]:
-        """What the destination has committed of a connector; the mirror is brought up to date."""
+    def checkpoints(self, name: str) -> Checkpoints:
+        """How far a connector is committed, to see and to change. Raises ConfigError."""
         prepared = self.connector(name)
-        with self._opened(prepared) as destination, self.state() as store:
-            committed = destination.checkpoints(name)
-            for mirrored in store.checkpoints(name):
-                if mirrored.stream not in {found.stream for found in committed}:
-                    store.forget_checkpoint(name, mirrored.stream)
-            for found in committed:
-                store.mirror_checkpoint(name, found)
-        return committed
-
-    def reset_checkpoint(self, name: str, streams: Sequence[str], *, by: str) -> list[str]:
-        """Forget how far these streams are committed, all without names; the next sync reads everything."""
-        prepared = self.connector(name)
-        chosen = prepared.chosen(tuple(streams))
-        with self._lent(prepared, by) as (destination, store):
-            for stream in chosen:
-                table = destination.table_name(name, stream)
-                destination.set_checkpoint(name, stream.name, table, None)
-                store.forget_checkpoint(name, stream.name)
-        return [stream.name for stream in chosen]
-
-    def set_checkpoint(self, name: str, stream: str | None, value: str, *, by: str) -> CommittedCheckpoint:
-        """Move one stream's checkpoint to a cursor value, from which the next sync reads, inclusively.
-
-        Raises UsageError where the stream has no checkpoint yet or the value is none of its cursor's kind.
-        """
-        prepared = self.connector(name)
-        chosen = prepared.chosen((stream,) if stream else ())
-        if len(chosen) > 1:
-            raise UsageError(
-                f"connector {name!r} has several streams",
-                hint=f"name one with --stream: {', '.join(found.name for found in chosen)}",
-                connector=name,
-            )
-        with self._lent(prepared, by) as (destination, store):
-            moved = _moved(destination, name, chosen[0], value)
-            table = destination.table_name(name, chosen[0])
-            destination.set_checkpoint(name, chosen[0].name, table, moved)
-            committed = CommittedCheckpoint(chosen[0].name, moved, datetime.now(UTC), "")
-            store.mirror_checkpoint(name, committed)
-        return committed
+        return Checkpoints(prepared, self.destination(prepared.definition.destination), self.state)
 
     def query(self, sql: str, destination: str | None = None) -> pa.Table:
         """One statement that reads, on a destination. Raises UsageError, DestinationError."""
@@ -217,22 +176,6 @@ class Atlas:
             runs = {name: store.history(name, limit=1) for name in self.names()}
         return {name: found[0] for name, found in runs.items() if found}
 
-    @contextmanager
-    def _opened(self, prepared: PreparedConnector) -> Iterator[Destination]:
-        with closing(self.destination(prepared.definition.destination).open()) as destination:
-            yield destination
-
-    @contextmanager
-    def _lent(self, prepared: PreparedConnector, by: str) -> Iterator[tuple[Destination, SqlStateStore]]:
-        """The destination and the store while no run of the connector is in progress."""
-        with (
-            self.state() as store,
-            store.lease(prepared.name, triggered_by=by, destination=prepared.definition.destination) as lease,
-            self._opened(prepared) as destination,
-        ):
-            yield destination, store
-            store.finish(finished(lease.run, ()))
-
     def _has_state(self) -> bool:
         location = state_location(self.project)
         return isinstance(location, str) or location.exists()
@@ -245,27 +188,3 @@ class Atlas:
             store.prune(datetime.now(UTC) - retention.age)
         if retention.runs is not None:
             store.keep_newest(retention.runs)
-
-
-def _moved(destination: Destination, connector: str, stream: Stream, text: str) -> Checkpoint:
-    """The stream's checkpoint at another cursor value of the same kind."""
-    table = destination.table_name(connector, stream)
-    committed = destination.inspect(connector, stream.name, table).checkpoint
-    if committed is None:
-        raise UsageError(
-            f"stream {stream.name!r} has no checkpoint to move",
-            hint=f"`atlas connector sync {connector} --stream {stream.name}` makes one",
-            connector=connector,
-            stream=stream.name,
-        )
-    try:
-        value = values.parse_cursor(committed.high.kind, text)
-    except pa.ArrowInvalid:
-        raise UsageError(
-            f"{text!r} is no {committed.high.kind}, as the cursor {committed.cursor!r} is",
-            hint=f"the checkpoint is now at {committed.high.text}",
-            connector=connector,
-            stream=stream.name,
-        ) from None
-    tail_values = (value.text,) if committed.tail_values else ()
-    return Checkpoint(committed.cursor, value, value, tail_values)

@@ -7,7 +7,15 @@ import pyarrow as pa
 from atlas_etl import values
 from atlas_etl.api.atlas import TestOutcome
 from atlas_etl.connectors.registry import ProtocolInfo
-from atlas_etl.model import Checkpoint, CommittedCheckpoint, Run, RunError, StreamInfo, StreamRun
+from atlas_etl.model import (
+    Checkpoint,
+    CheckpointChange,
+    CommittedCheckpoint,
+    Run,
+    RunError,
+    StreamInfo,
+    StreamRun,
+)
 
 
 def rows(answer: pa.Table) -> list[list[object]]:
@@ -69,6 +77,21 @@ def committed_document(committed: CommittedCheckpoint) -> dict[str, object]:
         "tail_from": committed.checkpoint.tail_from.text,
         "committed_at": committed.committed_at,
         "run_id": committed.run_id or None,
+    }
+
+
+def change_document(change: CheckpointChange) -> dict[str, object]:
+    """One line of `state history`."""
+    return {
+        "change_id": change.change_id,
+        "stream": change.stream,
+        "action": change.action,
+        "before": _checkpoint(change.before),
+        "after": _checkpoint(change.after),
+        "changed_at": change.changed_at,
+        "changed_by": change.changed_by,
+        "run_id": change.run_id,
+        "reason": change.reason,
     }
 
 

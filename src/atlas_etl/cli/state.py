@@ -1,4 +1,4 @@
-"""`atlas state show | set | reset`: how far each stream is committed."""
+"""`atlas state show | history | set | reset`: how far each stream is committed, and what became of it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from atlas_etl.cli import documents, render
 from atlas_etl.cli.completion import Name
 from atlas_etl.cli.opening import open_atlas
 from atlas_etl.cli.session import Session
+from atlas_etl.errors import UsageError
 
 app = typer.Typer(
     add_completion=False,
@@ -19,6 +20,7 @@ app = typer.Typer(
 )
 
 OneStream = Annotated[str | None, typer.Option("--stream", help="The stream.")]
+Reason = Annotated[str | None, typer.Option(help="Why; `state history` shows it.")]
 Streams = Annotated[list[str] | None, typer.Option("--stream", help="Only this stream; may be repeated.")]
 
 
@@ -29,7 +31,7 @@ def show(context: typer.Context, name: Name, stream: Streams = None) -> None:
     Example: atlas state show shop
     """
     session: Session = context.obj
-    found = open_atlas(session).checkpoints(name)
+    found = open_atlas(session).checkpoints(name).committed()
     lines = [documents.committed_document(c) for c in found if not stream or c.stream in stream]
     if session.output.as_json:
         session.output.document({"connector": name, "streams": lines})
@@ -38,35 +40,90 @@ def show(context: typer.Context, name: Name, stream: Streams = None) -> None:
     render.table(columns, [[line[column] for column in columns] for line in lines])
 
 
-@app.command("set")
-def set_(
+@app.command()
+def history(
     context: typer.Context,
     name: Name,
-    value: Annotated[str, typer.Argument(help="The cursor value from which the next sync reads.")],
     stream: OneStream = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many changes.")] = 20,
+) -> None:
+    """What became of the checkpoints, the latest change first: by whom, when and why.
+
+    Example: atlas state history shop --stream orders --limit 5
+    """
+    session: Session = context.obj
+    atlas = open_atlas(session)
+    with atlas.state() as store:
+        changes = store.checkpoint_changes(name, stream=stream, limit=limit)
+    if not changes:
+        atlas.connector(name).chosen((stream,) if stream else ())
+    if session.output.as_json:
+        lines = [documents.change_document(change) for change in changes]
+        session.output.document({"connector": name, "changes": lines})
+        return
+    rows = [
+        (
+            change.change_id,
+            change.changed_at,
+            change.stream,
+            change.action,
+            change.before.high.text if change.before else None,
+            change.after.high.text if change.after else None,
+            change.changed_by,
+            change.reason,
+        )
+        for change in changes
+    ]
+    render.table(("change", "at", "stream", "action", "before", "after", "by", "reason"), rows)
+
+
+@app.command("set")
+def set_(  # noqa: PLR0917  # Typer passes by name
+    context: typer.Context,
+    name: Name,
+    value: Annotated[
+        str | None, typer.Argument(help="The cursor value from which the next sync reads.")
+    ] = None,
+    to: Annotated[
+        int | None, typer.Option(metavar="CHANGE", help="The checkpoint that this change had made.")
+    ] = None,
+    stream: OneStream = None,
+    reason: Reason = None,
 ) -> None:
     """Move a stream's checkpoint, e.g. back, so that the next sync reads again from there.
 
-    Example: atlas state set shop 2026-03-01 --stream orders
+    Example: atlas state set shop 2026-03-01 --stream orders --reason "prices were wrong in March"
+
+    Example: atlas state set shop --to 12
     """
     session: Session = context.obj
-    committed = open_atlas(session).set_checkpoint(name, stream, value, by="state set")
+    checkpoints = open_atlas(session).checkpoints(name)
+    if value is not None and to is None:
+        committed = checkpoints.set(stream, value, reason=reason)
+    elif to is not None and value is None:
+        committed = checkpoints.put_back(to, stream=stream, reason=reason)
+    else:
+        raise UsageError(
+            "either a cursor value or --to, please",
+            hint=f"`atlas state history {name}` lists the changes that --to can go back to",
+            connector=name,
+        )
     if session.output.as_json:
         session.output.document({"connector": name, "streams": [documents.committed_document(committed)]})
         return
     session.output.line(
-        f"{name} {committed.stream}: the next sync reads from {committed.checkpoint.high.text}"
+        f"{name} {committed.stream}: the next sync reads from {committed.checkpoint.tail_from.text}"
     )
 
 
 @app.command()
-def reset(context: typer.Context, name: Name, stream: Streams = None) -> None:
+def reset(context: typer.Context, name: Name, stream: Streams = None, reason: Reason = None) -> None:
     """Forget how far streams are committed: the next sync reads them from the beginning.
 
     Example: atlas state reset shop --stream orders
     """
     session: Session = context.obj
-    streams = open_atlas(session).reset_checkpoint(name, stream or (), by="state reset")
+    streams = open_atlas(session).checkpoints(name).reset(stream or (), reason=reason)
     if session.output.as_json:
         session.output.document({"connector": name, "streams": streams})
         return

@@ -1,4 +1,4 @@
-"""Whether a process is certainly gone, from real processes."""
+"""Who runs this process, and whether another is certainly gone, from real processes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from atlas_etl.state.holder import Holder, has_ended, this_process
+from atlas_etl.state.holder import Holder, has_ended, this_process, this_user
 
 pytestmark = pytest.mark.skipif(
     this_process().place is None, reason="only Linux tells boots and namespaces apart"
@@ -59,3 +59,9 @@ def test_nothing_is_known_from_another_place() -> None:
     assert not has_ended(gone, this_process())
     assert has_ended(replace(gone, place=this_process().place), this_process())
     assert not has_ended(replace(gone, place=None), replace(this_process(), place=None))
+
+
+def test_a_user_without_an_account_has_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 987_654_321)
+    monkeypatch.setenv("LOGNAME", "somebody else")
+    assert this_user() == f"987654321@{os.uname().nodename}"
