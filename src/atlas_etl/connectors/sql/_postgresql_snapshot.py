@@ -7,7 +7,6 @@ snapshot cannot have slipped through between the two.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -171,7 +170,7 @@ class PostgresSnapshot:
         """As the planner has it. It locks the tables, so that none of them can be rewritten from now on."""
         ((found,),) = self.run(f"EXPLAIN (FORMAT JSON) {select.sql}", select.parameters)
         self._refuse_rewritten()
-        (plan,) = json.loads(str(found))
+        (plan,) = cast(list[dict[str, Any]], found)
         return Forecast(plan["Plan"]["Plan Rows"], "Sort" in _steps(plan["Plan"]))
 
     def run(self, statement: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
