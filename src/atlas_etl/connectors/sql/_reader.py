@@ -37,7 +37,7 @@ from atlas_etl.model import (
 )
 
 # Cursors that are given out in their order rather than taken from a clock.
-_COUNTED = frozenset({CursorKind.INTEGER, CursorKind.DECIMAL, CursorKind.UUID})
+_COUNTED = frozenset({CursorKind.INTEGER, CursorKind.DECIMAL})
 _SORTED_WINDOWS = 4  # a source that must sort a table to give it in order does so for more than this many
 _WATERMARKS = 8  # that a checkpoint keeps: one more only shortens a tail
 _LOOKS, _PAUSE = 10, timedelta(seconds=0.2)  # how long a first read waits for those that write to end
@@ -169,7 +169,10 @@ class SqlConnector(BaseConnector[Config], ABC):
 
     def _watermark(self, request: ReadRequest) -> tuple[Watermark, ...]:
         """How far cursors were given out before the snapshot; empty for cursors that are times."""
-        looking = self.look(first=not request.watermarks) if request.stream.cursor else None
+        is_clocked = request.since is not None and request.since.kind not in _COUNTED
+        if request.stream.cursor is None or is_clocked:
+            return ()
+        looking = self.look(first=not request.watermarks)
         if looking is None:
             return ()
         with looking as before:
