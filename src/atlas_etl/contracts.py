@@ -49,7 +49,10 @@ class Extract(Protocol):
         """Roughly how many rows will come; None where the source cannot say cheaply."""
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """The rows, once, bounded by the request's limits. Raises SourceError and DataError."""
+        """The rows, once, bounded by the request's limits. Raises SourceError and DataError.
+
+        Leaving the connector's block ends a read that was left in its middle.
+        """
 
     def reached(self) -> Checkpoint | None:
         """How far the rows that were given so far reach, where a load may end here and go on from there.

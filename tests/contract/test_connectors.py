@@ -200,6 +200,17 @@ def test_batches_keep_within_the_limits(source: Source) -> None:
         assert max(batch.num_rows for batch in extract.batches()) <= 25
 
 
+def test_a_read_that_is_left_in_its_middle_ends_with_its_extract(source: Source) -> None:
+    """Whoever holds the iterator still, as a traceback does, does not hold the connection."""
+    source.create([(number, "x" * 500, None, None) for number in range(100)])
+    request = ReadRequest(source.stream(), limits=BatchLimits(rows=10))
+    with source.connector.open(request) as extract:
+        left = extract.batches()
+        assert next(left).num_rows
+    rows, _ = read(source, ReadRequest(source.stream()))
+    assert len(rows) == 100
+
+
 def test_preview_gives_the_first_rows(source: Source) -> None:
     source.create(PEOPLE)
     columns, rows = preview(source.connector, source.stream(), 2)

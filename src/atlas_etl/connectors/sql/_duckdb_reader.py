@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import duckdb
 import pyarrow as pa
@@ -19,6 +19,7 @@ from atlas_etl.connectors.sql._duckdb_database import (
     translated,
 )
 from atlas_etl.connectors.sql._duckdb_types import arrow_type
+from atlas_etl.connectors.sql._fetching import Batches, OneFetchAtATime
 from atlas_etl.connectors.sql._reader import (
     Forecast,
     Relation,
@@ -34,7 +35,6 @@ from atlas_etl.model import (
     ConnectionStatus,
     CursorValue,
     Hazard,
-    HazardCells,
     Stream,
     StreamInfo,
 )
@@ -58,7 +58,7 @@ class ReaderDialect:
         return f"{sql} LIMIT {rows}"
 
 
-class DuckDBSnapshot:
+class DuckDBSnapshot(OneFetchAtATime):
     """One transaction of one DuckDB connection (_reader.Snapshot); `kind` is what its failures raise."""
 
     def __init__(self, opened: duckdb.DuckDBPyConnection, kind: Failure) -> None:
@@ -113,9 +113,7 @@ class DuckDBSnapshot:
             ).fetchall()
         return int(rows[0][0]) if rows else None
 
-    def fetch(
-        self, select: Select, limits: BatchLimits
-    ) -> Iterator[tuple[pa.RecordBatch, Sequence[HazardCells]]]:
+    def fetched(self, select: Select, limits: BatchLimits) -> Batches:
         schema = pa.schema([column.field for column in select.columns])
         with translated(self._kind):
             rows = self._opened.sql(select.sql, params=list(select.parameters))
@@ -166,7 +164,8 @@ class DuckDBConnector(SqlConnector[DuckDBConnection]):
         try:
             with translated(SourceError):
                 opened.execute("SET arrow_lossless_conversion = true")
-            yield DuckDBSnapshot(opened, SourceError)
+            with closing(DuckDBSnapshot(opened, SourceError)) as snapshot:
+                yield snapshot
         finally:
             opened.close()
 

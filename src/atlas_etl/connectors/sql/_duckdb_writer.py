@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 
 import duckdb
 import pyarrow as pa
@@ -84,8 +84,8 @@ class DuckDBDestination(SqlDestination):
 
     @contextmanager
     def reading(self) -> Iterator[DuckDBSnapshot]:
-        with self._cursor() as opened:
-            yield DuckDBSnapshot(opened, DestinationError)
+        with self._cursor() as opened, closing(DuckDBSnapshot(opened, DestinationError)) as snapshot:
+            yield snapshot
 
     def inspect(self, connector: str, stream: str, table: TableName) -> TableState:
         return TableState() if self._is_missing() else super().inspect(connector, stream, table)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 
 from atlas_etl.connectors.sql._postgresql_connection import PostgresConnection, SessionPool
 from atlas_etl.connectors.sql._postgresql_errors import quoted
@@ -51,8 +51,11 @@ class PostgresConnector(SqlConnector[PostgresConnection]):
 
     @contextmanager
     def snapshot(self) -> Iterator[PostgresSnapshot]:
-        with self._pool.session() as session:
-            yield PostgresSnapshot(session, self.config, SourceError)
+        with (
+            self._pool.session() as session,
+            closing(PostgresSnapshot(session, self.config, SourceError)) as snapshot,
+        ):
+            yield snapshot
 
     def look(self, *, first: bool) -> AbstractContextManager[PostgresSnapshot]:  # noqa: ARG002
         return self.snapshot()

@@ -17,6 +17,7 @@ import psycopg
 import pyarrow as pa
 from psycopg import pq
 
+from atlas_etl.connectors.sql._fetching import Batches, OneFetchAtATime
 from atlas_etl.connectors.sql._late import OpenWriters
 from atlas_etl.connectors.sql._pgcopy_decode import RowDecoder
 from atlas_etl.connectors.sql._pgcopy_types import PgCopyError, builtin_type
@@ -37,7 +38,7 @@ from atlas_etl.connectors.sql._postgresql_messages import CopyMessages
 from atlas_etl.connectors.sql._postgresql_types import ServerType, source_column, wire_type
 from atlas_etl.connectors.sql._reader import Forecast, Relation, Select, SourceColumn, table_not_found
 from atlas_etl.errors import AtlasError, ConfigError
-from atlas_etl.model import BatchLimits, HazardCells, Stream
+from atlas_etl.model import BatchLimits, Stream
 
 UNSEEN_LAG = timedelta(minutes=5)  # how late rows may come where other sessions cannot be seen
 _EVER = datetime(1, 1, 2, tzinfo=UTC)  # before any transaction; a day's room for time zones
@@ -104,7 +105,7 @@ def _instant(microseconds: object) -> datetime:
     return _EPOCH + timedelta(microseconds=int(str(microseconds)))
 
 
-class PostgresSnapshot:
+class PostgresSnapshot(OneFetchAtATime):
     """A snapshot of one session, which whoever gave it rolls back (_reader.Snapshot)."""
 
     def __init__(self, session: Session, config: PostgresConnection, kind: Failure) -> None:
@@ -145,9 +146,7 @@ class PostgresSnapshot:
             raise self._denied(table, stream)
         return table.relation()
 
-    def fetch(
-        self, select: Select, limits: BatchLimits
-    ) -> Iterator[tuple[pa.RecordBatch, Sequence[HazardCells]]]:
+    def fetched(self, select: Select, limits: BatchLimits) -> Batches:
         schema = pa.schema([column.field for column in select.columns])
         decoder = RowDecoder(schema, [wire_type(field.type) for field in schema])
         statement = f"COPY ({select.sql}) TO STDOUT (FORMAT binary)"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import pyarrow as pa
 
@@ -181,8 +181,11 @@ class PostgresDestination(SqlDestination):
 
     @contextmanager
     def reading(self) -> Iterator[PostgresSnapshot]:
-        with self._pool.session() as session:
-            yield PostgresSnapshot(session, self._config, DestinationError)
+        with (
+            self._pool.session() as session,
+            closing(PostgresSnapshot(session, self._config, DestinationError)) as snapshot,
+        ):
+            yield snapshot
 
     def query(self, sql: str) -> pa.Table:
         try:
