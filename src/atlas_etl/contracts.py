@@ -17,6 +17,8 @@ from atlas_etl.model import (
     LoadPlan,
     LoadResult,
     ReadRequest,
+    ReconcilePlan,
+    ReconcileResult,
     Run,
     RunStatus,
     Stream,
@@ -127,6 +129,25 @@ class TableSnapshot(Protocol):
         """
 
 
+class ReconcileSession(Protocol):
+    """One table being compared with its source's keys. Leaving the block without `commit` changes nothing."""
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Take keys that the source has, as the plan types them; some may come twice.
+
+        Raises DataError (`null_key`).
+        """
+
+    def commit(self) -> ReconcileResult:
+        """Delete or mark, with a line in the ledger, every row whose key did not come; or change nothing.
+
+        Keys are equal where a merge finds them equal. Of a table with DELETED_AT, rows that were marked
+        before keep their instant, and those whose key came are no longer marked. Raises DataError
+        (`too_many_deletes`) where more would go than the plan allows, DestinationError (`table_not_ours`)
+        where other streams have rows in the table, and, as a load does, what says that it was overtaken.
+        """
+
+
 class Destination(Protocol):
     """A connection that is written to. Every method raises DestinationError where it fails."""
 
@@ -150,6 +171,15 @@ class Destination(Protocol):
 
     def begin(self, plan: LoadPlan) -> AbstractContextManager[LoadSession]:
         """Open one load: apply the plan's changes, delete the tail, take rows."""
+
+    def reconcile(self, plan: ReconcilePlan) -> AbstractContextManager[ReconcileSession]:
+        """Begin to compare a table, which is there, with the keys of its source.
+
+        Raises DestinationError (`referenced`) where deleting its rows would change those of other tables.
+        """
+
+    def reconciled_at(self, connector: str, stream: str, table: TableName) -> datetime | None:
+        """The `at` of the last comparison that was committed for this stream's table."""
 
     def checkpoints(self, connector: str) -> Sequence[CommittedCheckpoint]:
         """Every checkpoint committed here by this connector."""

@@ -53,6 +53,25 @@ class HazardPolicy(StrEnum):
     TEXT = "text"
 
 
+class Deletion(StrEnum):
+    """What becomes of a row whose key its source no longer has."""
+
+    HARD = "hard"  # it is deleted
+    SOFT = "soft"  # it stays, and its column DELETED_AT says when it was found to be gone
+
+
+DELETED_AT = "_atlas_deleted_at"  # NULL in rows that the source has
+
+
+@dataclass(frozen=True, slots=True)
+class Deletes:
+    """That a stream's table is reconciled with the keys of its source: a cursor does not show deletes."""
+
+    how: Deletion = Deletion.HARD
+    every: timedelta | None = None  # at most once in this time; None: at each sync
+    max_share: float = 0.1  # of the rows that are there, from 0 to 1: no more may go at once
+
+
 @dataclass(frozen=True, slots=True)
 class HazardCells:
     """The cells of one column of one batch that a decoder could not express; they are NULL in the batch."""
@@ -186,6 +205,7 @@ class Stream:
     timezone: str | None = None  # the IANA zone of the naive timestamps; None keeps them naive
     into: TableName | None = None  # None: schema = connector, table = stream
     metadata_columns: bool = False
+    deletes: Deletes | None = None  # None: rows that the source deleted stay
 
     def policy(self, hazard: Hazard) -> HazardPolicy:
         return self.hazards.get(hazard, HazardPolicy.ERROR)
@@ -355,6 +375,34 @@ class LoadResult:
     committed_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class ReconcilePlan:
+    """One comparison of a table with the keys of its source.
+
+    `keys` has the primary key's columns as the table names and types them, `at` is when the source was looked
+    at, and `has_marks` says whether the table has the column DELETED_AT. `version` is that of the state the
+    plan was made from, as a load's: rows that came later have keys that the source was not asked for.
+    """
+
+    run_id: str
+    connector: str
+    stream: str
+    table: TableName
+    keys: pa.Schema
+    deletes: Deletes
+    at: datetime
+    has_marks: bool
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReconcileResult:
+    """What a committed comparison did; rows that had been marked before count as neither."""
+
+    deleted: int
+    kept: int
+
+
 class RunStatus(StrEnum):
     RUNNING = "running"
     COMPLETED = "completed"
@@ -385,6 +433,7 @@ class StreamRun:
     rows_read: int = 0
     rows_loaded: int = 0
     rows_quarantined: int = 0
+    rows_deleted: int = 0  # at the destination, because the source no longer has their keys
     bytes_processed: int = 0
     loads: int = 0
     checkpoint: Checkpoint | None = None

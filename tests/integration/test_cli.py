@@ -22,8 +22,8 @@ RUN_KEYS = {
     "rows_processed", "bytes_processed", "destination", "error",
 }  # fmt: skip
 STREAM_KEYS = {
-    "name", "status", "disposition", "table", "rows_read", "rows_loaded", "rows_quarantined", "loads",
-    "checkpoint", "error",
+    "name", "status", "disposition", "table", "rows_read", "rows_loaded", "rows_quarantined",
+    "rows_deleted", "loads", "checkpoint", "error",
 }  # fmt: skip
 
 
@@ -110,6 +110,31 @@ def test_a_sync_and_the_next_one(shop: Project) -> None:
         [3, None, "0.10"],
         [4, "Eve", "7.00"],
     ]
+
+
+def test_deleted_rows_are_told_and_too_many_are_refused(shop: Project) -> None:
+    definition = shop.folder / "connectors.d" / "shop.yaml"
+    text = definition.read_text().replace(
+        "  cursor: updated_at", "  cursor: updated_at\n    deletes: reconcile"
+    )
+    definition.write_text(text)
+    shop.atlas("connector", "sync", "shop", "-q")
+    execute(
+        shop,
+        "DELETE FROM orders WHERE id = 1",
+        "INSERT INTO orders VALUES (4, 'Eve', 7, '2026-01-02 09:00:00')",
+    )
+    refused = shop.atlas("connector", "sync", "shop")
+    assert refused.returncode == 7
+    _, loaded, error, hint, _ = refused.stderr.splitlines()
+    assert loaded.endswith("1 rows into shop.orders (3 read)")
+    assert "the source no longer has 1 of the 4 rows of shop.orders" in error
+    assert "max_share: 0.25" in hint
+    definition.write_text(text.replace("deletes: reconcile", "deletes: {how: soft, max_share: 0.25}"))
+    done = shop.atlas("connector", "sync", "shop", "--json")
+    (stream,) = done.json()["runs"][0]["streams"]
+    assert (stream["status"], stream["rows_deleted"]) == ("completed", 1)
+    assert "shop orders: 1 rows marked as deleted that the source no longer has (3 kept)" in done.stderr
 
 
 def test_lines_without_a_terminal_have_no_control_codes(shop: Project) -> None:

@@ -52,6 +52,7 @@ def _stream(stream: StreamRun) -> dict[str, object]:
         "rows_read": stream.rows_read,
         "rows_loaded": stream.rows_loaded,
         "rows_quarantined": stream.rows_quarantined,
+        "rows_deleted": stream.rows_deleted,
         "loads": stream.loads,
         "checkpoint": _checkpoint(stream.checkpoint),
         "nulled": dict(stream.nulled),

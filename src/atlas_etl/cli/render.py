@@ -86,6 +86,11 @@ class ProgressLine:
         rate = f"{rows / elapsed:,.0f} rows/s  {size / elapsed / 1e6:,.1f} MB/s"
         self._progress.update(task, completed=rows, rate=rate)
 
+    def compared(self, connector: str, stream: str, keys: int) -> None:
+        task = self._tasks.get((connector, stream))
+        if task is not None:
+            self._progress.update(task, completed=keys, rate="keys compared")
+
     def ended(self, connector: str, stream: str) -> None:
         task = self._tasks.pop((connector, stream), None)
         if task is not None:

@@ -7,12 +7,14 @@ from types import TracebackType
 
 from atlas_etl.cli import render
 from atlas_etl.cli.output import Output
-from atlas_etl.model import Run, RunStatus, StreamRun
+from atlas_etl.model import Deletion, Run, RunStatus, StreamRun
 from atlas_etl.pipeline.events import (
     BatchLoaded,
     Event,
+    KeysRead,
     RunFinished,
     StreamFinished,
+    StreamReconciled,
     StreamRetrying,
     StreamStarted,
     WindowCommitted,
@@ -58,12 +60,17 @@ class SyncReport:
                     self._say(
                         event.connector, event.stream, f"{event.disposition} {begin} into {event.table}"
                     )
-            case BatchLoaded():
-                if self._line is not None:
-                    self._line.moved(event.connector, event.stream, event.rows, event.bytes)
+            case BatchLoaded() if self._line is not None:
+                self._line.moved(event.connector, event.stream, event.rows, event.bytes)
             case WindowCommitted() if self._line is None:
                 outcome = event.outcome
                 self._say(event.connector, outcome.name, f"{outcome.rows_loaded:,} rows committed so far")
+            case KeysRead() if self._line is not None:
+                self._line.compared(event.connector, event.stream, event.keys)
+            case StreamReconciled():
+                done = "deleted" if event.how is Deletion.HARD else "marked as deleted"
+                text = f"{event.deleted:,} rows {done} that the source no longer has ({event.kept:,} kept)"
+                self._say(event.connector, event.stream, text, rows_deleted=event.deleted)
             case StreamRetrying():
                 if self._line is not None:
                     self._line.ended(event.connector, event.stream)
@@ -77,13 +84,13 @@ class SyncReport:
                 self._run_finished(event.run)
 
     def _finished(self, connector: str, outcome: StreamRun) -> None:
-        if outcome.error is not None:
-            self._error(f"{connector} {outcome.name}", outcome.error.message, outcome.error.hint)
-            return
-        text = f"{outcome.rows_loaded:,} rows into {outcome.table} ({outcome.rows_read:,} read)"
-        self._say(connector, outcome.name, text, rows=outcome.rows_loaded)
+        if outcome.loads or outcome.error is None:
+            text = f"{outcome.rows_loaded:,} rows into {outcome.table} ({outcome.rows_read:,} read)"
+            self._say(connector, outcome.name, text, rows=outcome.rows_loaded)
         for what, count in outcome.nulled.items():
             self._say(connector, outcome.name, f"warning: {count:,} cells became NULL ({what})")
+        if outcome.error is not None:
+            self._error(f"{connector} {outcome.name}", outcome.error.message, outcome.error.hint)
 
     def _run_finished(self, run: Run) -> None:
         self.runs.append(run)

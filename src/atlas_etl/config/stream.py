@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, JsonValue, WithJsonSchema, model_validator
 
 from atlas_etl.config.fields import MODEL_CONFIG, Columns, Duration, Hazards, Line, Zone, without_nulls
-from atlas_etl.model import Disposition, Hazard, HazardPolicy, NullCursor, Stream, TableName
+from atlas_etl.model import (
+    Deletes,
+    Deletion,
+    Disposition,
+    Hazard,
+    HazardPolicy,
+    NullCursor,
+    Stream,
+    TableName,
+)
 
 _PART = re.compile(r'"(?:[^"]|"")*"|`(?:[^`]|``)*`|[^."`]+')
 _PARTS = re.compile(rf"(?:{_PART.pattern})(?:\.(?:{_PART.pattern}))*")
@@ -49,6 +58,36 @@ def _target(value: object) -> object:
     return {"table": table, "schema": schema} if schema else {"table": table}
 
 
+class DeletesDefinition(BaseModel):
+    """What becomes of rows that the source deleted; in short `deletes: reconcile`."""
+
+    model_config = MODEL_CONFIG
+
+    mode: Literal["reconcile"] = Field(
+        default="reconcile", description="compare the destination's keys with the source's after a load"
+    )
+    how: Deletion = Field(
+        default=Deletion.HARD, description="hard: delete the rows; soft: set their _atlas_deleted_at"
+    )
+    every: Duration | None = Field(
+        default=None, description="at most once in this time; default: at each sync"
+    )
+    max_share: float = Field(
+        default=Deletes().max_share,
+        ge=0,
+        le=1,
+        strict=True,  # `true` is no share
+        description="refuse to delete more than this share of the destination's rows at once",
+    )
+
+    def to_deletes(self) -> Deletes:
+        return Deletes(self.how, self.every, self.max_share)
+
+
+def _deletes(value: object) -> object:
+    return {"mode": value} if isinstance(value, str) else value
+
+
 class StreamDefinition(BaseModel):
     """One thing read: exactly one of `table`, `query` and `path`."""
 
@@ -75,6 +114,13 @@ class StreamDefinition(BaseModel):
         default=None, description="another table than `<connector>.<stream>`"
     )
     metadata_columns: bool | None = Field(default=None, description="default: the connector's")
+    deletes: (
+        Annotated[
+            DeletesDefinition,
+            BeforeValidator(_deletes, json_schema_input_type=DeletesDefinition | Literal["reconcile"]),
+        ]
+        | None
+    ) = Field(default=None, description="rows that the source deleted; default: they stay")
 
     @model_validator(mode="before")
     @classmethod
@@ -101,10 +147,18 @@ class StreamDefinition(BaseModel):
             left_out = [column for column in needed if self._leaves_out(column)]
             if left_out:
                 raise ValueError(f"leaves out the {what} column {left_out[0]!r}, which every load needs")
+        if self.deletes is not None and self._replaces():
+            raise ValueError(
+                "has deletes, and the disposition replace, which leaves no deleted rows: remove deletes, "
+                "or set a cursor or the disposition merge"
+            )
         for table in (self.name, self.into.table if self.into else ""):
             if table.casefold().startswith(_RESERVED):
                 raise ValueError(f"names that begin with {_RESERVED} are Atlas's own")
         return self
+
+    def _replaces(self) -> bool:
+        return self.disposition is Disposition.REPLACE or (self.disposition is None and self.cursor is None)
 
     def _leaves_out(self, column: str) -> bool:
         # Many systems ignore case in names, so only what is missing in any case is missing.
@@ -131,6 +185,7 @@ class StreamDefinition(BaseModel):
             timezone=self.timezone,
             into=TableName(self.into.table, self.into.schema_) if self.into else None,
             metadata_columns=metadata_columns if self.metadata_columns is None else self.metadata_columns,
+            deletes=self.deletes.to_deletes() if self.deletes else None,
         )
 
 

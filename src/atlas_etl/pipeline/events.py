@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from atlas_etl.model import Checkpoint, Disposition, Run, RunError, StreamRun
+from atlas_etl.model import Checkpoint, Deletion, Disposition, Run, RunError, StreamRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,26 @@ class WindowCommitted:
 
 
 @dataclass(frozen=True, slots=True)
+class KeysRead:
+    """So many keys of the source were read so far, to find the rows that it deleted; a StreamRead follows."""
+
+    connector: str
+    stream: str
+    keys: int
+
+
+@dataclass(frozen=True, slots=True)
+class StreamReconciled:
+    """The rows whose keys the source no longer has were deleted or marked; the others were kept."""
+
+    connector: str
+    stream: str
+    how: Deletion
+    deleted: int
+    kept: int
+
+
+@dataclass(frozen=True, slots=True)
 class StreamRetrying:
     """The stream failed in a way that may pass; it goes on from its last commit after a wait."""
 
@@ -74,4 +94,5 @@ class RunFinished:
 
 
 TransferEvent = StreamStarted | BatchLoaded | StreamRead | WindowCommitted | StreamFinished
-Event = TransferEvent | StreamRetrying | RunStarted | RunFinished
+ReconcileEvent = KeysRead | StreamRead | StreamReconciled
+Event = TransferEvent | ReconcileEvent | StreamRetrying | RunStarted | RunFinished

@@ -21,6 +21,7 @@ from atlas_etl.model import (
     TableState,
     Window,
 )
+from atlas_etl.pipeline.deletes import refuse_unreconcilable
 from atlas_etl.pipeline.schema import evolve
 from atlas_etl.pipeline.shape import stored_tail
 
@@ -97,6 +98,7 @@ def plan_load(
     if resumed is not None:
         _refuse_other_order(stream, resumed, read)
     wanted = disposition_of(stream, primary_key)
+    refuse_unreconcilable(stream, wanted, primary_key, read=read, table=table, state=state)
     # Without a checkpoint everything is read again, so an append's tail is the whole table.
     whole = full_refresh or (wanted is Disposition.APPEND and resumed is None and not state.empty)
     disposition = Disposition.REPLACE if whole else wanted

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
 from atlas_etl.contracts import Connector, Destination
 from atlas_etl.errors import AtlasError, ExitCode, InterruptedRunError
 from atlas_etl.model import BatchLimits, RetryPolicy, Run, RunError, RunStatus, Stream, StreamRun, Window
-from atlas_etl.pipeline.events import Event, RunFinished, StreamFinished, StreamRetrying, WindowCommitted
+from atlas_etl.pipeline.events import (
+    Event,
+    RunFinished,
+    StreamFinished,
+    StreamReconciled,
+    StreamRetrying,
+    WindowCommitted,
+)
+from atlas_etl.pipeline.reconcile import reconcile
 from atlas_etl.pipeline.transfer import Job, transfer
+
+_Work = Callable[[], Generator[Event, None, None]]
 
 
 def run_streams(
@@ -36,7 +47,7 @@ def run_streams(
         job = Job(run.run_id, run.connector, stream, run.started_at, full_refresh, limits, window)
         committed = StreamRun(stream.name, RunStatus.RUNNING)
         try:
-            for event in _tried(source, destination, job, retry):
+            for event in _synced(source, destination, job, retry):
                 if isinstance(event, WindowCommitted):
                     committed = event.outcome
                 if isinstance(event, StreamFinished):
@@ -52,9 +63,32 @@ def run_streams(
     yield RunFinished(finished(run, outcomes))
 
 
-def _tried(
+def _synced(
     source: Connector, destination: Destination, job: Job, retry: RetryPolicy
 ) -> Generator[Event, None, None]:
+    """One stream's rows, and then what its source deleted of them; the last event is StreamFinished.
+
+    Both are tried on their own: what was loaded stays, and is told, whatever becomes of the deletes.
+    """
+    for event in _tried(partial(transfer, source, destination, job), job, retry):
+        if isinstance(event, StreamFinished):
+            outcome = event.outcome
+        else:
+            yield event
+    try:
+        for event in _tried(partial(reconcile, source, destination, job), job, retry):
+            if isinstance(event, StreamReconciled):
+                outcome = replace(outcome, rows_deleted=event.deleted)
+            yield event
+    except InterruptedRunError:
+        raise
+    except AtlasError as failure:
+        failure.located(connector=job.connector, stream=job.stream.name)
+        outcome = replace(outcome, status=RunStatus.FAILED, error=run_error(failure))
+    yield StreamFinished(job.connector, outcome)
+
+
+def _tried(work: _Work, job: Job, retry: RetryPolicy) -> Generator[Event, None, None]:
     attempts = Retrying(
         stop=stop_after_attempt(retry.attempts),
         wait=wait_exponential_jitter(
@@ -65,7 +99,7 @@ def _tried(
     )
     earlier = committed = StreamRun(job.stream.name, RunStatus.RUNNING)
     for attempt in attempts:
-        with attempt, closing(transfer(source, destination, job)) as events:
+        with attempt, closing(work()) as events:
             for event in events:
                 if isinstance(event, WindowCommitted | StreamFinished):
                     committed = _added(earlier, event.outcome)

@@ -11,12 +11,13 @@ import pyarrow.compute as pc
 
 from atlas_etl import values
 from atlas_etl.errors import DataError
-from atlas_etl.model import Checkpoint, CursorKind, CursorValue, Stream
+from atlas_etl.model import DELETED_AT, Checkpoint, CursorKind, CursorValue, Deletion, Stream
 
 Shape = Callable[[pa.RecordBatch], pa.RecordBatch]
 
 _MICROSECOND_DIGITS = 6
 _METADATA = (pa.field("_atlas_run_id", pa.string()), pa.field("_atlas_loaded_at", pa.timestamp("us", "UTC")))
+_MARK = pa.field(DELETED_AT, pa.timestamp("us", "UTC"))
 
 
 def shaped_schema(stream: Stream, schema: pa.Schema) -> pa.Schema:
@@ -25,7 +26,8 @@ def shaped_schema(stream: Stream, schema: pa.Schema) -> pa.Schema:
         field.with_type(pa.timestamp(field.type.unit, "UTC")) if _gets_zone(stream, field) else field
         for field in schema
     ]
-    return pa.schema([*fields, *(_METADATA if stream.metadata_columns else ())])
+    mark = (_MARK,) if _has_mark(stream) else ()
+    return pa.schema([*fields, *(_METADATA if stream.metadata_columns else ()), *mark])
 
 
 def shape(stream: Stream, run_id: str, started_at: datetime) -> Shape:
@@ -39,6 +41,8 @@ def shape(stream: Stream, run_id: str, started_at: datetime) -> Shape:
         if stream.metadata_columns:
             constants = (pa.scalar(run_id), pa.scalar(started_at, _METADATA[1].type))
             columns += [pa.repeat(constant, batch.num_rows) for constant in constants]
+        if _has_mark(stream):
+            columns.append(pa.nulls(batch.num_rows, _MARK.type))  # the source has the row
         return pa.RecordBatch.from_arrays(columns, schema=shaped_schema(stream, batch.schema))
 
     return apply
@@ -70,6 +74,10 @@ def stored_tail(tail: Checkpoint | None, kind: pa.DataType) -> Checkpoint | None
     zone = "Z" if tail.tail_from.kind is CursorKind.TIMESTAMPTZ else ""
     text = f"{moment}{point}{fraction[:_MICROSECOND_DIGITS]}{zone}"
     return replace(tail, tail_from=CursorValue(tail.tail_from.kind, text))
+
+
+def _has_mark(stream: Stream) -> bool:
+    return stream.deletes is not None and stream.deletes.how is Deletion.SOFT
 
 
 def _gets_zone(stream: Stream, field: pa.Field) -> bool:

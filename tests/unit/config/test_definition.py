@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,7 +12,17 @@ import pytest
 from atlas_etl.config.definition import ConnectorDefinition
 from atlas_etl.config.definitions import load_definition
 from atlas_etl.errors import ConfigError
-from atlas_etl.model import BatchLimits, Disposition, Hazard, HazardPolicy, NullCursor, Stream, TableName
+from atlas_etl.model import (
+    BatchLimits,
+    Deletes,
+    Deletion,
+    Disposition,
+    Hazard,
+    HazardPolicy,
+    NullCursor,
+    Stream,
+    TableName,
+)
 
 Define = Callable[..., Path]
 Refused = Callable[..., ConfigError]
@@ -69,6 +80,9 @@ streams:
       SELECT 1
     into: {table: a.b}
     exclude: pin
+  - {table: items, name: short, cursor: ts, deletes: reconcile}
+  - {table: items, name: long, cursor: ts, deletes: {mode: reconcile, how: soft, every: 1d, max_share: 0.25}}
+  - {table: items, name: mapping, cursor: ts, deletes: {every: null}}
 """
     )
     assert (definition.description, definition.enabled) == ("2024", False)
@@ -76,6 +90,7 @@ streams:
     assert definition.connection == {"host": "db", "password": "${env:NOT_SET}"}
     assert "NOT_SET" not in repr(definition)
     defaults = {Hazard.INFINITY: HazardPolicy.NULL, Hazard.ZERO_DATE: HazardPolicy.TEXT}
+    reconciled = Stream("x", table="items", cursor="ts", hazards=defaults, metadata_columns=True)
     assert definition.to_streams() == (
         Stream(name="items", table="public.items", hazards=defaults, metadata_columns=True),
         Stream(
@@ -100,6 +115,9 @@ streams:
             hazards=defaults,
             metadata_columns=True,
         ),
+        replace(reconciled, name="short", deletes=Deletes()),
+        replace(reconciled, name="long", deletes=Deletes(Deletion.SOFT, timedelta(days=1), 0.25)),
+        replace(reconciled, name="mapping", deletes=Deletes(Deletion.HARD, None, 0.1)),
     )
 
 
@@ -193,6 +211,33 @@ def test_a_stream_is_named_after_what_it_reads(written: str, name: str, load: Lo
         (
             "protocol: x\nstreams: [{table: a, columns: [b], exclude: [c]}]",
             ["connectors.d/shop.yaml:2: streams[0]: has both columns and exclude; one of them says it all"],
+        ),
+        (
+            "protocol: x\nstreams: [{table: a, deletes: reconcile}]",
+            ["connectors.d/shop.yaml:2: streams[0]: has deletes, and the disposition replace, which leaves"],
+        ),
+        (
+            "protocol: x\nstreams: [{table: a, cursor: b, disposition: replace, deletes: reconcile}]",
+            ["connectors.d/shop.yaml:2: streams[0]: has deletes, and the disposition replace, which leaves"],
+        ),
+        (
+            "protocol: x\nstreams: [{table: a, cursor: b, deletes: hard}]",
+            ["connectors.d/shop.yaml:2: streams[0].deletes: should be 'reconcile'"],
+        ),
+        (
+            "protocol: x\nstreams: [{table: a, cursor: b, deletes: {how: softly}}]",
+            ["connectors.d/shop.yaml:2: streams[0].deletes.how: should be 'hard' or 'soft'"],
+        ),
+        (
+            "protocol: x\nstreams: [{table: a, cursor: b, deletes: {max_share: 10, evry: 1d}}]",
+            [
+                "connectors.d/shop.yaml:2: streams[0].deletes.max_share: should be less than or equal to 1",
+                "connectors.d/shop.yaml:2: streams[0].deletes.evry: unknown key (did you mean 'every'?)",
+            ],
+        ),
+        (
+            "protocol: x\nstreams: [{table: a, cursor: b, deletes: {max_share: true}}]",
+            ["connectors.d/shop.yaml:2: streams[0].deletes.max_share: should be a valid number"],
         ),
         (
             "protocol: x\nstreams: [{table: a, columns: [b, b]}]",

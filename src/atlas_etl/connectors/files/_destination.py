@@ -29,6 +29,7 @@ from atlas_etl.connectors.files._folder import StreamFolder, read_manifest
 from atlas_etl.connectors.files._format import Format
 from atlas_etl.connectors.files._manifest import Manifest, Mark
 from atlas_etl.connectors.files._parts import Sizes
+from atlas_etl.connectors.files._reconcile import FileReconcileSession
 from atlas_etl.connectors.files._session import FileLoadSession
 from atlas_etl.connectors.files._store import Store
 from atlas_etl.errors import DestinationError
@@ -37,6 +38,7 @@ from atlas_etl.model import (
     CommittedCheckpoint,
     ConnectionStatus,
     LoadPlan,
+    ReconcilePlan,
     Stream,
     TableName,
     TableState,
@@ -99,6 +101,66 @@ class FilesDestination:
 
     @contextmanager
     def begin(self, plan: LoadPlan) -> Iterator[FileLoadSession]:
+        with self._opened(plan) as (folder, manifest):
+            session = FileLoadSession(folder, plan, manifest, self._sizes)
+            try:
+                session.prepare()
+                yield session
+            finally:
+                session.close()
+
+    @contextmanager
+    def reconcile(self, plan: ReconcilePlan) -> Iterator[FileReconcileSession]:
+        with self._opened(plan) as (folder, manifest):
+            if manifest is None:
+                raise _no_table(plan.table, plan.stream)
+            session = FileReconcileSession(folder, plan, manifest, self._sizes)
+            try:
+                yield session
+            finally:
+                session.close()
+
+    def reconciled_at(self, connector: str, stream: str, table: TableName) -> datetime | None:
+        manifest = self._folder(table).manifest()
+        ours = manifest is not None and _is_of(manifest, connector, stream)
+        return manifest.reconciled_at if manifest is not None and ours else None
+
+    def checkpoints(self, connector: str) -> Sequence[CommittedCheckpoint]:
+        return [
+            CommittedCheckpoint(manifest.stream, mark.checkpoint, mark.committed_at, mark.run_id)
+            for _, manifest in self._tables().values()
+            if (mark := manifest.mark) is not None and manifest.connector == connector
+        ]
+
+    def set_checkpoint(
+        self, connector: str, stream: str, table: TableName, checkpoint: Checkpoint | None
+    ) -> None:
+        folder = self._folder(table)
+        if checkpoint is None and folder.manifest() is None:
+            return
+        with self._locked(folder):
+            manifest = folder.manifest()
+            if manifest is None or not _is_of(manifest, connector, stream):
+                raise _no_table(table, stream)
+            mark = Mark(checkpoint, datetime.now(UTC), "") if checkpoint is not None else None
+            with writing(folder.path):
+                folder.stage(replace(manifest, mark=mark, generation=manifest.generation + 1), ())
+                folder.swap()
+                folder.settle()
+
+    def query(self, sql: str) -> pa.Table:
+        return _query.run(sql, self._tables())
+
+    def close(self) -> None:
+        """Nothing stays open between calls."""
+
+    def _folder(self, table: TableName) -> StreamFolder:
+        names = (_folder_name(table.schema or "main"), _folder_name(table.name))
+        return StreamFolder(self._store, self._format, "/".join((self._path, *names)))
+
+    @contextmanager
+    def _opened(self, plan: LoadPlan | ReconcilePlan) -> Iterator[tuple[StreamFolder, Manifest | None]]:
+        """The plan's folder, locked and swept, with the manifest that the plan was made from."""
         folder = self._folder(plan.table)
         with self._locked(folder):
             manifest = folder.manifest()
@@ -121,50 +183,7 @@ class FilesDestination:
                 )
             with writing(folder.path):
                 folder.sweep(manifest.files if manifest else ())
-            session = FileLoadSession(folder, plan, manifest, self._sizes)
-            try:
-                session.prepare()
-                yield session
-            finally:
-                session.close()
-
-    def checkpoints(self, connector: str) -> Sequence[CommittedCheckpoint]:
-        return [
-            CommittedCheckpoint(manifest.stream, mark.checkpoint, mark.committed_at, mark.run_id)
-            for _, manifest in self._tables().values()
-            if (mark := manifest.mark) is not None and manifest.connector == connector
-        ]
-
-    def set_checkpoint(
-        self, connector: str, stream: str, table: TableName, checkpoint: Checkpoint | None
-    ) -> None:
-        folder = self._folder(table)
-        if checkpoint is None and folder.manifest() is None:
-            return
-        with self._locked(folder):
-            manifest = folder.manifest()
-            if manifest is None or not _is_of(manifest, connector, stream):
-                raise DestinationError(
-                    f"there is no table {table} of this stream whose checkpoint could be set",
-                    hint="sync the stream first",
-                    code="table_not_found",
-                    stream=stream,
-                )
-            mark = Mark(checkpoint, datetime.now(UTC), "") if checkpoint is not None else None
-            with writing(folder.path):
-                folder.stage(replace(manifest, mark=mark, generation=manifest.generation + 1), ())
-                folder.swap()
-                folder.settle()
-
-    def query(self, sql: str) -> pa.Table:
-        return _query.run(sql, self._tables())
-
-    def close(self) -> None:
-        """Nothing stays open between calls."""
-
-    def _folder(self, table: TableName) -> StreamFolder:
-        names = (_folder_name(table.schema or "main"), _folder_name(table.name))
-        return StreamFolder(self._store, self._format, "/".join((self._path, *names)))
+            yield folder, manifest
 
     @contextmanager
     def _locked(self, folder: StreamFolder) -> Iterator[None]:
@@ -202,7 +221,16 @@ def _is_of(manifest: Manifest, connector: str, stream: str) -> bool:
     return (manifest.connector, manifest.stream) == (connector, stream)
 
 
-def _refuse_foreign_files(folder: StreamFolder, plan: LoadPlan) -> None:
+def _no_table(table: TableName, stream: str) -> DestinationError:
+    return DestinationError(
+        f"there is no table {table} of this stream",
+        hint="sync the stream first",
+        code="table_not_found",
+        stream=stream,
+    )
+
+
+def _refuse_foreign_files(folder: StreamFolder, plan: LoadPlan | ReconcilePlan) -> None:
     """Readers of the folder would mix files that are not Atlas's with the stream's."""
     foreign = folder.foreign_files()
     if foreign:

@@ -44,7 +44,7 @@ class Load:
     """One line of the ledger."""
 
     run_id: str
-    disposition: Disposition
+    disposition: Disposition | Literal["deletes"]
     rows: int
     committed_at: datetime
 
@@ -73,6 +73,7 @@ class Manifest:
     schema_version: int
     columns: dict[str, str]
     arrow_schema: str
+    reconciled_at: datetime | None = None  # when the source was last looked at for deletes
     atlas_manifest: Literal[1] = 1
 
     @property

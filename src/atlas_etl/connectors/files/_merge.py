@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from tempfile import TemporaryDirectory
 
 import duckdb
@@ -22,6 +23,15 @@ from atlas_etl.errors import DataError, DestinationError
 _MEMORY = "512MB"
 
 Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """The numbers of live rows whose key is not in the set, or that are marked, in order."""
+
+    rows: Rows
+    gone: npt.NDArray[np.bool_]
+    marked: npt.NDArray[np.bool_]
 
 
 class KeySet:
@@ -84,6 +94,24 @@ class KeySet:
         (known,) = self._numbers("SELECT count(DISTINCT by_row) FROM replaced WHERE same")
         return self._numbers("SELECT r FROM replaced ORDER BY r"), self._count() - int(known)
 
+    def compared(self, live: Iterable[pa.RecordBatch], mark: str | None) -> Compared:
+        """Which of the live rows (numbered in the order given) have no key here, or a value in `mark`."""
+        batches = self._numbered(live, mark)
+        first = next(batches, None)
+        if first is None:
+            none = np.empty(0, bool)
+            return Compared(np.empty(0, np.int64), none, none)
+        names = ", ".join(self._names)
+        self._execute(
+            f"CREATE TABLE compared AS SELECT live.r AS r, here.yes IS NULL AS gone, live.m AS m FROM live "
+            f"LEFT JOIN (SELECT DISTINCT {names}, true AS yes FROM keys) AS here USING ({names}) "
+            f"WHERE here.yes IS NULL OR live.m",
+            live=pa.RecordBatchReader.from_batches(first.schema, _chain(first, batches)),
+        )
+        rows = self._execute("SELECT r, gone, m FROM compared ORDER BY r").fetchnumpy()
+        gone, marked = (np.asarray(rows[name], dtype=np.bool_) for name in ("gone", "m"))
+        return Compared(np.asarray(rows["r"], dtype=np.int64), gone, marked)
+
     def close(self) -> None:
         with suppress(duckdb.Error):
             self._db.close()
@@ -93,10 +121,11 @@ class KeySet:
         (count,) = self._numbers("SELECT count(*) FROM keys")
         return int(count)
 
-    def _numbered(self, live: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def _numbered(self, live: Iterable[pa.RecordBatch], mark: str | None = None) -> Iterator[pa.RecordBatch]:
         row = 0
         for batch in live:
-            yield self._reduced(batch, row)
+            marks = pc.is_valid(batch.column(mark)) if mark else pa.repeat(False, batch.num_rows)
+            yield self._reduced(batch, row).append_column("m", marks)
             row += batch.num_rows
 
     def _reduced(self, batch: pa.RecordBatch, first: int) -> pa.RecordBatch:

@@ -274,4 +274,5 @@ class FileLoadSession:
             schema_version=self._version,
             columns=columns,
             arrow_schema=arrow_schema,
+            reconciled_at=before.reconciled_at if before else None,
         )

@@ -93,7 +93,8 @@ class WriterDialect(ABC):
             columns.append(f"PRIMARY KEY ({self.names(primary_key)})")
         return f"CREATE TABLE {self.table(table)} ({', '.join(columns)})"
 
-    def create_stage(self, stage: str, schema: pa.Schema) -> str:
+    def create_stage(self, stage: str, schema: pa.Schema, key: Sequence[str] = ()) -> str:  # noqa: ARG002
+        """A temporary table; a system that would scan it for each key that is looked up makes an index."""
         columns = [f"{self.quote(field.name)} {self.column_type(field)}" for field in schema]
         return f"CREATE TEMPORARY TABLE {stage} ({', '.join(columns)})"
 
@@ -110,11 +111,19 @@ class WriterDialect(ABC):
     def merge(self, plan: LoadPlan, stage: str) -> Sequence[str]:
         """Upsert by key, the latest row of a key in the stage winning: delete what changes, then insert."""
         target, names = self.table(plan.table), self.names(plan.schema.names)
-        same = " AND ".join(f"{stage}.{key} = {target}.{key}" for key in map(self.quote, plan.primary_key))
         return (
-            f"DELETE FROM {target} WHERE EXISTS (SELECT 1 FROM {stage} WHERE {same})",
+            f"DELETE FROM {target} WHERE {self.has_key(target, stage, plan.primary_key)}",
             f"INSERT INTO {target} ({names}) {self.latest(plan, stage)}",
         )
+
+    def has_key(self, table: str, stage: str, key: Sequence[str]) -> str:
+        """The SQL of whether a row's key is in the stage."""
+        same = " AND ".join(f"{stage}.{name} = {table}.{name}" for name in map(self.quote, key))
+        return f"EXISTS (SELECT 1 FROM {stage} WHERE {same})"
+
+    def lacks_key(self, table: str, stage: str, key: Sequence[str]) -> str:
+        """The SQL of whether a row's key, or a part of it that is NULL, is not in the stage."""
+        return f"NOT {self.has_key(table, stage, key)}"
 
     def latest(self, plan: LoadPlan, stage: str) -> str:
         """The stage's rows, one per key."""

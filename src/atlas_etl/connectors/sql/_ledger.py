@@ -19,12 +19,14 @@ from atlas_etl.model import (
     CursorValue,
     Disposition,
     LoadPlan,
+    ReconcilePlan,
     TableName,
     Watermark,
 )
 
 CHECKPOINTS = "_atlas_checkpoints"
 LOADS = "_atlas_loads"
+RECONCILED = "deletes"  # in the place of a load's disposition, where `committed_at` is the plan's `at`
 
 _KEY = ("connector", "stream")
 _CHECKPOINT_COLUMNS = (
@@ -77,13 +79,37 @@ class Ledger:
 
     def loaded(self, connection: Connection) -> bool:
         """Whether Atlas ever committed a load of this stream into this table."""
-        quote, mark = self.dialect.quote, self.dialect.placeholder
-        where = " AND ".join(f"{quote(name)} = {mark}" for name in (*_KEY, "table_name"))
+        where, parameters = self._of_table()
         loads = self.dialect.table(self.loads_table)
+        return bool(connection.execute(f"SELECT 1 FROM {loads}{where} LIMIT 1", parameters))
+
+    def reconciled_at(self, connection: Connection) -> datetime | None:
+        """When the source was looked at for the last reconciliation of this table."""
+        quote, mark = self.dialect.quote, self.dialect.placeholder
+        where, parameters = self._of_table()
         found = connection.execute(
-            f"SELECT 1 FROM {loads} WHERE {where} LIMIT 1", (self.connector, self.stream, self.table.name)
+            f"SELECT max({quote('committed_at')}) FROM {self.dialect.table(self.loads_table)}{where} "
+            f"AND {quote('disposition')} = {mark}",
+            (*parameters, RECONCILED),
         )
-        return bool(found)
+        return datetime.fromisoformat(str(found[0][0])) if found[0][0] is not None else None
+
+    def other_stream(self, connection: Connection) -> tuple[str, str] | None:
+        """Another connector and stream that loaded into this table since this one last replaced its rows.
+
+        Locked, so that it is what is committed now, whatever snapshot the transaction has.
+        """
+        quote, mark = self.dialect.quote, self.dialect.placeholder
+        loads, committed_at = self.dialect.table(self.loads_table), quote("committed_at")
+        where, parameters = self._of_table()
+        replaced = f"SELECT max({committed_at}) FROM {loads}{where} AND {quote('disposition')} = {mark}"
+        found = connection.execute(
+            f"SELECT {self.dialect.names(_KEY)} FROM {loads} WHERE {quote('table_name')} = {mark} "
+            f"AND NOT ({quote('connector')} = {mark} AND {quote('stream')} = {mark}) "
+            f"AND {committed_at} > COALESCE(({replaced}), '') LIMIT 1{self.dialect.for_update}",
+            (self.table.name, self.connector, self.stream, *parameters, Disposition.REPLACE.value),
+        )
+        return (str(found[0][0]), str(found[0][1])) if found else None
 
     def checkpoint(self, connection: Connection) -> tuple[Checkpoint | None, int]:
         """The checkpoint of this stream in this table, and the version of the stream."""
@@ -100,7 +126,7 @@ class Ledger:
         columns = _STREAM_COLUMNS[: len(row)]
         connection.execute(self.dialect.upsert(self.checkpoints_table, columns, _KEY, "writer"), row)
 
-    def claim(self, connection: Connection, plan: LoadPlan) -> int:
+    def claim(self, connection: Connection, plan: LoadPlan | ReconcilePlan) -> int:
         """Lock the stream's line until the commit; gives back its version.
 
         Raises LostLeaseError where another run has begun a load since, and DestinationError (`overtaken`,
@@ -138,11 +164,11 @@ class Ledger:
         self._update(connection, {"version": str(version)})
 
     def record_load(
-        self, connection: Connection, *, run_id: str, disposition: Disposition, rows: int, at: datetime
+        self, connection: Connection, *, run_id: str, disposition: str, rows: int, at: datetime
     ) -> None:
-        """Add one line for a load."""
+        """Add one line for a load, or for a reconciliation."""
         row = (
-            str(uuid4()), run_id, self.connector, self.stream, self.table.name, disposition.value, str(rows),
+            str(uuid4()), run_id, self.connector, self.stream, self.table.name, str(disposition), str(rows),
             at.isoformat(),
         )  # fmt: skip
         marks = ", ".join(self.dialect.placeholder for _ in row)
@@ -164,6 +190,11 @@ class Ledger:
             f"UPDATE {self.dialect.table(self.checkpoints_table)} SET {sets}{where}",
             (*cells.values(), *parameters),
         )
+
+    def _of_table(self) -> tuple[str, tuple[str, ...]]:
+        where, parameters = self._of_stream()
+        table_name = f"{self.dialect.quote('table_name')} = {self.dialect.placeholder}"
+        return f"{where} AND {table_name}", (*parameters, self.table.name)
 
     def _of_stream(self) -> tuple[str, tuple[str, ...]]:
         quote, mark = self.dialect.quote, self.dialect.placeholder

@@ -15,6 +15,7 @@ from atlas_etl.connectors.sql._mysql_stored import (
     LONG_TEXT,
     KeptColumn,
     declaration,
+    index_parts,
     key_parts,
     stored_type,
 )
@@ -97,12 +98,14 @@ class MySQLWriterDialect(WriterDialect):
     def key(self, key: Mapping[str, pa.DataType]) -> str:
         """The key of a table: unique where its columns are short, else an index that finds its rows."""
         is_unique, parts = key_parts(dict(key))
-        columns = (self.quote(name) + (f"({size})" if size else "") for name, size in parts.items())
-        return f"{'PRIMARY KEY' if is_unique else f'INDEX {self.quote(KEY)}'} ({', '.join(columns)})"
+        return f"{'PRIMARY KEY' if is_unique else f'INDEX {self.quote(KEY)}'} ({self._parts(parts)})"
 
-    def create_stage(self, stage: str, schema: pa.Schema) -> str:
-        columns = [f"{self.quote(field.name)} {self._staged(field)}" for field in schema]
+    def create_stage(self, stage: str, schema: pa.Schema, key: Sequence[str] = ()) -> str:
+        kinds = {field.name: self._staged(field) for field in schema}
+        columns = [f"{self.quote(name)} {kind}" for name, kind in kinds.items()]
         columns.append(f"PRIMARY KEY ({self.quote(ROW)})")  # some servers refuse a table without one
+        if key:
+            columns.append(f"INDEX ({self._parts(index_parts({name: kinds[name] for name in key}))})")
         return f"CREATE TEMPORARY TABLE {stage} ({', '.join(columns)}) ENGINE=InnoDB ROW_FORMAT=DYNAMIC"
 
     def drop_stage(self, stage: str) -> str:
@@ -127,6 +130,9 @@ class MySQLWriterDialect(WriterDialect):
             f"DELETE there FROM {target} AS there JOIN {stage} AS stage ON {same}",
             f"INSERT INTO {target} ({names}) {self.latest(plan, stage)}",
         )
+
+    def _parts(self, parts: Mapping[str, int | None]) -> str:
+        return ", ".join(self.quote(name) + (f"({size})" if size else "") for name, size in parts.items())
 
     def _staged(self, field: pa.Field) -> str:
         kept = self._kept.get(field.name)

@@ -6,6 +6,8 @@ TIMESTAMP, which does, ends in 2038; BOOLEAN is a number; MySQL's JSON changes t
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -21,6 +23,8 @@ _KEY_BYTES = 3072  # of an InnoDB index, for all of its columns
 _KEY_COLUMNS = 16
 _FIXED_KEY_BYTES = 40  # no less than any column takes that is not text or bytes
 _PREFIX = 191  # characters of a text that an index holds at most
+
+_LENGTH = re.compile(r"(?:(?:var)?(?:char|binary)\((\d+)\)|(?:medium|long)?(?:text|blob))")
 
 _DECLARED: dict[pa.DataType, str] = {
     pa.bool_(): "TINYINT(1) COMMENT 'atlas:boolean'",
@@ -162,6 +166,18 @@ def key_parts(key: dict[str, pa.DataType]) -> tuple[bool, dict[str, int | None]]
     texts = [name for name in first if name in long]
     room = (_KEY_BYTES - _FIXED_KEY_BYTES * (len(first) - len(texts))) // (4 * max(1, len(texts)))
     return False, {name: min(_PREFIX, room) if name in texts else None for name in first}
+
+
+def index_parts(declared: Mapping[str, str]) -> dict[str, int | None]:
+    """How much of columns of these SQL types an index holds, which need not be unique (None: all)."""
+    first = list(declared)[:_KEY_COLUMNS]
+    most = min(_PREFIX, _KEY_BYTES // len(first) // 4)
+    parts: dict[str, int | None] = {}
+    for name in first:
+        length = _LENGTH.match(declared[name].lower())
+        is_long = length is not None and (length[1] is None or int(length[1]) > most)
+        parts[name] = most if is_long else None
+    return parts
 
 
 def _decimal(digits: int, scale: int) -> pa.DataType:

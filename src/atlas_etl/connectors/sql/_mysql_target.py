@@ -45,6 +45,11 @@ class Target:
         """Whether these columns are its one unique key, so that an upsert cannot hit another row."""
         return self.unique == (frozenset(primary_key),)
 
+    @property
+    def cascades(self) -> tuple[str, ...]:
+        """The foreign keys of other tables that do more than refuse when a row is deleted."""
+        return tuple(name for name, rule in self.references if rule in ("CASCADE", "SET NULL", "SET DEFAULT"))
+
     def refuse(self, plan: LoadPlan) -> None:
         """Raise DestinationError where the load cannot be undone, or would change other tables."""
         if self.engine.lower() != "innodb":
@@ -56,16 +61,15 @@ class Target:
                 code="not_transactional",
                 stream=plan.stream,
             )
-        cascades = [name for name, rule in self.references if rule in ("CASCADE", "SET NULL", "SET DEFAULT")]
         deletes = {
             Disposition.REPLACE: True,
             Disposition.APPEND: plan.tail is not None,
             Disposition.MERGE: not self.is_keyed(plan.primary_key),
         }
-        if cascades and deletes[plan.disposition]:
+        if self.cascades and deletes[plan.disposition]:
             raise _referenced(
                 self.table,
-                cascades[0],
+                self.cascades[0],
                 "make that foreign key ON DELETE NO ACTION, or use the disposition merge with a key",
                 plan.stream,
             )

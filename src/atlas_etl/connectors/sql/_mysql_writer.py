@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 
+from atlas_etl.connectors.deletes import refuse_cascades
 from atlas_etl.connectors.sql._dialect import Connection
 from atlas_etl.connectors.sql._ledger import CHECKPOINTS, Ledger
 from atlas_etl.connectors.sql._mysql_connection import MySQLConnection
@@ -31,6 +32,7 @@ from atlas_etl.model import (
     DropTable,
     LoadPlan,
     LoadResult,
+    ReconcilePlan,
     TableName,
     WidenColumn,
 )
@@ -77,6 +79,12 @@ class MySQLDestination(SqlDestination):
             dialect = MySQLWriterDialect(target.columns, keyed=target.is_keyed(plan.primary_key))
             connection.begin()
             yield SqlLoadSession(dialect, connection, plan)
+
+    def dialect_for_keys(self, connection: Connection, plan: ReconcilePlan) -> MySQLWriterDialect:
+        target = look_at(connection.execute, plan.table)
+        refuse_cascades(plan, target.cascades)
+        connection.execute(f"USE {quoted(str(plan.table.schema))}")  # where the stage will be
+        return MySQLWriterDialect(target.columns)
 
     def table_schema(self, connection: Connection, table: TableName) -> pa.Schema | None:
         columns = kept_columns(connection.execute, table)

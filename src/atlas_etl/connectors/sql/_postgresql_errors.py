@@ -36,6 +36,9 @@ _TIMEOUT = _Meaning("timeout", "check host, port and firewalls, or raise `connec
 _PERMISSION = _Meaning("permission_denied", "grant the role what it needs")
 
 _SQLSTATES: Mapping[str, _Meaning] = {
+    "23503": _Meaning(
+        "foreign_key", "load the tables in the order of that foreign key, delete in the other, or drop it"
+    ),
     "25006": _Meaning("read_only", "connect to the primary server, or lift default_transaction_read_only"),
     "25P03": _GONE,
     "25P04": _GONE,

@@ -8,9 +8,10 @@ from contextlib import closing, contextmanager
 import pyarrow as pa
 
 from atlas_etl import values
+from atlas_etl.connectors.deletes import refuse_cascades
 from atlas_etl.connectors.sql._dialect import Connection, WriterDialect
 from atlas_etl.connectors.sql._ledger import CHECKPOINTS, Ledger
-from atlas_etl.connectors.sql._postgresql_catalog import keys_and_cascades, table_called
+from atlas_etl.connectors.sql._postgresql_catalog import CatalogTable, keys_and_cascades, table_called
 from atlas_etl.connectors.sql._postgresql_connection import PostgresConnection, SessionPool
 from atlas_etl.connectors.sql._postgresql_errors import quoted
 from atlas_etl.connectors.sql._postgresql_load import LoadConnection
@@ -25,6 +26,7 @@ from atlas_etl.model import (
     ConnectionStatus,
     Disposition,
     LoadPlan,
+    ReconcilePlan,
     Stream,
     TableName,
     WidenColumn,
@@ -70,7 +72,7 @@ class PostgresWriterDialect(WriterDialect):
         text = values.to_text(pa.array([scalar], type=scalar.type))[0].as_py()
         return f"%s::{declared_type(pa.field('value', scalar.type))}", text
 
-    def create_stage(self, stage: str, schema: pa.Schema) -> str:
+    def create_stage(self, stage: str, schema: pa.Schema, key: Sequence[str] = ()) -> str:  # noqa: ARG002
         kinds = ((field.name, self._natives.get(field.name) or self.column_type(field)) for field in schema)
         columns = ", ".join(f"{self.quote(name)} {kind}" for name, kind in kinds)
         return f"CREATE TEMPORARY TABLE {stage} ({columns}) ON COMMIT DROP"
@@ -123,6 +125,12 @@ class PostgresDestination(SqlDestination):
                 for statement in self._change(connection, plan, change):
                     connection.execute(statement)
             yield SqlLoadSession(self._dialect_for(connection, plan), connection, plan)
+
+    def dialect_for_keys(self, connection: Connection, plan: ReconcilePlan) -> PostgresWriterDialect:
+        target = _sql(plan.table)
+        _, cascades = keys_and_cascades(connection.execute, target)
+        refuse_cascades(plan, cascades)
+        return PostgresWriterDialect(_natives(table_called(connection.execute, target)))
 
     def table_schema(self, connection: Connection, table: TableName) -> pa.Schema | None:
         found = table_called(connection.execute, _sql(table))
@@ -235,9 +243,13 @@ class PostgresDestination(SqlDestination):
                 code="referenced",
                 stream=plan.stream,
             )
-        columns = found.columns if found else ()
-        natives = {column.name: column.type.native.replace("%", "%%") for column in columns}
-        return PostgresWriterDialect(natives, keyed=keyed)
+        return PostgresWriterDialect(_natives(found), keyed=keyed)
+
+
+def _natives(table: CatalogTable | None) -> dict[str, str]:
+    """The types of a table's columns, by name."""
+    columns = table.columns if table else ()
+    return {column.name: column.type.native.replace("%", "%%") for column in columns}
 
 
 def _sql(table: TableName) -> str:

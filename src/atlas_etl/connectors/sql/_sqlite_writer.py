@@ -37,15 +37,13 @@ class SqliteDialect(WriterDialect):
         name = self.quote(field.name)
         return decimal_key(name, field.type) if pa.types.is_decimal(field.type) else name
 
-    def merge(self, plan: LoadPlan, stage: str) -> Sequence[str]:
+    def has_key(self, table: str, stage: str, key: Sequence[str]) -> str:  # noqa: ARG002
         """As everywhere, but the keys are looked up in the table, not the table's rows in the stage."""
-        target, names = self.table(plan.table), self.names(plan.schema.names)
-        keys = self.names(plan.primary_key)
-        key = f"({keys})" if len(plan.primary_key) > 1 else keys
-        return (
-            f"DELETE FROM {target} WHERE {key} IN (SELECT {keys} FROM {stage})",
-            f"INSERT INTO {target} ({names}) {self.latest(plan, stage)}",
-        )
+        keys = self.names(key)
+        return f"{f'({keys})' if len(key) > 1 else keys} IN (SELECT {keys} FROM {stage})"
+
+    def lacks_key(self, table: str, stage: str, key: Sequence[str]) -> str:
+        return f"({self.has_key(table, stage, key)}) IS NOT TRUE"
 
     def latest(self, plan: LoadPlan, stage: str) -> str:
         """As everywhere, but only keys and cursors are sorted, and then looked up in the stage."""

@@ -14,6 +14,7 @@ from atlas_etl.connectors import naming
 from atlas_etl.connectors.sql._dialect import ROW, STAGE, Connection, WriterDialect
 from atlas_etl.connectors.sql._ledger import Ledger, connector_checkpoints
 from atlas_etl.connectors.sql._reader import Dialect, Snapshot
+from atlas_etl.connectors.sql._reconcile import SqlReconcileSession
 from atlas_etl.connectors.sql._table_snapshot import SqlTableSnapshot
 from atlas_etl.errors import DataError
 from atlas_etl.model import (
@@ -27,6 +28,7 @@ from atlas_etl.model import (
     DropTable,
     LoadPlan,
     LoadResult,
+    ReconcilePlan,
     SchemaChange,
     Stream,
     TableName,
@@ -104,6 +106,26 @@ class SqlDestination(ABC):
                 connection.begin()
                 self._prepare(connection, plan)
             yield SqlLoadSession(self.dialect, connection, plan)
+
+    @contextmanager
+    def reconcile(self, plan: ReconcilePlan) -> Iterator[SqlReconcileSession]:
+        with self.connect() as connection:
+            dialect = self.dialect_for_keys(connection, plan)
+            connection.begin()
+            yield SqlReconcileSession(dialect, connection, plan)
+
+    def dialect_for_keys(self, connection: Connection, plan: ReconcilePlan) -> WriterDialect:  # noqa: ARG002
+        """The dialect whose stage compares keys as the table does, of a connection made ready for it.
+
+        Raises DestinationError (`referenced`) where deleting rows would change those of other tables.
+        """
+        return self.dialect
+
+    def reconciled_at(self, connector: str, stream: str, table: TableName) -> datetime | None:
+        ledger = Ledger(self.dialect, connector, stream, table)
+        with self.connect() as connection:
+            there = self.table_schema(connection, ledger.loads_table) is not None
+            return ledger.reconciled_at(connection) if there else None
 
     def checkpoints(self, connector: str) -> Sequence[CommittedCheckpoint]:
         with self.connect() as connection:

@@ -1,0 +1,148 @@
+"""Deletes at the source, in files: those that hold a row whose key is gone are written again, and no others.
+
+The source's keys are held as a merge's are, in a database that spills to disk; one manifest is the commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from atlas_etl.connectors.deletes import refuse_null_keys, refuse_too_many
+from atlas_etl.connectors.files._failures import writing
+from atlas_etl.connectors.files._folder import StreamFolder
+from atlas_etl.connectors.files._manifest import LEDGER_LENGTH, DataFile, Load, Manifest
+from atlas_etl.connectors.files._merge import Compared, KeySet
+from atlas_etl.connectors.files._parts import Parts, Sizes
+from atlas_etl.model import DELETED_AT, Deletion, ReconcilePlan, ReconcileResult
+
+_Mask = npt.NDArray[np.bool_]
+
+
+class FileReconcileSession:
+    """One comparison (contracts.ReconcileSession); `close` undoes it unless it was committed."""
+
+    def __init__(self, folder: StreamFolder, plan: ReconcilePlan, manifest: Manifest, sizes: Sizes) -> None:
+        self._folder = folder
+        self._plan = plan
+        self._before = manifest
+        self._schema = manifest.schema
+        self._sizes = sizes
+        self._is_soft = plan.deletes.how is Deletion.SOFT
+        self._keys = KeySet(plan.stream, plan.keys.names, None, plan.keys)
+        self._count = 0
+        self._written: list[Parts] = []
+        self._committed = False
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        refuse_null_keys(self._plan, batch)
+        self._keys.add(batch)
+        self._count += batch.num_rows
+
+    def commit(self) -> ReconcileResult:
+        plan, before = self._plan, self._before
+        with writing(self._folder.path):
+            found = self._keys.compared(self._rows(), DELETED_AT if plan.has_marks else None)
+            live = before.rows - int(np.sum(found.marked))
+            deleted = int(np.sum(found.gone & ~found.marked))
+            restored = int(np.sum(found.marked & ~found.gone))
+            refuse_too_many(plan, keys=self._count, gone=deleted, live=live)
+            files = self._with_schema(list(self._changed(found)))
+            load = Load(plan.run_id, "deletes", deleted, datetime.now(UTC))
+            manifest = replace(
+                before,
+                generation=before.generation + 1,
+                files=tuple(files),
+                loads=(*before.loads, load)[-LEDGER_LENGTH:],
+                reconciled_at=plan.at,
+            )
+            self._folder.stage(manifest, [file for file in files if file not in before.files])
+            self._committed = True  # from here on it may be: no new file may be deleted any more
+            try:
+                self._folder.swap()
+            except OSError:
+                self._committed = False
+                raise
+            self._folder.settle()
+        self._folder.remove(file for file in before.files if file not in files)
+        return ReconcileResult(deleted, live - deleted + restored)
+
+    def close(self) -> None:
+        """Give everything back; deletes every file of a comparison that was not committed."""
+        self._keys.close()
+        for parts in self._written:
+            parts.drop()
+            if not self._committed:
+                self._folder.discard(parts.files)
+
+    def _rows(self) -> Iterator[pa.RecordBatch]:
+        """Keys and marks of every live row, in the order of the live files."""
+        names = [*self._plan.keys.names, *([DELETED_AT] if self._plan.has_marks else [])]
+        yield from self._folder.read(self._before.files, pa.schema([self._schema.field(n) for n in names]))
+
+    def _changed(self, found: Compared) -> Iterator[DataFile]:
+        """The live files, those written again that hold a row that changes."""
+        changes = found.gone != found.marked if self._is_soft else np.ones_like(found.gone)
+        rows, gone = found.rows[changes], found.gone[changes]
+        first = 0
+        for file in self._before.files:
+            mine = slice(*np.searchsorted(rows, (first, first + file.rows)))
+            if mine.start == mine.stop:
+                yield file
+            else:
+                yield from self._written_again(file, rows[mine] - first, gone[mine])
+            first += file.rows
+
+    def _written_again(self, file: DataFile, rows: npt.NDArray[np.int64], gone: _Mask) -> Iterator[DataFile]:
+        """The file without these rows that are gone, or with their marks; the others lose theirs."""
+        changes, deletes = np.zeros(file.rows, dtype=bool), np.zeros(file.rows, dtype=bool)
+        changes[rows], deletes[rows] = True, gone
+        parts, start = self._parts(file.cursor), 0
+        for batch in self._folder.read([file], self._schema):
+            piece = slice(start, start + batch.num_rows)
+            kept = batch
+            if self._plan.has_marks:
+                kept = self._marked(kept, pa.array(changes[piece]), pa.array(deletes[piece]))
+            if not self._is_soft:
+                kept = kept.filter(pa.array(~deletes[piece]))
+            parts.write(kept)
+            start = piece.stop
+        parts.end_file()
+        for written in parts.files:
+            yield replace(written, tail=file.tail)
+
+    def _marked(self, batch: pa.RecordBatch, changes: pa.Array, deletes: pa.Array) -> pa.RecordBatch:
+        index = batch.schema.get_field_index(DELETED_AT)
+        field = batch.schema.field(index)
+        at, none = pa.scalar(self._plan.at, field.type), pa.scalar(None, field.type)
+        marks = pc.if_else(changes, pc.if_else(deletes, at, none), batch.column(index))
+        return batch.set_column(index, field, marks)
+
+    def _with_schema(self, files: list[DataFile]) -> list[DataFile]:
+        """The files, and one without rows where none has all columns: readers find them there."""
+        if any(file.schema_version == self._before.schema_version for file in files):
+            return files
+        empty = self._parts(None)
+        empty.write_empty()
+        return files + empty.files
+
+    def _parts(self, cursor: str | None) -> Parts:
+        folder = self._folder
+        self._written.append(
+            Parts(
+                folder.store,
+                folder.format,
+                folder.path,
+                self._schema,
+                schema_version=self._before.schema_version,
+                cursor=cursor,
+                sizes=self._sizes,
+            )
+        )
+        return self._written[-1]

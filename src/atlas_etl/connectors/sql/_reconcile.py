@@ -1,0 +1,75 @@
+"""Deletes at the source, in SQL: its keys go to a stage, and one transaction removes the rows without one."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from atlas_etl.connectors.deletes import refuse_null_keys, refuse_too_many
+from atlas_etl.connectors.sql._dialect import ROW, STAGE, Connection, WriterDialect
+from atlas_etl.connectors.sql._ledger import RECONCILED, Ledger
+from atlas_etl.errors import DestinationError
+from atlas_etl.model import DELETED_AT, Deletion, ReconcilePlan, ReconcileResult
+
+
+class SqlReconcileSession:
+    """One comparison in one transaction (contracts.ReconcileSession)."""
+
+    def __init__(self, dialect: WriterDialect, connection: Connection, plan: ReconcilePlan) -> None:
+        self._dialect = dialect
+        self._connection = connection
+        self._plan = plan
+        self._keys = 0
+        self._stage = dialect.quote(STAGE)
+        staged = plan.keys.append(pa.field(ROW, pa.int64()))
+        connection.execute(dialect.create_stage(self._stage, staged, plan.keys.names))
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        refuse_null_keys(self._plan, batch)
+        order = pa.array(range(self._keys, self._keys + batch.num_rows), pa.int64())
+        self._connection.ingest(self._stage, batch.append_column(ROW, order))
+        self._keys += batch.num_rows
+
+    def commit(self) -> ReconcileResult:
+        plan, dialect, connection = self._plan, self._dialect, self._connection
+        ledger = Ledger(dialect, plan.connector, plan.stream, plan.table)
+        version = ledger.claim(connection, plan) + 1
+        self._refuse_others(ledger)
+        table, key = dialect.table(plan.table), plan.keys.names
+        gone, there = (find(table, self._stage, key) for find in (dialect.lacks_key, dialect.has_key))
+        mark = dialect.quote(DELETED_AT)
+        is_live = f"{mark} IS NULL" if plan.has_marks else "1 = 1"
+        live = self._count(f"{table} WHERE {is_live}")
+        deleted = self._count(f"{table} WHERE {is_live} AND {gone}")
+        refuse_too_many(plan, keys=self._keys, gone=deleted, live=live)
+        restored = 0
+        if plan.has_marks:
+            restored = self._count(f"{table} WHERE {mark} IS NOT NULL AND {there}")
+            connection.execute(f"UPDATE {table} SET {mark} = NULL WHERE {mark} IS NOT NULL AND {there}")
+        if plan.deletes.how is Deletion.SOFT:
+            at, instant = dialect.parameter(pa.scalar(plan.at, pa.timestamp("us", "UTC")))
+            connection.execute(f"UPDATE {table} SET {mark} = {at} WHERE {is_live} AND {gone}", (instant,))
+        else:
+            connection.execute(f"DELETE FROM {table} WHERE {gone}")
+        # Again: the rows of a load that was committed after the first look may be among those that went.
+        self._refuse_others(ledger)
+        connection.execute(dialect.drop_stage(self._stage))
+        ledger.record_version(connection, version)
+        ledger.record_load(connection, run_id=plan.run_id, disposition=RECONCILED, rows=deleted, at=plan.at)
+        connection.commit()
+        return ReconcileResult(deleted, live - deleted + restored)
+
+    def _count(self, rows: str) -> int:
+        return int(str(self._connection.execute(f"SELECT count(*) FROM {rows}")[0][0]))
+
+    def _refuse_others(self, ledger: Ledger) -> None:
+        """Raise DestinationError where another stream's rows, which have other keys, would be deleted."""
+        other = ledger.other_stream(self._connection)
+        if other is not None:
+            raise DestinationError(
+                f"{self._plan.table} also has rows of the stream {other[1]!r} of {other[0]!r}, "
+                "whose keys this source does not have",
+                hint="give each stream a table of its own with `into`; where that one loads no more, "
+                "sync once with --full-refresh",
+                code="table_not_ours",
+                stream=self._plan.stream,
+            )
