@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from atlas_etl.model import Disposition
 from tests.crash.rows import CURSOR, STREAMS, Difference, Row, compare
 from tests.crash.sabotage import Plan, Point
 from tests.crash.sources import Source
@@ -79,6 +80,7 @@ class Harness:
         self.report = Report()
         self.dice = random.Random(seed)
         self.attempts = 2  # of a stream in one sync
+        self.deletes: dict[str, object] | None = None  # of the merged stream
         self.define()
 
     def define(
@@ -91,6 +93,11 @@ class Harness:
             {"table": table, "cursor": CURSOR, "disposition": disposition.value}
             for table, disposition in STREAMS.items()
         ]
+        if self.deletes is not None:
+            streams = [
+                {**stream, "deletes": self.deletes} if stream["disposition"] == Disposition.MERGE else stream
+                for stream in streams
+            ]
         if self.target.database is not None:
             streams = [{**stream, "into": f"{self.target.database}.{stream['table']}"} for stream in streams]
         definition = {

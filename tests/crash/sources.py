@@ -59,6 +59,10 @@ class Source(ABC):
         """Commit this many new rows of each table in one transaction."""
 
     @abstractmethod
+    def delete(self, where: str) -> None:
+        """Delete rows of the merged table."""
+
+    @abstractmethod
     def rows(self, stream: str) -> list[Row]:
         """Every row of a table that is committed."""
 
@@ -123,6 +127,11 @@ class PostgresSource(Source):
         with postgres_recipe.connect(self.address) as client, client.transaction():
             for table in STREAMS:
                 self._insert(client, table, count, dice, "now()")
+
+    def delete(self, where: str) -> None:
+        with postgres_recipe.connect(self.address) as client, client.transaction():
+            client.execute("LOCK TABLE merged IN SHARE ROW EXCLUSIVE MODE")  # no deadlock with writers
+            client.execute(f"DELETE FROM merged WHERE {where}")
 
     def rows(self, stream: str) -> list[Row]:
         with postgres_recipe.connect(self.address) as client:
@@ -195,6 +204,10 @@ class MySQLSource(Source):
                 self._insert(cursor, table, count, dice)
             cursor.execute("COMMIT")
 
+    def delete(self, where: str) -> None:
+        with closing(mysql_recipe.connect(self.address)) as client, client.cursor() as cursor:
+            cursor.execute(f"DELETE FROM merged WHERE {where}")
+
     def rows(self, stream: str) -> list[Row]:
         with closing(mysql_recipe.connect(self.address)) as client, client.cursor() as cursor:
             cursor.execute("SET time_zone = '+00:00'")
@@ -259,6 +272,10 @@ class SqliteSource(Source):
             for table in STREAMS:
                 self._insert(client, table, count, dice)
             client.execute("COMMIT")
+
+    def delete(self, where: str) -> None:
+        with self._opened() as client:
+            client.execute(f"DELETE FROM merged WHERE {where}")
 
     def rows(self, stream: str) -> list[Row]:
         with self._opened() as client:
