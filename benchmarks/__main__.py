@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     sizes = tuple(Size(rows, options.repeats or 1) for rows in sorted(options.rows)) or options.sizes
     chosen = [path for path in PATHS if any(fnmatchcase(path.name, glob) for glob in options.path)]
-    contenders = [c for c in CONTENDERS if c.name == "atlas" or not options.atlas_only]
+    contenders = [contender for contender in CONTENDERS if contender.name in options.contenders]
     if not chosen:
         sys.stderr.write(f"no path is called so; there are {', '.join(path.name for path in PATHS)}\n")
         return 2
@@ -72,7 +72,10 @@ def _parser() -> argparse.ArgumentParser:
     amount.add_argument("--rows", type=int, nargs="+", default=[], metavar="N", help="these sizes")
     parser.add_argument("--repeats", type=int, metavar="N", help="of each size, with --rows")
     parser.add_argument("--path", nargs="+", default=["*"], metavar="GLOB", help="only these, as 'sqlite->*'")
-    parser.add_argument("--atlas-only", action="store_true", help="no limits")
+    parser.add_argument(
+        "--contenders", nargs="+", default=["atlas", "limit"], choices=[each.name for each in CONTENDERS],
+        help="who runs the paths (default: atlas limit)",
+    )  # fmt: skip
     parser.add_argument(
         "--check", action="store_true",
         help=f"fail where memory at the largest size is over {report.FLAT_FACTOR} x that at the smallest "

@@ -1,4 +1,4 @@
-"""Who runs a path: Atlas, and the path's limit. A peer is one more class in CONTENDERS."""
+"""Who runs a path: Atlas, Atlas in one commit, and the path's limit. A peer is one more in CONTENDERS."""
 
 from __future__ import annotations
 
@@ -39,9 +39,11 @@ class Contender(Protocol):
 
 
 class Atlas:
-    """`atlas connector sync` in a new project, as a user's shell would start it."""
+    """`atlas connector sync` in a new project, as a user's shell would start it; with more keys perhaps."""
 
-    name = "atlas"
+    def __init__(self, name: str = "atlas", **keys: object) -> None:
+        self.name = name
+        self._keys = keys
 
     def prepare(self, path: Path, setting: Setting) -> Sequence[Command]:
         self._write_project(path, setting)
@@ -64,6 +66,7 @@ class Atlas:
             "protocol": setting.source.protocol,
             "connection": _without_password(setting.source, "source"),
             "streams": [stream],
+            **self._keys,
         }
         target = {
             "protocol": setting.destination.protocol,
@@ -101,12 +104,14 @@ class LimitOf:
         """A limit says nothing; its exit code tells."""
 
 
-CONTENDERS: tuple[Contender, ...] = (Atlas(), LimitOf())
+_ENDLESS = {"rows": 10**15, "bytes": "1000TB"}
+
+CONTENDERS: tuple[Contender, ...] = (Atlas(), Atlas("one commit", window=_ENDLESS), LimitOf())
 
 
 def _dispositions(path: Path) -> dict[str, object]:
     merges = {"primary_key": [data.KEY]} if path.load == "merge" else {}
-    return {"cursor": data.CURSOR, "disposition": path.load, **merges}
+    return {"cursor": path.cursor, "disposition": path.load, **merges}
 
 
 def _without_password(end: End, which: str) -> dict[str, str | int]:

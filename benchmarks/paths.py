@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from benchmarks import limits
+from benchmarks import data, limits
 from benchmarks.ends import (
     Destination,
     DuckDBDestination,
@@ -35,11 +35,14 @@ class Path:
     destination: Destination
     limit: Limit | None = None
     load: Load = "append"
+    cursor: str = data.CURSOR
 
     @property
     def name(self) -> str:
-        plain = f"{self.source.name}->{self.destination.name}"
-        return plain if self.load == "append" else f"{plain}:{self.load}"
+        """`postgres->duckdb`, with what it does otherwise than most after a colon each."""
+        loads = [] if self.load == "append" else [self.load]
+        cursors = [] if self.cursor == data.CURSOR else [self.cursor]
+        return ":".join([f"{self.source.name}->{self.destination.name}", *loads, *cursors])
 
 
 POSTGRES, MYSQL, SQLITE, DUCKDB = PostgresSource(), MySQLSource(), SQLiteSource(), DuckDBSource()
@@ -51,6 +54,8 @@ PATHS = (
     Path(POSTGRES, TO_PARQUET, limits.POSTGRES_OUT),
     Path(POSTGRES, TO_POSTGRES, limits.POSTGRES_TO_POSTGRES),
     Path(POSTGRES, TO_POSTGRES, load="merge"),
+    Path(POSTGRES, TO_DUCKDB, limits.POSTGRES_OUT, cursor=data.KEY),
+    Path(POSTGRES, TO_POSTGRES, limits.POSTGRES_TO_POSTGRES, cursor=data.KEY),
     Path(MYSQL, TO_DUCKDB, limits.MYSQL_OUT),
     Path(MYSQL, TO_PARQUET, limits.MYSQL_OUT),
     Path(SQLITE, TO_DUCKDB, limits.SQLITE_OUT),
