@@ -63,6 +63,8 @@ def test_a_connector_is_shown_whole_and_without_secrets(folder: Path, define: De
         ("enabled", False, "file connectors.d/shop.yaml:11"),
         ("metadata_columns", False, "default"),
         ("batch_bytes", 16777216, "default"),
+        ("window.rows", 500000, "default"),
+        ("window.bytes", 536870912, "default"),
         ("retry.attempts", 3, "default"),
         ("retry.first_wait", "PT1S", "default"),
         ("retry.longest_wait", "PT1M", "default"),
