@@ -83,6 +83,21 @@ class Extract(Protocol):
         Read one to its end, or close it, before the next begins.
         """
 
+    def text_forms(self) -> Mapping[str, str]:
+        """By column, the form in which `checksums` writes its values; without those that have no exact one.
+
+        Where two columns have the same form, equal texts are equal values, and no others are.
+        """
+
+    def checksums(
+        self, columns: Sequence[str], *, until: CursorValue | None = None
+    ) -> Mapping[int, tuple[int, int]] | None:
+        """Checksums of the rows up to `until`, computed where they are: by bucket, how many and a sum.
+
+        Equal ones of columns of the same forms, in the same order, mean equal rows, but for a chance of
+        2**-64. None where the system cannot compute them.
+        """
+
 
 class Connector(Protocol):
     """A connection that is read from. Every method raises SourceError where the source fails."""
@@ -112,6 +127,12 @@ class LoadSession(Protocol):
     def write(self, batch: pa.RecordBatch) -> None:
         """Take one batch of the plan's schema."""
 
+    def delete(self, keys: pa.RecordBatch) -> None:
+        """Take keys (the primary key's columns) whose rows go, unless they are written too.
+
+        The plan merges, and says that it deletes.
+        """
+
     def commit(self, checkpoint: Checkpoint | None) -> LoadResult:
         """Make the rows, the checkpoint and the ledger's row true, together, or raise and change nothing.
 
@@ -127,6 +148,12 @@ class TableSnapshot(Protocol):
 
         Raises DestinationError. Read to the end, or close it, before the next read begins.
         """
+
+    def text_forms(self, columns: Sequence[str]) -> Mapping[str, str]:
+        """As an Extract's, of these columns."""
+
+    def checksums(self, columns: Sequence[str]) -> Mapping[int, tuple[int, int]] | None:
+        """As an Extract's, of all rows."""
 
 
 class ReconcileSession(Protocol):
@@ -222,6 +249,9 @@ class StateStore(Protocol):
         A run whose heartbeat stopped is marked `interrupted` and its lease freed within a minute.
         Leaving the block frees the lease; a run that was not finished by then is marked `interrupted`.
         """
+
+    def hold(self, connector: str) -> AbstractContextManager[Lease]:
+        """The same right for looking only: no run begins, and the history does not tell of it."""
 
     def finish(self, run: Run) -> None:
         """Record how a run ended. The checkpoints of its streams are mirrored, and recorded as changes.

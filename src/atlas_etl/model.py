@@ -360,6 +360,7 @@ class LoadPlan:
     keyed: bool = False  # no two rows will share the primary key, so a table that is made may declare it
     by_key: bool = False  # of rows that share the key the latest stays, in a replace too
     version: int | None = None  # None: whatever the destination has
+    deletes: bool = False  # rows will be deleted by their key
 
     @property
     def merges(self) -> bool:

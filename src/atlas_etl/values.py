@@ -255,6 +255,27 @@ def convert(column: pa.Array, kind: pa.DataType) -> pa.Array:
     return pc.cast(storage(column), kind)
 
 
+def comparable(column: pa.Array) -> pa.Array:
+    """The column in a type that DuckDB holds, compares exactly, and orders as Arrow does."""
+    kind, plain = column.type, storage(column)
+    if pa.types.is_timestamp(kind):
+        return pc.cast(plain, pa.int64())
+    if pa.types.is_decimal256(kind):
+        return pa.array([_ordered_bytes(cell) for cell in column], pa.binary())
+    if pa.types.is_string(plain.type) or pa.types.is_fixed_size_binary(plain.type):
+        return pc.cast(plain, pa.binary())
+    scalar = pa.types.is_primitive(kind) or pa.types.is_decimal(kind) or pa.types.is_binary(kind)
+    return plain if scalar and not pa.types.is_interval(kind) else pc.cast(to_text(column), pa.binary())
+
+
+def _ordered_bytes(cell: pa.Scalar) -> bytes | None:
+    """A number of more digits than DuckDB has, as bytes in the same order."""
+    if not cell.is_valid:
+        return None
+    unscaled = int(format(cell.as_py(), "f").replace(".", ""))
+    return (unscaled + 10**76).to_bytes(33, "big")
+
+
 def split(batch: pa.RecordBatch, limits: BatchLimits) -> Iterator[pa.RecordBatch]:
     """The batch in slices within the limits; a single row may still be larger than `limits.bytes`."""
     if batch.num_rows <= limits.rows and (batch.nbytes <= limits.bytes or batch.num_rows == 1):

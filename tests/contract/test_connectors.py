@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -155,6 +155,26 @@ def test_a_snapshot_is_read_again_within_bounds(source: Source, cursor: str) -> 
         source.insert([(5, "Zoë", "99.00", "2026-01-03 00:00:00.000000")] if source.shared else [])
         assert ids(extract.again()) == "1234"
     connector.close()
+
+
+def test_checksums_count_rows_within_the_bound_and_tell_others(source: Source) -> None:
+    source.create(PEOPLE)
+    stream, bound = source.stream(cursor="updated_at"), moment(PEOPLE[1][3] or "")
+
+    def checksums(until: CursorValue | None) -> Mapping[int, tuple[int, int]] | None:
+        with source.connector.open(ReadRequest(stream)) as extract:
+            found = extract.checksums(extract.schema.names, until=until)
+            assert (found is not None) == (extract.text_forms().keys() >= set(extract.schema.names))
+            return found
+
+    whole, part = checksums(None), checksums(bound)
+    source.insert([(5, "Zoë", "99.00", "2026-01-03 00:00:00.000000")])
+    assert checksums(bound) == part
+    if whole is not None and part is not None:
+        assert sum(count for count, _ in whole.values()) == 4
+        assert sum(count for count, _ in part.values()) == 3
+        assert checksums(None) != whole
+    source.connector.close()
 
 
 def test_rows_without_a_cursor_are_within_the_bounds_as_the_stream_wants_them(source: Source) -> None:

@@ -243,6 +243,26 @@ def test_merge_refuses_a_key_without_value(warehouse: Warehouse) -> None:
     assert caught.value.code == "null_key"
 
 
+@pytest.mark.parametrize("key", [("id",), ("id", "name")])
+def test_a_merge_deletes_by_key_and_keeps_the_checkpoint(warehouse: Warehouse, key: tuple[str, ...]) -> None:
+    checkpoint = Checkpoint("seen", at(4), at(4))
+    rows = [batch((1, "a", 1), (2, "b", 2), (3, "c", 3), (4, "d", 4))]
+    warehouse.load(rows, Disposition.MERGE, checkpoint, primary_key=key, cursor="seen")
+    plan = warehouse.plan(SCHEMA, Disposition.MERGE, primary_key=key, cursor="seen", deletes=True)
+    with warehouse.destination.begin(plan) as session:
+        gone = conform(batch((1, "a", None), (2, "b", None), (9, "x", None)), plan.schema)
+        session.delete(gone.select(list(key)))
+        session.write(conform(batch((2, "b", 7), (5, "e", 5)), plan.schema))
+        session.commit(None)
+    assert [(row["id"], str(row["seen"])[14:16]) for row in warehouse.rows()] == [
+        ("2", "07"),
+        ("3", "03"),
+        ("4", "04"),
+        ("5", "05"),
+    ]
+    assert warehouse.state().checkpoint == checkpoint
+
+
 def test_replace_leaves_only_the_new_rows_and_forgets_the_checkpoint(warehouse: Warehouse) -> None:
     warehouse.load([batch((1, "a", 1))], checkpoint=Checkpoint("seen", at(1), at(1)), cursor="seen")
     warehouse.load([batch((7, "g", 7))], Disposition.REPLACE)

@@ -414,6 +414,21 @@ class TestViews:
 
 
 class TestLease:
+    def test_who_only_looks_keeps_runs_away_and_leaves_no_history(self, state: SqlStateStore) -> None:
+        with state.hold("shop") as held:
+            assert not held.lost()
+            with pytest.raises(LockedError), state.lease("shop", triggered_by="t", destination=None):
+                pass
+            with pytest.raises(LockedError), state.hold("shop"):
+                pass
+        with pytest.raises(KeyError), state.hold("shop"):
+            raise KeyError
+        assert list(state.history()) == []
+        with state.lease("shop", triggered_by="t", destination=None):
+            with pytest.raises(LockedError), state.hold("shop"):
+                pass
+            assert not can_take(state)
+
     def test_a_second_run_of_the_connector_is_refused(self, state: StateStore) -> None:
         with state.lease("shop", triggered_by="t", destination=None) as lease:
             with (

@@ -115,21 +115,21 @@ class Harness:
         with self.source.being_written(self.dice.randrange(2**32)):
             yield
 
-    def sync(self, plan: Plan | None = None) -> Finished:
-        """A sync that ends by itself, under this plan if there is one."""
-        process = self.start(plan)
+    def sync(self, plan: Plan | None = None, command: Sequence[str] = SYNC) -> Finished:
+        """A sync, or another command, that ends by itself, under this plan if there is one."""
+        process = self.start(plan, command)
         try:
             output, said = process.communicate(timeout=DEADLINE)
         finally:
             end(process)
         return Finished(process.args, process.returncode, output, said)
 
-    def start(self, plan: Plan | None = None) -> subprocess.Popen[str]:
+    def start(self, plan: Plan | None = None, command: Sequence[str] = SYNC) -> subprocess.Popen[str]:
         """A sync in a session of its own, to be disturbed; the caller ends it."""
         if plan is None:
-            return self.project.start(*SYNC)
+            return self.project.start(*command)
         return subprocess.Popen(
-            [sys.executable, "-m", "tests.crash.sabotage", plan.text(), *SYNC],
+            [sys.executable, "-m", "tests.crash.sabotage", plan.text(), *command],
             cwd=self.project.folder,
             env=self.project.environment({"PYTHONPATH": str(ROOT)}),
             stdin=subprocess.PIPE,

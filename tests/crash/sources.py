@@ -281,6 +281,17 @@ class SqliteSource(Source):
         with self._opened() as client:
             return [canonical(row) for row in client.execute(f"SELECT {_NAMES} FROM {stream}")]
 
+    def change_behind_the_cursor(self) -> None:
+        """Change, delete and add rows that no later sync would see."""
+        with self._opened() as client:
+            for table in STREAMS:
+                client.execute(f"UPDATE {table} SET note = 'unseen' WHERE id % 50 = 1 AND changed_at = 0")
+                client.execute(f"DELETE FROM {table} WHERE id % 50 = 2 AND changed_at = 0")
+                client.execute(
+                    f"INSERT INTO {table} (id, changed_at, amount) SELECT id + 1000000, changed_at, amount "
+                    f"FROM {table} WHERE id % 50 = 3 AND changed_at = 0"
+                )
+
     def _write(self, dice: random.Random, stop: threading.Event) -> None:
         with self._opened() as client:
             while not stop.wait(dice.uniform(0, 0.03)):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from queue import Queue
 
 from atlas_etl.api.prepared import PreparedConnector, PreparedDestination
-from atlas_etl.contracts import Connector, Destination, StateStore
+from atlas_etl.contracts import Connector, Destination, Lease, StateStore
 from atlas_etl.errors import AtlasError, InterruptedRunError, LockedError, LostLeaseError
 from atlas_etl.model import Run, RunStatus, Stream
 from atlas_etl.pipeline.events import Event, RunFinished, RunStarted, StreamRead
@@ -43,12 +43,8 @@ def sync_one(job: SyncJob, store: StateStore) -> Generator[Event, None, None]:
             yield RunStarted(lease.run)
             with closing(_run(job, lease.run)) as running:
                 for event in running:
-                    if isinstance(event, StreamRead) and lease.lost():
-                        raise LostLeaseError(
-                            "another process took this run's lease, so nothing more was committed",
-                            hint="this process was stopped or starved for too long; sync again",
-                            connector=connector.name,
-                        )
+                    if isinstance(event, StreamRead):
+                        refuse_lost(lease)
                     if isinstance(event, RunFinished):
                         store.finish(event.run)
                     yield event
@@ -57,6 +53,16 @@ def sync_one(job: SyncJob, store: StateStore) -> Generator[Event, None, None]:
     except LockedError as locked:
         skipped = store.record_skipped(connector.name, triggered_by=job.triggered_by, reason=locked.message)
         yield RunFinished(replace(skipped, status=RunStatus.SKIPPED, error=run_error(locked)))
+
+
+def refuse_lost(lease: Lease) -> None:
+    """Raise LostLeaseError where a commit would come too late."""
+    if lease.lost():
+        raise LostLeaseError(
+            "another process took this run's lease, so nothing more was committed",
+            hint="this process was stopped or starved for too long; run again",
+            connector=lease.run.connector,
+        )
 
 
 def _run(job: SyncJob, run: Run) -> Generator[Event, None, None]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import typer
 
-from atlas_etl.cli import connector_define, connector_inspect, connector_sync
+from atlas_etl.cli import connector_define, connector_inspect, connector_sync, connector_verify
 
 app = typer.Typer(
     add_completion=False,
@@ -29,6 +29,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "preview": connector_inspect.preview,
     "sync": connector_sync.sync,
     "history": connector_sync.history,
+    "verify": connector_verify.verify,
 }
 for _name, _command in _COMMANDS.items():
     app.command(_name)(_command)

@@ -16,6 +16,7 @@ from atlas_etl.model import (
     StreamInfo,
     StreamRun,
 )
+from atlas_etl.pipeline.verify import Comparison
 
 
 def rows(answer: pa.Table) -> list[list[object]]:
@@ -93,6 +94,23 @@ def change_document(change: CheckpointChange) -> dict[str, object]:
         "changed_by": change.changed_by,
         "run_id": change.run_id,
         "reason": change.reason,
+    }
+
+
+def comparison_document(found: Comparison) -> dict[str, object]:
+    """One stream of `connector verify`."""
+    return {
+        "name": found.stream,
+        "status": "equal" if found.is_equal else "different",
+        "high": found.high,
+        "source_rows": found.source_rows,
+        "destination_rows": found.destination_rows,
+        "missing": found.counts.missing,
+        "extra": found.counts.extra,
+        "changed": found.counts.changed,
+        "pending": found.counts.pending,
+        "differing_keys": found.differing_keys,
+        "keys": [{"kind": example.kind, "key": dict(example.key)} for example in found.examples],
     }
 
 

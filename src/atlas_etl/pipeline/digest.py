@@ -26,8 +26,9 @@ _BUCKET_SHIFT = np.uint64(64 - 12)
 
 _NOTHING, _COLON, _NULL = (pa.scalar(text, pa.large_string()) for text in ("", ":", "-"))
 
+Hashes = npt.NDArray[np.uint64]
 Digests = npt.NDArray[np.uint64]
-"""A row per row: its high and its low number."""
+"""Two columns: the high and the low number of each row."""
 
 
 class Buckets:

@@ -7,6 +7,7 @@ wait for each other.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from sqlalchemy import ColumnElement, Connection, case, insert, literal, select, update
@@ -33,6 +34,34 @@ def acquire(
     database: Database, times: LeaseTimes, connector: str, triggered_by: str, destination: str | None
 ) -> HeldLease:
     """Begin a run of this connector, in one transaction. Raises LockedError while another one is alive."""
+
+    def begin(connection: Connection, token: int) -> Run:
+        run = _new_run(connector, triggered_by, destination)
+        connection.execute(insert(scheduled_runs).values(**run_values(run), fencing_token=token))
+        return run
+
+    return _take(database, times, connector, begin)
+
+
+def hold(database: Database, times: LeaseTimes, connector: str) -> HeldLease:
+    """Take the lease without a run that history would know. Raises LockedError while another one is alive."""
+    return _take(database, times, connector, lambda _connection, _token: _new_run(connector, "", None))
+
+
+def _new_run(connector: str, triggered_by: str, destination: str | None) -> Run:
+    return Run(
+        run_id=new_run_id(),
+        connector=connector,
+        status=RunStatus.RUNNING,
+        triggered_by=triggered_by,
+        started_at=datetime.now(UTC),
+        destination=destination,
+    )
+
+
+def _take(
+    database: Database, times: LeaseTimes, connector: str, begin: Callable[[Connection, int], Run]
+) -> HeldLease:
     taken_at = database.clock()
     with database.writing() as connection:
         connection.execute(database.insert_if_absent(leases, {"connector": connector, "token": 0}))
@@ -45,14 +74,7 @@ def acquire(
             _free(connection, record.run_id)
             _end_dead(connection, record)
         token = row.token + 1
-        run = Run(
-            run_id=new_run_id(),
-            connector=connector,
-            status=RunStatus.RUNNING,
-            triggered_by=triggered_by,
-            started_at=datetime.now(UTC),
-            destination=destination,
-        )
+        run = begin(connection, token)
         holder = this_process()
         connection.execute(
             update(leases)
@@ -70,7 +92,6 @@ def acquire(
                 expiry_seconds=times.expiry,
             )
         )
-        connection.execute(insert(scheduled_runs).values(**run_values(run), fencing_token=token))
     return HeldLease(
         run,
         token,

@@ -24,8 +24,8 @@ from atlas_etl.state import changes
 from atlas_etl.state.database import Database
 from atlas_etl.state.failures import reading_content
 from atlas_etl.state.holder import this_user
-from atlas_etl.state.lease import LeaseTimes
-from atlas_etl.state.leases import acquire, end_dead_runs, release
+from atlas_etl.state.lease import HeldLease, LeaseTimes
+from atlas_etl.state.leases import acquire, end_dead_runs, hold, release
 from atlas_etl.state.migrate import migrate
 from atlas_etl.state.records import change_of, committed_of, new_run_id, run_of, run_values
 from atlas_etl.state.schema import (
@@ -59,7 +59,16 @@ class SqlStateStore:
         Left by KeyboardInterrupt, SystemExit or InterruptedRunError the run is `interrupted`, left by
         another exception `failed`, unless it was finished before.
         """
-        held = acquire(self._database, self._times, connector, triggered_by, destination)
+        with self._kept(acquire(self._database, self._times, connector, triggered_by, destination)) as held:
+            yield held
+
+    @contextmanager
+    def hold(self, connector: str) -> Iterator[Lease]:
+        with self._kept(hold(self._database, self._times, connector)) as held:
+            yield held
+
+    @contextmanager
+    def _kept(self, held: HeldLease) -> Iterator[Lease]:
         held.start()
         try:
             yield held
@@ -69,7 +78,7 @@ class SqlStateStore:
                 try:
                     release(self._database, held, error)
                 except StateError as failure:  # the first error is the one to tell
-                    log.warning("the lease of %s was not given back: %s", connector, failure.message)
+                    log.warning("the lease of %s was not given back: %s", held.run.connector, failure.message)
             raise
         if held.held_here():
             held.stop()

@@ -14,7 +14,7 @@ rows while no load is committing and none was killed; that weaker promise is all
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -215,6 +215,12 @@ class FilesSnapshot:
 
     def batches(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         return self._folder.read(self._files, schema)
+
+    def text_forms(self, columns: Sequence[str]) -> Mapping[str, str]:  # noqa: ARG002
+        return {}
+
+    def checksums(self, columns: Sequence[str]) -> None:
+        """Files compute nothing by themselves."""
 
 
 def _is_of(manifest: Manifest, connector: str, stream: str) -> bool:

@@ -49,6 +49,7 @@ class KeySet:
         )
         empty = self._reduced(pa.RecordBatch.from_pylist([], schema=schema), 0)
         self._execute("CREATE TABLE keys AS SELECT * FROM batch", batch=empty)
+        self._execute(f"CREATE TABLE gone AS SELECT {', '.join(self._names)} FROM keys")
         self._rows = 0
 
     def add(self, batch: pa.RecordBatch) -> None:
@@ -62,6 +63,13 @@ class KeySet:
             )
         self._execute("INSERT INTO keys SELECT * FROM batch", batch=self._reduced(batch, self._rows))
         self._rows += batch.num_rows
+
+    def forget(self, keys: pa.RecordBatch) -> None:
+        """Take keys whose live rows go."""
+        columns = [values.comparable(keys.column(name)) for name in self._key]
+        self._execute(
+            "INSERT INTO gone SELECT * FROM batch", batch=pa.RecordBatch.from_arrays(columns, self._names)
+        )
 
     def superseded(self) -> Rows:
         """The rows, by number, that a later row of their key replaces; they are forgotten here."""
@@ -77,8 +85,8 @@ class KeySet:
         return self._numbers("SELECT r FROM superseded ORDER BY r")
 
     def replaced(self, live: Iterable[pa.RecordBatch]) -> tuple[Rows, int]:
-        """Which of the live rows (numbered in the order given) have a key of the load; and how many of the
-        load's rows add or change something: all whose key does not have its cursor yet.
+        """Which of the live rows (numbered in the order given) have a key of the load, or one that goes; and
+        how many of the load's rows add or change something: all whose key does not have its cursor yet.
         """
         batches = self._numbered(live)
         first = next(batches, None)
@@ -86,9 +94,12 @@ class KeySet:
             return np.empty(0, np.int64), self._count()
         reader = pa.RecordBatchReader.from_batches(first.schema, _chain(first, batches))
         same = "live.c = keys.c" if self._cursor else "false"
+        names = ", ".join(self._names)
         self._execute(
             f"CREATE TABLE replaced AS SELECT live.r AS r, keys.r AS by_row, {same} AS same "
-            f"FROM live JOIN keys USING ({', '.join(self._names)})",
+            f"FROM live LEFT JOIN keys USING ({names}) "
+            f"LEFT JOIN (SELECT DISTINCT {names}, true AS goes FROM gone) AS going USING ({names}) "
+            "WHERE keys.r IS NOT NULL OR goes",
             live=reader,
         )
         (known,) = self._numbers("SELECT count(DISTINCT by_row) FROM replaced WHERE same")
@@ -130,9 +141,9 @@ class KeySet:
 
     def _reduced(self, batch: pa.RecordBatch, first: int) -> pa.RecordBatch:
         """Only keys, cursor and row numbers, in types that DuckDB compares exactly."""
-        columns = [_comparable(batch.column(name)) for name in self._key]
+        columns = [values.comparable(batch.column(name)) for name in self._key]
         if self._cursor is not None:
-            columns.append(_comparable(batch.column(self._cursor)))
+            columns.append(values.comparable(batch.column(self._cursor)))
         numbers = pa.array(np.arange(first, first + batch.num_rows))
         return pa.RecordBatch.from_arrays([*columns, numbers], [*self._columns, "r"])
 
@@ -164,26 +175,3 @@ class KeySet:
 def _chain(first: pa.RecordBatch, others: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     yield first
     yield from others
-
-
-def _comparable(column: pa.Array) -> pa.Array:
-    """The column in a type that DuckDB holds and orders as Arrow does."""
-    kind, plain = column.type, values.storage(column)
-    if pa.types.is_timestamp(kind):
-        return pc.cast(plain, pa.int64())
-    if pa.types.is_decimal256(kind):
-        return pa.array([_ordered_bytes(cell) for cell in column], pa.binary())
-    if pa.types.is_string(plain.type) or pa.types.is_fixed_size_binary(plain.type):
-        return pc.cast(plain, pa.binary())
-    scalar = pa.types.is_primitive(kind) or pa.types.is_decimal(kind) or pa.types.is_binary(kind)
-    return (
-        plain if scalar and not pa.types.is_interval(kind) else pc.cast(values.to_text(column), pa.binary())
-    )
-
-
-def _ordered_bytes(cell: pa.Scalar) -> bytes | None:
-    """A number of more digits than DuckDB has, as bytes in the same order."""
-    if not cell.is_valid:
-        return None
-    unscaled = int(format(cell.as_py(), "f").replace(".", ""))
-    return (unscaled + 10**76).to_bytes(33, "big")

@@ -179,6 +179,12 @@ class FilesExtract:
         other._edges = Edges()
         return other
 
+    def text_forms(self) -> Mapping[str, str]:
+        return {}
+
+    def checksums(self, columns: Sequence[str], *, until: CursorValue | None = None) -> None:
+        """Files compute nothing by themselves."""
+
     def _wanted(self) -> Iterator[pa.RecordBatch]:
         """The rows that the request asks for, without its limit."""
         wanted = Wanted(self._stored, self._request.limits, self._bound)

@@ -93,6 +93,10 @@ class FileLoadSession:
         with writing(self._folder.path):
             (self._buffer or self._new).write(batch)
 
+    def delete(self, keys: pa.RecordBatch) -> None:
+        if self._keys is not None:
+            self._keys.forget(keys)
+
     def commit(self, checkpoint: Checkpoint | None) -> LoadResult:
         with writing(self._folder.path):
             rows = self._merge(self._keys) if self._keys else max(0, self._rows - self._replayed)

@@ -11,6 +11,7 @@ import pyarrow as pa
 from atlas_etl.model import LoadPlan, TableName, WidenColumn
 
 STAGE = "_atlas_stage"
+GONE = "_atlas_gone"  # keys whose rows are deleted
 ROW = "_atlas_row"  # the stage's own column: the order in which rows were read
 RANK = "_atlas_rank"
 
@@ -112,9 +113,14 @@ class WriterDialect(ABC):
         """Upsert by key, the latest row of a key in the stage winning: delete what changes, then insert."""
         target, names = self.table(plan.table), self.names(plan.schema.names)
         return (
-            f"DELETE FROM {target} WHERE {self.has_key(target, stage, plan.primary_key)}",
+            self.delete_staged(plan, stage),
             f"INSERT INTO {target} ({names}) {self.latest(plan, stage)}",
         )
+
+    def delete_staged(self, plan: LoadPlan, stage: str) -> str:
+        """Delete the rows whose key stands in the stage."""
+        target = self.table(plan.table)
+        return f"DELETE FROM {target} WHERE {self.has_key(target, stage, plan.primary_key)}"
 
     def has_key(self, table: str, stage: str, key: Sequence[str]) -> str:
         """The SQL of whether a row's key is in the stage."""

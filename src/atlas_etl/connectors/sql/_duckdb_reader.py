@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from atlas_etl import values
 from atlas_etl.connectors.hazards import mask_temporal
+from atlas_etl.connectors.sql._checksums import CellText, form_of
 from atlas_etl.connectors.sql._duckdb_database import (
     HERE,
     DuckDBConnection,
@@ -42,8 +43,24 @@ from atlas_etl.model import (
 _TEMPORAL = frozenset({Hazard.INFINITY, Hazard.OUT_OF_RANGE})
 
 
+class DuckDBChecksums:
+    def cell(self, select: str, native: str, kind: pa.DataType) -> CellText | None:  # noqa: ARG002
+        form = form_of(kind)
+        return CellText(form, f"CAST({select} AS VARCHAR)") if form else None
+
+    def select(self, cells: Sequence[str], rows: str) -> str:
+        text = " || ".join(f"coalesce(length({cell}) || ':' || {cell}, '-')" for cell in cells)
+        return (
+            "SELECT left(m, 3) AS bucket, CAST(count(*) AS VARCHAR) AS n, "
+            "CAST(sum(CAST(CAST('0x' || right(m, 16) AS UBIGINT) AS HUGEINT)) AS VARCHAR) AS total "
+            f"FROM (SELECT md5({text}) AS m FROM {rows}) AS hashed GROUP BY left(m, 3)"
+        )
+
+
 class ReaderDialect:
     """How DuckDB writes a SELECT."""
+
+    checksums = DuckDBChecksums()
 
     def quote(self, identifier: str) -> str:
         return quote(identifier)

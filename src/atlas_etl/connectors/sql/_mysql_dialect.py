@@ -125,11 +125,11 @@ class MySQLWriterDialect(WriterDialect):
             return (
                 f"INSERT INTO {target} ({names}) {self.latest(plan, stage)} ON DUPLICATE KEY UPDATE {sets}",
             )
-        same = " AND ".join(f"there.{key} = stage.{key}" for key in keys)
-        return (
-            f"DELETE there FROM {target} AS there JOIN {stage} AS stage ON {same}",
-            f"INSERT INTO {target} ({names}) {self.latest(plan, stage)}",
-        )
+        return super().merge(plan, stage)
+
+    def delete_staged(self, plan: LoadPlan, stage: str) -> str:
+        same = " AND ".join(f"there.{key} = stage.{key}" for key in map(self.quote, plan.primary_key))
+        return f"DELETE there FROM {self.table(plan.table)} AS there JOIN {stage} AS stage ON {same}"
 
     def _parts(self, parts: Mapping[str, int | None]) -> str:
         return ", ".join(self.quote(name) + (f"({size})" if size else "") for name, size in parts.items())

@@ -11,6 +11,7 @@ from typing import cast
 import pyarrow as pa
 
 from atlas_etl import values
+from atlas_etl.connectors.sql._checksums import CellText, form_of
 from atlas_etl.connectors.sql._late import OpenWriters
 from atlas_etl.connectors.sql._mysql_catalog import (
     CatalogTable,
@@ -39,8 +40,35 @@ from atlas_etl.model import BatchLimits, ConnectionStatus, CursorKind, CursorVal
 _ROUNDING = timedelta(seconds=1)  # columns with whole seconds may round what they are given
 
 
+class MySQLChecksums:
+    """A row longer than max_allowed_packet has no checksum; neither have FLOAT and DOUBLE an exact text."""
+
+    def cell(self, select: str, native: str, kind: pa.DataType) -> CellText | None:
+        form = form_of(kind)
+        if form is None or pa.types.is_floating(kind) or native.startswith("bit"):
+            return None
+        if pa.types.is_timestamp(kind):
+            # An instant is stored as a DATETIME in UTC, as which the session shows a TIMESTAMP.
+            return CellText("timestamp", f"DATE_FORMAT({select}, '%Y-%m-%d %H:%i:%s.%f')")
+        if pa.types.is_time(kind):
+            return CellText(form, f"TIME_FORMAT({select}, '%H:%i:%s.%f')")
+        if pa.types.is_binary(kind):
+            return CellText(form, f"HEX({select})")
+        return CellText(form, f"CONVERT({select} USING utf8mb4)")
+
+    def select(self, cells: Sequence[str], rows: str) -> str:
+        text = ", ".join(f"COALESCE(CONCAT(CHAR_LENGTH({cell}), ':', {cell}), '-')" for cell in cells)
+        return (
+            "SELECT LEFT(m, 3) AS bucket, CAST(COUNT(*) AS CHAR) AS n, "
+            "CAST(SUM(CAST(CONV(RIGHT(m, 16), 16, 10) AS DECIMAL(20, 0))) AS CHAR) AS total "
+            f"FROM (SELECT MD5(CONCAT({text})) AS m FROM {rows}) AS hashed GROUP BY LEFT(m, 3)"
+        )
+
+
 class ReaderDialect:
     """How MySQL writes a SELECT."""
+
+    checksums = MySQLChecksums()
 
     def quote(self, identifier: str) -> str:
         return quoted(identifier)

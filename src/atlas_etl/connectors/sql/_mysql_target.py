@@ -64,7 +64,7 @@ class Target:
         deletes = {
             Disposition.REPLACE: True,
             Disposition.APPEND: plan.tail is not None,
-            Disposition.MERGE: not self.is_keyed(plan.primary_key),
+            Disposition.MERGE: plan.deletes or not self.is_keyed(plan.primary_key),
         }
         if self.cascades and deletes[plan.disposition]:
             raise _referenced(

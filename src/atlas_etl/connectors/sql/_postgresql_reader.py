@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 
+import pyarrow as pa
+
+from atlas_etl.connectors.sql._checksums import CellText, form_of
 from atlas_etl.connectors.sql._postgresql_connection import PostgresConnection, SessionPool
 from atlas_etl.connectors.sql._postgresql_errors import quoted
 from atlas_etl.connectors.sql._postgresql_snapshot import UNSEEN_LAG, PostgresSnapshot
@@ -23,8 +26,26 @@ _BOUND_AS = {
 }
 
 
+class PostgresChecksums:
+    """Texts are compared in UTF-8, whatever the database's encoding."""
+
+    def cell(self, select: str, native: str, kind: pa.DataType) -> CellText | None:  # noqa: ARG002
+        form = form_of(kind)
+        return CellText(form, f"({select})::text") if form else None
+
+    def select(self, cells: Sequence[str], rows: str) -> str:
+        text = " || ".join(f"coalesce(length({cell})::text || ':' || {cell}, '-')" for cell in cells)
+        return (
+            "SELECT left(m, 3) AS bucket, count(*)::text AS n, "
+            "sum(('x' || right(m, 16))::bit(64)::bigint)::text AS total "
+            f"FROM (SELECT md5(convert_to({text}, 'UTF8')) AS m FROM {rows}) AS hashed GROUP BY left(m, 3)"
+        )
+
+
 class ReaderDialect:
     """How PostgreSQL writes a SELECT; the driver reads `%s` as a parameter and `%%` as `%`."""
+
+    checksums = PostgresChecksums()
 
     def quote(self, identifier: str) -> str:
         return quoted(identifier).replace("%", "%%")

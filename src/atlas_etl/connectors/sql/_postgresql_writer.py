@@ -233,7 +233,7 @@ class PostgresDestination(SqlDestination):
         deletes = {
             Disposition.REPLACE: True,
             Disposition.APPEND: plan.tail is not None,
-            Disposition.MERGE: not keyed,
+            Disposition.MERGE: plan.deletes or not keyed,
         }
         if cascades and deletes[plan.disposition]:
             raise DestinationError(

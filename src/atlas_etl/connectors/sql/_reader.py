@@ -17,6 +17,7 @@ from atlas_etl import values
 from atlas_etl.connectors.base import BaseConnector, Config
 from atlas_etl.connectors.hazards import HazardCounter, reads_as_text
 from atlas_etl.connectors.order import within
+from atlas_etl.connectors.sql._checksums import NAMES, CellText, Checksums, read_buckets
 from atlas_etl.connectors.sql._greatest import Greatest
 from atlas_etl.connectors.sql._late import OpenWriters, given_out_since, late_from
 from atlas_etl.errors import ConfigError, NullCursorError, SourceError, nearest
@@ -112,6 +113,10 @@ class Snapshot(Protocol):
 
 class Dialect(Protocol):
     """How one system writes SQL."""
+
+    @property
+    def checksums(self) -> Checksums | None:
+        """How it computes checksums of rows, where it can."""
 
     def quote(self, identifier: str) -> str:
         """An identifier, whatever characters it has."""
@@ -262,6 +267,32 @@ class SqlExtract:
         other._greatest = self._new_greatest()
         return other
 
+    def text_forms(self) -> Mapping[str, str]:
+        system = type(self._dialect.checksums).__name__
+        return {name: f"{system} {cell.form}" for name, cell in self._cell_texts().items()}
+
+    def checksums(
+        self, columns: Sequence[str], *, until: CursorValue | None = None
+    ) -> Mapping[int, tuple[int, int]] | None:
+        checksums, cells = self._dialect.checksums, self._cell_texts()
+        if checksums is None or not cells.keys() >= set(columns):
+            return None
+        bounded = self.again(until=until)
+        where, parameters = bounded._where(every_bound=True)
+        sql = checksums.select([cells[name].sql for name in columns], f"{self._relation.sql}{where}")
+        texts = tuple(SourceColumn(n, "text", True, pa.field(n, pa.string()), n, n) for n in NAMES)
+        select = Select(sql, parameters, texts, is_stream=True)
+        return read_buckets(
+            row for batch, _ in self._snapshot.fetch(select, BatchLimits()) for row in batch.to_pylist()
+        )
+
+    def _cell_texts(self) -> Mapping[str, CellText]:
+        checksums = self._dialect.checksums
+        if checksums is None:
+            return {}
+        found = {c.name: checksums.cell(c.select, c.native, c.field.type) for c in self._columns}
+        return {name: cell for name, cell in found.items() if cell is not None}
+
     def _new_greatest(self) -> Greatest | None:
         return Greatest(self._cursor.field, stream=self._stream.name) if self._cursor else None
 
@@ -324,13 +355,14 @@ class SqlExtract:
         chosen = ", ".join(f"{column.select} AS {quote(column.name)}" for column in columns)
         return f"SELECT {chosen} FROM {self._relation.sql}"
 
-    def _where(self) -> tuple[str, tuple[object, ...]]:
+    def _where(self, *, every_bound: bool = False) -> tuple[str, tuple[object, ...]]:
+        """The condition; of upper bounds those that Arrow does not judge, or every one."""
         cursor, request, nulls = self._cursor, self._request, self._stream.null_cursor
         if cursor is None:
             return "", ()
         name = self._dialect.quote(cursor.name)
         bounds = {">=": request.since}
-        if not self._orders_as_arrow:
+        if every_bound or not self._orders_as_arrow:
             bounds |= {"<=": request.until, ">": request.after}
         given = [(sign, self._dialect.bound(cursor, bound)) for sign, bound in bounds.items() if bound]
         if not given:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import pyarrow as pa
 
@@ -23,17 +23,23 @@ class SqlTableSnapshot:
         self._table = table
 
     def batches(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        rows = self._writer.as_written(
-            f"SELECT {self._writer.names(schema.names)} FROM {self._writer.table(self._table)}"
-        )
         try:
-            extract = SqlExtract(
-                self._reader, self._snapshot, ReadRequest(Stream(self._table.name, query=rows))
-            )
-            for batch in extract.batches():
+            for batch in self._extract(schema.names).batches():
                 yield self._typed(batch, schema)
         except HazardError as found:
             raise _unreadable(self._table, found.column, found.message) from found
+
+    def text_forms(self, columns: Sequence[str]) -> Mapping[str, str]:
+        return self._extract(columns).text_forms()
+
+    def checksums(self, columns: Sequence[str]) -> Mapping[int, tuple[int, int]] | None:
+        return self._extract(columns).checksums(columns)
+
+    def _extract(self, columns: Sequence[str]) -> SqlExtract:
+        rows = self._writer.as_written(
+            f"SELECT {self._writer.names(columns)} FROM {self._writer.table(self._table)}"
+        )
+        return SqlExtract(self._reader, self._snapshot, ReadRequest(Stream(self._table.name, query=rows)))
 
     def _typed(self, batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
         columns: list[pa.Array] = []

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from atlas_etl import values
 from atlas_etl.connectors import naming
-from atlas_etl.connectors.sql._dialect import ROW, STAGE, Connection, WriterDialect
+from atlas_etl.connectors.sql._dialect import GONE, ROW, STAGE, Connection, WriterDialect
 from atlas_etl.connectors.sql._ledger import Ledger, connector_checkpoints
 from atlas_etl.connectors.sql._reader import Dialect, Snapshot
 from atlas_etl.connectors.sql._reconcile import SqlReconcileSession
@@ -204,13 +204,19 @@ class SqlLoadSession:
             self._target = self._dialect.quote(STAGE)
             staged = plan.schema.append(pa.field(ROW, pa.int64()))
             connection.execute(self._dialect.create_stage(self._target, staged))
+        self._gone = self._dialect.quote(GONE)
+        self._deleted = 0
+        if plan.deletes:
+            keys = [*(plan.schema.field(name) for name in plan.primary_key), pa.field(ROW, pa.int64())]
+            connection.execute(self._dialect.create_stage(self._gone, pa.schema(keys)))
 
     def write(self, batch: pa.RecordBatch) -> None:
-        if self._plan.merges:
-            order = pa.array(range(self._rows, self._rows + batch.num_rows), pa.int64())
-            batch = batch.append_column(ROW, order)
-        self._connection.ingest(self._target, batch)
+        self._connection.ingest(self._target, _numbered(batch, self._rows) if self._plan.merges else batch)
         self._rows += batch.num_rows
+
+    def delete(self, keys: pa.RecordBatch) -> None:
+        self._connection.ingest(self._gone, _numbered(keys, self._deleted))
+        self._deleted += keys.num_rows
 
     def commit(self, checkpoint: Checkpoint | None) -> LoadResult:
         plan, connection = self._plan, self._connection
@@ -248,6 +254,9 @@ class SqlLoadSession:
                 stream=plan.stream,
             )
         added = self._connection.execute(self._dialect.count_added(plan, stage))
+        if plan.deletes:
+            self._connection.execute(self._dialect.delete_staged(plan, self._gone))
+            self._connection.execute(self._dialect.drop_stage(self._gone))
         for statement in self._dialect.merge(plan, stage):
             self._connection.execute(statement)
         self._connection.execute(self._dialect.drop_stage(stage))
@@ -269,3 +278,8 @@ class SqlLoadSession:
         counted = self._connection.execute(f"SELECT count(*) {rows}", parameters)
         self._replayed = int(str(counted[0][0]))
         self._connection.execute(f"DELETE {rows}", parameters)
+
+
+def _numbered(batch: pa.RecordBatch, first: int) -> pa.RecordBatch:
+    """The rows with their place in the order in which they came."""
+    return batch.append_column(ROW, pa.array(range(first, first + batch.num_rows), pa.int64()))

@@ -68,6 +68,8 @@ class SqliteConnection(ConnectionConfig):
 
 
 class _ReaderDialect:
+    checksums = None  # it has no such function
+
     def quote(self, identifier: str) -> str:
         return catalog.quote(identifier)
 

@@ -1,0 +1,86 @@
+"""Verifying one connector under its lease: looking only, or as a run that repairs."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+
+from atlas_etl.api.prepared import PreparedConnector, PreparedDestination
+from atlas_etl.api.sync import refuse_lost
+from atlas_etl.contracts import Connector, Destination, StateStore
+from atlas_etl.errors import AtlasError
+from atlas_etl.model import Stream, StreamRun
+from atlas_etl.pipeline.events import (
+    Event,
+    RunFinished,
+    RunStarted,
+    StreamFinished,
+    StreamRead,
+    StreamReconciled,
+)
+from atlas_etl.pipeline.repair import repair
+from atlas_etl.pipeline.run import finished
+from atlas_etl.pipeline.transfer import Job
+from atlas_etl.pipeline.verify import VerifyEvent, VerifyJob, verify
+
+REPAIR = "verify --repair"
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """One connector to compare with its destination."""
+
+    connector: PreparedConnector
+    destination: PreparedDestination
+    streams: tuple[Stream, ...]
+
+
+def look(job: Verification, store: StateStore) -> Generator[VerifyEvent, None, None]:
+    """Compare each stream; history does not tell of it. Raises LockedError while the connector runs."""
+    name, limits = job.connector.name, job.connector.definition.batch_limits
+    with store.hold(name), _opened(job) as (source, destination):
+        for stream in job.streams:
+            with _located(name, stream):
+                yield from verify(source, destination, VerifyJob(name, stream, limits))
+
+
+def mend(job: Verification, store: StateStore) -> Generator[VerifyEvent | Event, None, None]:
+    """Compare each stream, and bring what differs: a run. The last event is its RunFinished.
+
+    Raises AtlasError at the first stream that cannot be repaired; those before it stay repaired.
+    """
+    name, limits = job.connector.name, job.connector.definition.batch_limits
+    outcomes: list[StreamRun] = []
+    with store.lease(name, triggered_by=REPAIR, destination=job.destination.name) as lease:
+        yield RunStarted(lease.run)
+        with _opened(job) as (source, destination):
+            for stream in job.streams:
+                task = Job(lease.run.run_id, name, stream, lease.run.started_at, limits=limits)
+                with _located(name, stream), closing(repair(source, destination, task)) as repairing:
+                    for event in repairing:
+                        if isinstance(event, StreamRead):
+                            refuse_lost(lease)
+                        if isinstance(event, StreamFinished):
+                            outcomes.append(event.outcome)
+                        if isinstance(event, StreamReconciled):
+                            outcomes[-1] = replace(outcomes[-1], rows_deleted=event.deleted)
+                        yield event
+        run = finished(lease.run, outcomes)
+        store.finish(run)
+        yield RunFinished(run)
+
+
+@contextmanager
+def _opened(job: Verification) -> Iterator[tuple[Connector, Destination]]:
+    with closing(job.connector.open()) as source, closing(job.destination.open()) as destination:
+        yield source, destination
+
+
+@contextmanager
+def _located(connector: str, stream: Stream) -> Iterator[None]:
+    try:
+        yield
+    except AtlasError as failure:
+        failure.located(connector=connector, stream=stream.name)
+        raise

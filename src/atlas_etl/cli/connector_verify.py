@@ -1,0 +1,131 @@
+"""`atlas connector verify`: is the copy equal to the source, and where not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from types import TracebackType
+from typing import Annotated
+
+import typer
+
+from atlas_etl.cli import documents, render
+from atlas_etl.cli.completion import Name
+from atlas_etl.cli.connector_sync import interruptible
+from atlas_etl.cli.opening import open_atlas
+from atlas_etl.cli.output import Output
+from atlas_etl.cli.session import Session
+from atlas_etl.errors import VerifyError
+from atlas_etl.pipeline.differences import Example
+from atlas_etl.pipeline.events import BatchLoaded, Event, StreamFinished, StreamReconciled, StreamStarted
+from atlas_etl.pipeline.verify import Comparison, RowsCompared, StreamVerified, VerifyEvent, VerifyStarted
+
+_COLUMNS = ("name", "status", "source_rows", "destination_rows", "missing", "extra", "changed", "pending")
+
+
+def verify(
+    context: typer.Context,
+    name: Name,
+    stream: Annotated[list[str] | None, typer.Option(help="Only this stream; may be repeated.")] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Bring the rows that differ, then compare again.")
+    ] = False,
+) -> None:
+    """Compare source and destination, row by row, as of the last sync. Exit code 8: they differ.
+
+    What the next sync brings is pending, and no difference. A repair deletes the rows that only the
+    destination has.
+
+    Example: atlas connector verify shop
+    """
+    session: Session = context.obj
+    events = open_atlas(session).verify(name, streams=stream or (), repair=repair)
+    report = _Report(session.output)
+    with interruptible(), closing(events), report:
+        for event in events:
+            report.tell(event)
+    found = list(report.comparisons.values())
+    _show(session.output, name, found)
+    differing = [comparison.stream for comparison in found if not comparison.is_equal]
+    if differing:
+        raise VerifyError(
+            f"{', '.join(differing)} {'differs' if len(differing) == 1 else 'differ'} from the source",
+            hint="what is written there now may have come between; verify again"
+            if repair
+            else f"`atlas connector verify {name} --repair` brings the rows that differ",
+            connector=name,
+        )
+
+
+def _show(output: Output, name: str, found: Sequence[Comparison]) -> None:
+    lines = [documents.comparison_document(comparison) for comparison in found]
+    if output.as_json:
+        output.document({"connector": name, "streams": lines})
+        return
+    headings = [column.replace("_", " ") for column in _COLUMNS]
+    render.table(headings, [[line[column] for column in _COLUMNS] for line in lines])
+    for comparison in found:
+        for example in comparison.examples:
+            output.line(render.safe(f"{comparison.stream}: {example.kind} {_key(example)}"))
+        more = (comparison.differing_keys or 0) - len(comparison.examples)
+        if more:
+            output.line(f"{comparison.stream}: and {more:,} more")
+
+
+def _key(example: Example) -> str:
+    return ", ".join(f"{name}={'NULL' if text is None else text}" for name, text in example.key)
+
+
+class _Report:
+    """Tells each event, on a terminal in a live line, and keeps what was found last of each stream."""
+
+    def __init__(self, output: Output) -> None:
+        self.comparisons: dict[str, Comparison] = {}
+        self._output = output
+        self._stack = ExitStack()
+        self._line = render.ProgressLine() if render.is_terminal() and not output.quiet else None
+
+    def __enter__(self) -> _Report:
+        if self._line is not None:
+            self._stack.enter_context(self._line)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def tell(self, event: VerifyEvent | Event) -> None:
+        match event:
+            case VerifyStarted():
+                until = f" up to {event.high}" if event.high is not None else ""
+                self._begin(event.connector, event.stream, event.estimated_rows)
+                if self._line is None:
+                    self._say(event.connector, event.stream, f"comparing with {event.table}{until}")
+            case StreamStarted():
+                self._begin(event.connector, event.stream, event.estimated_rows)
+            case RowsCompared() | BatchLoaded():
+                if self._line is not None:
+                    self._line.moved(event.connector, event.stream, event.rows, event.bytes)
+            case StreamVerified():
+                self.comparisons[event.comparison.stream] = event.comparison
+                self._end(event.connector, event.comparison.stream)
+            case StreamFinished():
+                self._end(event.connector, event.outcome.name)
+                rows = event.outcome.rows_read
+                self._say(event.connector, event.outcome.name, f"repaired: {rows:,} rows read again")
+            case StreamReconciled():
+                text = f"{event.deleted:,} rows deleted or marked that the source no longer has"
+                self._say(event.connector, event.stream, text)
+
+    def _begin(self, connector: str, stream: str, estimated_rows: int | None) -> None:
+        if self._line is not None:
+            self._line.started(connector, stream, estimated_rows)
+
+    def _end(self, connector: str, stream: str) -> None:
+        if self._line is not None:
+            self._line.ended(connector, stream)
+
+    def _say(self, connector: str, stream: str, text: str) -> None:
+        line = render.safe(f"{connector} {stream}: {text}")
+        self._output.event(line, connector=connector, stream=stream)
