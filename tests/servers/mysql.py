@@ -77,6 +77,7 @@ def private_server(*options: str) -> Iterator[tuple[Server, ServerAddress]]:
             *shared,
             "--bind-address=127.0.0.1",
             f"--socket={folder / 's'}",
+            f"--tmpdir={folder}",  # in one that they share, a server that starts deletes what others sort in
             f"--pid-file={folder / 'pid'}",
             f"--init-file={accounts}",
             "--character-set-server=utf8mb4",

@@ -99,6 +99,10 @@ class WriterDialect(ABC):
         columns = [f"{self.quote(field.name)} {self.column_type(field)}" for field in schema]
         return f"CREATE TEMPORARY TABLE {stage} ({', '.join(columns)})"
 
+    def filled_stage(self, stage: str) -> Sequence[str]:  # noqa: ARG002
+        """What is run on a stage of many keys before they are looked up in it."""
+        return ()
+
     def drop_stage(self, stage: str) -> str:
         return f"DROP TABLE {stage}"
 

@@ -77,6 +77,9 @@ class PostgresWriterDialect(WriterDialect):
         columns = ", ".join(f"{self.quote(name)} {kind}" for name, kind in kinds)
         return f"CREATE TEMPORARY TABLE {stage} ({columns}) ON COMMIT DROP"
 
+    def filled_stage(self, stage: str) -> Sequence[str]:
+        return (f"ANALYZE {stage}",)  # nothing else does, and without statistics the plans are slow ones
+
     def widen(self, table: TableName, change: WidenColumn) -> Sequence[str]:
         name, kind = self.quote(change.name), self.column_type(change.after)
         return (f"ALTER TABLE {self.table(table)} ALTER COLUMN {name} TYPE {kind} USING {name}::{kind}",)

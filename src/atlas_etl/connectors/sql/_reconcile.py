@@ -35,6 +35,8 @@ class SqlReconcileSession:
         version = ledger.claim(connection, plan) + 1
         self._refuse_others(ledger)
         table, key = dialect.table(plan.table), plan.keys.names
+        for statement in dialect.filled_stage(self._stage):
+            connection.execute(statement)
         gone, there = (find(table, self._stage, key) for find in (dialect.lacks_key, dialect.has_key))
         mark = dialect.quote(DELETED_AT)
         is_live = f"{mark} IS NULL" if plan.has_marks else "1 = 1"
