@@ -83,6 +83,9 @@ class Extract(Protocol):
         Read one to its end, or close it, before the next begins.
         """
 
+    def warnings(self) -> Sequence[str]:
+        """What a person should know of the rows that were read. Call after `checkpoint`."""
+
     def text_forms(self) -> Mapping[str, str]:
         """By column, the form in which `checksums` writes its values; without those that have no exact one.
 

@@ -439,6 +439,7 @@ class StreamRun:
     loads: int = 0
     checkpoint: Checkpoint | None = None
     nulled: Mapping[str, int] = field(default_factory=dict)  # "column: hazard" -> cells loaded as NULL
+    warnings: tuple[str, ...] = ()
     error: RunError | None = None
 
 

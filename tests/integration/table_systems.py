@@ -11,11 +11,14 @@ from pathlib import Path
 import duckdb
 import psycopg
 import pymysql
+import pytest
 from tests.integration.table_history import TIMESTAMP, CursorType, Row
 from tests.servers import ServerAddress
 
 from atlas_etl.connectors import registry
 from atlas_etl.contracts import Connector, Destination
+
+POSTGRESQL, MYSQL, SQLITE, DUCKDB, PARQUET = "postgresql", "mysql", "sqlite", "duckdb", "parquet"
 
 
 class System(ABC):
@@ -24,6 +27,7 @@ class System(ABC):
     protocol: str
     settings: dict[str, object]
     timestamp = "TIMESTAMP"
+    schema: str | None = None  # where a destination's tables go
 
     @abstractmethod
     def run(self, statements: Sequence[str]) -> None:
@@ -52,7 +56,7 @@ class System(ABC):
 
 
 class SqliteFile(System):
-    protocol = "sqlite"
+    protocol = SQLITE
 
     def __init__(self, folder: Path, name: str) -> None:
         self._path = str(folder / f"{name}.db")
@@ -65,7 +69,7 @@ class SqliteFile(System):
 
 
 class DuckDBFile(System):
-    protocol = "duckdb"
+    protocol = DUCKDB
 
     def __init__(self, folder: Path, name: str) -> None:
         self._path = str(folder / f"{name}.duckdb")
@@ -75,17 +79,6 @@ class DuckDBFile(System):
         with duckdb.connect(self._path) as connection:
             for statement in statements:
                 connection.execute(statement)
-
-
-class Folder(System):
-    """Files, as a destination."""
-
-    def __init__(self, folder: Path, protocol: str) -> None:
-        self.protocol = protocol
-        self.settings = {"path": str(folder / protocol)}
-
-    def run(self, statements: Sequence[str]) -> None:
-        raise NotImplementedError
 
 
 class Server(System):
@@ -98,7 +91,7 @@ class Server(System):
 
 
 class PostgresDatabase(Server):
-    protocol = "postgresql"
+    protocol = POSTGRESQL
 
     def run(self, statements: Sequence[str]) -> None:
         with psycopg.connect(self.address.url("postgresql")) as connection:
@@ -107,8 +100,13 @@ class PostgresDatabase(Server):
 
 
 class MySQLDatabase(Server):
-    protocol = "mysql"
+    protocol = MYSQL
     timestamp = "DATETIME(6)"
+
+    @property
+    def schema(self) -> str:
+        """A schema is a database here: the test's own."""
+        return self.address.database
 
     def run(self, statements: Sequence[str]) -> None:
         address = self.address
@@ -117,6 +115,41 @@ class MySQLDatabase(Server):
             database=address.database,
         )  # fmt: skip
         with connection, connection.cursor() as cursor:
+            # MariaDB would cut off what a DATETIME has no digits for.
+            cursor.execute("SET sql_mode = CONCAT(@@sql_mode, ',TIME_ROUND_FRACTIONAL')")
             for statement in statements:
                 cursor.execute(statement)
             connection.commit()
+
+
+class Folder(System):
+    """Files: as a source, one that is written again after each change to a table in memory."""
+
+    def __init__(self, folder: Path, protocol: str) -> None:
+        self.protocol = protocol
+        self._folder = folder / protocol
+        self._rows = duckdb.connect()
+        self._rows.execute("SET TimeZone = 'UTC'")
+        self.settings = {"path": str(self._folder)}
+
+    def run(self, statements: Sequence[str]) -> None:
+        for statement in statements:
+            self._rows.execute(statement)
+        self._folder.mkdir(exist_ok=True)
+        self._rows.execute(f"COPY t TO '{self._folder}/t.{self.protocol}' (FORMAT {self.protocol})")
+
+
+def system_of(protocol: str, folder: Path, request: pytest.FixtureRequest) -> System:
+    """An empty system of this protocol; a server's database is the test's own."""
+    folder.mkdir(exist_ok=True)
+    match protocol:
+        case "postgresql":
+            return PostgresDatabase(request.getfixturevalue("postgres"))
+        case "mysql":
+            return MySQLDatabase(request.getfixturevalue("mysql"))
+        case "sqlite":
+            return SqliteFile(folder, "t")
+        case "duckdb":
+            return DuckDBFile(folder, "t")
+        case _:
+            return Folder(folder, protocol)

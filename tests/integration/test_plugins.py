@@ -69,6 +69,9 @@ class Counting:
     def nulled(self):
         return {}
 
+    def warnings(self):
+        return ()
+
 
 ADAPTER = Adapter(
     connection=Settings,

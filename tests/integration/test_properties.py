@@ -12,12 +12,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.integration.pipe import Pipe, Text
 from tests.integration.table_history import (
     DATE,
     DECIMAL,
@@ -43,66 +44,14 @@ from tests.integration.table_systems import (
 )
 from tests.servers import ServerAddress
 
-from atlas_etl import values
-from atlas_etl.contracts import Destination
 from atlas_etl.model import (
-    BatchLimits,
     Disposition,
     NullCursor,
     RunStatus,
     Stream,
-    StreamRun,
-    TableName,
-    TableState,
 )
-from atlas_etl.pipeline.events import StreamFinished
-from atlas_etl.pipeline.transfer import Job, transfer
 
-Text = tuple[str | None, str | None, str | None]
-
-STARTED = datetime(2026, 3, 1, tzinfo=UTC)
 NUMBERS = itertools.count()
-
-
-@dataclass
-class Pipe:
-    """One stream between two systems."""
-
-    source: System
-    destination: Destination
-    stream: Stream
-    name: str
-    is_keyed: bool = False
-
-    def sync(self, step: Step, events: int | None = None) -> StreamRun | None:
-        """What it did; None where it was closed after so many events."""
-        job = Job(
-            "run", self.name, self.stream, STARTED, step.full_refresh, BatchLimits(rows=step.batch_rows)
-        )
-        with (
-            closing(self.source.connector()) as connector,
-            closing(transfer(connector, self.destination, job)) as running,
-        ):
-            for seen in itertools.islice(running, events):
-                if isinstance(seen, StreamFinished):
-                    return seen.outcome
-        return None
-
-    def state(self) -> TableState:
-        return self.destination.inspect(self.name, self.stream.name, self._table())
-
-    def forget(self) -> None:
-        self.destination.set_checkpoint(self.name, self.stream.name, self._table(), None)
-
-    def rows(self) -> list[Text]:
-        if self.state().schema is None:
-            return []  # the first sync was given up
-        found = self.destination.query(f"SELECT k, c, v FROM {self._table()}")
-        k, c, v = (values.to_text(column.combine_chunks()).to_pylist() for column in found.columns)
-        return list(zip(k, c, v, strict=True))
-
-    def _table(self) -> TableName:
-        return self.destination.table_name(self.name, self.stream)
 
 
 Systems = Callable[[Path], tuple[System, System]]
@@ -126,9 +75,16 @@ EMBEDDED = (INTEGER, DECIMAL, TIMESTAMP, DATE, TEXT)
 SERVERS = (INTEGER, DECIMAL, TIMESTAMP, DATE, ORDERED_TEXT)
 
 
-@contextmanager
-def pipe(systems: Systems, history: History, **more: object) -> Iterator[Pipe]:
+@dataclass
+class Fresh(Pipe):
     """A fresh stream, read from a table of its own."""
+
+    source: System
+    is_keyed: bool = False
+
+
+@contextmanager
+def pipe(systems: Systems, history: History, **more: object) -> Iterator[Fresh]:
     number = next(NUMBERS)
     lag = timedelta(microseconds=history.lag) if history.lag else None
     stream = Stream(f"t{number}", table=f"t{number}", cursor="c", null_cursor=history.nulls, lag=lag)
@@ -136,7 +92,8 @@ def pipe(systems: Systems, history: History, **more: object) -> Iterator[Pipe]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         source, target = systems(folder)
         destination = stack.enter_context(closing(target.destination()))
-        yield Pipe(source, destination, replace(stream, **more), f"c{number}")
+        connector = stack.enter_context(closing(source.connector()))
+        yield Fresh(connector, destination, replace(stream, **more), f"c{number}", source)
 
 
 def texts(history: History, rows: Sequence[Row]) -> list[Text]:
@@ -149,19 +106,19 @@ def texts(history: History, rows: Sequence[Row]) -> list[Text]:
     ]
 
 
-def synced(found: Pipe, history: History, step: Step, table: Table) -> None:
+def synced(found: Fresh, history: History, step: Step, table: Table) -> None:
     """Write the model to the source, and sync: once to be given up, which changes nothing, and once more."""
     found.source.write(str(found.stream.table), history.cursor, table.rows, key=found.is_keyed)
     if step.forget:
         found.forget()
     for events in (step.give_up_after, None) if step.give_up_after else (None,):
         there = found.state()
-        before = Counter(found.rows()) if events else None
+        before = Counter(found.rows("k", "c", "v")) if events else None
         whole = step.full_refresh or there.checkpoint is None
-        outcome = found.sync(step, events)
+        outcome = found.sync(full_refresh=step.full_refresh, rows=step.batch_rows, events=events)
         if outcome is None:
             after = found.state()
-            assert Counter(found.rows()) == before
+            assert Counter(found.rows("k", "c", "v")) == before
             assert (after.checkpoint, after.loaded_by_atlas) == (there.checkpoint, there.loaded_by_atlas)
             continue
         assert outcome.status is RunStatus.COMPLETED
@@ -177,7 +134,7 @@ def check_append(systems: Systems, history: History) -> None:
             for change in step.changes:
                 table.apply(change)
             synced(found, history, step, table)
-            assert Counter(found.rows()) == Counter(texts(history, table.rows))
+            assert Counter(found.rows("k", "c", "v")) == Counter(texts(history, table.rows))
 
 
 def check_merge(systems: Systems, history: History) -> None:
@@ -190,7 +147,7 @@ def check_merge(systems: Systems, history: History) -> None:
             synced(found, history, step, table)
             latest = {row[0]: row for row in texts(history, table.rows)}
             expected = latest if step.full_refresh else expected | latest
-            assert sorted(found.rows(), key=str) == sorted(expected.values(), key=str)
+            assert sorted(found.rows("k", "c", "v"), key=str) == sorted(expected.values(), key=str)
 
 
 def check_log(systems: Systems, history: History) -> None:
@@ -201,7 +158,7 @@ def check_log(systems: Systems, history: History) -> None:
                 table.log(change)
             synced(found, history, step, table)
             latest = {row[0]: row for row in sorted(table.rows, key=lambda row: row[1] or 0)}
-            assert Counter(found.rows()) == Counter(texts(history, list(latest.values())))
+            assert Counter(found.rows("k", "c", "v")) == Counter(texts(history, list(latest.values())))
 
 
 def check_replace(systems: Systems, history: History, cursor: str | None) -> None:
@@ -211,9 +168,10 @@ def check_replace(systems: Systems, history: History, cursor: str | None) -> Non
             for change in step.changes:
                 table.apply_by_key(change)
             found.source.write(str(found.stream.table), history.cursor, table.rows, key=False)
-            found.sync(step, step.give_up_after)
-            assert found.sync(step) is not None
-            assert Counter(found.rows()) == Counter(texts(history, table.rows))
+            how = {"full_refresh": step.full_refresh, "rows": step.batch_rows}
+            found.sync(**how, events=step.give_up_after)
+            assert found.sync(**how) is not None
+            assert Counter(found.rows("k", "c", "v")) == Counter(texts(history, table.rows))
 
 
 ALL = ("insert", "insert", "update", "delete")

@@ -57,6 +57,7 @@ def _stream(stream: StreamRun) -> dict[str, object]:
         "loads": stream.loads,
         "checkpoint": _checkpoint(stream.checkpoint),
         "nulled": dict(stream.nulled),
+        "warnings": list(stream.warnings),
         "error": _error(stream.error),
     }
 

@@ -89,6 +89,8 @@ class SyncReport:
             self._say(connector, outcome.name, text, rows=outcome.rows_loaded)
         for what, count in outcome.nulled.items():
             self._say(connector, outcome.name, f"warning: {count:,} cells became NULL ({what})")
+        for warning in outcome.warnings:
+            self._say(connector, outcome.name, f"warning: {warning}")
         if outcome.error is not None:
             self._error(f"{connector} {outcome.name}", outcome.error.message, outcome.error.hint)
 

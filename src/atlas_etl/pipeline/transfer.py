@@ -86,6 +86,7 @@ def transfer(source: Connector, destination: Destination, job: Job) -> Generator
                 loads=read.loads + 1,
                 checkpoint=checkpoint or read.checkpoint,
                 nulled=dict(extract.nulled()),
+                warnings=tuple(extract.warnings()),
             )
             if more:
                 yield WindowCommitted(job.connector, done)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TypeVar
 
 import numpy as np
@@ -14,6 +15,7 @@ import pyarrow.compute as pc
 
 from atlas_etl import values
 from atlas_etl.connectors import columns
+from atlas_etl.connectors.ahead import Ahead
 from atlas_etl.connectors.base import BaseConnector
 from atlas_etl.connectors.files._failures import changed, reading
 from atlas_etl.connectors.files._format import FileConnection, Format, LowerBound, Survey, Wanted
@@ -126,6 +128,8 @@ class FilesExtract:
         self._bound = self._lower_bound()
         self._hazards = HazardCounter(self._stream, self.primary_key)
         self._edges = Edges()
+        self._ahead = self._ahead_of(self._stream.cursor) if self._stream.cursor else None
+        self._warning: str | None = None
         self._refuse_null_cursors()
 
     @property
@@ -140,8 +144,10 @@ class FilesExtract:
         left = self._request.limit
         for batch in self._wanted():
             rows = batch if left is None else batch.slice(0, left)
-            if self._stream.cursor is not None:
-                self._edges = self._edges.with_column(rows.column(self._stream.cursor))
+            if self._ahead is not None:
+                cursors = rows.column(self._stream.cursor)
+                self._edges = self._edges.with_column(cursors)
+                self._ahead.see(cursors)
             yield from values.split(rows, self._request.limits)
             if left is not None:
                 left -= rows.num_rows
@@ -155,10 +161,13 @@ class FilesExtract:
 
     def checkpoint(self) -> Checkpoint | None:
         cursor = self._stream.cursor
-        if cursor is None or self._edges.high is None:
+        if cursor is None or self._edges.high is None or self._ahead is None:
             return None
         high = values.cursor_value(self._edges.high, stream=self._stream.name, column=cursor)
-        tail_from = values.earlier(high, self._stream.lag) if self._stream.lag is not None else high
+        tail_from = self._ahead.tail_from(high, self._request.since) or high
+        if self._stream.lag is not None:
+            tail_from = values.earlier(tail_from, self._stream.lag)
+        self._warning = self._ahead.warning(high)
         spellings = (high.text,) if high.kind is CursorKind.TEXT else ()
         return Checkpoint(cursor, high, tail_from, spellings)
 
@@ -177,7 +186,11 @@ class FilesExtract:
         other._bound = other._lower_bound()
         other._hazards = HazardCounter(self._stream, self.primary_key)
         other._edges = Edges()
+        other._ahead = self._ahead.anew() if self._ahead else None
         return other
+
+    def warnings(self) -> Sequence[str]:
+        return (self._warning,) if self._warning else ()
 
     def text_forms(self) -> Mapping[str, str]:
         return {}
@@ -233,6 +246,10 @@ class FilesExtract:
             return None
         since = values.cursor_scalar(self._request.since, kind)
         return LowerBound(cursor, since, self._stream.null_cursor is NullCursor.INCLUDE)
+
+    def _ahead_of(self, cursor: str) -> Ahead:
+        field, zone = self.schema.field(cursor), self._stream.timezone
+        return Ahead(field, stream=self._stream.name, now=datetime.now(UTC), timezone=zone)
 
     def _refuse_null_cursors(self) -> None:
         cursor = self._stream.cursor

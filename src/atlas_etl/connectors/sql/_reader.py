@@ -8,12 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from copy import copy
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 import pyarrow as pa
 
 from atlas_etl import values
+from atlas_etl.connectors.ahead import Ahead
 from atlas_etl.connectors.base import BaseConnector, Config
 from atlas_etl.connectors.hazards import HazardCounter, reads_as_text
 from atlas_etl.connectors.order import within
@@ -202,6 +203,8 @@ class SqlExtract:
         self._hazards = HazardCounter(request.stream, self.primary_key)
         self._greatest = self._new_greatest()
         self._writers = snapshot.open_writers() if self._cursor else None
+        self._ahead = self._ahead_of(self._cursor) if self._cursor else None
+        self._warning: str | None = None
         self._is_ordered = False
         self._watermarks: tuple[Watermark, ...] = ()
         if self._writers is not None:
@@ -227,8 +230,9 @@ class SqlExtract:
         for batch, cells in self._snapshot.fetch(ordered or plain, self._request.limits):
             self._hazards.settle(batch, cells)
             for piece in values.split(self._within(batch), self._request.limits):
-                if self._greatest is not None:
+                if self._greatest is not None and self._ahead is not None:
                     self._greatest.see(piece, cells)
+                    self._ahead.see(piece.column(self._stream.cursor))
                 yield piece
 
     def reached(self) -> Checkpoint | None:
@@ -249,10 +253,14 @@ class SqlExtract:
             return None
         tail_from = self._tail_from(self._cursor, high)
         spellings = self._tail_values(self._cursor, tail_from)
+        self._warning = self._ahead.warning(high) if self._ahead else None
         return Checkpoint(self._cursor.name, high, tail_from, spellings, self._next_watermarks(high))
 
     def nulled(self) -> Mapping[str, int]:
         return self._hazards.nulled
+
+    def warnings(self) -> Sequence[str]:
+        return (self._warning,) if self._warning else ()
 
     def again(
         self,
@@ -265,6 +273,7 @@ class SqlExtract:
         other._request = replace(self._request, since=since, until=until, after=after)
         other._hazards = HazardCounter(self._stream, self.primary_key)
         other._greatest = self._new_greatest()
+        other._ahead = self._ahead.anew() if self._ahead else None
         return other
 
     def text_forms(self) -> Mapping[str, str]:
@@ -295,6 +304,11 @@ class SqlExtract:
 
     def _new_greatest(self) -> Greatest | None:
         return Greatest(self._cursor.field, stream=self._stream.name) if self._cursor else None
+
+    def _ahead_of(self, cursor: SourceColumn) -> Ahead:
+        # Who writes alone writes to a file of this machine.
+        now = self._writers.taken if self._writers else datetime.now(UTC)
+        return Ahead(cursor.field, stream=self._stream.name, now=now, timezone=self._stream.timezone)
 
     @property
     def unsettled(self) -> timedelta:
@@ -410,9 +424,10 @@ class SqlExtract:
         def order(bound: CursorValue) -> Any:
             return self._order(cursor, bound)
 
-        bounds = [high]
+        reached = (self._ahead and self._ahead.tail_from(high, self._request.since)) or high
+        bounds = [reached]
         if self._stream.lag is not None and not self._is_counted:
-            bounds.append(values.earlier(high, self._stream.lag))
+            bounds.append(values.earlier(reached, self._stream.lag))
         late = self._late(high)
         if late is not None:
             # Whoever is still writing was seen, or had not begun, when the tail before this one was fixed.
