@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from atlas_etl.api.prepared import PreparedConnector, PreparedDestination
 from atlas_etl.api.sync import refuse_lost
 from atlas_etl.contracts import Connector, Destination, StateStore
-from atlas_etl.errors import AtlasError
-from atlas_etl.model import Stream, StreamRun
+from atlas_etl.errors import AtlasError, InterruptedRunError, LostLeaseError
+from atlas_etl.model import RunStatus, Stream, StreamRun
 from atlas_etl.pipeline.events import (
     Event,
     RunFinished,
@@ -20,7 +20,7 @@ from atlas_etl.pipeline.events import (
     StreamReconciled,
 )
 from atlas_etl.pipeline.repair import repair
-from atlas_etl.pipeline.run import finished
+from atlas_etl.pipeline.run import finished, run_error
 from atlas_etl.pipeline.transfer import Job
 from atlas_etl.pipeline.verify import VerifyEvent, VerifyJob, verify
 
@@ -48,27 +48,38 @@ def look(job: Verification, store: StateStore) -> Generator[VerifyEvent, None, N
 def mend(job: Verification, store: StateStore) -> Generator[VerifyEvent | Event, None, None]:
     """Compare each stream, and bring what differs: a run. The last event is its RunFinished.
 
-    Raises AtlasError at the first stream that cannot be repaired; those before it stay repaired.
+    Raises the first AtlasError after it; a stream that cannot be repaired does not stop the others.
     """
     name, limits = job.connector.name, job.connector.definition.batch_limits
     outcomes: list[StreamRun] = []
+    first: AtlasError | None = None
     with store.lease(name, triggered_by=REPAIR, destination=job.destination.name) as lease:
         yield RunStarted(lease.run)
         with _opened(job) as (source, destination):
             for stream in job.streams:
                 task = Job(lease.run.run_id, name, stream, lease.run.started_at, limits=limits)
-                with _located(name, stream), closing(repair(source, destination, task)) as repairing:
-                    for event in repairing:
-                        if isinstance(event, StreamRead):
-                            refuse_lost(lease)
-                        if isinstance(event, StreamFinished):
-                            outcomes.append(event.outcome)
-                        if isinstance(event, StreamReconciled):
-                            outcomes[-1] = replace(outcomes[-1], rows_deleted=event.deleted)
-                        yield event
+                try:
+                    with _located(name, stream), closing(repair(source, destination, task)) as repairing:
+                        for event in repairing:
+                            if isinstance(event, StreamRead):
+                                refuse_lost(lease)
+                            if isinstance(event, StreamFinished):
+                                outcomes.append(event.outcome)
+                            if isinstance(event, StreamReconciled):
+                                outcomes[-1] = replace(outcomes[-1], rows_deleted=event.deleted)
+                            yield event
+                except (InterruptedRunError, LostLeaseError):
+                    raise
+                except AtlasError as failure:
+                    first = first or failure
+                    begun = outcomes and outcomes[-1].name == stream.name  # a part of it is committed
+                    outcome = outcomes.pop() if begun else StreamRun(stream.name, RunStatus.FAILED)
+                    outcomes.append(replace(outcome, status=RunStatus.FAILED, error=run_error(failure)))
         run = finished(lease.run, outcomes)
         store.finish(run)
         yield RunFinished(run)
+    if first is not None:
+        raise first
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from atlas_etl.errors import ConfigError, DataError, DestinationError
-from atlas_etl.model import Deletes, Deletion, Disposition, NullCursor, Stream
+from atlas_etl.model import Deletes, Deletion, Disposition, NullCursor, Stream, TableName
 from atlas_etl.pipeline.differences import Counts
 from atlas_etl.pipeline.events import StreamFinished
 from atlas_etl.pipeline.repair import repair
@@ -392,6 +392,19 @@ def test_rows_that_no_stream_loaded_are_not_deleted(duck: House) -> None:
     with pytest.raises(DestinationError) as caught:
         mend(duck, MERGED)
     assert caught.value.code == "table_not_ours"
+
+
+def test_rows_of_another_stream_are_not_deleted(duck: House) -> None:
+    in_hours(duck)
+    first, second = (replace(MERGED, name=name, into=TableName("both", "shop")) for name in ("one", "two"))
+    duck.sync(first)
+    duck.source("UPDATE orders SET id = id + 10")
+    duck.sync(second)
+    assert look(duck, second).counts == Counts(extra=4)
+    with pytest.raises(DestinationError) as caught:
+        mend(duck, second)
+    assert caught.value.code == "table_not_ours"
+    assert len(duck.rows(second)) == 8
 
 
 def test_another_cursor_is_refused_as_a_sync_would(duck: House) -> None:

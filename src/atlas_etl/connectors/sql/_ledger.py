@@ -111,6 +111,19 @@ class Ledger:
         )
         return (str(found[0][0]), str(found[0][1])) if found else None
 
+    def refuse_other_streams(self, connection: Connection) -> None:
+        """Raise DestinationError where another stream's rows, which have other keys, would be deleted."""
+        other = self.other_stream(connection)
+        if other is not None:
+            raise DestinationError(
+                f"{self.table} also has rows of the stream {other[1]!r} of {other[0]!r}, "
+                "whose keys this source does not have",
+                hint="give each stream a table of its own with `into`; where that one loads no more, "
+                "sync once with --full-refresh",
+                code="table_not_ours",
+                stream=self.stream,
+            )
+
     def checkpoint(self, connection: Connection) -> tuple[Checkpoint | None, int]:
         """The checkpoint of this stream in this table, and the version of the stream."""
         line = self._line(connection)

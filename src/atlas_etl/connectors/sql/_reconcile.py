@@ -7,7 +7,6 @@ import pyarrow as pa
 from atlas_etl.connectors.deletes import refuse_null_keys, refuse_too_many
 from atlas_etl.connectors.sql._dialect import ROW, STAGE, Connection, WriterDialect
 from atlas_etl.connectors.sql._ledger import RECONCILED, Ledger
-from atlas_etl.errors import DestinationError
 from atlas_etl.model import DELETED_AT, Deletion, ReconcilePlan, ReconcileResult
 
 
@@ -33,7 +32,7 @@ class SqlReconcileSession:
         plan, dialect, connection = self._plan, self._dialect, self._connection
         ledger = Ledger(dialect, plan.connector, plan.stream, plan.table)
         version = ledger.claim(connection, plan) + 1
-        self._refuse_others(ledger)
+        ledger.refuse_other_streams(connection)
         table, key = dialect.table(plan.table), plan.keys.names
         for statement in dialect.filled_stage(self._stage):
             connection.execute(statement)
@@ -53,7 +52,7 @@ class SqlReconcileSession:
         else:
             connection.execute(f"DELETE FROM {table} WHERE {gone}")
         # Again: the rows of a load that was committed after the first look may be among those that went.
-        self._refuse_others(ledger)
+        ledger.refuse_other_streams(connection)
         connection.execute(dialect.drop_stage(self._stage))
         ledger.record_version(connection, version)
         ledger.record_load(connection, run_id=plan.run_id, disposition=RECONCILED, rows=deleted, at=plan.at)
@@ -62,16 +61,3 @@ class SqlReconcileSession:
 
     def _count(self, rows: str) -> int:
         return int(str(self._connection.execute(f"SELECT count(*) FROM {rows}")[0][0]))
-
-    def _refuse_others(self, ledger: Ledger) -> None:
-        """Raise DestinationError where another stream's rows, which have other keys, would be deleted."""
-        other = ledger.other_stream(self._connection)
-        if other is not None:
-            raise DestinationError(
-                f"{self._plan.table} also has rows of the stream {other[1]!r} of {other[0]!r}, "
-                "whose keys this source does not have",
-                hint="give each stream a table of its own with `into`; where that one loads no more, "
-                "sync once with --full-refresh",
-                code="table_not_ours",
-                stream=self._plan.stream,
-            )

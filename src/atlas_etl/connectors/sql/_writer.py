@@ -208,7 +208,8 @@ class SqlLoadSession:
         self._deleted = 0
         if plan.deletes:
             keys = [*(plan.schema.field(name) for name in plan.primary_key), pa.field(ROW, pa.int64())]
-            connection.execute(self._dialect.create_stage(self._gone, pa.schema(keys)))
+            stage = self._dialect.create_stage(self._gone, pa.schema(keys), plan.primary_key)
+            connection.execute(stage)
 
     def write(self, batch: pa.RecordBatch) -> None:
         self._connection.ingest(self._target, _numbered(batch, self._rows) if self._plan.merges else batch)
@@ -255,12 +256,21 @@ class SqlLoadSession:
             )
         added = self._connection.execute(self._dialect.count_added(plan, stage))
         if plan.deletes:
-            self._connection.execute(self._dialect.delete_staged(plan, self._gone))
-            self._connection.execute(self._dialect.drop_stage(self._gone))
+            self._delete_gone()
         for statement in self._dialect.merge(plan, stage):
             self._connection.execute(statement)
         self._connection.execute(self._dialect.drop_stage(stage))
         return int(str(added[0][0]))
+
+    def _delete_gone(self) -> None:
+        plan, connection = self._plan, self._connection
+        if self._deleted:
+            ledger = Ledger(self._dialect, plan.connector, plan.stream, plan.table)
+            ledger.refuse_other_streams(connection)
+            for statement in self._dialect.filled_stage(self._gone):
+                connection.execute(statement)
+            connection.execute(self._dialect.delete_staged(plan, self._gone))
+        connection.execute(self._dialect.drop_stage(self._gone))
 
     def _delete_tail(self, tail: Checkpoint) -> None:
         plan, dialect = self._plan, self._dialect
