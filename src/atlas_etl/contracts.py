@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
+from atlas_etl.errors import RefusedRowError
 from atlas_etl.model import (
     Checkpoint,
     CheckpointAction,
@@ -16,9 +17,11 @@ from atlas_etl.model import (
     CursorValue,
     LoadPlan,
     LoadResult,
+    QuarantineChange,
     ReadRequest,
     ReconcilePlan,
     ReconcileResult,
+    RefusedRow,
     Run,
     RunStatus,
     Stream,
@@ -29,6 +32,9 @@ from atlas_etl.model import (
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+NO_CHANGE = QuarantineChange()
 
 
 class Extract(Protocol):
@@ -70,6 +76,9 @@ class Extract(Protocol):
 
     def nulled(self) -> Mapping[str, int]:
         """Cells so far that became NULL by policy, as `"column: hazard" -> count`."""
+
+    def refused(self) -> Sequence[RefusedRow]:
+        """Rows since the last call that the stream's hazard policies keep out of the batches."""
 
     def again(
         self,
@@ -127,8 +136,11 @@ class Connector(Protocol):
 class LoadSession(Protocol):
     """One load being written. Leaving the block without `commit` undoes all of it."""
 
-    def write(self, batch: pa.RecordBatch) -> None:
-        """Take one batch of the plan's schema."""
+    def write(self, batch: pa.RecordBatch) -> Mapping[int, RefusedRowError]:
+        """Take one batch of the plan's schema; gives back its rows, by their place, that the table refuses.
+
+        Only a careful plan tells them from the others. Else it raises RefusedRowError, and so may `commit`.
+        """
 
     def delete(self, keys: pa.RecordBatch) -> None:
         """Take keys (the primary key's columns) whose rows go, unless they are written too.
@@ -136,8 +148,8 @@ class LoadSession(Protocol):
         The plan merges, and says that it deletes.
         """
 
-    def commit(self, checkpoint: Checkpoint | None) -> LoadResult:
-        """Make the rows, the checkpoint and the ledger's row true, together, or raise and change nothing.
+    def commit(self, checkpoint: Checkpoint | None, quarantine: QuarantineChange = NO_CHANGE) -> LoadResult:
+        """Make rows, checkpoint, quarantine and the ledger's row true, together, or raise and change nothing.
 
         None keeps the checkpoint that is there; a plan that replaces the table forgets it.
         """

@@ -13,6 +13,8 @@ AtlasError                      1   a failure of ours, or one nobody has named y
 ├── DataError                   7   the data broke a rule
 │   ├── NullCursorError             rows without a cursor value
 │   ├── HazardError                 a value that has no exact form where it goes
+│   ├── RefusedRowError             a row that its table, or the stream's contract, does not take
+│   │   └── NullKeyError                a row of a merge without a value in the key
 │   └── SchemaChangeError           a column's type changed in a way that cannot be widened
 ├── VerifyError                 8   source and destination differ
 └── InterruptedRunError       130   SIGINT or SIGTERM
@@ -157,6 +159,25 @@ class HazardError(DataError):
     """A value has no exact form where it goes, and the stream's policy for that is `error`."""
 
     default_code = "value_hazard"
+
+
+class RefusedRowError(DataError):
+    """A row that its table, or the stream's contract, does not take; the rows around it may still fit."""
+
+    default_code = "refused_row"
+
+
+class NullKeyError(RefusedRowError):
+    """A row of a merge has no value in the primary key."""
+
+    default_code = "null_key"
+
+    def __init__(self, key: Iterable[str], stream: str) -> None:
+        super().__init__(
+            f"rows without a value in the primary key ({', '.join(key)}) cannot be merged",
+            hint="choose a primary key without NULL, or the disposition append or replace",
+            stream=stream,
+        )
 
 
 class SchemaChangeError(DataError):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from atlas_etl.errors import DataError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -46,11 +49,12 @@ class Hazard(StrEnum):
 
 
 class HazardPolicy(StrEnum):
-    """What to do about a hazard: refuse the load, load NULL and count it, or carry the column as text."""
+    """What to do about a hazard: refuse the load, load NULL, carry the column as text, or refuse the row."""
 
     ERROR = "error"
     NULL = "null"
     TEXT = "text"
+    QUARANTINE = "quarantine"
 
 
 class Deletion(StrEnum):
@@ -81,6 +85,15 @@ class HazardCells:
     rows: tuple[int, ...]  # indices into the batch
     texts: tuple[str, ...]  # the source's own text form of each
     hint: str | None = None  # a better way out than the policies, where the decoder knows one
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedRow:
+    """A row that is not loaded, and why."""
+
+    row: pa.RecordBatch  # one row
+    why: DataError
+    texts: Mapping[str, str] = field(default_factory=dict)  # column -> its cell, where `row` cannot hold it
 
 
 class CursorKind(StrEnum):
@@ -206,9 +219,16 @@ class Stream:
     into: TableName | None = None  # None: schema = connector, table = stream
     metadata_columns: bool = False
     deletes: Deletes | None = None  # None: rows that the source deleted stay
+    quarantine_limit: int = 0  # rows of the stream that may be in quarantine
 
     def policy(self, hazard: Hazard) -> HazardPolicy:
-        return self.hazards.get(hazard, HazardPolicy.ERROR)
+        """What the definition says; else such a row is refused like any other."""
+        refuse = HazardPolicy.QUARANTINE if self.quarantine_limit else HazardPolicy.ERROR
+        return self.hazards.get(hazard, refuse)
+
+    def without_quarantine(self) -> Stream:
+        """The stream, read with no row left out: one that is refused would be taken for one that is gone."""
+        return replace(self, quarantine_limit=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,12 +341,45 @@ SchemaChange = CreateTable | DropTable | AddColumn | WidenColumn
 
 
 @dataclass(frozen=True, slots=True)
+class QuarantinedRow:
+    """A row in quarantine: whole, and why it is not in its table.
+
+    `row` has the text form (values.to_text) of every cell by the table's column names, and `key` those
+    that tell it from other rows; it is empty where rows do not go by a key.
+    """
+
+    quarantine_id: str  # the same whenever the same row is refused
+    stream: str
+    key: Mapping[str, str]
+    row: Mapping[str, str | None]
+    code: str
+    reason: str
+    column: str | None
+    run_id: str
+    load_id: str
+    quarantined_at: datetime
+
+    @property
+    def order(self) -> tuple[datetime, str]:
+        """By which rows are listed."""
+        return self.quarantined_at, self.quarantine_id
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantineChange:
+    """What a load does to its stream's quarantine when it commits: rows leave by their ids, others come."""
+
+    leave: frozenset[str] = frozenset()
+    come: tuple[QuarantinedRow, ...] = ()  # each in the place of one with the same id
+
+
+@dataclass(frozen=True, slots=True)
 class TableState:
     """What a destination holds of one stream: its table, the checkpoint, and whether Atlas loaded it.
 
     `schema` is what the table's columns read as in Arrow; None where there is no table. A checkpoint
     whose table is gone is not reported, so that the next sync reads everything. `version` counts the
-    commits of this stream.
+    commits of this stream. `quarantine` has the rows that were refused and not loaded since, in their order.
     """
 
     schema: pa.Schema | None = None
@@ -334,6 +387,7 @@ class TableState:
     loaded_by_atlas: bool = False
     empty: bool = True
     version: int = 0
+    quarantine: tuple[QuarantinedRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,6 +415,8 @@ class LoadPlan:
     by_key: bool = False  # of rows that share the key the latest stays, in a replace too
     version: int | None = None  # None: whatever the destination has
     deletes: bool = False  # rows will be deleted by their key
+    careful: bool = False  # rows that the table refuses are told from the others
+    load_id: str = field(default_factory=lambda: str(uuid4()))
 
     @property
     def merges(self) -> bool:
@@ -441,6 +497,21 @@ class StreamRun:
     nulled: Mapping[str, int] = field(default_factory=dict)  # "column: hazard" -> cells loaded as NULL
     warnings: tuple[str, ...] = ()
     error: RunError | None = None
+
+    def after(self, earlier: StreamRun) -> StreamRun:
+        """Both together, where an earlier attempt had committed a part."""
+        return replace(
+            self,
+            rows_read=earlier.rows_read + self.rows_read,
+            rows_loaded=earlier.rows_loaded + self.rows_loaded,
+            rows_quarantined=earlier.rows_quarantined + self.rows_quarantined,
+            bytes_processed=earlier.bytes_processed + self.bytes_processed,
+            loads=earlier.loads + self.loads,
+            nulled={
+                what: earlier.nulled.get(what, 0) + self.nulled.get(what, 0)
+                for what in {**earlier.nulled, **self.nulled}
+            },
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from atlas_etl.model import Checkpoint, LoadPlan, LoadResult
+from atlas_etl.contracts import NO_CHANGE
+from atlas_etl.errors import RefusedRowError
+from atlas_etl.model import Checkpoint, LoadPlan, LoadResult, QuarantineChange
 
 _SQL, _FILES = "atlas_etl.connectors.sql", "atlas_etl.connectors.files"
 _STATEMENTS = ("begin", "execute", "ingest", "commit")
@@ -158,10 +160,11 @@ class _Later:
         self._plan = plan
         self._batches: list[pa.RecordBatch] = []
 
-    def write(self, batch: pa.RecordBatch) -> None:
+    def write(self, batch: pa.RecordBatch) -> dict[int, RefusedRowError]:
         self._batches.append(batch)
+        return {}
 
-    def commit(self, checkpoint: Checkpoint | None) -> LoadResult:
+    def commit(self, checkpoint: Checkpoint | None, quarantine: QuarantineChange = NO_CHANGE) -> LoadResult:
         plan = self._plan
         first = self._real.inspect(plan.connector, plan.stream, plan.table).checkpoint is None
         if not first:
@@ -169,7 +172,7 @@ class _Later:
         with self._real.begin(plan) as session:
             for batch in self._batches:
                 session.write(batch)
-            result: LoadResult = session.commit(checkpoint if first else None)
+            result: LoadResult = session.commit(checkpoint if first else None, quarantine)
         return result
 
 

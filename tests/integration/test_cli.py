@@ -84,6 +84,35 @@ def test_every_command_has_an_example() -> None:
     assert [name for name, text in commands.items() if "Example: atlas" not in text] == []
 
 
+def test_refused_rows_are_listed_and_replayed(shop: Project) -> None:
+    execute(shop, "INSERT INTO orders VALUES (4, 'Eve', 'much', '2026-01-02 09:00:00')")
+    failed = shop.atlas("connector", "sync", "shop")
+    assert failed.returncode == 7
+    assert "quarantine_limit" in failed.stderr
+    assert shop.atlas("connector", "update", "shop", "--set", "quarantine_limit=5").returncode == 0
+    synced = shop.atlas("connector", "sync", "shop", "--json")
+    assert synced.returncode == 0
+    (stream,) = synced.json()["runs"][0]["streams"]
+    assert (stream["rows_read"], stream["rows_loaded"], stream["rows_quarantined"]) == (4, 3, 1)
+    assert "1 rows were refused and kept aside: atlas quarantine list shop" in synced.stderr
+    document = shop.atlas("quarantine", "list", "--json").json()
+    assert document["total"] == 1
+    (row,) = document["quarantine"]
+    assert (row["connector"], row["stream"], row["key"]) == ("shop", "orders", {"id": "4"})
+    assert row["row"]["amount"] == "much"
+    assert (row["run_id"], row["column"]) == (synced.json()["runs"][0]["run_id"], "amount")
+    assert "id=4" in shop.atlas("quarantine", "list", "shop", "--stream", "orders").stdout
+    again = shop.atlas("quarantine", "replay", "shop", "--json")
+    assert again.returncode == 7
+    assert again.json()["streams"] == [{"name": "orders", "loaded": 0, "outdated": 0, "remaining": 1}]
+    (replay, *_) = shop.atlas("connector", "history", "shop", "--json").json()["runs"]
+    assert (replay["triggered_by"], replay["status"]) == ("quarantine replay", "completed")
+    execute(shop, "UPDATE orders SET amount = 7 WHERE id = 4")
+    assert shop.atlas("connector", "sync", "shop").returncode == 0
+    assert shop.atlas("quarantine", "list", "--json").json() == {"quarantine": [], "total": 0}
+    assert shop.atlas("quarantine", "replay", "shop").returncode == 0
+
+
 def test_a_sync_and_the_next_one(shop: Project) -> None:
     document = shop.atlas("connector", "sync", "shop", "--json").json()
     assert document["status"] == "completed"

@@ -72,6 +72,9 @@ class Counting:
     def warnings(self):
         return ()
 
+    def refused(self):
+        return []
+
 
 ADAPTER = Adapter(
     connection=Settings,

@@ -18,6 +18,7 @@ from atlas_etl.api.prepared import (
     prepare_connector,
     prepare_destination,
 )
+from atlas_etl.api.quarantine import Quarantines
 from atlas_etl.api.state_location import state_location
 from atlas_etl.api.sync import SyncJob, sync_all
 from atlas_etl.api.verify import Verification, look, mend
@@ -154,6 +155,11 @@ class Atlas:
         """How far a connector is committed, to see and to change. Raises ConfigError."""
         prepared = self.connector(name)
         return Checkpoints(prepared, self.destination(prepared.definition.destination), self.state)
+
+    def quarantine(self, name: str) -> Quarantines:
+        """The rows of a connector that were refused, to see and to load again. Raises ConfigError."""
+        prepared = self.connector(name)
+        return Quarantines(prepared, self.destination(prepared.definition.destination), self.state)
 
     def query(self, sql: str, destination: str | None = None) -> pa.Table:
         """One statement that reads, on a destination. Raises UsageError, DestinationError."""

@@ -35,6 +35,7 @@ GROUPS = {
     "connector": Group("connector", "Define, test and sync connectors, and see what they did."),
     "query": Group("query", "Ask the warehouse with SQL."),
     "state": Group("state", "See and set how far each stream is committed."),
+    "quarantine": Group("quarantine", "See the rows that were refused and kept aside, and load them again."),
     "config": Group("config", "See, check and document the configuration."),
 }
 

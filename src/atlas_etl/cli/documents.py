@@ -11,11 +11,13 @@ from atlas_etl.model import (
     Checkpoint,
     CheckpointChange,
     CommittedCheckpoint,
+    QuarantinedRow,
     Run,
     RunError,
     StreamInfo,
     StreamRun,
 )
+from atlas_etl.pipeline.replay import Replayed
 from atlas_etl.pipeline.verify import Comparison
 
 
@@ -112,6 +114,32 @@ def comparison_document(found: Comparison) -> dict[str, object]:
         "pending": found.counts.pending,
         "differing_keys": found.differing_keys,
         "keys": [{"kind": example.kind, "key": dict(example.key)} for example in found.examples],
+    }
+
+
+def quarantined_document(connector: str, row: QuarantinedRow) -> dict[str, object]:
+    """One line of `quarantine list`."""
+    return {
+        "connector": connector,
+        "stream": row.stream,
+        "key": dict(row.key),
+        "code": row.code,
+        "reason": row.reason,
+        "column": row.column,
+        "row": dict(row.row),
+        "run_id": row.run_id,
+        "load_id": row.load_id,
+        "quarantined_at": row.quarantined_at,
+    }
+
+
+def replayed_document(replayed: Replayed) -> dict[str, object]:
+    """One stream of `quarantine replay`."""
+    return {
+        "name": replayed.outcome.name,
+        "loaded": replayed.outcome.rows_loaded,
+        "outdated": replayed.outdated,
+        "remaining": replayed.remaining,
     }
 
 

@@ -12,6 +12,7 @@ from atlas_etl.pipeline.events import (
     BatchLoaded,
     Event,
     KeysRead,
+    RowsRefused,
     RunFinished,
     StreamFinished,
     StreamReconciled,
@@ -71,11 +72,10 @@ class SyncReport:
                 done = "deleted" if event.how is Deletion.HARD else "marked as deleted"
                 text = f"{event.deleted:,} rows {done} that the source no longer has ({event.kept:,} kept)"
                 self._say(event.connector, event.stream, text, rows_deleted=event.deleted)
-            case StreamRetrying():
+            case RowsRefused() | StreamRetrying():
                 if self._line is not None:
                     self._line.ended(event.connector, event.stream)
-                text = f"attempt {event.attempt} failed, trying again: {event.error.message}"
-                self._say(event.connector, event.stream, text)
+                self._say(event.connector, event.stream, _why_again(event))
             case StreamFinished():
                 if self._line is not None:
                     self._line.ended(event.connector, event.outcome.name)
@@ -87,6 +87,14 @@ class SyncReport:
         if outcome.loads or outcome.error is None:
             text = f"{outcome.rows_loaded:,} rows into {outcome.table} ({outcome.rows_read:,} read)"
             self._say(connector, outcome.name, text, rows=outcome.rows_loaded)
+        if outcome.rows_quarantined:
+            text = f"warning: {outcome.rows_quarantined:,} rows were refused and kept aside: "
+            self._say(
+                connector,
+                outcome.name,
+                f"{text}atlas quarantine list {connector}",
+                quarantined=outcome.rows_quarantined,
+            )
         for what, count in outcome.nulled.items():
             self._say(connector, outcome.name, f"warning: {count:,} cells became NULL ({what})")
         for warning in outcome.warnings:
@@ -109,3 +117,9 @@ class SyncReport:
         self._output.error_line(render.safe(f"error: {where}: {message}"))
         if hint:
             self._output.error_line(render.safe(f"  hint: {hint}"))
+
+
+def _why_again(event: RowsRefused | StreamRetrying) -> str:
+    if isinstance(event, RowsRefused):
+        return f"rows were refused, loading again without them: {event.reason}"
+    return f"attempt {event.attempt} failed, trying again: {event.error.message}"

@@ -6,7 +6,17 @@ from collections import Counter
 
 from pydantic import BaseModel, Field, JsonValue, field_validator, model_validator
 
-from atlas_etl.config.fields import MODEL_CONFIG, Duration, Hazards, Line, Name, Schedule, Size, Zone
+from atlas_etl.config.fields import (
+    MODEL_CONFIG,
+    MOST_QUARANTINED,
+    Duration,
+    Hazards,
+    Line,
+    Name,
+    Schedule,
+    Size,
+    Zone,
+)
 from atlas_etl.config.stream import StreamDefinition
 from atlas_etl.model import BatchLimits, RetryPolicy, Stream, Window
 
@@ -55,6 +65,12 @@ class ConnectorDefinition(BaseModel):
         description="environment variables that override the connection: `<PREFIX>_HOST`",
     )
     hazards: Hazards = Field(default_factory=dict, description="every stream's default")
+    quarantine_limit: int = Field(
+        default=0,
+        ge=0,
+        le=MOST_QUARANTINED,
+        description="every stream's default: refused rows that may be kept aside; 0: one fails the load",
+    )
     metadata_columns: bool = Field(default=False, description="every stream's default")
     batch_bytes: Size = Field(
         default=BatchLimits().bytes, ge=64 * 1024, le=1024**3, description="how large a batch in memory grows"
@@ -101,4 +117,7 @@ class ConnectorDefinition(BaseModel):
 
     def to_streams(self) -> tuple[Stream, ...]:
         """The streams as the pipeline knows them, on this connector's defaults."""
-        return tuple(stream.to_stream(self.hazards, self.metadata_columns) for stream in self.streams)
+        return tuple(
+            stream.to_stream(self.hazards, self.metadata_columns, self.quarantine_limit)
+            for stream in self.streams
+        )

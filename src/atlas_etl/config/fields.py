@@ -16,6 +16,8 @@ from atlas_etl.config.schedule import check_schedule
 from atlas_etl.errors import nearest
 from atlas_etl.model import Hazard, HazardPolicy
 
+MOST_QUARANTINED = 100_000  # they pass through memory
+
 MODEL_CONFIG = ConfigDict(
     extra="forbid",
     frozen=True,

@@ -8,7 +8,16 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, JsonValue, WithJsonSchema, model_validator
 
-from atlas_etl.config.fields import MODEL_CONFIG, Columns, Duration, Hazards, Line, Zone, without_nulls
+from atlas_etl.config.fields import (
+    MODEL_CONFIG,
+    MOST_QUARANTINED,
+    Columns,
+    Duration,
+    Hazards,
+    Line,
+    Zone,
+    without_nulls,
+)
 from atlas_etl.model import (
     Deletes,
     Deletion,
@@ -109,6 +118,12 @@ class StreamDefinition(BaseModel):
     hazards: Hazards = Field(
         default_factory=dict, description="what to do about values without an exact form"
     )
+    quarantine_limit: int | None = Field(
+        default=None,
+        ge=0,
+        le=MOST_QUARANTINED,
+        description="refused rows that may be kept aside; default: the connector's",
+    )
     timezone: Zone | None = Field(default=None, description="the zone of timestamps that have none")
     into: Annotated[Target, BeforeValidator(_target), WithJsonSchema(_TARGET_SCHEMA)] | None = Field(
         default=None, description="another table than `<connector>.<stream>`"
@@ -167,7 +182,9 @@ class StreamDefinition(BaseModel):
         included = {item.casefold() for item in self.columns}
         return name in excluded or (bool(included) and name not in included)
 
-    def to_stream(self, hazards: Mapping[Hazard, HazardPolicy], metadata_columns: bool) -> Stream:
+    def to_stream(
+        self, hazards: Mapping[Hazard, HazardPolicy], metadata_columns: bool, quarantine_limit: int
+    ) -> Stream:
         """The stream as the pipeline knows it, on the connector's defaults."""
         return Stream(
             name=self.name,
@@ -186,6 +203,7 @@ class StreamDefinition(BaseModel):
             into=TableName(self.into.table, self.into.schema_) if self.into else None,
             metadata_columns=metadata_columns if self.metadata_columns is None else self.metadata_columns,
             deletes=self.deletes.to_deletes() if self.deletes else None,
+            quarantine_limit=quarantine_limit if self.quarantine_limit is None else self.quarantine_limit,
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +12,7 @@ import pyarrow.compute as pc
 
 from atlas_etl import values
 from atlas_etl.errors import HazardError
-from atlas_etl.model import Hazard, HazardCells, HazardPolicy, Stream
+from atlas_etl.model import Hazard, HazardCells, HazardPolicy, RefusedRow, Stream
 
 _WHY = {
     Hazard.INFINITY: "an infinite date or time",
@@ -33,34 +34,64 @@ def reads_as_text(stream: Stream, possible: Iterable[Hazard]) -> bool:
 
 
 class HazardCounter:
-    """Applies one stream's policies to decoded batches and counts the cells that became NULL."""
+    """Applies one stream's policies to decoded batches: counts cells that become NULL, keeps rows aside."""
 
     def __init__(self, stream: Stream, key: Sequence[str]) -> None:
         self._stream = stream
         self._key = tuple(key)
         self.nulled: Counter[str] = Counter()
 
-    def settle(self, batch: pa.RecordBatch, cells: Iterable[HazardCells]) -> None:
-        """Raise HazardError for the first cell whose policy is `error`; count the others."""
-        for found in cells:
-            in_cursor = found.column == self._stream.cursor  # NULL there would be lost from sight
-            if in_cursor or self._stream.policy(found.hazard) is HazardPolicy.ERROR:
-                raise self._error(batch, found)
-            self.nulled[f"{found.column}: {found.hazard}"] += len(found.rows)
+    def settle(
+        self, batch: pa.RecordBatch, cells: Sequence[HazardCells]
+    ) -> tuple[pa.RecordBatch, list[RefusedRow]]:
+        """The batch without the rows that the policies refuse, and those.
 
-    def _error(self, batch: pa.RecordBatch, found: HazardCells) -> HazardError:
-        row = found.rows[0]
+        Raises HazardError for the first cell that refuses the load.
+        """
+        refused: dict[int, HazardCells] = {}
+        for found in cells:
+            policy = self._policy(found)
+            if policy is HazardPolicy.ERROR:
+                raise self._error(batch, found, found.rows[0], found.texts[0])
+            if policy is HazardPolicy.QUARANTINE:
+                refused = dict.fromkeys(found.rows, found) | refused
+        for found in cells:
+            if nulled := sum(row not in refused for row in found.rows):
+                self.nulled[f"{found.column}: {found.hazard}"] += nulled
+        if not refused:
+            return batch, []
+        texts: dict[int, dict[str, str]] = {row: {} for row in refused}
+        for found in cells:
+            for row, text in zip(found.rows, found.texts, strict=True):
+                if row in texts:
+                    texts[row][found.column] = text
+        kept = batch.filter(pa.array(~np.isin(np.arange(batch.num_rows), list(refused))))
+        return kept, [
+            RefusedRow(
+                batch.slice(row, 1), self._error(batch, first, row, texts[row][first.column]), texts[row]
+            )
+            for row, first in sorted(refused.items(), key=itemgetter(0))
+        ]
+
+    def _policy(self, found: HazardCells) -> HazardPolicy:
+        if found.column == self._stream.cursor:  # its row would be lost from sight
+            return HazardPolicy.ERROR
+        policy = self._stream.policy(found.hazard)
+        in_vain = policy is HazardPolicy.QUARANTINE and not self._stream.quarantine_limit
+        return HazardPolicy.ERROR if in_vain else policy
+
+    def _error(self, batch: pa.RecordBatch, found: HazardCells, row: int, text: str) -> HazardError:
         key = [name for name in self._key or (self._stream.cursor,) if name in batch.schema.names]
         cells = (f"{name}={values.to_text(batch.column(name).slice(row, 1))[0].as_py()}" for name in key)
         where = ", ".join(cells)
         policies = (
             f"set `hazards: {{{found.hazard}: null}}` on the stream to load NULL instead, "
-            "or `text` to carry the column as text"
+            "`text` to carry the column as text, or `quarantine_limit` to keep such rows aside"
         )
         if found.column == self._stream.cursor:
             policies = "correct the value, or choose another cursor: a cursor cannot be loaded as NULL"
         return HazardError(
-            f"column {found.column!r} holds {_WHY[found.hazard]} ({found.texts[0][:80]})"
+            f"column {found.column!r} holds {_WHY[found.hazard]} ({text[:80]})"
             + (f" in the row with {where}" if where else ""),
             hint=f"{found.hint}; or {policies}" if found.hint else policies,
             stream=self._stream.name,

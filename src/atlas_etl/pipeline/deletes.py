@@ -100,6 +100,7 @@ def stream_of_keys(stream: Stream, primary_key: tuple[str, ...]) -> Stream:
         lag=None,
         metadata_columns=False,
         deletes=None,
+        quarantine_limit=0,  # a key that is left out would be taken for one that is gone
     )
 
 

@@ -30,6 +30,15 @@ class BatchLoaded:
 
 
 @dataclass(frozen=True, slots=True)
+class RowsRefused:
+    """A load met rows that its table does not take, and was undone; it is done again and keeps them aside."""
+
+    connector: str
+    stream: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class StreamRead:
     """Everything is read and written; the commit follows. Closing the iterator still undoes it."""
 
@@ -93,6 +102,6 @@ class RunFinished:
     run: Run
 
 
-TransferEvent = StreamStarted | BatchLoaded | StreamRead | WindowCommitted | StreamFinished
+TransferEvent = StreamStarted | BatchLoaded | RowsRefused | StreamRead | WindowCommitted | StreamFinished
 ReconcileEvent = KeysRead | StreamRead | StreamReconciled
 Event = TransferEvent | ReconcileEvent | StreamRetrying | RunStarted | RunFinished

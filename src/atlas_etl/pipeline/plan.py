@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from uuid import uuid4
 
 import pyarrow as pa
 
@@ -72,7 +73,7 @@ def window_for(
 def next_window(plan: LoadPlan) -> LoadPlan:
     """The plan of the window after this one's: the table is there, and its tail is gone."""
     version = None if plan.version is None else plan.version + 1
-    return replace(plan, changes=(), tail=None, version=version)
+    return replace(plan, changes=(), tail=None, version=version, load_id=str(uuid4()))
 
 
 def plan_load(
@@ -88,6 +89,7 @@ def plan_load(
     state: TableState,
     resumed: Checkpoint | None,
     full_refresh: bool,
+    careful: bool = False,
 ) -> LoadPlan:
     """How the rows of one read meet their table.
 
@@ -138,6 +140,7 @@ def plan_load(
         keyed=wanted is Disposition.MERGE or (key_is_unique and wanted is not Disposition.APPEND),
         by_key=by_key,
         version=state.version,
+        careful=careful,
     )
 
 

@@ -59,7 +59,7 @@ def repair(source: Connector, destination: Destination, job: Job) -> Repairing:
     commit and then the second StreamVerified. Raises AtlasError, having committed nothing.
     """
     looking = VerifyJob(job.connector, job.stream, job.limits)
-    with source.open(ReadRequest(job.stream, limits=job.limits)) as extract:
+    with source.open(ReadRequest(job.stream.without_quarantine(), limits=job.limits)) as extract:
         sides = sides_of(job.connector, job.stream, destination, extract)
         with closing(differences_of(sides)) as differences:
             found: Comparison | None = None

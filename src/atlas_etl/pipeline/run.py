@@ -102,7 +102,7 @@ def _tried(work: _Work, job: Job, retry: RetryPolicy) -> Generator[Event, None, 
         with attempt, closing(work()) as events:
             for event in events:
                 if isinstance(event, WindowCommitted | StreamFinished):
-                    committed = _added(earlier, event.outcome)
+                    committed = event.outcome.after(earlier)
                     yield replace(event, outcome=committed)
                 else:
                     yield event
@@ -111,21 +111,6 @@ def _tried(work: _Work, job: Job, retry: RetryPolicy) -> Generator[Event, None, 
         failure = state.outcome.exception() if state.outcome and state.outcome.failed else None
         if isinstance(failure, AtlasError) and _may_pass(failure) and state.attempt_number < retry.attempts:
             yield StreamRetrying(job.connector, job.stream.name, run_error(failure), state.attempt_number)
-
-
-def _added(earlier: StreamRun, later: StreamRun) -> StreamRun:
-    """What attempts one after another committed."""
-    return replace(
-        later,
-        rows_read=earlier.rows_read + later.rows_read,
-        rows_loaded=earlier.rows_loaded + later.rows_loaded,
-        bytes_processed=earlier.bytes_processed + later.bytes_processed,
-        loads=earlier.loads + later.loads,
-        nulled={
-            what: earlier.nulled.get(what, 0) + later.nulled.get(what, 0)
-            for what in {**earlier.nulled, **later.nulled}
-        },
-    )
 
 
 def _may_pass(failure: BaseException) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 from atlas_etl import values
-from atlas_etl.errors import DataError, SchemaChangeError
+from atlas_etl.errors import RefusedRowError, SchemaChangeError
 from atlas_etl.model import AddColumn, CreateTable, SchemaChange, WidenColumn
 
 _SIGNED = (pa.int8(), pa.int16(), pa.int32(), pa.int64())
@@ -70,7 +70,10 @@ def widest(before: pa.DataType, after: pa.DataType) -> pa.DataType | None:
 
 
 def conform(batch: pa.RecordBatch, target: pa.Schema) -> pa.RecordBatch:
-    """The batch in the target's names and types, by position. Raises DataError where a value would change."""
+    """The batch in the target's names and types, by position.
+
+    Raises RefusedRowError where a value would change.
+    """
     if batch.schema.equals(target):
         return batch
     columns: list[pa.Array] = []
@@ -79,7 +82,7 @@ def conform(batch: pa.RecordBatch, target: pa.Schema) -> pa.RecordBatch:
             columns.append(values.convert(column, field.type))
         except pa.ArrowInvalid as failure:
             there, read = values.type_name(field.type), values.type_name(column.type)
-            raise DataError(
+            raise RefusedRowError(
                 f"column {field.name!r} was read as {read} and has a value that {there} cannot hold exactly",
                 hint="run with --full-refresh to make the table again",
                 code="value_does_not_fit",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from atlas_etl import values
-from atlas_etl.errors import DataError
+from atlas_etl.errors import RefusedRowError
 from atlas_etl.model import DELETED_AT, Checkpoint, CursorKind, CursorValue, Deletion, Stream
 
 Shape = Callable[[pa.RecordBatch], pa.RecordBatch]
@@ -26,23 +26,34 @@ def shaped_schema(stream: Stream, schema: pa.Schema) -> pa.Schema:
         field.with_type(pa.timestamp(field.type.unit, "UTC")) if _gets_zone(stream, field) else field
         for field in schema
     ]
-    mark = (_MARK,) if _has_mark(stream) else ()
-    return pa.schema([*fields, *(_METADATA if stream.metadata_columns else ()), *mark])
+    return pa.schema([*fields, *_added(stream)])
+
+
+def added_names(stream: Stream) -> tuple[str, ...]:
+    """The columns that the run adds."""
+    return tuple(field.name for field in _added(stream))
+
+
+def added_cells(stream: Stream, run_id: str, started_at: datetime) -> Mapping[str, pa.Scalar]:
+    """What the run adds to every row; the source has it, so that its mark is empty."""
+    cells = {
+        _METADATA[0].name: pa.scalar(run_id),
+        _METADATA[1].name: pa.scalar(started_at, _METADATA[1].type),
+        _MARK.name: pa.scalar(None, _MARK.type),
+    }
+    return {name: cells[name] for name in added_names(stream)}
 
 
 def shape(stream: Stream, run_id: str, started_at: datetime) -> Shape:
-    """A function that shapes batches. It raises DataError for times that a zone has twice or never."""
+    """A function that shapes batches. It raises RefusedRowError for times that a zone has twice or never."""
+    added = added_cells(stream, run_id, started_at).values()
 
     def apply(batch: pa.RecordBatch) -> pa.RecordBatch:
         columns = [
             _in_zone(column, stream, field.name) if _gets_zone(stream, field) else column
             for column, field in zip(batch.columns, batch.schema, strict=True)
         ]
-        if stream.metadata_columns:
-            constants = (pa.scalar(run_id), pa.scalar(started_at, _METADATA[1].type))
-            columns += [pa.repeat(constant, batch.num_rows) for constant in constants]
-        if _has_mark(stream):
-            columns.append(pa.nulls(batch.num_rows, _MARK.type))  # the source has the row
+        columns += [pa.repeat(cell, batch.num_rows) for cell in added]
         return pa.RecordBatch.from_arrays(columns, schema=shaped_schema(stream, batch.schema))
 
     return apply
@@ -80,6 +91,10 @@ def _has_mark(stream: Stream) -> bool:
     return stream.deletes is not None and stream.deletes.how is Deletion.SOFT
 
 
+def _added(stream: Stream) -> tuple[pa.Field, ...]:
+    return (*(_METADATA if stream.metadata_columns else ()), *((_MARK,) if _has_mark(stream) else ()))
+
+
 def _gets_zone(stream: Stream, field: pa.Field) -> bool:
     return bool(stream.timezone and pa.types.is_timestamp(field.type) and field.type.tz is None)
 
@@ -88,7 +103,7 @@ def _in_zone(column: pa.Array, stream: Stream, name: str) -> pa.Array:
     try:
         local = pc.assume_timezone(column, stream.timezone, ambiguous="raise", nonexistent="raise")
     except pa.ArrowInvalid as failure:
-        raise DataError(
+        raise RefusedRowError(
             f"column {name!r} holds a local time that {stream.timezone} has twice or never",
             hint="remove `timezone` to keep the times naive, or convert them in a query",
             code="ambiguous_time",

@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import pyarrow as pa
 
 from atlas_etl.contracts import Connector, Destination, Extract, LoadSession
-from atlas_etl.model import BatchLimits, Checkpoint, ReadRequest, RunStatus, Stream, StreamRun, Window
+from atlas_etl.errors import RefusedRowError
+from atlas_etl.model import (
+    BatchLimits,
+    Checkpoint,
+    ReadRequest,
+    RefusedRow,
+    RunStatus,
+    Stream,
+    StreamRun,
+    Window,
+)
 from atlas_etl.pipeline.events import (
     BatchLoaded,
+    RowsRefused,
     StreamFinished,
     StreamRead,
     StreamStarted,
     TransferEvent,
     WindowCommitted,
 )
+from atlas_etl.pipeline.fitting import Fitting
 from atlas_etl.pipeline.plan import disposition_of, next_window, plan_load, resume_from, window_for
-from atlas_etl.pipeline.schema import conform
+from atlas_etl.pipeline.quarantine import Quarantine
 from atlas_etl.pipeline.shape import shape, shaped_schema, shaped_tail
 
 
@@ -40,8 +53,35 @@ def transfer(source: Connector, destination: Destination, job: Job) -> Generator
     """Move what is new of one stream; the last event is its StreamFinished, after the commit.
 
     A long load is committed in windows. Closing the iterator before its end undoes the window that is open.
+    Where rows are refused and may be kept aside, that window is undone too, and the rest is loaded with care.
     Raises AtlasError, having changed nothing since the last commit.
     """
+    done = StreamRun(job.stream.name, RunStatus.RUNNING)
+    try:
+        with closing(_transferred(source, destination, job, careful=False)) as events:
+            for event in events:
+                if isinstance(event, WindowCommitted):
+                    done = event.outcome
+                yield event
+        return
+    except RefusedRowError as failure:
+        if not job.stream.quarantine_limit:
+            aside = "set `quarantine_limit` on the stream to keep such rows aside and load the others"
+            failure.hint = f"{failure.hint}; or {aside}" if failure.hint else aside
+            raise
+        refused = RowsRefused(job.connector, job.stream.name, failure.message)
+    yield refused
+    with closing(_transferred(source, destination, job, careful=True)) as events:
+        for event in events:
+            if isinstance(event, WindowCommitted | StreamFinished):
+                yield replace(event, outcome=event.outcome.after(done))
+            else:
+                yield event
+
+
+def _transferred(
+    source: Connector, destination: Destination, job: Job, *, careful: bool
+) -> Generator[TransferEvent, None, None]:
     stream = job.stream
     table = destination.table_name(job.connector, stream)
     state = destination.inspect(job.connector, stream.name, table)
@@ -64,25 +104,29 @@ def transfer(source: Connector, destination: Destination, job: Job) -> Generator
             state=state,
             resumed=shaped_tail(stream, resumed),
             full_refresh=job.full_refresh,
+            careful=careful,
         )
         disposition = disposition_of(stream, extract.primary_key)
         yield StreamStarted(
             job.connector, stream.name, str(table), disposition, resumed, extract.estimated_rows
         )
-        shaped = shape(stream, job.run_id, job.started_at)
+        fitting = Fitting(shape(stream, job.run_id, job.started_at), plan)
+        quarantine = Quarantine(stream, plan, state.quarantine, shaped_tail(stream, resumed))
         done = StreamRun(
             stream.name, RunStatus.RUNNING, disposition=disposition, table=str(table), checkpoint=resumed
         )
-        batches, more = extract.batches(), True
+        fitted, more = fitting.fitted(extract), True
         while more:
             with destination.begin(plan) as session:
-                rows = (conform(shaped(batch), plan.schema) for batch in batches)
-                read, checkpoint, more = yield from _fill(job, session, extract, rows, done)
+                read, checkpoint, more = yield from _fill(
+                    job, session, extract, fitted, quarantine=quarantine, done=done
+                )
                 yield StreamRead(job.connector, stream.name)
-                result = session.commit(checkpoint)
+                result = session.commit(checkpoint, quarantine.change(plan.load_id))
             done = replace(
                 read,
                 rows_loaded=read.rows_loaded + result.rows,
+                rows_quarantined=read.rows_quarantined + quarantine.committed(),
                 loads=read.loads + 1,
                 checkpoint=checkpoint or read.checkpoint,
                 nulled=dict(extract.nulled()),
@@ -95,16 +139,25 @@ def transfer(source: Connector, destination: Destination, job: Job) -> Generator
 
 
 def _fill(
-    job: Job, session: LoadSession, extract: Extract, rows: Iterator[pa.RecordBatch], done: StreamRun
+    job: Job,
+    session: LoadSession,
+    extract: Extract,
+    fitted: Iterator[tuple[pa.RecordBatch, list[RefusedRow]]],
+    *,
+    quarantine: Quarantine,
+    done: StreamRun,
 ) -> Generator[BatchLoaded, None, tuple[StreamRun, Checkpoint | None, bool]]:
     """Write rows to the end, or until the window is full; gives back how far, and whether more follow."""
     read = done
-    for batch in rows:
-        session.write(batch)
+    for rows, refused in fitted:
+        quarantine.loaded(rows)
+        quarantine.refuse(refused)
+        by_table = session.write(rows) if rows.num_rows else {}
+        quarantine.refuse(RefusedRow(rows.slice(place, 1), why) for place, why in by_table.items())
         read = replace(
             read,
-            rows_read=read.rows_read + batch.num_rows,
-            bytes_processed=read.bytes_processed + batch.nbytes,
+            rows_read=read.rows_read + rows.num_rows + len(refused),
+            bytes_processed=read.bytes_processed + rows.nbytes,
         )
         yield BatchLoaded(job.connector, read.name, read.rows_read, read.bytes_processed)
         in_window = (read.rows_read - done.rows_read, read.bytes_processed - done.bytes_processed)

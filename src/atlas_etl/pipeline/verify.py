@@ -91,7 +91,7 @@ Verifying = Generator[VerifyEvent, None, None]
 
 def verify(source: Connector, destination: Destination, job: VerifyJob) -> Verifying:
     """Compare one stream; the last event is its StreamVerified. Raises AtlasError. Changes nothing."""
-    with source.open(ReadRequest(job.stream, limits=job.limits)) as extract:
+    with source.open(ReadRequest(job.stream.without_quarantine(), limits=job.limits)) as extract:
         sides = sides_of(job.connector, job.stream, destination, extract)
         with closing(differences_of(sides)) as differences:
             yield from compare(job, sides, destination, differences)

@@ -60,6 +60,7 @@ timezone: Europe/Berlin
 enabled: no
 env_prefix: SHOP
 hazards: {infinity: null, zero_date: text}
+quarantine_limit: 20
 metadata_columns: true
 batch_bytes: ${env:A}
 streams:
@@ -74,6 +75,7 @@ streams:
     hazards: {zero_date: error}
     timezone: UTC
     into: mart.shop_orders
+    quarantine_limit: 0
     metadata_columns: off
   - name: refunds
     query: |
@@ -90,9 +92,17 @@ streams:
     assert definition.connection == {"host": "db", "password": "${env:NOT_SET}"}
     assert "NOT_SET" not in repr(definition)
     defaults = {Hazard.INFINITY: HazardPolicy.NULL, Hazard.ZERO_DATE: HazardPolicy.TEXT}
-    reconciled = Stream("x", table="items", cursor="ts", hazards=defaults, metadata_columns=True)
+    reconciled = Stream(
+        "x", table="items", cursor="ts", hazards=defaults, metadata_columns=True, quarantine_limit=20
+    )
     assert definition.to_streams() == (
-        Stream(name="items", table="public.items", hazards=defaults, metadata_columns=True),
+        Stream(
+            name="items",
+            table="public.items",
+            hazards=defaults,
+            metadata_columns=True,
+            quarantine_limit=20,
+        ),
         Stream(
             name="orders",
             table="public.orders",
@@ -114,11 +124,19 @@ streams:
             into=TableName("a.b"),
             hazards=defaults,
             metadata_columns=True,
+            quarantine_limit=20,
         ),
         replace(reconciled, name="short", deletes=Deletes()),
         replace(reconciled, name="long", deletes=Deletes(Deletion.SOFT, timedelta(days=1), 0.25)),
         replace(reconciled, name="mapping", deletes=Deletes(Deletion.HARD, None, 0.1)),
     )
+
+
+@pytest.mark.parametrize("written", ["-1", "100001", "1%", "many"])
+def test_a_quarantine_limit_is_a_number_of_rows(written: str, load: Load) -> None:
+    for place in ("quarantine_limit: {}", "streams:\n  - {{table: a, quarantine_limit: {}}}"):
+        with pytest.raises(ConfigError, match="quarantine_limit"):
+            load(f"protocol: x\n{place.format(written)}\n")
 
 
 @pytest.mark.parametrize(

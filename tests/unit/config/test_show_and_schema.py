@@ -61,6 +61,7 @@ def test_a_connector_is_shown_whole_and_without_secrets(folder: Path, define: De
         ("streams[0].primary_key", ["id"], "file connectors.d/shop.yaml:7"),
         ("streams[1]", "b", "file connectors.d/shop.yaml:7"),
         ("enabled", False, "file connectors.d/shop.yaml:11"),
+        ("quarantine_limit", 0, "default"),
         ("metadata_columns", False, "default"),
         ("batch_bytes", 16777216, "default"),
         ("window.rows", 500000, "default"),

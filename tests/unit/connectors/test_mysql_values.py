@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from atlas_etl import values
 from atlas_etl.connectors.sql._mysql_dialect import MySQLWriterDialect
-from atlas_etl.errors import DataError, HazardError
+from atlas_etl.errors import DataError, RefusedRowError
 from atlas_etl.model import Disposition, TableName
 from tests.servers import ServerAddress
 from tests.unit.connectors.mysql_database import Database, load
@@ -107,7 +107,7 @@ def test_values_come_back_as_they_were(database: Database, kind: pa.DataType) ->
 @pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf])
 def test_what_no_column_holds_is_refused(database: Database, kind: pa.DataType, odd: float) -> None:
     batch = pa.RecordBatch.from_arrays([pa.array([1.0, None, odd], kind)], names=["ratio"])
-    with pytest.raises(HazardError, match="'ratio'") as caught:
+    with pytest.raises(RefusedRowError, match="'ratio'") as caught:
         load(database.destination(), [batch], into=TABLE)
     assert (caught.value.column, caught.value.exit_code) == ("ratio", 7)
     assert database.destination().inspect("shop", "orders", TABLE).empty

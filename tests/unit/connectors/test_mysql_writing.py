@@ -231,7 +231,7 @@ def test_a_table_that_is_made_anew_takes_the_old_ones_place_at_the_end(database:
         session.commit(CHECKPOINT)
     assert days(database) == [(7, datetime(2026, 1, 1, tzinfo=UTC).date())]
     assert database.destination().inspect("shop", "orders", into(database)).checkpoint == CHECKPOINT
-    assert tables(database) == {"orders", "_atlas_checkpoints", "_atlas_loads"}
+    assert tables(database) == {"orders", "_atlas_checkpoints", "_atlas_loads", "_atlas_quarantine"}
 
 
 def test_a_table_that_is_made_anew_by_its_key_has_the_latest_row_of_each(database: Database) -> None:
@@ -241,7 +241,7 @@ def test_a_table_that_is_made_anew_by_its_key_has_the_latest_row_of_each(databas
         session.write(rows((7, None), (8, day), (7, day), schema=plan.schema))
         assert session.commit(CHECKPOINT).rows == 2
     assert days(database) == [(7, day), (8, day)]
-    assert tables(database) == {"orders", "_atlas_checkpoints", "_atlas_loads"}
+    assert tables(database) == {"orders", "_atlas_checkpoints", "_atlas_loads", "_atlas_quarantine"}
 
 
 def test_a_table_that_is_not_made_anew_after_all_stays(database: Database) -> None:
@@ -251,7 +251,7 @@ def test_a_table_that_is_not_made_anew_after_all_stays(database: Database) -> No
         raise KeyError
     assert days(database) == [(1, "a"), (2, "b")]
     assert database.destination().inspect("shop", "orders", into(database)).checkpoint == CHECKPOINT
-    assert tables(database) == {"orders", "_atlas_checkpoints", "_atlas_loads"}
+    assert tables(database) == {"orders", "_atlas_checkpoints", "_atlas_loads", "_atlas_quarantine"}
 
 
 @pytest.mark.parametrize("step", ["RENAME TABLE", "DROP TABLE `", "START TRANSACTION"])

@@ -18,7 +18,17 @@ def house(request: pytest.FixtureRequest, tmp_path: Path) -> House:
 @pytest.fixture(params=["duckdb", "sqlite", "parquet", "postgresql", "mysql"])
 def any_house(request: pytest.FixtureRequest, tmp_path: Path) -> House:
     """Databases on servers too."""
-    house = House(tmp_path, request.param)
+    return server_house(request, tmp_path)
+
+
+@pytest.fixture(params=["postgresql"])
+def postgresql_house(request: pytest.FixtureRequest, tmp_path: Path) -> House:
+    return server_house(request, tmp_path)
+
+
+def server_house(request: pytest.FixtureRequest, folder: Path) -> House:
+    """The house of the protocol that the fixture's parameter names."""
+    house = House(folder, request.param)
     fixture = {"postgresql": "postgres", "mysql": "mysql"}.get(request.param)
     if fixture is not None:
         address: ServerAddress = request.getfixturevalue(fixture)

@@ -3,6 +3,7 @@
     _atlas_manifest.json       which files are live, their schema, the checkpoint, the ledger (see _manifest)
     atlas-<32 hex>.parquet     a data file, live only where the manifest names it
     .atlas-<32 hex>.parquet    one being written
+    .atlas-<32 hex>.quarantine.jsonl    rows that were refused, where the manifest names it
     .atlas-lock                held by the process that loads; it ends with it
 
 A commit syncs the new data files, gives them their names, syncs the new manifest beside the old one and then
@@ -29,6 +30,7 @@ from atlas_etl.connectors.files._folder import StreamFolder, read_manifest
 from atlas_etl.connectors.files._format import Format
 from atlas_etl.connectors.files._manifest import Manifest, Mark
 from atlas_etl.connectors.files._parts import Sizes
+from atlas_etl.connectors.files._quarantine import quarantined
 from atlas_etl.connectors.files._reconcile import FileReconcileSession
 from atlas_etl.connectors.files._session import FileLoadSession
 from atlas_etl.connectors.files._store import Store
@@ -81,7 +83,8 @@ class FilesDestination:
         )
 
     def inspect(self, connector: str, stream: str, table: TableName) -> TableState:
-        manifest = self._folder(table).manifest()
+        folder = self._folder(table)
+        manifest = folder.manifest()
         if manifest is None:
             return TableState()
         if not _is_of(manifest, connector, stream):
@@ -92,6 +95,7 @@ class FilesDestination:
             bool(manifest.loads),
             manifest.rows == 0,
             manifest.generation,
+            quarantined(folder, manifest),
         )
 
     @contextmanager
@@ -182,7 +186,7 @@ class FilesDestination:
                     retryable=True,
                 )
             with writing(folder.path):
-                folder.sweep(manifest.files if manifest else ())
+                folder.sweep(manifest)
             yield folder, manifest
 
     @contextmanager

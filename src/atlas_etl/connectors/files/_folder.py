@@ -64,11 +64,8 @@ class StreamFolder:
         for file in manifest.files:
             found = self.store.stat(f"{self.path}/{file.name}")
             if found is None or found.size != file.bytes:
-                raise DestinationError(
-                    f"{self.path}/{file.name} is {'missing' if found is None else 'not as it was written'}",
-                    hint="restore it, or remove the stream's folder to load everything again",
-                    code="missing_file",
-                )
+                how = "missing" if found is None else "not as it was written"
+                raise _missing(f"{self.path}/{file.name}", how)
 
     def lock(self) -> AbstractContextManager[None]:
         """The right to write here, until the block is left or the process dies. Raises LockedError."""
@@ -87,13 +84,24 @@ class StreamFolder:
             except SourceError as failure:
                 raise _unreadable(failure) from failure
 
+    def content(self, name: str) -> bytes:
+        """A small file that the manifest names. Raises DestinationError (`missing_file`, `damaged_file`)."""
+        path = f"{self.path}/{name}"
+        if self.store.stat(path) is None:
+            raise _missing(path, "missing")
+        try:
+            with reading(path), self.store.open(path) as opened:
+                return bytes(opened.read())
+        except SourceError as failure:
+            raise _unreadable(failure) from failure
+
     def pattern(self, file: DataFile) -> str:
         """A live file's path for readers that take their paths for globs."""
         return escaped(f"{self.path}/{file.name}")
 
-    def sweep(self, live: Iterable[DataFile]) -> None:
+    def sweep(self, manifest: Manifest | None) -> None:
         """Delete what loads that never committed left behind; only files with names that Atlas gives."""
-        keep = {file.name for file in live}
+        keep = {manifest.quarantine, *(file.name for file in manifest.files)} if manifest else set()
         for pattern in (".atlas-*", "atlas-*"):
             for file in self.store.find(f"{escaped(self.path)}/{pattern}"):
                 name = file.path.rpartition("/")[2]
@@ -129,11 +137,11 @@ class StreamFolder:
         """Make the commit last."""
         self.store.settle(self.path)
 
-    def remove(self, dead: Iterable[DataFile]) -> None:
+    def remove(self, dead: Iterable[str]) -> None:
         """Delete files that the manifest no longer names; what stays is swept by the next load."""
-        for file in dead:
+        for name in dead:
             with suppress(OSError):
-                self.store.delete(f"{self.path}/{file.name}")
+                self.store.delete(f"{self.path}/{name}")
 
     def discard(self, files: Iterable[DataFile]) -> None:
         """Delete files that did not make it into a manifest, under either of their names."""
@@ -157,6 +165,14 @@ def fitted(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
 def escaped(path: str) -> str:
     """A path in which no character is a wildcard of a glob."""
     return "".join(f"[{character}]" if character in "*?[" else character for character in path)
+
+
+def _missing(path: str, how: str) -> DestinationError:
+    return DestinationError(
+        f"{path} is {how}",
+        hint="restore it, or remove the stream's folder to load everything again",
+        code="missing_file",
+    )
 
 
 def _unreadable(failure: SourceError) -> DestinationError:

@@ -43,6 +43,7 @@ class DataFile:
 class Load:
     """One line of the ledger."""
 
+    load_id: str
     run_id: str
     disposition: Disposition | Literal["deletes"]
     rows: int
@@ -74,6 +75,7 @@ class Manifest:
     columns: dict[str, str]
     arrow_schema: str
     reconciled_at: datetime | None = None  # when the source was last looked at for deletes
+    quarantine: str | None = None  # the file of the rows that were refused
     atlas_manifest: Literal[1] = 1
 
     @property

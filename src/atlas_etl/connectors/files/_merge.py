@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from atlas_etl import values
-from atlas_etl.errors import DataError, DestinationError
+from atlas_etl.errors import DestinationError, NullKeyError
 
 _MEMORY = "512MB"
 
@@ -53,14 +53,9 @@ class KeySet:
         self._rows = 0
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """Take the next rows of the load. Raises DataError (`null_key`)."""
+        """Take the next rows of the load. Raises NullKeyError."""
         if any(batch.column(name).null_count for name in self._key):
-            raise DataError(
-                f"rows without a value in the primary key ({', '.join(self._key)}) cannot be merged",
-                hint="choose a primary key without NULL, or the disposition append or replace",
-                code="null_key",
-                stream=self._stream,
-            )
+            raise NullKeyError(self._key, self._stream)
         self._execute("INSERT INTO keys SELECT * FROM batch", batch=self._reduced(batch, self._rows))
         self._rows += batch.num_rows
 

@@ -33,6 +33,7 @@ from atlas_etl.model import (
     CursorValue,
     NullCursor,
     ReadRequest,
+    RefusedRow,
     Stream,
     StreamInfo,
 )
@@ -127,6 +128,7 @@ class FilesExtract:
         )
         self._bound = self._lower_bound()
         self._hazards = HazardCounter(self._stream, self.primary_key)
+        self._refused: list[RefusedRow] = []
         self._edges = Edges()
         self._ahead = self._ahead_of(self._stream.cursor) if self._stream.cursor else None
         self._warning: str | None = None
@@ -174,6 +176,10 @@ class FilesExtract:
     def nulled(self) -> Mapping[str, int]:
         return self._hazards.nulled
 
+    def refused(self) -> Sequence[RefusedRow]:
+        found, self._refused = self._refused, []
+        return found
+
     def again(
         self,
         *,
@@ -185,6 +191,7 @@ class FilesExtract:
         other._request = replace(self._request, since=since, until=until, after=after)
         other._bound = other._lower_bound()
         other._hazards = HazardCounter(self._stream, self.primary_key)
+        other._refused = []
         other._edges = Edges()
         other._ahead = self._ahead.anew() if self._ahead else None
         return other
@@ -212,8 +219,9 @@ class FilesExtract:
         """The batch after the stream's policies for dates and times that are infinite or too far."""
         masked, cells = mask_temporal(batch)
         if not self._times_as_text:
-            self._hazards.settle(masked, cells)
-            return masked
+            kept, refused = self._hazards.settle(masked, cells)
+            self._refused += (found for found in refused if self._from_bound(found.row).num_rows)
+            return kept
         texts = {field.name: masked.column(field.name) for field in self._stored}
         for name in self._times_as_text:
             texts[name] = values.to_text(texts[name])

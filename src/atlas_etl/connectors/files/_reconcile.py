@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
@@ -54,7 +55,7 @@ class FileReconcileSession:
             restored = int(np.sum(found.marked & ~found.gone))
             refuse_too_many(plan, keys=self._count, gone=deleted, live=live)
             files = self._with_schema(list(self._changed(found)))
-            load = Load(plan.run_id, "deletes", deleted, datetime.now(UTC))
+            load = Load(str(uuid4()), plan.run_id, "deletes", deleted, datetime.now(UTC))
             manifest = replace(
                 before,
                 generation=before.generation + 1,
@@ -70,7 +71,7 @@ class FileReconcileSession:
                 self._committed = False
                 raise
             self._folder.settle()
-        self._folder.remove(file for file in before.files if file not in files)
+        self._folder.remove(file.name for file in before.files if file not in files)
         return ReconcileResult(deleted, live - deleted + restored)
 
     def close(self) -> None:

@@ -12,7 +12,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -27,14 +27,17 @@ from atlas_etl.connectors.files._manifest import LEDGER_LENGTH, DataFile, Load, 
 from atlas_etl.connectors.files._merge import KeySet, Rows
 from atlas_etl.connectors.files._order import Share, Tail
 from atlas_etl.connectors.files._parts import Parts, Sizes
+from atlas_etl.connectors.files._quarantine import changed
 from atlas_etl.connectors.files._tail import TailBuffer
-from atlas_etl.errors import SchemaChangeError
+from atlas_etl.contracts import NO_CHANGE
+from atlas_etl.errors import RefusedRowError, SchemaChangeError
 from atlas_etl.model import (
     Checkpoint,
     Disposition,
     DropTable,
     LoadPlan,
     LoadResult,
+    QuarantineChange,
     WidenColumn,
 )
 
@@ -59,6 +62,7 @@ class FileLoadSession:
         self._keys: KeySet | None = None
         self._buffer: TailBuffer | None = None
         self._new = self._parts()
+        self._quarantine = manifest.quarantine if manifest else None  # its file
 
     def prepare(self) -> None:
         """Take out of the live files what this load replaces, and convert what it widens."""
@@ -85,22 +89,24 @@ class FileLoadSession:
                 else:
                     self._live += self._without_tail(file, tail)
 
-    def write(self, batch: pa.RecordBatch) -> None:
+    def write(self, batch: pa.RecordBatch) -> Mapping[int, RefusedRowError]:
         batch = fitted(batch, self._schema)
         self._rows += batch.num_rows
         if self._keys is not None:
             self._keys.add(batch)
         with writing(self._folder.path):
             (self._buffer or self._new).write(batch)
+        return {}  # files have no rules of their own
 
     def delete(self, keys: pa.RecordBatch) -> None:
         if self._keys is not None:
             self._keys.forget(keys)
 
-    def commit(self, checkpoint: Checkpoint | None) -> LoadResult:
+    def commit(self, checkpoint: Checkpoint | None, quarantine: QuarantineChange = NO_CHANGE) -> LoadResult:
         with writing(self._folder.path):
             rows = self._merge(self._keys) if self._keys else max(0, self._rows - self._replayed)
             files = self._compacted(self._finished(checkpoint))
+            self._quarantine = changed(self._folder, self._before, quarantine)
             manifest = self._manifest(files, checkpoint, rows)
             self._folder.stage(manifest, [file for file in files if self._is_aside(file)])
             self._committed = True  # from here on it may be: no new file may be deleted any more
@@ -111,7 +117,8 @@ class FileLoadSession:
                 raise
             self._folder.settle()
         live = {file.name for file in files}
-        self._folder.remove(file for file in self._before_files() if file.name not in live)
+        self._folder.remove(file.name for file in self._before_files() if file.name not in live)
+        self._folder.remove(self._quarantine_files() - {self._quarantine})
         return LoadResult(rows, manifest.loads[-1].committed_at)
 
     def close(self) -> None:
@@ -122,6 +129,11 @@ class FileLoadSession:
             parts.drop()
             if not self._committed:
                 self._folder.discard(parts.files)
+        if not self._committed and self._quarantine is not None:
+            self._folder.remove({self._quarantine} - self._quarantine_files())
+
+    def _quarantine_files(self) -> set[str]:
+        return {self._before.quarantine} if self._before and self._before.quarantine else set()
 
     def _before_files(self) -> Sequence[DataFile]:
         return self._before.files if self._before else ()
@@ -264,7 +276,10 @@ class FileLoadSession:
         mark = before.mark if before and plan.disposition is not Disposition.REPLACE else None
         if checkpoint is not None:
             mark = Mark(checkpoint, now, plan.run_id)
-        loads = (*(before.loads if before else ()), Load(plan.run_id, plan.disposition, rows, now))
+        loads = (
+            *(before.loads if before else ()),
+            Load(plan.load_id, plan.run_id, plan.disposition, rows, now),
+        )
         columns, arrow_schema = schema_fields(self._schema)
         return Manifest(
             format=self._folder.format.protocol,
@@ -279,4 +294,5 @@ class FileLoadSession:
             columns=columns,
             arrow_schema=arrow_schema,
             reconciled_at=before.reconciled_at if before else None,
+            quarantine=self._quarantine,
         )

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from atlas_etl.errors import RefusedRowError
 from atlas_etl.model import LoadPlan, TableName, WidenColumn
 
 STAGE = "_atlas_stage"
@@ -17,7 +18,11 @@ RANK = "_atlas_rank"
 
 
 class Connection(Protocol):
-    """One connection being written through. Every call translates the driver's errors to DestinationError."""
+    """One connection being written through.
+
+    Every call translates the driver's errors: RefusedRowError for a row that a table does not take, else
+    DestinationError.
+    """
 
     def execute(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
         """One statement; its rows where it has any."""
@@ -30,6 +35,16 @@ class Connection(Protocol):
     def commit(self) -> None: ...
 
     def rollback(self) -> None: ...
+
+
+Refusals = dict[int, RefusedRowError]
+
+
+class Trial(Protocol):
+    """Finds out which rows a plan's table refuses, and leaves it as it was."""
+
+    def refusals(self, rows: pa.RecordBatch) -> Refusals:
+        """The rows that the table does not take, by their place in the batch."""
 
 
 class WriterDialect(ABC):
@@ -153,6 +168,10 @@ class WriterDialect(ABC):
         same = " AND ".join(f"there.{name} = latest.{name}" for name in map(self.quote, same_as))
         there = f"SELECT 1 FROM {target} AS there WHERE {same}"
         return f"SELECT count(*) FROM {latest} WHERE NOT EXISTS ({there})"
+
+    def trial(self, connection: Connection, plan: LoadPlan) -> Trial | None:  # noqa: ARG002
+        """A way of its own to find the rows that a table refuses; None where savepoints are the way."""
+        return None
 
     def names(self, columns: Sequence[str]) -> str:
         return ", ".join(map(self.quote, columns))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import duckdb
+import pyarrow as pa
 from pydantic import Field
 
 from atlas_etl.connectors.base import ConnectionConfig, ProjectPath
-from atlas_etl.errors import AtlasError, DestinationError, InterruptedRunError, SourceError
+from atlas_etl.errors import AtlasError, DestinationError, InterruptedRunError, RefusedRowError, SourceError
 
+_CORRECT = "correct the data or the table"
 Failure = type[SourceError] | type[DestinationError]
 
 HERE = "WHERE schema_name = ? AND table_name = ? AND database_name = current_database()"
@@ -67,6 +70,35 @@ def translated(kind: Failure) -> Iterator[None]:
         raise kind(_first_line(failure), code="conflict", retryable=True) from failure
     except duckdb.Error as failure:
         raise kind(_first_line(failure)) from failure
+
+
+def ingest(opened: duckdb.DuckDBPyConnection, table: str, batch: pa.RecordBatch) -> None:
+    """Insert a batch into a table (already quoted), columns by name. Raises duckdb.Error."""
+    names = ", ".join(map(quote, batch.schema.names))
+    opened.register("atlas_batch", batch)
+    try:
+        opened.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM atlas_batch")
+    finally:
+        with suppress(duckdb.Error):  # after a failure the transaction is over, and so is the view
+            opened.unregister("atlas_batch")
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """The same for statements that write: RefusedRowError where a table does not take a row."""
+    try:
+        with translated(DestinationError):
+            yield
+    except DestinationError as failure:
+        cause = failure.__cause__
+        if isinstance(cause, duckdb.ConstraintException):
+            text = re.sub(r'key "[^"]*"', "key", failure.message)  # it holds values
+            raise RefusedRowError(text, hint=_CORRECT, code="constraint") from None
+        if isinstance(cause, duckdb.ConversionException | duckdb.OutOfRangeException):
+            raise RefusedRowError(
+                "a column of the table cannot hold a value", hint=_CORRECT, code="value_does_not_fit"
+            ) from None
+        raise
 
 
 def _unreachable(kind: Failure, failure: duckdb.Error) -> AtlasError:

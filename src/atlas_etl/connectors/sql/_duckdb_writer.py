@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 
 import duckdb
 import pyarrow as pa
 
 from atlas_etl import values
-from atlas_etl.connectors.sql._dialect import Connection, WriterDialect
-from atlas_etl.connectors.sql._duckdb_database import HERE, DuckDBConnection, connect, quote, translated
+from atlas_etl.connectors.sql._dialect import Connection, Trial, WriterDialect
+from atlas_etl.connectors.sql._duckdb_database import (
+    HERE,
+    DuckDBConnection,
+    connect,
+    ingest,
+    translated,
+    writing,
+)
 from atlas_etl.connectors.sql._duckdb_reader import DuckDBSnapshot, ReaderDialect
+from atlas_etl.connectors.sql._duckdb_trial import ScratchTrial
 from atlas_etl.connectors.sql._duckdb_types import arrow_type, column_type, stored_type
 from atlas_etl.connectors.sql._ledger import CHECKPOINTS
 from atlas_etl.connectors.sql._writer import SqlDestination
 from atlas_etl.errors import DestinationError, UsageError
-from atlas_etl.model import CommittedCheckpoint, ConnectionStatus, TableName, TableState
+from atlas_etl.model import CommittedCheckpoint, ConnectionStatus, LoadPlan, TableName, TableState
 
 
 class _WriterDialect(WriterDialect):
@@ -32,6 +40,9 @@ class _WriterDialect(WriterDialect):
         text = values.to_text(pa.array([scalar], type=scalar.type))[0].as_py()
         return f"CAST(? AS {column_type(scalar.type)})", text
 
+    def trial(self, connection: Connection, plan: LoadPlan) -> Trial:
+        return ScratchTrial(connection, plan)
+
     keeps_keys = (
         False  # a primary key is an index that DuckDB keeps in memory whole; merging does not need it
     )
@@ -44,18 +55,12 @@ class _Connection:
         self._opened = opened
 
     def execute(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
-        with translated(DestinationError):
+        with writing():
             return self._opened.execute(sql, list(parameters)).fetchall()
 
     def ingest(self, table: str, batch: pa.RecordBatch) -> None:
-        names = ", ".join(map(quote, batch.schema.names))
-        with translated(DestinationError):
-            self._opened.register("atlas_batch", batch)
-            try:
-                self._opened.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM atlas_batch")
-            finally:
-                with suppress(duckdb.Error):  # after a failure the transaction is over, and so is the view
-                    self._opened.unregister("atlas_batch")
+        with writing():
+            ingest(self._opened, table, batch)
 
     def begin(self) -> None:
         self.execute("BEGIN TRANSACTION")

@@ -1,4 +1,4 @@
-"""Atlas's own tables beside the data: `_atlas_checkpoints` and `_atlas_loads`."""
+"""Atlas's own tables beside the data: `_atlas_checkpoints` and `_atlas_loads` (and see _quarantine)."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from uuid import uuid4
 
 from pydantic import TypeAdapter
 
 from atlas_etl.connectors.sql._dialect import Connection, WriterDialect
+from atlas_etl.connectors.sql._quarantine import QUARANTINE, QUARANTINE_COLUMNS, QUARANTINE_KEY
 from atlas_etl.errors import DestinationError, LostLeaseError
 from atlas_etl.model import (
     Checkpoint,
@@ -61,12 +61,17 @@ class Ledger:
     def loads_table(self) -> TableName:
         return TableName(LOADS, self.table.schema)
 
+    @property
+    def quarantine_table(self) -> TableName:
+        return TableName(QUARANTINE, self.table.schema)
+
     def create(self, connection: Connection) -> None:
-        """Make both tables where they are missing."""
+        """Make the tables where they are missing."""
         dialect = self.dialect
         for table, columns, key in (
             (self.checkpoints_table, _STREAM_COLUMNS, _KEY),
             (self.loads_table, _LOAD_COLUMNS, ("load_id",)),
+            (self.quarantine_table, QUARANTINE_COLUMNS, QUARANTINE_KEY),
         ):
             kinds = (
                 f"{dialect.quote(column)} {dialect.key_type if column in key else dialect.text_type}"
@@ -177,11 +182,18 @@ class Ledger:
         self._update(connection, {"version": str(version)})
 
     def record_load(
-        self, connection: Connection, *, run_id: str, disposition: str, rows: int, at: datetime
+        self,
+        connection: Connection,
+        *,
+        load_id: str,
+        run_id: str,
+        disposition: str,
+        rows: int,
+        at: datetime,
     ) -> None:
         """Add one line for a load, or for a reconciliation."""
         row = (
-            str(uuid4()), run_id, self.connector, self.stream, self.table.name, str(disposition), str(rows),
+            load_id, run_id, self.connector, self.stream, self.table.name, str(disposition), str(rows),
             at.isoformat(),
         )  # fmt: skip
         marks = ", ".join(self.dialect.placeholder for _ in row)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from pymysql import err
 
-from atlas_etl.errors import AtlasError, ConfigError, DataError, DestinationError, SourceError
+from atlas_etl.errors import AtlasError, ConfigError, DestinationError, RefusedRowError, SourceError
 
 Failure = type[SourceError] | type[DestinationError]
 
@@ -86,8 +86,9 @@ _VALUES: Mapping[int, str] = {
     1364: "needs a value and gets none",
     1366: "has a value that is not of its type",
     1406: "has a value that is longer than it can hold",
-    4025: "has a value that a constraint refuses",
 }
+_RULES = frozenset({1216, 1369, 1452, 1526, 3819, 4025})  # of the table, about a row
+_RAISED = 1644  # SIGNAL in a trigger
 _COLUMN = re.compile(r"[Cc]olumn (?:`[^`]*`\.`[^`]*`\.)?[`'](?P<name>.+?)[`'](?: at row| cannot be|$)")
 _COMMAND = re.compile(
     r"(?P<what>[A-Z][A-Z ,]*?) command denied to user (?P<who>'.*?'@'.*?') "
@@ -99,12 +100,12 @@ LOAD_RIGHTS = "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, INDEX, CREAT
 
 @contextmanager
 def translated(kind: Failure) -> Iterator[None]:
-    """Turn the driver's errors into `kind`, at the call that raised them; DataError for a refused value."""
+    """Turn the driver's errors into `kind`, at the call that raised them; RefusedRowError for a row."""
     try:
         yield
     except err.MySQLError as failure:
         meant = _meant(failure, kind)
-        if isinstance(meant, DataError):
+        if isinstance(meant, RefusedRowError):
             raise meant from None  # the cause would tell the value
         raise meant from failure
     except RuntimeError as failure:
@@ -148,13 +149,23 @@ def _meant(failure: err.MySQLError, kind: Failure) -> AtlasError:
     )
 
 
-def refused_value(number: int, text: str) -> DataError | None:
+def refused_value(number: int, text: str) -> RefusedRowError | None:
     """The error for a warning or an error that says that a table does not take a value as it is."""
+    if number in _RULES:
+        return RefusedRowError(
+            re.sub(r"for value .*", "for the value", text),
+            hint="correct the data or the table",
+            code="constraint",
+        )
+    if number == _RAISED:
+        return RefusedRowError(
+            text, hint="a trigger of the table raised this; correct the data or the trigger", code="raised"
+        )
     if number not in _VALUES:
         return None
     found = _COLUMN.search(text)
     column = found["name"] if found else None
-    return DataError(
+    return RefusedRowError(
         f"column {column!r} {_VALUES[number]}" if column else f"a column {_VALUES[number]}",
         hint="run with --full-refresh to make the table again, or choose another table with `into`",
         code="value_does_not_fit",
@@ -178,9 +189,9 @@ def _unreachable(failure: err.MySQLError, text: str, kind: Failure) -> AtlasErro
     return kind(text, hint=meaning.hint, code=meaning.code, retryable=meaning.retryable)
 
 
-def _duplicate(text: str) -> DataError:
+def _duplicate(text: str) -> RefusedRowError:
     key = re.search(r"for key '(?:.*\.)?(?P<key>.+?)'", text)
-    return DataError(
+    return RefusedRowError(
         f"two rows have the same value in the unique key {key['key']!r} of the table"
         if key
         else "a key is not unique",

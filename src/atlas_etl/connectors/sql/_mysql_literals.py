@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from atlas_etl import values
-from atlas_etl.errors import DataError, HazardError
+from atlas_etl.errors import RefusedRowError
 
 _TEXT = pa.large_string()
 _ROWS = 8192  # made at a time
@@ -26,7 +26,7 @@ def row_texts(
 ) -> Iterator[tuple[memoryview, np.ndarray[tuple[int], np.dtype[np.int64]]]]:
     """The rows as `(1,'a'),(2,NULL),`, and where each of them begins and the last one ends.
 
-    Raises HazardError and DataError for a value that MySQL cannot hold.
+    Raises RefusedRowError for a value that MySQL cannot hold.
     """
     for start in range(0, batch.num_rows, _ROWS):
         part = batch.slice(start, _ROWS)
@@ -77,9 +77,10 @@ def _finite(column: pa.Array, name: str) -> pa.Array:
     """As doubles, in which every float is exact."""
     doubles = column.cast(pa.float64())
     if pc.all(pc.is_finite(doubles)).as_py() is False:
-        raise HazardError(
+        raise RefusedRowError(
             f"column {name!r} holds NaN or an infinity, which MySQL cannot store",
             hint="leave the column out with `exclude`, or make it NULL or text in a query",
+            code="value_hazard",
             column=name,
         )
     return doubles
@@ -94,7 +95,7 @@ def _moments(column: pa.Array, name: str) -> pa.Array:
     )
     low, high = bounds["min"].as_py(), bounds["max"].as_py()
     if low is not None and (low < first or high > last):
-        raise DataError(
+        raise RefusedRowError(
             f"column {name!r} holds a date outside of the years 1 to 9999, which MySQL cannot store",
             hint="leave the column out with `exclude`, or make it NULL or text in a query",
             code="value_does_not_fit",

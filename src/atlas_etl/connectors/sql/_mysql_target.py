@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from atlas_etl.connectors.sql._ledger import CHECKPOINTS, LOADS
 from atlas_etl.connectors.sql._mysql_errors import quoted
 from atlas_etl.connectors.sql._mysql_stored import KeptColumn
+from atlas_etl.connectors.sql._quarantine import QUARANTINE
 from atlas_etl.errors import DestinationError
 from atlas_etl.model import Disposition, LoadPlan, TableName
 
@@ -27,7 +28,7 @@ SELECT CONSTRAINT_NAME, DELETE_RULE FROM information_schema.REFERENTIAL_CONSTRAI
 WHERE UNIQUE_CONSTRAINT_SCHEMA = ? AND REFERENCED_TABLE_NAME = ? ORDER BY CONSTRAINT_NAME"""
 _THERE = """
 SELECT (SELECT COUNT(*) FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = ?),
-  (SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = ? AND TABLE_NAME IN (?, ?))"""
+  (SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = ? AND TABLE_NAME IN (?, ?, ?))"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,5 +128,5 @@ def kept_columns(execute: Execute, table: TableName) -> tuple[KeptColumn, ...]:
 
 def ledger_there(execute: Execute, schema: str) -> tuple[bool, bool]:
     """Whether the database is there, and whether the ledger is."""
-    ((schemas, tables),) = execute(_THERE, (schema, schema, CHECKPOINTS, LOADS))
-    return bool(schemas), tables == 2
+    ((schemas, tables),) = execute(_THERE, (schema, schema, CHECKPOINTS, LOADS, QUARANTINE))
+    return bool(schemas), tables == 3

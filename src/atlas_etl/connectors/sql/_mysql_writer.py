@@ -24,6 +24,7 @@ from atlas_etl.connectors.sql._mysql_session import READING, Session
 from atlas_etl.connectors.sql._mysql_stored import is_long
 from atlas_etl.connectors.sql._mysql_target import kept_columns, ledger_there, look_at
 from atlas_etl.connectors.sql._writer import SqlDestination, SqlLoadSession
+from atlas_etl.contracts import NO_CHANGE
 from atlas_etl.errors import AtlasError, DestinationError, UsageError
 from atlas_etl.model import (
     Checkpoint,
@@ -32,6 +33,7 @@ from atlas_etl.model import (
     DropTable,
     LoadPlan,
     LoadResult,
+    QuarantineChange,
     ReconcilePlan,
     TableName,
     WidenColumn,
@@ -188,7 +190,7 @@ class _RemadeTable(SqlLoadSession):
         self._final = plan
         self._side = dialect.table(side)
 
-    def commit(self, checkpoint: Checkpoint | None) -> LoadResult:
+    def commit(self, checkpoint: Checkpoint | None, quarantine: QuarantineChange = NO_CHANGE) -> LoadResult:
         plan, connection, dialect = self._final, self._connection, self._dialect
         old = TableName(f"_atlas_old_{secrets.token_hex(8)}", plan.table.schema)
         there, aside = dialect.table(plan.table), dialect.table(old)
@@ -201,7 +203,7 @@ class _RemadeTable(SqlLoadSession):
         connection.execute(f"DROP TABLE {aside}")
         self._plan = replace(plan, version=version)
         connection.begin()
-        return super().commit(checkpoint)
+        return super().commit(checkpoint, quarantine)
 
 
 def _prove(connection: LoadConnection, table: TableName, dialect: MySQLWriterDialect) -> None:

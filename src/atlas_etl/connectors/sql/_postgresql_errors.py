@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import psycopg
 
-from atlas_etl.errors import AtlasError, ConfigError, DataError, DestinationError, SourceError
+from atlas_etl.errors import AtlasError, ConfigError, DestinationError, RefusedRowError, SourceError
 
 Failure = type[SourceError] | type[DestinationError]
 
@@ -60,6 +60,7 @@ _SQLSTATES: Mapping[str, _Meaning] = {
     "55P03": _Meaning("lock_timeout", "somebody holds a lock on it; wait, or raise `lock_timeout`", True),
     "57014": _Meaning("timeout", "raise `statement_timeout`, or the server's own for this role"),
     "57P03": _STARTING,
+    "P0001": _Meaning("raised", "a trigger of the table raised this; correct the data or the trigger"),
 }
 _CLASSES: Mapping[str, _Meaning] = {
     "08": _GONE,
@@ -165,10 +166,10 @@ def _meant(
     hint = meaning.hint
     if state == "42501" and session is not None:
         hint = _grant(text, kind, session, about) or hint
-    if kind is DestinationError and state[:2] in ("22", "23"):
+    if kind is DestinationError and (state[:2] in ("22", "23") or state == "P0001"):
         column = failure.diag.column_name or _copied_column(failure)
         text = f"column {column!r}: {text}" if column and column not in text else text
-        return DataError(text, hint=hint, code=meaning.code, column=column)
+        return RefusedRowError(text, hint=hint, code=meaning.code, column=column)
     return kind(text, hint=hint, code=meaning.code, retryable=meaning.retryable)
 
 

@@ -20,7 +20,7 @@ from atlas_etl.connectors.sql._pgcopy_values import accepts
 from atlas_etl.connectors.sql._postgresql_catalog import CatalogColumn, table_called
 from atlas_etl.connectors.sql._postgresql_connection import Session, rendered
 from atlas_etl.connectors.sql._postgresql_errors import quoted, translated
-from atlas_etl.errors import DataError, DestinationError
+from atlas_etl.errors import DestinationError, RefusedRowError
 
 _SPELLED = '"_atlas_spelled"'  # a batch on its way to columns whose types have no binary form here
 
@@ -32,7 +32,6 @@ class LoadConnection:
         self._session = session
         self._opening = opening
         self._columns: dict[str, dict[str, CatalogColumn]] = {}
-        self._spelling = False  # whether _SPELLED is there
         self.about: str | None = None  # the table that a GRANT would name
 
     def execute(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
@@ -88,7 +87,7 @@ class LoadConnection:
         try:
             rows = RowEncoder(batch.schema, types).encode(batch)
         except UnrepresentableError as failure:
-            raise DataError(
+            raise RefusedRowError(
                 f"column {failure.column!r}: {failure.reason} ({len(failure.rows)} rows of a batch)",
                 hint="correct the values at the source, or leave the column out with `exclude`",
                 code="value_does_not_fit",
@@ -113,15 +112,13 @@ class LoadConnection:
         """Into columns such as an unconstrained numeric, an inet or a range: text that the server reads."""
         natives = [column.type.native.replace("%", "%%") for column in columns]
         names = [_name(name) for name in batch.schema.names]
-        if not self._spelling:
-            kinds = [native if type_ else "text" for native, type_ in zip(natives, types, strict=True)]
-            made = ", ".join(f"{name} {kind}" for name, kind in zip(names, kinds, strict=True))
-            self.execute(f"CREATE TEMPORARY TABLE {_SPELLED} ({made}) ON COMMIT DROP")
-            self._spelling = True
+        kinds = [native if type_ else "text" for native, type_ in zip(natives, types, strict=True)]
+        made = ", ".join(f"{name} {kind}" for name, kind in zip(names, kinds, strict=True))
+        self.execute(f"CREATE TEMPORARY TABLE {_SPELLED} ({made}) ON COMMIT DROP")
         self._copy(_SPELLED, batch, [type_ or text_type() for type_ in types])
         read = ", ".join(f"{name}::{native}" for name, native in zip(names, natives, strict=True))
         self.execute(f"INSERT INTO {table} ({', '.join(names)}) SELECT {read} FROM {_SPELLED}")
-        self.execute(f"TRUNCATE {_SPELLED}")
+        self.execute(f"DROP TABLE {_SPELLED}")
 
 
 def _wire(column: CatalogColumn, field: pa.Field) -> PgType | None:

@@ -214,8 +214,11 @@ class PostgresDestination(SqlDestination):
         """Schema and ledger, in transactions of their own: one that is open would make other loads wait."""
         ledger = Ledger(self.dialect, plan.connector, plan.stream, plan.table)
         schema = str(plan.table.schema)
-        tables = [_sql(ledger.checkpoints_table), _sql(ledger.loads_table)]
-        missing = "SELECT to_regnamespace(%s) IS NULL, to_regclass(%s) IS NULL OR to_regclass(%s) IS NULL"
+        tables = [_sql(ledger.checkpoints_table), _sql(ledger.loads_table), _sql(ledger.quarantine_table)]
+        missing = (
+            "SELECT to_regnamespace(%s) IS NULL, "
+            "to_regclass(%s) IS NULL OR to_regclass(%s) IS NULL OR to_regclass(%s) IS NULL"
+        )
         if connection.execute(missing, (quoted(schema), *tables)) != [(False, False)]:
             connection.begin()
             connection.execute("SELECT pg_advisory_xact_lock(%s)", (_DDL_LOCK,))

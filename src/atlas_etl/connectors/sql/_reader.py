@@ -33,6 +33,7 @@ from atlas_etl.model import (
     HazardPolicy,
     NullCursor,
     ReadRequest,
+    RefusedRow,
     Stream,
     StreamInfo,
     Watermark,
@@ -201,6 +202,7 @@ class SqlExtract:
         _require(self.primary_key, self._columns, request.stream, "primary key column")
         self.schema = pa.schema([column.field for column in self._columns])
         self._hazards = HazardCounter(request.stream, self.primary_key)
+        self._refused: list[RefusedRow] = []
         self._greatest = self._new_greatest()
         self._writers = snapshot.open_writers() if self._cursor else None
         self._ahead = self._ahead_of(self._cursor) if self._cursor else None
@@ -228,8 +230,9 @@ class SqlExtract:
         ordered = self._in_order(plain)
         self._is_ordered = ordered is not None
         for batch, cells in self._snapshot.fetch(ordered or plain, self._request.limits):
-            self._hazards.settle(batch, cells)
-            for piece in values.split(self._within(batch), self._request.limits):
+            kept, refused = self._hazards.settle(batch, cells)
+            self._refused += (found for found in refused if self._within(found.row).num_rows)
+            for piece in values.split(self._within(kept), self._request.limits):
                 if self._greatest is not None and self._ahead is not None:
                     self._greatest.see(piece, cells)
                     self._ahead.see(piece.column(self._stream.cursor))
@@ -262,6 +265,10 @@ class SqlExtract:
     def warnings(self) -> Sequence[str]:
         return (self._warning,) if self._warning else ()
 
+    def refused(self) -> Sequence[RefusedRow]:
+        found, self._refused = self._refused, []
+        return found
+
     def again(
         self,
         *,
@@ -272,6 +279,7 @@ class SqlExtract:
         other = copy(self)
         other._request = replace(self._request, since=since, until=until, after=after)
         other._hazards = HazardCounter(self._stream, self.primary_key)
+        other._refused = []
         other._greatest = self._new_greatest()
         other._ahead = self._ahead.anew() if self._ahead else None
         return other
@@ -444,7 +452,8 @@ class SqlExtract:
         cursor, window = self._cursor, self._request.window
         if cursor is None or window is None or self._greatest is None or not self._greatest.is_comparable:
             return None
-        may_be_null = any(self._stream.policy(hazard) is not HazardPolicy.ERROR for hazard in cursor.hazards)
+        refused = (HazardPolicy.ERROR, HazardPolicy.QUARANTINE)
+        may_be_null = any(self._stream.policy(hazard) not in refused for hazard in cursor.hazards)
         sql = None if may_be_null else self._dialect.in_order(plain.sql, cursor)
         if sql is None:
             return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import uuid4
+
 import pyarrow as pa
 
 from atlas_etl.connectors.deletes import refuse_null_keys, refuse_too_many
@@ -55,7 +57,14 @@ class SqlReconcileSession:
         ledger.refuse_other_streams(connection)
         connection.execute(dialect.drop_stage(self._stage))
         ledger.record_version(connection, version)
-        ledger.record_load(connection, run_id=plan.run_id, disposition=RECONCILED, rows=deleted, at=plan.at)
+        ledger.record_load(
+            connection,
+            load_id=str(uuid4()),
+            run_id=plan.run_id,
+            disposition=RECONCILED,
+            rows=deleted,
+            at=plan.at,
+        )
         connection.commit()
         return ReconcileResult(deleted, live - deleted + restored)
 

@@ -16,10 +16,11 @@ import adbc_driver_manager
 import adbc_driver_sqlite.dbapi
 import pyarrow as pa
 
-from atlas_etl.errors import AtlasError, DataError, DestinationError, SourceError
+from atlas_etl.errors import AtlasError, DestinationError, RefusedRowError, SourceError
 
-_PREFIX = re.compile(r"^(?:[A-Z_]+: )?(?:\[SQLite\] )?(?:Failed to [a-z ]+: )?")
+_PREFIX = re.compile(r"^(?:[A-Z_]+: )?(?:\[SQLite\] )?(?:[Ff]ailed to [a-z ]+: )?")
 _MISMATCH = "Type mismatch in column"
+_NO_ROWID = "datatype mismatch"  # what is no integer, for an INTEGER PRIMARY KEY
 
 Raises = type[SourceError] | type[DestinationError]
 
@@ -94,17 +95,30 @@ def translated(raises: Raises) -> Iterator[None]:
         text = str(failure)
         if _MISMATCH in text:
             raise WireMismatchError from None
-        raise _ours(raises, _PREFIX.sub("", text.partition("\n")[0])) from failure
+        why = _PREFIX.sub("", text.partition("\n")[0])
+        if isinstance(failure, adbc_driver_manager.IntegrityError) or why == _NO_ROWID or _is_of_a_row(text):
+            raise _refused(why) from failure
+        raise _ours(raises, why) from failure
+
+
+def _is_of_a_row(text: str) -> bool:
+    """Whether a row before the last of an insert was refused: the driver is told so at the next."""
+    return "Failed to reset statement" in text and not any(pattern in text for pattern, *_ in _KNOWN)
+
+
+def _refused(why: str) -> RefusedRowError:
+    """A constraint, a trigger's RAISE, or a STRICT table's type (SQLITE_CONSTRAINT, SQLITE_MISMATCH)."""
+    unique = "UNIQUE constraint failed" in why or "PRIMARY KEY constraint failed" in why
+    hint = "two rows have the same key: use the disposition merge, or another primary key"
+    return RefusedRowError(
+        f"a row breaks a rule of its table: {why}",
+        hint=hint if unique else "correct the data, or the table's rule",
+        code="constraint",
+    )
 
 
 def _ours(raises: Raises, why: str) -> AtlasError:
     """Statements and values stay out of the message; SQLite's own words say enough."""
-    if "constraint failed" in why:
-        return DataError(
-            f"a row breaks a rule of its table: {why}",
-            hint="two rows have the same key: use the disposition merge, or another primary key",
-            code="constraint",
-        )
     for pattern, code, message, hint, retryable in _KNOWN:
         if pattern in why:
             return raises(message, hint=hint, code=code, retryable=retryable)

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from atlas_etl import values
 from atlas_etl.connectors.sql._sqlite_catalog import quote
 from atlas_etl.connectors.sql._sqlite_decode import leaves_the_calendar
-from atlas_etl.errors import DataError
+from atlas_etl.errors import RefusedRowError
 
 _GROUP = 18  # decimal digits that a 64-bit integer holds
 
@@ -17,7 +17,7 @@ def encoded(column: pa.Array) -> pa.Array:
     """A column of a stored type as int64, double, string or binary.
 
     Times are fixed in width, so that their text sorts as they do: `2024-03-01 10:00:00.500000Z`, with the
-    Z where an instant is meant. Raises DataError for a year that four digits do not hold.
+    Z where an instant is meant. Raises RefusedRowError for a year that four digits do not hold.
     """
     kind = column.type
     if kind == pa.bool_():
@@ -26,7 +26,7 @@ def encoded(column: pa.Array) -> pa.Array:
         return column.storage
     if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
         if leaves_the_calendar(column):
-            raise DataError(
+            raise RefusedRowError(
                 "SQLite cannot keep a date outside the years 0001 to 9999, as its years have four digits",
                 hint="load it as text: `hazards: {out_of_range: text}` on the stream",
                 code="out_of_range",

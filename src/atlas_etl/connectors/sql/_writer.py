@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 
+import numpy as np
 import pyarrow as pa
 
 from atlas_etl import values
 from atlas_etl.connectors import naming
-from atlas_etl.connectors.sql._dialect import GONE, ROW, STAGE, Connection, WriterDialect
+from atlas_etl.connectors.sql._dialect import GONE, ROW, STAGE, Connection, Trial, WriterDialect
 from atlas_etl.connectors.sql._ledger import Ledger, connector_checkpoints
+from atlas_etl.connectors.sql._quarantine import StreamQuarantine
 from atlas_etl.connectors.sql._reader import Dialect, Snapshot
 from atlas_etl.connectors.sql._reconcile import SqlReconcileSession
 from atlas_etl.connectors.sql._table_snapshot import SqlTableSnapshot
-from atlas_etl.errors import DataError
+from atlas_etl.connectors.sql._trial import SavepointTrial
+from atlas_etl.contracts import NO_CHANGE
+from atlas_etl.errors import NullKeyError, RefusedRowError
 from atlas_etl.model import (
     AddColumn,
     Checkpoint,
@@ -28,6 +32,7 @@ from atlas_etl.model import (
     DropTable,
     LoadPlan,
     LoadResult,
+    QuarantineChange,
     ReconcilePlan,
     SchemaChange,
     Stream,
@@ -82,14 +87,17 @@ class SqlDestination(ABC):
     def inspect(self, connector: str, stream: str, table: TableName) -> TableState:
         with self.connect() as connection:
             schema = self.table_schema(connection, table)
-            if schema is None:
-                return TableState()
-            empty = not connection.execute(f"SELECT 1 FROM {self.dialect.table(table)} LIMIT 1")
             ledger = Ledger(self.dialect, connector, stream, table)
-            if self.table_schema(connection, ledger.loads_table) is None:
+            is_known = self.table_schema(connection, ledger.loads_table) is not None
+            quarantine = StreamQuarantine(self.dialect, connector, stream, table)
+            refused = quarantine.rows(connection) if is_known else ()
+            if schema is None:
+                return TableState(quarantine=refused)
+            empty = not connection.execute(f"SELECT 1 FROM {self.dialect.table(table)} LIMIT 1")
+            if not is_known:
                 return TableState(schema, empty=empty)
             checkpoint, version = ledger.checkpoint(connection)
-            return TableState(schema, checkpoint, ledger.loaded(connection), empty, version)
+            return TableState(schema, checkpoint, ledger.loaded(connection), empty, version, refused)
 
     @contextmanager
     def snapshot(self, table: TableName) -> Iterator[SqlTableSnapshot]:
@@ -192,6 +200,9 @@ class SqlLoadSession:
         self._dialect = dialect
         self._connection = connection
         self._plan = plan
+        self._trial: Trial | None = None
+        if plan.careful:
+            self._trial = dialect.trial(connection, plan) or SavepointTrial(dialect, connection, plan)
         self._rows = 0
         self._replayed = 0  # rows of the previous tail, deleted to be read again
         self._merged: int | None = None
@@ -211,7 +222,16 @@ class SqlLoadSession:
             stage = self._dialect.create_stage(self._gone, pa.schema(keys), plan.primary_key)
             connection.execute(stage)
 
-    def write(self, batch: pa.RecordBatch) -> None:
+    def write(self, batch: pa.RecordBatch) -> Mapping[int, RefusedRowError]:
+        refusals = self._trial.refusals(batch) if self._trial is not None else {}
+        if refusals:
+            others = ~np.isin(np.arange(batch.num_rows), list(refusals))
+            self._write(batch.filter(pa.array(others)))
+        else:
+            self._write(batch)
+        return refusals
+
+    def _write(self, batch: pa.RecordBatch) -> None:
         self._connection.ingest(self._target, _numbered(batch, self._rows) if self._plan.merges else batch)
         self._rows += batch.num_rows
 
@@ -219,7 +239,7 @@ class SqlLoadSession:
         self._connection.ingest(self._gone, _numbered(keys, self._deleted))
         self._deleted += keys.num_rows
 
-    def commit(self, checkpoint: Checkpoint | None) -> LoadResult:
+    def commit(self, checkpoint: Checkpoint | None, quarantine: QuarantineChange = NO_CHANGE) -> LoadResult:
         plan, connection = self._plan, self._connection
         rows = self._settle()
         committed_at = datetime.now(UTC)
@@ -230,8 +250,15 @@ class SqlLoadSession:
         else:
             ledger.record_version(connection, version)
         ledger.record_load(
-            connection, run_id=plan.run_id, disposition=plan.disposition, rows=rows, at=committed_at
+            connection,
+            load_id=plan.load_id,
+            run_id=plan.run_id,
+            disposition=plan.disposition,
+            rows=rows,
+            at=committed_at,
         )
+        of_stream = StreamQuarantine(self._dialect, plan.connector, plan.stream, plan.table)
+        of_stream.apply(connection, quarantine)
         connection.commit()
         return LoadResult(rows, committed_at)
 
@@ -247,13 +274,7 @@ class SqlLoadSession:
         plan, stage = self._plan, self._target
         missing = " OR ".join(f"{key} IS NULL" for key in map(self._dialect.quote, plan.primary_key))
         if self._connection.execute(f"SELECT 1 FROM {stage} WHERE {missing} LIMIT 1"):
-            keys = ", ".join(plan.primary_key)
-            raise DataError(
-                f"rows without a value in the primary key ({keys}) cannot be merged",
-                hint="choose a primary key without NULL, or the disposition append or replace",
-                code="null_key",
-                stream=plan.stream,
-            )
+            raise NullKeyError(plan.primary_key, plan.stream)
         added = self._connection.execute(self._dialect.count_added(plan, stage))
         if plan.deletes:
             self._delete_gone()

@@ -1,0 +1,83 @@
+"""`atlas quarantine list | replay`: the rows that were refused and kept aside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+import typer
+
+from atlas_etl.cli import documents, render
+from atlas_etl.cli.completion import Name, Names
+from atlas_etl.cli.opening import open_atlas
+from atlas_etl.cli.session import Session
+from atlas_etl.errors import ExitCode
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="See the rows that were refused and kept aside, and load them again.",
+)
+
+Streams = Annotated[list[str] | None, typer.Option("--stream", help="Only this stream; may be repeated.")]
+
+
+@app.command("list")
+def list_(
+    context: typer.Context,
+    names: Names = None,
+    stream: Streams = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many rows.")] = 100,
+) -> None:
+    """Which rows are not in the destination, and why; with --json also the rows themselves.
+
+    Example: atlas quarantine list shop --stream orders
+
+    Example: atlas quarantine list --json
+    """
+    session: Session = context.obj
+    atlas = open_atlas(session)
+    found = [
+        (name, row) for name in names or atlas.names() for row in atlas.quarantine(name).rows(stream or ())
+    ]
+    if session.output.as_json:
+        rows = [documents.quarantined_document(name, row) for name, row in found[:limit]]
+        session.output.document({"quarantine": rows, "total": len(found)})
+        return
+    render.table(
+        ("connector", "stream", "key", "reason", "quarantined_at", "run_id"),
+        [
+            (name, row.stream, _key(row.key), row.reason, row.quarantined_at, row.run_id)
+            for name, row in found[:limit]
+        ],
+    )
+    if len(found) > limit:
+        session.output.line(f"{limit} of {len(found)} rows; --limit {len(found)} shows all")
+
+
+@app.command()
+def replay(context: typer.Context, name: Name, stream: Streams = None) -> None:
+    """Load refused rows again, after the table was changed. Those that land leave the quarantine.
+
+    Exits with 7 where rows are refused again; they stay.
+
+    Example: atlas quarantine replay shop --stream orders
+    """
+    session: Session = context.obj
+    done = open_atlas(session).quarantine(name).replay(stream or ())
+    if session.output.as_json:
+        lines = [documents.replayed_document(replayed) for replayed in done]
+        session.output.document({"connector": name, "streams": lines})
+    else:
+        for replayed in done:
+            outcome = replayed.outcome
+            text = f"{outcome.rows_loaded:,} rows loaded, {replayed.remaining:,} refused again"
+            outdated = f", {replayed.outdated:,} outdated by newer ones" if replayed.outdated else ""
+            session.output.line(f"{name} {outcome.name}: {text}{outdated}")
+    if any(replayed.remaining for replayed in done):
+        raise typer.Exit(ExitCode.DATA)
+
+
+def _key(key: Mapping[str, str]) -> str:
+    return ", ".join(f"{name}={text}" for name, text in key.items())
