@@ -226,10 +226,6 @@ class Stream:
         refuse = HazardPolicy.QUARANTINE if self.quarantine_limit else HazardPolicy.ERROR
         return self.hazards.get(hazard, refuse)
 
-    def without_quarantine(self) -> Stream:
-        """The stream, read with no row left out: one that is refused would be taken for one that is gone."""
-        return replace(self, quarantine_limit=0)
-
 
 @dataclass(frozen=True, slots=True)
 class BatchLimits:

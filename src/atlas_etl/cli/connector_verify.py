@@ -20,7 +20,17 @@ from atlas_etl.pipeline.differences import Example
 from atlas_etl.pipeline.events import BatchLoaded, Event, StreamFinished, StreamReconciled, StreamStarted
 from atlas_etl.pipeline.verify import Comparison, RowsCompared, StreamVerified, VerifyEvent, VerifyStarted
 
-_COLUMNS = ("name", "status", "source_rows", "destination_rows", "missing", "extra", "changed", "pending")
+_COLUMNS = (
+    "name",
+    "status",
+    "source_rows",
+    "destination_rows",
+    "missing",
+    "extra",
+    "changed",
+    "pending",
+    "quarantined",
+)
 
 
 def verify(

@@ -112,6 +112,7 @@ def comparison_document(found: Comparison) -> dict[str, object]:
         "extra": found.counts.extra,
         "changed": found.counts.changed,
         "pending": found.counts.pending,
+        "quarantined": found.quarantined,
         "differing_keys": found.differing_keys,
         "keys": [{"kind": example.kind, "key": dict(example.key)} for example in found.examples],
     }

@@ -90,6 +90,7 @@ class Differences:
         self._execute("CREATE TABLE stored_rows AS FROM batch", stored)
         self._execute("CREATE TABLE tail_rows AS FROM batch", _digest_columns(no_digests))
         self._execute("CREATE TABLE later_keys AS FROM batch", self._keys(none))
+        self._execute(f"CREATE TABLE quarantined AS SELECT {', '.join(self._by)} FROM stored_rows")
 
     def add_read(self, batch: pa.RecordBatch, digests: Digests) -> None:
         """Take rows of the source."""
@@ -107,6 +108,11 @@ class Differences:
     def add_later(self, batch: pa.RecordBatch) -> None:
         """Take rows of the source that are past what is compared. They need a key."""
         self._execute("INSERT INTO later_keys FROM batch", self._keys(batch))
+
+    def add_quarantined(self, batch: pa.RecordBatch, digests: Digests) -> None:
+        """Take rows that are kept aside: they do not count as missing or changed."""
+        rows = self._keys(batch) if self._names else _digest_columns(digests)
+        self._execute("INSERT INTO quarantined FROM batch", rows)
 
     def compare(self) -> int:
         """Compare the rows taken so far; gives back how many of the source's count."""
@@ -140,6 +146,7 @@ class Differences:
     def counts(self, *, tail_is_open: bool) -> Counts:
         """The outcome, once every row is taken and compared. `tail_is_open`: it may be pending."""
         by = ", ".join(self._by)
+        aside = f"only_read > 0 AND {self._known_in('quarantined')}"
         replaced = came_later = "false"
         if self._names:
             replaced = "pending_read > 0"
@@ -158,10 +165,11 @@ class Differences:
             "coalesce(sum(n) FILTER (n > 0 AND goes), 0) AS pending_read, "
             "coalesce(-sum(n) FILTER (n < 0), 0) AS only_stored, "
             f"coalesce(-sum(n) FILTER (n < 0 AND goes), 0) AS pending_stored FROM marked GROUP BY {by}"
-            "), lefts AS (SELECT *, only_read - pending_read AS lacks, "
-            f"CASE WHEN {replaced} THEN 0 ELSE only_stored - pending_stored END AS surplus, "
-            f"{came_later} AS came_later FROM sums"
-            f") SELECT {by}, least(lacks, surplus) AS changed, lacks - changed AS missing, "
+            f"), told AS (SELECT *, {aside} AS aside, {came_later} AS came_later FROM sums"
+            "), lefts AS (SELECT *, CASE WHEN aside THEN 0 ELSE only_read - pending_read END AS lacks, "
+            f"CASE WHEN aside OR {replaced} THEN 0 ELSE only_stored - pending_stored END AS surplus, "
+            f"came_later FROM told) SELECT {by}, least(lacks, surplus) AS changed, "
+            "lacks - changed AS missing, "
             "CASE WHEN came_later THEN 0 ELSE surplus - changed END AS extra, "
             "greatest(pending_read, pending_stored) + surplus - changed - extra AS pending, "
             "missing + extra + changed > 0 AS differs FROM lefts"
@@ -210,7 +218,8 @@ class Differences:
     def missing_rows(self) -> tuple[Digests, npt.NDArray[np.int64]]:
         """The digests of the rows that only the source has, in their order, and how often each is missing."""
         rows = self._execute(
-            "SELECT high, low, n::BIGINT AS n FROM marked WHERE n > 0 AND NOT goes ORDER BY ALL"
+            "SELECT high, low, n::BIGINT AS n FROM marked WHERE n > 0 AND NOT goes "
+            f"AND {self._known_in('(FROM found WHERE missing > 0) AS lacking', of='marked')} ORDER BY ALL"
         )
         found = rows.fetchnumpy()
         digests = np.column_stack([np.asarray(found[name], np.uint64) for name in _DIGEST])
@@ -240,8 +249,10 @@ class Differences:
         ranks = values.comparable(batch.column(cursor.name)) if cursor else pa.nulls(len(rows), pa.int8())
         return rows.append_column("c", ranks)
 
-    def _known_in(self, table: str) -> str:
-        same = " AND ".join(f"{table}.{name} IS NOT DISTINCT FROM sums.{name}" for name in self._names)
+    def _known_in(self, table: str, *, of: str = "sums") -> str:
+        """The SQL of whether a key is in a table, `NAME` or `... AS NAME`."""
+        name = table.rpartition(" ")[2]
+        same = " AND ".join(f"{name}.{column} IS NOT DISTINCT FROM {of}.{column}" for column in self._by)
         return f"EXISTS (SELECT 1 FROM {table} WHERE {same})"
 
     def _typed(self, where: str) -> Iterator[pa.RecordBatch]:

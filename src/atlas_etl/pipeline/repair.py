@@ -30,8 +30,9 @@ from atlas_etl.pipeline.events import (
     StreamStarted,
     TransferEvent,
 )
+from atlas_etl.pipeline.fitting import Fitting
 from atlas_etl.pipeline.reconcile import reconcile
-from atlas_etl.pipeline.schema import conform, evolve
+from atlas_etl.pipeline.schema import evolve
 from atlas_etl.pipeline.shape import shape, shaped_schema
 from atlas_etl.pipeline.sides import Sides, sides_of
 from atlas_etl.pipeline.transfer import Job, transfer
@@ -59,7 +60,7 @@ def repair(source: Connector, destination: Destination, job: Job) -> Repairing:
     commit and then the second StreamVerified. Raises AtlasError, having committed nothing.
     """
     looking = VerifyJob(job.connector, job.stream, job.limits)
-    with source.open(ReadRequest(job.stream.without_quarantine(), limits=job.limits)) as extract:
+    with source.open(ReadRequest(job.stream, limits=job.limits)) as extract:
         sides = sides_of(job.connector, job.stream, destination, extract)
         with closing(differences_of(sides)) as differences:
             found: Comparison | None = None
@@ -187,15 +188,15 @@ def _mended(job: Job, sides: Sides, destination: Destination, wanted: _Keys | _R
     )
     table, there = str(sides.table), extract.estimated_rows
     yield StreamStarted(job.connector, stream.name, table, sides.disposition, state.checkpoint, there)
-    shaped = shape(stream, job.run_id, job.started_at)
+    careful = replace(plan, careful=stream.quarantine_limit > 0)  # what is refused was not compared either
+    fitting = Fitting(shape(stream, job.run_id, job.started_at), careful)
     rows = size = 0
     with destination.begin(plan) as session:
         if stream.deletes is None:
             for keys in wanted.extra_keys():
                 session.delete(keys)
-        for batch in extract.again(until=sides.high).batches():
-            chosen = pa.array(wanted.among(sides.conformed(batch)))
-            found = conform(shaped(batch.filter(chosen)), schema)
+        for batch, _ in fitting.fitted(extract.again(until=sides.high)):
+            found = batch.filter(pa.array(wanted.among(batch.select(sides.schema.names))))
             if found.num_rows:
                 session.write(found)
             rows += found.num_rows

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -18,16 +18,22 @@ from atlas_etl.model import (
     CursorKind,
     CursorValue,
     Disposition,
+    LoadPlan,
     NullCursor,
     Stream,
     TableName,
     TableState,
 )
+from atlas_etl.pipeline.digest import Digests, row_digests
+from atlas_etl.pipeline.fitting import Fitting
 from atlas_etl.pipeline.plan import disposition_of, resume_from
-from atlas_etl.pipeline.schema import conform, evolve
+from atlas_etl.pipeline.schema import evolve
 from atlas_etl.pipeline.shape import shape, shaped_schema, shaped_tail, stored_tail
 
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)  # the columns that would tell it are not compared
+
+
+Rows = tuple[pa.RecordBatch, Digests]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +71,16 @@ class Sides:
         """Whether the source may have several rows of one key, of which a merge keeps the latest."""
         return self.disposition is Disposition.MERGE and not self.extract.key_is_unique
 
-    def read(self) -> Iterator[pa.RecordBatch]:
+    def read(self) -> Iterator[Rows]:
         """The source's rows up to the checkpoint."""
         return self._conformed(self.extract.again(until=self.high))
 
-    def tail(self) -> Iterator[pa.RecordBatch]:
+    def tail(self) -> Iterator[Rows]:
         """Those of them that the next sync reads again."""
         since = self.checkpoint.tail_from if self.checkpoint else None
         return self._conformed(self.extract.again(since=since, until=self.high))
 
-    def later(self) -> Iterator[pa.RecordBatch]:
+    def later(self) -> Iterator[Rows]:
         """The source's rows past the checkpoint."""
         return self._conformed(self.extract.again(since=self.high, after=self.high))
 
@@ -123,12 +129,32 @@ class Sides:
         with destination.snapshot(self.table) as snapshot:
             yield Stored(self, snapshot)
 
-    def conformed(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """A batch of the extract as it is compared."""
-        return conform(shape(self.stream, "", _NEVER)(batch), self.schema)
+    def quarantined(self) -> pa.RecordBatch:
+        """The rows that are kept aside."""
+        kept = self.state.quarantine
+        return _as_far_as_they_go(
+            [pa.array([found.row.get(name) for found in kept], pa.string()) for name in self.schema.names],
+            self.schema,
+        )
 
-    def _conformed(self, extract: Extract) -> Iterator[pa.RecordBatch]:
-        return map(self.conformed, extract.batches())
+    def _conformed(self, extract: Extract) -> Iterator[Rows]:
+        """The rows as they are compared; one that the stream's contract refuses is no stored row's equal."""
+        plan = LoadPlan(
+            "",
+            "",
+            self.stream.name,
+            self.table,
+            self.disposition,
+            self.schema,
+            self.key,
+            self.cursor,
+            careful=self.stream.quarantine_limit > 0,
+        )
+        for rows, refused in Fitting(shape(self.stream, "", _NEVER), plan).fitted(extract):
+            yield rows, row_digests(rows)
+            for found in refused:
+                row = _as_far_as_they_go(found.row.columns, self.schema)
+                yield row, ~row_digests(row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,14 +164,15 @@ class Stored:
     sides: Sides
     snapshot: TableSnapshot | None  # None: there is no table
 
-    def rows(self) -> Iterator[pa.RecordBatch]:
+    def rows(self) -> Iterator[Rows]:
         """Those that are not marked as deleted."""
         there = self.sides.state.schema
         if self.snapshot is None or there is None:
             return iter(())
         names = dict.fromkeys(name for name in (*self.sides.schema.names, DELETED_AT) if name in there.names)
         columns = pa.schema([there.field(name) for name in names])
-        return map(self._present, self.snapshot.batches(columns))
+        present = map(self._present, self.snapshot.batches(columns))
+        return ((batch, row_digests(batch)) for batch in present)
 
     def count_equal(self) -> int | None:
         """How many rows both sides have, where both can tell by themselves that they are the same."""
@@ -176,6 +203,24 @@ class Stored:
             for field in self.sides.schema
         ]
         return pa.RecordBatch.from_arrays(columns, schema=self.sides.schema)
+
+
+def _as_far_as_they_go(columns: Sequence[pa.Array], schema: pa.Schema) -> pa.RecordBatch:
+    """The columns in the schema's types, by position, with NULL for each cell that has no such form."""
+    return pa.RecordBatch.from_arrays(
+        [_fitting_cells(column, field.type) for column, field in zip(columns, schema, strict=True)],
+        schema=pa.schema([field.with_nullable(True) for field in schema]),
+    )
+
+
+def _fitting_cells(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    try:
+        return values.convert(column, kind)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError):
+        if len(column) <= 1:
+            return pa.nulls(len(column), kind)
+    half = len(column) // 2
+    return pa.concat_arrays([_fitting_cells(column[:half], kind), _fitting_cells(column[half:], kind)])
 
 
 def sides_of(connector: str, stream: Stream, destination: Destination, extract: Extract) -> Sides:

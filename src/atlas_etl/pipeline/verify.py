@@ -23,8 +23,8 @@ import pyarrow as pa
 from atlas_etl.contracts import Connector, Destination
 from atlas_etl.model import BatchLimits, ReadRequest, Stream
 from atlas_etl.pipeline.differences import Counts, Differences, Example, Latest
-from atlas_etl.pipeline.digest import Buckets, bucket_of, row_digests
-from atlas_etl.pipeline.sides import Sides, sides_of
+from atlas_etl.pipeline.digest import Buckets, Digests, bucket_of, row_digests
+from atlas_etl.pipeline.sides import Rows, Sides, sides_of
 
 _EXAMPLES = 10
 
@@ -47,6 +47,7 @@ class Comparison:
     high: str | None  # the cursor up to which they are compared
     source_rows: int
     destination_rows: int
+    quarantined: int  # rows that are kept aside; those of them that the source has are no differences
     counts: Counts = field(default_factory=Counts)
     differing_keys: int | None = 0  # None without a key
     examples: tuple[Example, ...] = ()  # of them
@@ -91,7 +92,7 @@ Verifying = Generator[VerifyEvent, None, None]
 
 def verify(source: Connector, destination: Destination, job: VerifyJob) -> Verifying:
     """Compare one stream; the last event is its StreamVerified. Raises AtlasError. Changes nothing."""
-    with source.open(ReadRequest(job.stream.without_quarantine(), limits=job.limits)) as extract:
+    with source.open(ReadRequest(job.stream, limits=job.limits)) as extract:
         sides = sides_of(job.connector, job.stream, destination, extract)
         with closing(differences_of(sides)) as differences:
             yield from compare(job, sides, destination, differences)
@@ -107,12 +108,12 @@ def compare(job: VerifyJob, sides: Sides, destination: Destination, differences:
     estimated = sides.extract.estimated_rows
     table, high = str(sides.table), sides.high.text if sides.high else None
     yield VerifyStarted(job.connector, job.stream.name, table, high, 2 * estimated if estimated else None)
-    progress = _Progress(job)
+    progress, aside = _Progress(job), len(sides.state.quarantine)
     with sides.stored(destination) as stored:
         equal_rows = stored.count_equal()
         if equal_rows is not None:
             yield StreamVerified(
-                job.connector, Comparison(job.stream.name, table, high, equal_rows, equal_rows)
+                job.connector, Comparison(job.stream.name, table, high, equal_rows, equal_rows, aside)
             )
             return
         differing: npt.NDArray[np.bool_] | None = None
@@ -123,27 +124,32 @@ def compare(job: VerifyJob, sides: Sides, destination: Destination, differences:
             differing = ours.differing(theirs)
             if not differing.any():
                 rows = ours.rows
-                yield StreamVerified(job.connector, Comparison(job.stream.name, table, high, rows, rows))
+                yield StreamVerified(
+                    job.connector, Comparison(job.stream.name, table, high, rows, rows, aside)
+                )
                 return
         read_rows = destination_rows = tail_rows = 0
         reaches = False
-        for batch in sides.read():
-            differences.add_read(*_candidates(batch, differing))
+        for batch, digests in sides.read():
+            differences.add_read(*_candidates(batch, digests, differing))
             read_rows += batch.num_rows
             yield progress.of(batch)
-        for batch in stored.rows():
-            candidates, digests = _candidates(batch, differing)
-            differences.add_stored(candidates, digests, sides.in_tail(candidates))
+        for batch, digests in stored.rows():
+            candidates, of_them = _candidates(batch, digests, differing)
+            differences.add_stored(candidates, of_them, sides.in_tail(candidates))
             destination_rows += batch.num_rows
             reaches = reaches or sides.reaches_checkpoint(batch)
             yield progress.of(batch)
+    kept_aside = sides.quarantined()
+    for digests in (row_digests(kept_aside), ~row_digests(kept_aside)):  # refused by the table, or before
+        differences.add_quarantined(kept_aside, digests)
     counting = differences.compare()
     if reaches and (differences.has_missing() or differences.has_extra()):
-        for batch in sides.tail():
-            differences.add_tail(row_digests(batch))
+        for batch, digests in sides.tail():
+            differences.add_tail(digests)
             tail_rows += batch.num_rows
     if sides.key and sides.checkpoint is not None and differences.has_extra():
-        for batch in sides.later():
+        for batch, _ in sides.later():
             differences.add_later(batch)
     counts = differences.counts(tail_is_open=reaches and tail_rows < read_rows)
     yield StreamVerified(
@@ -154,6 +160,7 @@ def compare(job: VerifyJob, sides: Sides, destination: Destination, differences:
             high,
             counting if sides.only_latest else read_rows,
             destination_rows,
+            aside,
             counts,
             differences.count_keys() if sides.key else None,
             differences.examples(_EXAMPLES),
@@ -161,11 +168,8 @@ def compare(job: VerifyJob, sides: Sides, destination: Destination, differences:
     )
 
 
-def _candidates(
-    batch: pa.RecordBatch, differing: npt.NDArray[np.bool_] | None
-) -> tuple[pa.RecordBatch, npt.NDArray[np.uint64]]:
+def _candidates(batch: pa.RecordBatch, digests: Digests, differing: npt.NDArray[np.bool_] | None) -> Rows:
     """The rows that may differ, with their digests: those of the buckets that do."""
-    digests = row_digests(batch)
     if differing is None:
         return batch, digests
     chosen = differing[bucket_of(digests)]
@@ -185,7 +189,7 @@ class _Progress:
         self._bytes += batch.nbytes
         return RowsCompared(self._job.connector, self._job.stream.name, self._rows, self._bytes)
 
-    def digested(self, rows: Callable[[], Iterator[pa.RecordBatch]], into: Buckets) -> Verifying:
-        for batch in rows():
-            into.add(row_digests(batch))
+    def digested(self, rows: Callable[[], Iterator[Rows]], into: Buckets) -> Verifying:
+        for batch, digests in rows():
+            into.add(digests)
             yield self.of(batch)

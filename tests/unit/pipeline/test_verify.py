@@ -588,3 +588,30 @@ def test_a_source_that_lost_most_of_its_rows_is_not_followed(duck: House) -> Non
     )
     mend(duck, MERGED)
     assert look(duck, MERGED).counts == EQUAL
+
+
+@pytest.mark.parametrize("stream", [MERGED, LOG], ids=["merge", "append"])
+def test_rows_in_quarantine_are_told_and_no_differences(duck: House, stream: Stream) -> None:
+    in_hours(duck, "INSERT INTO orders VALUES (5, 'infinite', 5, '2026-01-01 10:30')", table=WITHOUT_KEY)
+    duck.source("ALTER TABLE orders ADD COLUMN due TIMESTAMP")
+    at_destination(
+        duck,
+        stream,
+        "CREATE SCHEMA shop",
+        "CREATE TABLE {t} (id INTEGER, name VARCHAR, amount DECIMAL(10,2) CHECK (amount >= 0),"
+        " updated_at TIMESTAMP, due TIMESTAMP)",
+    )
+    stream = replace(stream, quarantine_limit=5)
+    duck.source(
+        "UPDATE orders SET due = 'infinity' WHERE id = 5"
+    )  # refused as it is read; -0.01 by the table
+    duck.sync(stream)
+    assert len(duck.state(stream).quarantine) == 2
+    found = look(duck, stream)
+    assert (found.counts, found.quarantined, found.destination_rows) == (EQUAL, 2, 3)
+    at_destination(duck, stream, "DELETE FROM {t} WHERE id = 1")
+    assert look(duck, stream).counts == Counts(missing=1)
+    mend(duck, stream)
+    found = look(duck, stream)
+    assert (found.counts, found.quarantined, found.destination_rows) == (EQUAL, 2, 3)
+    assert len(duck.state(stream).quarantine) == 2
