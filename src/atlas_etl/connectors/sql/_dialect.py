@@ -152,12 +152,16 @@ class WriterDialect(ABC):
 
     def latest(self, plan: LoadPlan, stage: str) -> str:
         """The stage's rows, one per key."""
-        names, key = self.names(plan.schema.names), self.names(plan.primary_key)
+        names = self.names(plan.schema.names)
+        inner = f"SELECT {names}, {self.rank(plan)} AS {self.quote(RANK)} FROM {stage}"
+        return f"SELECT {names} FROM ({inner}) AS ranked WHERE {self.quote(RANK)} = 1"
+
+    def rank(self, plan: LoadPlan) -> str:
+        """1 for the latest of the stage's rows of one key."""
         cursor = self.ordered(plan.schema.field(plan.cursor)) if plan.cursor else None
         by_cursor = f"{cursor} {self.descending}, " if cursor else ""
-        rank = f"row_number() OVER (PARTITION BY {key} ORDER BY {by_cursor}{self.quote(ROW)} DESC)"
-        inner = f"SELECT {names}, {rank} AS {self.quote(RANK)} FROM {stage}"
-        return f"SELECT {names} FROM ({inner}) AS ranked WHERE {self.quote(RANK)} = 1"
+        key, row = self.names(plan.primary_key), self.quote(ROW)
+        return f"row_number() OVER (PARTITION BY {key} ORDER BY {by_cursor}{row} DESC)"
 
     def count_added(self, plan: LoadPlan, stage: str) -> str:
         """How many of the latest rows are new or changed: no row of their key has their cursor yet."""

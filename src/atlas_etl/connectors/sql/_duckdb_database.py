@@ -68,6 +68,12 @@ def translated(kind: Failure) -> Iterator[None]:
         ) from failure
     except duckdb.TransactionException as failure:
         raise kind(_first_line(failure), code="conflict", retryable=True) from failure
+    except duckdb.OutOfMemoryException as failure:
+        raise kind(
+            f"DuckDB may not use more memory: {_first_line(failure)}",
+            hint="raise `memory_limit` in the `options` of the DuckDB connection",
+            code="out_of_memory",
+        ) from failure
     except duckdb.Error as failure:
         raise kind(_first_line(failure)) from failure
 

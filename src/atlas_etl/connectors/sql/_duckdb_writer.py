@@ -9,15 +9,9 @@ import duckdb
 import pyarrow as pa
 
 from atlas_etl import values
-from atlas_etl.connectors.sql._dialect import Connection, Trial, WriterDialect
-from atlas_etl.connectors.sql._duckdb_database import (
-    HERE,
-    DuckDBConnection,
-    connect,
-    ingest,
-    translated,
-    writing,
-)
+from atlas_etl.connectors.sql._dialect import ROW, Connection, Trial, WriterDialect
+from atlas_etl.connectors.sql._duckdb_database import HERE, DuckDBConnection, connect, translated, writing
+from atlas_etl.connectors.sql._duckdb_insert import StreamedInsert
 from atlas_etl.connectors.sql._duckdb_reader import DuckDBSnapshot, ReaderDialect
 from atlas_etl.connectors.sql._duckdb_trial import ScratchTrial
 from atlas_etl.connectors.sql._duckdb_types import arrow_type, column_type, stored_type
@@ -25,6 +19,8 @@ from atlas_etl.connectors.sql._ledger import CHECKPOINTS
 from atlas_etl.connectors.sql._writer import SqlDestination
 from atlas_etl.errors import DestinationError, UsageError
 from atlas_etl.model import CommittedCheckpoint, ConnectionStatus, LoadPlan, TableName, TableState
+
+_THREAD_MB = 128
 
 
 class _WriterDialect(WriterDialect):
@@ -43,6 +39,12 @@ class _WriterDialect(WriterDialect):
     def trial(self, connection: Connection, plan: LoadPlan) -> Trial:
         return ScratchTrial(connection, plan)
 
+    def latest(self, plan: LoadPlan, stage: str) -> str:
+        """Ranked without the columns that are not compared: a window keeps its rows in memory."""
+        row = self.quote(ROW)
+        first = f"SELECT {row} FROM {stage} QUALIFY {self.rank(plan)} = 1"
+        return f"SELECT {self.names(plan.schema.names)} FROM {stage} WHERE {row} IN ({first})"
+
     keeps_keys = (
         False  # a primary key is an index that DuckDB keeps in memory whole; merging does not need it
     )
@@ -53,14 +55,30 @@ class _Connection:
 
     def __init__(self, opened: duckdb.DuckDBPyConnection) -> None:
         self._opened = opened
+        self._insert: StreamedInsert | None = None
 
     def execute(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
+        self._finish()
         with writing():
             return self._opened.execute(sql, list(parameters)).fetchall()
 
     def ingest(self, table: str, batch: pa.RecordBatch) -> None:
-        with writing():
-            ingest(self._opened, table, batch)
+        if self._insert is not None and not self._insert.takes(table, batch.schema):
+            self._finish()
+        if self._insert is None:
+            self._insert = StreamedInsert(self._opened, table, batch.schema)
+        self._insert.put(batch)
+
+    def _finish(self) -> None:
+        if self._insert is not None:
+            insert, self._insert = self._insert, None
+            insert.finish()
+
+    def close(self) -> None:
+        """End an insert that was left in its middle."""
+        if self._insert is not None:
+            insert, self._insert = self._insert, None
+            insert.abandon()
 
     def begin(self) -> None:
         self.execute("BEGIN TRANSACTION")
@@ -69,7 +87,14 @@ class _Connection:
         self.execute("COMMIT")
 
     def rollback(self) -> None:
+        self.close()
         self.execute("ROLLBACK")
+
+
+def _memory_limit(connection: Connection) -> str:
+    """What a load needs: DuckDB would fill all of the machine's memory with what it has written already."""
+    ((threads,),) = connection.execute("SELECT current_setting('threads')")
+    return f"{_THREAD_MB * max(2, int(str(threads)))}MB"
 
 
 class DuckDBDestination(SqlDestination):
@@ -84,8 +109,10 @@ class DuckDBDestination(SqlDestination):
 
     @contextmanager
     def connect(self) -> Iterator[_Connection]:
-        with self._cursor() as opened:
-            yield _Connection(opened)
+        with self._cursor() as opened, closing(_Connection(opened)) as connection:
+            if "memory_limit" not in self._config.options:
+                connection.execute(f"SET memory_limit = '{_memory_limit(connection)}'")
+            yield connection
 
     @contextmanager
     def reading(self) -> Iterator[DuckDBSnapshot]:
