@@ -40,7 +40,9 @@ from tests.servers import ServerAddress
 from tests.servers import mysql as mysql_recipe
 from tests.servers import postgres as postgres_recipe
 
-ROWS, BURST, TOGETHER = 5000, 1000, 10
+ROWS, BURST, TOGETHER = 5000, 2000, 10
+# A burst is committed in several windows, of a batch each.
+WINDOW, BATCH_BYTES = {"rows": 200}, "64KiB"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,8 @@ def run(servers: Servers, source: str, destination: str, kills: int, seed: int) 
             servers.source(source, folder, stack),
             servers.target(destination, folder, stack),
             seed=seed,
+            window=WINDOW,
+            batch_bytes=BATCH_BYTES,
         )
         crash.source.add(ROWS, crash.dice)
         crash.finish()

@@ -73,13 +73,16 @@ class Report:
 class Harness:
     """A project with one connector, from a source into a target."""
 
-    def __init__(self, project: Project, source: Source, target: Target, *, seed: int) -> None:
+    def __init__(
+        self, project: Project, source: Source, target: Target, *, seed: int, **keys: object
+    ) -> None:
         self.project = project
         self.source = source
         self.target = target
         self.report = Report()
         self.dice = random.Random(seed)
         self.attempts = 2  # of a stream in one sync
+        self.keys = keys  # more of the connector's definition
         self.deletes: dict[str, object] | None = None  # of the merged stream
         self.define()
 
@@ -106,6 +109,7 @@ class Harness:
             "streams": streams,
             "destination": "d",
             "retry": {"attempts": self.attempts, "first_wait": "10ms"},
+            **self.keys,
         }
         self.project.write(f"connectors.d/{CONNECTOR}.yaml", json.dumps(definition))
 
