@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from atlas_etl import values
 from atlas_etl.connectors.sql import _sqlite_snapshot
-from atlas_etl.connectors.sql._reader import Select
+from atlas_etl.connectors.sql._source import Select
 from atlas_etl.connectors.sql._sqlite_bounds import Since
 from atlas_etl.connectors.sql._sqlite_forms import fast_statement, form
 from atlas_etl.errors import ConfigError, HazardError

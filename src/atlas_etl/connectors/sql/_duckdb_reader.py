@@ -21,14 +21,8 @@ from atlas_etl.connectors.sql._duckdb_database import (
 )
 from atlas_etl.connectors.sql._duckdb_types import arrow_type
 from atlas_etl.connectors.sql._fetching import Batches, OneFetchAtATime
-from atlas_etl.connectors.sql._reader import (
-    Forecast,
-    Relation,
-    Select,
-    SourceColumn,
-    SqlConnector,
-    table_not_found,
-)
+from atlas_etl.connectors.sql._reader import SqlConnector
+from atlas_etl.connectors.sql._source import Forecast, Relation, Select, SourceColumn, table_not_found
 from atlas_etl.errors import SourceError
 from atlas_etl.model import (
     BatchLimits,
@@ -76,7 +70,7 @@ class ReaderDialect:
 
 
 class DuckDBSnapshot(OneFetchAtATime):
-    """One transaction of one DuckDB connection (_reader.Snapshot); `kind` is what its failures raise."""
+    """One transaction of one DuckDB connection (_source.Snapshot); `kind` is what its failures raise."""
 
     def __init__(self, opened: duckdb.DuckDBPyConnection, kind: Failure) -> None:
         self._opened = opened

@@ -7,14 +7,14 @@ from collections.abc import Generator, Sequence
 
 import pyarrow as pa
 
-from atlas_etl.connectors.sql._reader import Select
+from atlas_etl.connectors.sql._source import Select
 from atlas_etl.model import BatchLimits, HazardCells
 
 Batches = Generator[tuple[pa.RecordBatch, Sequence[HazardCells]], None, None]
 
 
 class OneFetchAtATime(ABC):
-    """Ends a SELECT that was left in its middle, whoever holds its iterator still (_reader.Snapshot)."""
+    """Ends a SELECT that was left in its middle, whoever holds its iterator still (_source.Snapshot)."""
 
     _fetching: Batches | None = None
 

@@ -8,7 +8,7 @@ from pymysql.constants import FIELD_TYPE, FLAG
 from atlas_etl import values
 from atlas_etl.connectors.sql._mysql_errors import quoted
 from atlas_etl.connectors.sql._mysql_types import DECIMALS, Column, arrow_type, possible_hazards
-from atlas_etl.connectors.sql._reader import SourceColumn
+from atlas_etl.connectors.sql._source import SourceColumn
 from atlas_etl.model import Hazard
 
 _NAMES = {

@@ -26,14 +26,8 @@ from atlas_etl.connectors.sql._mysql_errors import Failure, quoted
 from atlas_etl.connectors.sql._mysql_open_writers import UNSEEN_LAG, WriterProbe, Writers
 from atlas_etl.connectors.sql._mysql_session import READING, Batches, Session
 from atlas_etl.connectors.sql._mysql_wire import Parameter
-from atlas_etl.connectors.sql._reader import (
-    Forecast,
-    Relation,
-    Select,
-    SourceColumn,
-    SqlConnector,
-    table_not_found,
-)
+from atlas_etl.connectors.sql._reader import SqlConnector
+from atlas_etl.connectors.sql._source import Forecast, Relation, Select, SourceColumn, table_not_found
 from atlas_etl.errors import SourceError
 from atlas_etl.model import BatchLimits, ConnectionStatus, CursorKind, CursorValue, Stream, StreamInfo
 
@@ -93,7 +87,7 @@ class ReaderDialect:
 
 
 class MySQLSnapshot:
-    """One read-only transaction that sees what was committed when it began (_reader.Snapshot)."""
+    """One read-only transaction that sees what was committed when it began (_source.Snapshot)."""
 
     def __init__(self, session: Session, database: str | None, began: datetime) -> None:
         self._session = session

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from atlas_etl.connectors.sql._postgresql_errors import quoted
 from atlas_etl.connectors.sql._postgresql_types import ServerType, arrow_type, source_column
-from atlas_etl.connectors.sql._reader import Relation
+from atlas_etl.connectors.sql._source import Relation
 from atlas_etl.model import ColumnInfo, StreamInfo
 
 Rows = Sequence[tuple[object, ...]]

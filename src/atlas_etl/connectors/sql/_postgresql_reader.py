@@ -11,7 +11,8 @@ from atlas_etl.connectors.sql._checksums import CellText, form_of
 from atlas_etl.connectors.sql._postgresql_connection import PostgresConnection, SessionPool
 from atlas_etl.connectors.sql._postgresql_errors import quoted
 from atlas_etl.connectors.sql._postgresql_snapshot import UNSEEN_LAG, PostgresSnapshot
-from atlas_etl.connectors.sql._reader import SourceColumn, SqlConnector
+from atlas_etl.connectors.sql._reader import SqlConnector
+from atlas_etl.connectors.sql._source import SourceColumn
 from atlas_etl.errors import SourceError
 from atlas_etl.model import ConnectionStatus, CursorKind, CursorValue, StreamInfo
 

@@ -36,7 +36,7 @@ from atlas_etl.connectors.sql._postgresql_connection import (
 from atlas_etl.connectors.sql._postgresql_errors import Failure, quoted, translated
 from atlas_etl.connectors.sql._postgresql_messages import CopyMessages
 from atlas_etl.connectors.sql._postgresql_types import ServerType, source_column, wire_type
-from atlas_etl.connectors.sql._reader import Forecast, Relation, Select, SourceColumn, table_not_found
+from atlas_etl.connectors.sql._source import Forecast, Relation, Select, SourceColumn, table_not_found
 from atlas_etl.errors import AtlasError, ConfigError
 from atlas_etl.model import BatchLimits, Stream
 
@@ -106,7 +106,7 @@ def _instant(microseconds: object) -> datetime:
 
 
 class PostgresSnapshot(OneFetchAtATime):
-    """A snapshot of one session, which whoever gave it rolls back (_reader.Snapshot)."""
+    """A snapshot of one session, which whoever gave it rolls back (_source.Snapshot)."""
 
     def __init__(self, session: Session, config: PostgresConnection, kind: Failure) -> None:
         self._session = session

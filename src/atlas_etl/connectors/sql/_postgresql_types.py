@@ -10,7 +10,7 @@ import pyarrow as pa
 from atlas_etl import values
 from atlas_etl.connectors.sql._pgcopy_types import PgType, Wire, array_type, builtin_type, text_type
 from atlas_etl.connectors.sql._postgresql_errors import quoted
-from atlas_etl.connectors.sql._reader import SourceColumn
+from atlas_etl.connectors.sql._source import SourceColumn
 
 _NAME, _XML, _INET = 19, 142, 869
 _MAX_DIGITS = 76

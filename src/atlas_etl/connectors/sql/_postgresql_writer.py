@@ -18,7 +18,7 @@ from atlas_etl.connectors.sql._postgresql_load import LoadConnection
 from atlas_etl.connectors.sql._postgresql_reader import ReaderDialect
 from atlas_etl.connectors.sql._postgresql_snapshot import PostgresSnapshot
 from atlas_etl.connectors.sql._postgresql_types import arrow_type, declared_type, stored_type
-from atlas_etl.connectors.sql._reader import Select
+from atlas_etl.connectors.sql._source import Select
 from atlas_etl.connectors.sql._writer import SqlDestination, SqlLoadSession
 from atlas_etl.errors import DataError, DestinationError, UsageError
 from atlas_etl.model import (

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from atlas_etl import values
-from atlas_etl.connectors.sql._reader import SourceColumn
+from atlas_etl.connectors.sql._source import SourceColumn
 from atlas_etl.connectors.sql._sqlite_catalog import quote
 from atlas_etl.errors import ConfigError
 from atlas_etl.model import CursorKind, CursorValue, HazardCells

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from atlas_etl.connectors.hazards import mask_temporal
-from atlas_etl.connectors.sql._reader import SourceColumn
+from atlas_etl.connectors.sql._source import SourceColumn
 from atlas_etl.model import Hazard, HazardCells
 
 _EXACT = Context(prec=100, traps=[Inexact, InvalidOperation])

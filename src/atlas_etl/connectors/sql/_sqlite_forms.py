@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from atlas_etl.connectors.sql._reader import SourceColumn
+from atlas_etl.connectors.sql._source import SourceColumn
 from atlas_etl.connectors.sql._sqlite_types import MAX_EXACT_DIGITS, affinity
 from atlas_etl.model import Hazard
 

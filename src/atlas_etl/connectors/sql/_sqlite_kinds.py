@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from atlas_etl import values
-from atlas_etl.connectors.sql._reader import SourceColumn
+from atlas_etl.connectors.sql._source import SourceColumn
 from atlas_etl.connectors.sql._sqlite_catalog import CatalogColumn, quote
 from atlas_etl.connectors.sql._sqlite_driver import Driver
 from atlas_etl.connectors.sql._sqlite_types import arrow_type, base_name, zone_is_open

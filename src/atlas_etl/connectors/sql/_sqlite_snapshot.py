@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from atlas_etl.connectors.hazards import reads_as_text
 from atlas_etl.connectors.sql import _sqlite_catalog as catalog
-from atlas_etl.connectors.sql._reader import Forecast, Relation, Select, SourceColumn, table_not_found
+from atlas_etl.connectors.sql._source import Forecast, Relation, Select, SourceColumn, table_not_found
 from atlas_etl.connectors.sql._sqlite_bounds import Since, from_bound
 from atlas_etl.connectors.sql._sqlite_catalog import CatalogColumn, Entry, quote
 from atlas_etl.connectors.sql._sqlite_decode import decode_careful, decode_fast
@@ -28,7 +28,7 @@ _PROBED = 64  # rows that tell how long a table's rows are
 
 
 class SqliteSnapshot:
-    """A snapshot (sql._reader.Snapshot) of a connection that it does not close."""
+    """A snapshot (sql._source.Snapshot) of a connection that it does not close."""
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver

@@ -8,7 +8,8 @@ import pyarrow as pa
 
 from atlas_etl import values
 from atlas_etl.connectors.sql._dialect import WriterDialect
-from atlas_etl.connectors.sql._reader import Dialect, Snapshot, SqlExtract
+from atlas_etl.connectors.sql._extract import SqlExtract
+from atlas_etl.connectors.sql._source import Dialect, Snapshot
 from atlas_etl.errors import DestinationError, HazardError
 from atlas_etl.model import ReadRequest, Stream, TableName
 

@@ -15,8 +15,8 @@ from atlas_etl.connectors import naming
 from atlas_etl.connectors.sql._dialect import GONE, ROW, STAGE, Connection, Trial, WriterDialect
 from atlas_etl.connectors.sql._ledger import Ledger, connector_checkpoints
 from atlas_etl.connectors.sql._quarantine import StreamQuarantine
-from atlas_etl.connectors.sql._reader import Dialect, Snapshot
 from atlas_etl.connectors.sql._reconcile import SqlReconcileSession
+from atlas_etl.connectors.sql._source import Dialect, Snapshot
 from atlas_etl.connectors.sql._table_snapshot import SqlTableSnapshot
 from atlas_etl.connectors.sql._trial import SavepointTrial
 from atlas_etl.contracts import NO_CHANGE

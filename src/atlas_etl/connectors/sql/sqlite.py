@@ -16,8 +16,10 @@ from sqlalchemy import URL, Engine, create_engine
 from atlas_etl.connectors.base import Adapter, ConnectionConfig, ProjectPath
 from atlas_etl.connectors.sql import _sqlite_catalog as catalog
 from atlas_etl.connectors.sql._dialect import Connection
+from atlas_etl.connectors.sql._extract import SqlExtract
 from atlas_etl.connectors.sql._ledger import CHECKPOINTS
-from atlas_etl.connectors.sql._reader import SourceColumn, SqlConnector, SqlExtract
+from atlas_etl.connectors.sql._reader import SqlConnector
+from atlas_etl.connectors.sql._source import SourceColumn
 from atlas_etl.connectors.sql._sqlite_bounds import bound
 from atlas_etl.connectors.sql._sqlite_driver import Driver, Raises, file_uri
 from atlas_etl.connectors.sql._sqlite_snapshot import SqliteSnapshot

@@ -1,0 +1,341 @@
+"""One stream of one SQL snapshot: what to select, and how far that reaches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+
+from atlas_etl import values
+from atlas_etl.connectors.ahead import Ahead
+from atlas_etl.connectors.hazards import HazardCounter
+from atlas_etl.connectors.order import within
+from atlas_etl.connectors.sql._checksums import NAMES, CellText, read_buckets
+from atlas_etl.connectors.sql._choice import chosen, require
+from atlas_etl.connectors.sql._greatest import Greatest
+from atlas_etl.connectors.sql._late import given_out_since, late_from
+from atlas_etl.connectors.sql._source import Dialect, Select, Snapshot, SourceColumn
+from atlas_etl.errors import NullCursorError
+from atlas_etl.model import (
+    BatchLimits,
+    Checkpoint,
+    CursorKind,
+    CursorValue,
+    HazardPolicy,
+    NullCursor,
+    ReadRequest,
+    RefusedRow,
+    Watermark,
+)
+
+# Cursors that are given out in their order rather than taken from a clock.
+COUNTED = frozenset({CursorKind.INTEGER, CursorKind.DECIMAL})
+_SORTED_WINDOWS = 4  # a source that must sort a table to give it in order does so for more than this many
+_WATERMARKS = 8  # that a checkpoint keeps: one more only shortens a tail
+
+
+class SqlExtract:
+    """One stream of one snapshot (contracts.Extract)."""
+
+    def __init__(self, dialect: Dialect, snapshot: Snapshot, request: ReadRequest) -> None:
+        self._dialect = dialect
+        self._snapshot = snapshot
+        self._request = request
+        self._stream = request.stream
+        self._relation = snapshot.relation(request.stream)
+        self._columns = chosen(self._relation, request.stream)
+        self._cursor = self._find_cursor()
+        self.primary_key = request.stream.primary_key or self._relation.primary_key
+        require(self.primary_key, self._columns, request.stream, "primary key column")
+        self.schema = pa.schema([column.field for column in self._columns])
+        self._hazards = HazardCounter(request.stream, self.primary_key)
+        self._refused: list[RefusedRow] = []
+        self._greatest = self._new_greatest()
+        self._writers = snapshot.open_writers() if self._cursor else None
+        self._ahead = self._ahead_of(self._cursor) if self._cursor else None
+        self._warning: str | None = None
+        self._is_ordered = False
+        self._watermarks: tuple[Watermark, ...] = ()
+        if self._writers is not None:
+            self._watermarks = given_out_since(request.watermarks, self._writers, self._stream.lag)
+        self._refuse_null_cursors()
+
+    @property
+    def key_is_unique(self) -> bool:
+        return bool(self.primary_key) and set(self.primary_key) == set(self._relation.primary_key)
+
+    @property
+    def estimated_rows(self) -> int | None:
+        return None if self._request.since else self._relation.estimated_rows
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        where, parameters = self._where()
+        sql = f"{self._select(self._columns)}{where}"
+        if self._request.limit is not None:
+            sql = self._dialect.limit(sql, self._request.limit)
+        plain = Select(sql, parameters, self._columns, is_stream=True)
+        ordered = self._in_order(plain)
+        self._is_ordered = ordered is not None
+        for batch, cells in self._snapshot.fetch(ordered or plain, self._request.limits):
+            kept, refused = self._hazards.settle(batch, cells)
+            self._refused += (found for found in refused if self._within(found.row).num_rows)
+            for piece in values.split(self._within(kept), self._request.limits):
+                if self._greatest is not None and self._ahead is not None:
+                    self._greatest.see(piece, cells)
+                    self._ahead.see(piece.column(self._stream.cursor))
+                yield piece
+
+    def reached(self) -> Checkpoint | None:
+        if not self._is_ordered or self._cursor is None or self._greatest is None:
+            return None
+        high, past = self._greatest.value(), self._request.past
+        if high is None:
+            return None
+        if past is not None and not self._order(self._cursor, past) < self._order(self._cursor, high):
+            return None
+        return self.checkpoint()
+
+    def checkpoint(self) -> Checkpoint | None:
+        if self._cursor is None:
+            return None
+        high = self._high(self._cursor)
+        if high is None:
+            return None
+        tail_from = self._tail_from(self._cursor, high)
+        spellings = self._tail_values(self._cursor, tail_from)
+        self._warning = self._ahead.warning(high) if self._ahead else None
+        return Checkpoint(self._cursor.name, high, tail_from, spellings, self._next_watermarks(high))
+
+    def nulled(self) -> Mapping[str, int]:
+        return self._hazards.nulled
+
+    def warnings(self) -> Sequence[str]:
+        return (self._warning,) if self._warning else ()
+
+    def refused(self) -> Sequence[RefusedRow]:
+        found, self._refused = self._refused, []
+        return found
+
+    def again(
+        self,
+        *,
+        since: CursorValue | None = None,
+        until: CursorValue | None = None,
+        after: CursorValue | None = None,
+    ) -> SqlExtract:
+        other = copy(self)
+        other._request = replace(self._request, since=since, until=until, after=after)
+        other._hazards = HazardCounter(self._stream, self.primary_key)
+        other._refused = []
+        other._greatest = self._new_greatest()
+        other._ahead = self._ahead.anew() if self._ahead else None
+        return other
+
+    def text_forms(self) -> Mapping[str, str]:
+        system = type(self._dialect.checksums).__name__
+        return {name: f"{system} {cell.form}" for name, cell in self._cell_texts().items()}
+
+    def checksums(
+        self, columns: Sequence[str], *, until: CursorValue | None = None
+    ) -> Mapping[int, tuple[int, int]] | None:
+        checksums, cells = self._dialect.checksums, self._cell_texts()
+        if checksums is None or not cells.keys() >= set(columns):
+            return None
+        bounded = self.again(until=until)
+        where, parameters = bounded._where(every_bound=True)
+        sql = checksums.select([cells[name].sql for name in columns], f"{self._relation.sql}{where}")
+        texts = tuple(SourceColumn(n, "text", True, pa.field(n, pa.string()), n, n) for n in NAMES)
+        select = Select(sql, parameters, texts, is_stream=True)
+        return read_buckets(
+            row for batch, _ in self._snapshot.fetch(select, BatchLimits()) for row in batch.to_pylist()
+        )
+
+    def _cell_texts(self) -> Mapping[str, CellText]:
+        checksums = self._dialect.checksums
+        if checksums is None:
+            return {}
+        found = {c.name: checksums.cell(c.select, c.native, c.field.type) for c in self._columns}
+        return {name: cell for name, cell in found.items() if cell is not None}
+
+    def _new_greatest(self) -> Greatest | None:
+        return Greatest(self._cursor.field, stream=self._stream.name) if self._cursor else None
+
+    def _ahead_of(self, cursor: SourceColumn) -> Ahead:
+        # Who writes alone writes to a file of this machine.
+        now = self._writers.taken if self._writers else datetime.now(UTC)
+        return Ahead(cursor.field, stream=self._stream.name, now=now, timezone=self._stream.timezone)
+
+    @property
+    def unsettled(self) -> timedelta:
+        """How much older the oldest open writer is than every watermark; zero where it is not."""
+        if self._writers is None or self._watermarks or not self._request.watermarks:
+            return timedelta()
+        return self._request.watermarks[-1].at - self._writers.since(self._stream.lag)
+
+    def watermark(self) -> Watermark | None:
+        """How far cursors are given out in this snapshot; None where they are times or nobody else writes."""
+        if self._cursor is None or self._writers is None or not self._is_counted:
+            return None
+        high = self._maximum(self._cursor, "", ())
+        return Watermark(self._writers.taken, high) if high is not None else None
+
+    @property
+    def _is_counted(self) -> bool:
+        cursor = self._cursor
+        return cursor is not None and self._kind(cursor) in COUNTED
+
+    def _kind(self, cursor: SourceColumn) -> CursorKind:
+        return values.cursor_kind(cursor.field.type, stream=self._stream.name, column=cursor.name)
+
+    def _find_cursor(self) -> SourceColumn | None:
+        if self._stream.cursor is None:
+            return None
+        require((self._stream.cursor,), self._columns, self._stream, "cursor column")
+        found = next(column for column in self._columns if column.name == self._stream.cursor)
+        values.cursor_kind(found.field.type, stream=self._stream.name, column=found.name)
+        if self._request.since is not None:
+            values.cursor_scalar(self._request.since, found.field.type)
+        return found
+
+    def _refuse_null_cursors(self) -> None:
+        cursor = self._cursor
+        if cursor is None or not cursor.nullable or self._stream.null_cursor is not NullCursor.ERROR:
+            return
+        if self._request.limit is not None:
+            return
+        count = pa.field("n", pa.int64())
+        column = SourceColumn("n", "bigint", False, count, "n", "n")
+        sql = (
+            f"SELECT count(*) AS n FROM {self._relation.sql} WHERE {self._dialect.quote(cursor.name)} IS NULL"
+        )
+        for batch, _ in self._snapshot.fetch(Select(sql, (), (column,)), BatchLimits()):
+            nulls = batch.column(0)[0].as_py()
+            if nulls:
+                raise NullCursorError(
+                    f"{nulls} row(s) have no value in the cursor column {cursor.name!r}, "
+                    "so no later sync would find them",
+                    hint="set `null_cursor: include` to load them every time, or `exclude` to leave them out",
+                    stream=self._stream.name,
+                    column=cursor.name,
+                )
+
+    def _select(self, columns: Sequence[SourceColumn]) -> str:
+        quote = self._dialect.quote
+        chosen = ", ".join(f"{column.select} AS {quote(column.name)}" for column in columns)
+        return f"SELECT {chosen} FROM {self._relation.sql}"
+
+    def _where(self, *, every_bound: bool = False) -> tuple[str, tuple[object, ...]]:
+        """The condition; of upper bounds those that Arrow does not judge, or every one."""
+        cursor, request, nulls = self._cursor, self._request, self._stream.null_cursor
+        if cursor is None:
+            return "", ()
+        name = self._dialect.quote(cursor.name)
+        bounds = {">=": request.since}
+        if every_bound or not self._orders_as_arrow:
+            bounds |= {"<=": request.until, ">": request.after}
+        given = [(sign, self._dialect.bound(cursor, bound)) for sign, bound in bounds.items() if bound]
+        if not given:
+            excluded = cursor.nullable and nulls is NullCursor.EXCLUDE
+            return (f" WHERE {name} IS NOT NULL" if excluded else ""), ()
+        terms = [f"{name} {sign} {placeholder}" for sign, (placeholder, _) in given]
+        where = terms[0] if len(terms) == 1 else " AND ".join(f"({term})" for term in terms)
+        with_nulls = cursor.nullable and nulls is NullCursor.INCLUDE and request.after is None
+        or_null = f" OR {name} IS NULL" if with_nulls else ""
+        return f" WHERE {where}{or_null}", tuple(parameter for _, (_, parameter) in given)
+
+    @property
+    def _orders_as_arrow(self) -> bool:
+        return self._greatest is not None and self._greatest.is_comparable
+
+    def _within(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The rows within the upper bounds; of values that Arrow orders otherwise, the source judged."""
+        if self._cursor is None or not self._orders_as_arrow:
+            return batch
+        return within(batch, self._cursor.name, until=self._request.until, after=self._request.after)
+
+    def _high(self, cursor: SourceColumn) -> CursorValue | None:
+        """The greatest cursor of the rows that this extract read, as the source compares them."""
+        if self._greatest is not None and self._orders_as_arrow:
+            return self._greatest.value()
+        return self._maximum(cursor, *self._where())
+
+    def _maximum(
+        self, cursor: SourceColumn, where: str, parameters: tuple[object, ...]
+    ) -> CursorValue | None:
+        name = self._dialect.quote(cursor.name)
+        # The maximum stands in a subquery under the column's own name, so that its select expression fits.
+        inner = f"(SELECT max({name}) AS {name} FROM {self._relation.sql}{where}) AS atlas_high"
+        sql = f"SELECT {cursor.select} AS {name} FROM {inner}"
+        column = replace(cursor, nullable=True)
+        for batch, cells in self._snapshot.fetch(Select(sql, parameters, (column,)), BatchLimits()):
+            self._hazards.settle(batch, cells)
+            if batch.num_rows and batch.column(0)[0].is_valid:
+                return values.cursor_value(batch.column(0)[0], stream=self._stream.name, column=cursor.name)
+        return None
+
+    def _tail_from(self, cursor: SourceColumn, high: CursorValue) -> CursorValue:
+        """At least the ties of `high`; further back by `lag`, and to the oldest transaction still writing."""
+
+        def order(bound: CursorValue) -> Any:
+            return self._order(cursor, bound)
+
+        reached = (self._ahead and self._ahead.tail_from(high, self._request.since)) or high
+        bounds = [reached]
+        if self._stream.lag is not None and not self._is_counted:
+            bounds.append(values.earlier(reached, self._stream.lag))
+        late = self._late(high)
+        if late is not None:
+            # Whoever is still writing was seen, or had not begun, when the tail before this one was fixed.
+            bounds.append(max(late, self._request.since or late, key=order))
+        return min(bounds, key=order)
+
+    def _order(self, cursor: SourceColumn, bound: CursorValue) -> Any:
+        found = values.cursor_scalar(bound, cursor.field.type)
+        # Python's own times have no nanoseconds.
+        return found.value if isinstance(found, pa.TimestampScalar) else found.as_py()
+
+    def _in_order(self, plain: Select) -> Select | None:
+        """The same rows in the cursor's order, where that is known to be Arrow's and the load is long."""
+        cursor, window = self._cursor, self._request.window
+        if cursor is None or window is None or self._greatest is None or not self._greatest.is_comparable:
+            return None
+        refused = (HazardPolicy.ERROR, HazardPolicy.QUARANTINE)
+        may_be_null = any(self._stream.policy(hazard) not in refused for hazard in cursor.hazards)
+        sql = None if may_be_null else self._dialect.in_order(plain.sql, cursor)
+        if sql is None:
+            return None
+        ordered = replace(plain, sql=sql)
+        forecast = self._snapshot.forecast(ordered)
+        worth = window.rows * (_SORTED_WINDOWS if forecast.sorts else 1)
+        rows = forecast.rows if forecast.rows is not None else self._relation.estimated_rows
+        return ordered if rows is None or rows > worth else None
+
+    def _late(self, high: CursorValue) -> CursorValue | None:
+        """The least cursor of rows that may still appear; None where nothing bounds it."""
+        if self._writers is None:
+            return None
+        if not self._is_counted:
+            return late_from(high, self._writers, self._stream.timezone)
+        if self._watermarks:
+            return self._watermarks[0].high
+        return self._greatest.least() if self._greatest else None
+
+    def _next_watermarks(self, high: CursorValue) -> tuple[Watermark, ...]:
+        if self._writers is None or not self._is_counted:
+            return ()
+        known = (*(self._watermarks or self._request.watermarks), Watermark(self._writers.taken, high))
+        return (known[0], *known[1:][1 - _WATERMARKS :])
+
+    def _tail_values(self, cursor: SourceColumn, tail_from: CursorValue) -> tuple[str, ...]:
+        if tail_from.kind is not CursorKind.TEXT:
+            return ()
+        placeholder, parameter = self._dialect.bound(cursor, tail_from)
+        sql = f"{self._select((cursor,))} WHERE {self._dialect.quote(cursor.name)} >= {placeholder}"
+        found: set[str] = set()
+        for batch, _ in self._snapshot.fetch(Select(sql, (parameter,), (cursor,)), BatchLimits()):
+            found.update(batch.column(0).unique().to_pylist())
+        return tuple(sorted(found))

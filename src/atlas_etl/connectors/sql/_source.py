@@ -1,0 +1,118 @@
+"""What the SQL reader asks of a system: relations and their columns, SELECTs, snapshots, a dialect."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import pyarrow as pa
+
+from atlas_etl import values
+from atlas_etl.connectors.sql._checksums import Checksums
+from atlas_etl.connectors.sql._late import OpenWriters
+from atlas_etl.errors import SourceError, nearest
+from atlas_etl.model import (
+    BatchLimits,
+    CursorValue,
+    Hazard,
+    HazardCells,
+    Stream,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceColumn:
+    """A column as the reader selects it: `select` is the SQL that yields `field`'s type on the wire."""
+
+    name: str
+    native: str  # the type in the system's own words
+    nullable: bool
+    field: pa.Field
+    select: str
+    text_select: str  # the SQL of its exact text form, for the hazard policy `text`
+    hazards: frozenset[Hazard] = field(default_factory=frozenset)
+
+    def as_text(self) -> SourceColumn:
+        plain = values.with_source_type(pa.field(self.name, pa.string(), self.nullable), self.native)
+        return replace(self, field=plain, select=self.text_select, hazards=frozenset())
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """What a stream reads: columns, key and rough size of a table, view or query. `sql` stands after FROM."""
+
+    sql: str
+    columns: tuple[SourceColumn, ...]
+    primary_key: tuple[str, ...] = ()
+    estimated_rows: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Select:
+    """A SELECT with its bound parameters, in order, and the columns that it gives."""
+
+    sql: str
+    parameters: tuple[object, ...]
+    columns: tuple[SourceColumn, ...]
+    is_stream: bool = False  # whether it gives the stream's own rows, none of which may be missing
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a system expects of a SELECT: how many rows, and whether it has to sort them itself."""
+
+    rows: int | None
+    sorts: bool
+
+
+class Snapshot(Protocol):
+    """One read-only transaction on a source, in which every statement sees the same rows."""
+
+    def relation(self, stream: Stream) -> Relation:
+        """Look the stream up. Raises SourceError (`table_not_found`) with the nearest names."""
+
+    def fetch(
+        self, select: Select, limits: BatchLimits
+    ) -> Iterator[tuple[pa.RecordBatch, Sequence[HazardCells]]]:
+        """The rows in batches of the columns' fields; cells without an exact form are NULL and listed."""
+
+    def forecast(self, select: Select) -> Forecast:
+        """What the system expects of a SELECT; called before `fetch`."""
+
+    def open_writers(self) -> OpenWriters | None:
+        """Those that may still commit rows this snapshot cannot see.
+
+        Who begins between looking for them and the snapshot is one of them. None where the system has one
+        writer at a time.
+        """
+
+
+class Dialect(Protocol):
+    """How one system writes SQL."""
+
+    @property
+    def checksums(self) -> Checksums | None:
+        """How it computes checksums of rows, where it can."""
+
+    def quote(self, identifier: str) -> str:
+        """An identifier, whatever characters it has."""
+
+    def bound(self, column: SourceColumn, value: CursorValue) -> tuple[str, object]:
+        """A placeholder of the column's type, and the parameter that stands for this cursor value."""
+
+    def limit(self, sql: str, rows: int) -> str:
+        """The statement, giving at most this many rows."""
+
+    def in_order(self, sql: str, column: SourceColumn) -> str | None:
+        """The SELECT with its rows in this column's order; None where that may not be Arrow's."""
+
+
+def table_not_found(wanted: str, known: Sequence[str], stream: str) -> SourceError:
+    """The error for a table that is not there, with the nearest names of those that are."""
+    return SourceError(
+        f"there is no table {wanted!r}",
+        hint=nearest(wanted, known) or "`atlas connector discover` lists what can be read",
+        code="table_not_found",
+        stream=stream,
+    )
