@@ -271,11 +271,12 @@ class SqlExtract:
         inner = f"(SELECT max({name}) AS {name} FROM {self._relation.sql}{where}) AS atlas_high"
         sql = f"SELECT {cursor.select} AS {name} FROM {inner}"
         column = replace(cursor, nullable=True)
+        found = None
         for batch, cells in self._snapshot.fetch(Select(sql, parameters, (column,)), BatchLimits()):
             self._hazards.settle(batch, cells)
             if batch.num_rows and batch.column(0)[0].is_valid:
-                return values.cursor_value(batch.column(0)[0], stream=self._stream.name, column=cursor.name)
-        return None
+                found = values.cursor_value(batch.column(0)[0], stream=self._stream.name, column=cursor.name)
+        return found
 
     def _tail_from(self, cursor: SourceColumn, high: CursorValue) -> CursorValue:
         """At least the ties of `high`; further back by `lag`, and to the oldest transaction still writing."""

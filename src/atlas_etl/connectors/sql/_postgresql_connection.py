@@ -21,7 +21,7 @@ from sqlalchemy import Engine, create_engine
 
 from atlas_etl.connectors.base import ServerConnection
 from atlas_etl.connectors.sql._postgresql_errors import Failure, refused, translated
-from atlas_etl.errors import ConfigError, nearest
+from atlas_etl.errors import ConfigError, InterruptedRunError, nearest
 
 Session = psycopg.Connection[tuple[object, ...]]
 
@@ -203,6 +203,23 @@ def rendered(session: Session, statement: str, parameters: tuple[object, ...] = 
     return psycopg.ClientCursor(session).mogrify(statement.encode(), parameters)
 
 
+INTERRUPTIONS: tuple[type[BaseException], ...] = (InterruptedRunError, KeyboardInterrupt, SystemExit)
+ENDS = (*INTERRUPTIONS, GeneratorExit)  # of a block: an interruption elsewhere closes the generators in it
+
+
+@contextmanager
+def given_up(session: Session, by: tuple[type[BaseException], ...] = INTERRUPTIONS) -> Iterator[None]:
+    """Close the session where the block ends by one of these.
+
+    The driver would wait for the server to end what is running: for as long as the network is silent.
+    """
+    try:
+        yield
+    except by:
+        session.close()
+        raise
+
+
 class SessionPool:
     """Sessions that are idle, to be used again; any number may be out at once."""
 
@@ -217,7 +234,8 @@ class SessionPool:
         """A session for one transaction, rolled back when the block is left."""
         session = self._take() or open_session(self._config, self._kind)
         try:
-            yield session
+            with given_up(session, ENDS):
+                yield session
         finally:
             with suppress(psycopg.Error):
                 session.rollback()

@@ -18,7 +18,7 @@ from atlas_etl.connectors.sql._pgcopy_types import (
 )
 from atlas_etl.connectors.sql._pgcopy_values import accepts
 from atlas_etl.connectors.sql._postgresql_catalog import CatalogColumn, table_called
-from atlas_etl.connectors.sql._postgresql_connection import Session, rendered
+from atlas_etl.connectors.sql._postgresql_connection import Session, given_up, rendered
 from atlas_etl.connectors.sql._postgresql_errors import quoted, translated
 from atlas_etl.errors import DestinationError, RefusedRowError
 
@@ -97,7 +97,8 @@ class LoadConnection:
             raise DestinationError(f"a batch cannot be written: {failure}", code="protocol") from failure
         with translated(DestinationError, self._session, about=self.about):
             into = f"COPY {table} ({_names(batch.schema)}) FROM STDIN (FORMAT binary)"
-            with self._session.cursor().copy(rendered(self._session, into).encode()) as copy:
+            statement = rendered(self._session, into).encode()
+            with self._session.cursor().copy(statement) as copy, given_up(self._session):
                 copy.write(HEADER)
                 copy.write(rows)
                 copy.write(TRAILER)

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, closing, contextmanager
 import pyarrow as pa
 
 from atlas_etl.connectors.sql._checksums import CellText, form_of
-from atlas_etl.connectors.sql._postgresql_connection import PostgresConnection, SessionPool
+from atlas_etl.connectors.sql._postgresql_connection import ENDS, PostgresConnection, SessionPool, given_up
 from atlas_etl.connectors.sql._postgresql_errors import quoted
 from atlas_etl.connectors.sql._postgresql_snapshot import UNSEEN_LAG, PostgresSnapshot
 from atlas_etl.connectors.sql._reader import SqlConnector
@@ -76,6 +76,7 @@ class PostgresConnector(SqlConnector[PostgresConnection]):
         with (
             self._pool.session() as session,
             closing(PostgresSnapshot(session, self.config, SourceError)) as snapshot,
+            given_up(session, ENDS),
         ):
             yield snapshot
 

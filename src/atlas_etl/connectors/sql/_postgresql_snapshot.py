@@ -31,6 +31,7 @@ from atlas_etl.connectors.sql._postgresql_connection import (
     SNAPSHOT_MARK,
     PostgresConnection,
     Session,
+    given_up,
     rendered,
 )
 from atlas_etl.connectors.sql._postgresql_errors import Failure, quoted, translated
@@ -154,6 +155,7 @@ class PostgresSnapshot(OneFetchAtATime):
             with self._translated(), _comparing():
                 copy_sql = rendered(self._session, statement, select.parameters)
                 copy = stack.enter_context(self._session.cursor().copy(copy_sql.encode()))
+            stack.enter_context(given_up(self._session))
             stream = CopyMessages(copy)
             while messages := self._gather(stream, limits):
                 with self._decoding():

@@ -12,7 +12,7 @@ from atlas_etl.connectors.deletes import refuse_cascades
 from atlas_etl.connectors.sql._dialect import Connection, WriterDialect
 from atlas_etl.connectors.sql._ledger import CHECKPOINTS, Ledger
 from atlas_etl.connectors.sql._postgresql_catalog import CatalogTable, keys_and_cascades, table_called
-from atlas_etl.connectors.sql._postgresql_connection import PostgresConnection, SessionPool
+from atlas_etl.connectors.sql._postgresql_connection import ENDS, PostgresConnection, SessionPool, given_up
 from atlas_etl.connectors.sql._postgresql_errors import quoted
 from atlas_etl.connectors.sql._postgresql_load import LoadConnection
 from atlas_etl.connectors.sql._postgresql_reader import ReaderDialect
@@ -195,6 +195,7 @@ class PostgresDestination(SqlDestination):
         with (
             self._pool.session() as session,
             closing(PostgresSnapshot(session, self._config, DestinationError)) as snapshot,
+            given_up(session, ENDS),
         ):
             yield snapshot
 
