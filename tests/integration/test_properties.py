@@ -124,7 +124,12 @@ def synced(found: Fresh, history: History, step: Step, table: Table) -> None:
         assert outcome.status is RunStatus.COMPLETED
         table.move_tail(history.lag, whole=whole)
         tail = None if table.tail is None else history.cursor.text(table.tail)
-        assert (outcome.checkpoint and outcome.checkpoint.tail_from.text) == tail
+        reached = outcome.checkpoint.tail_from.text if outcome.checkpoint else None
+        if isinstance(found.source, Server) and history.cursor in (INTEGER, DECIMAL):
+            # The tail of ids reaches back to whom the server may not have shown yet: further than this model.
+            assert (reached is None) == (tail is None)
+        else:
+            assert reached == tail
 
 
 def check_append(systems: Systems, history: History) -> None:
