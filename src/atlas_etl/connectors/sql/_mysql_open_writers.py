@@ -29,9 +29,10 @@ _REUSED_SECONDS = 1.0
 _RENEWED_SECONDS = 0.12
 _ATTEMPTS = 4
 
-_NOW = "SELECT UTC_TIMESTAMP(6), @@read_only + @@innodb_read_only > 0"
+# UTC_TIMESTAMP is when the statement began, so before it looks for others.
 _STATEMENTS = """
-SELECT MAX(TIME) FROM information_schema.PROCESSLIST
+SELECT UTC_TIMESTAMP(6), @@read_only + @@innodb_read_only > 0, MAX(TIME)
+FROM information_schema.PROCESSLIST
 WHERE COMMAND IN ('Query', 'Execute') AND ID <> CONNECTION_ID()"""
 # An hour that a zone has twice is taken as the first.
 _TRANSACTIONS = """
@@ -78,10 +79,11 @@ class WriterProbe:
 
 
 def _probe(session: Session) -> Writers:
-    ((now, replica),) = session.rows(_NOW)
+    ((now, replica, seconds),) = session.rows(_STATEMENTS)
     now = cast(datetime, now).replace(tzinfo=UTC)
+    running = now if seconds is None else now - timedelta(seconds=int(str(seconds)) + 1)
     try:
-        oldest = _oldest_transaction(session, now)
+        oldest = _oldest_transaction(session, now, running)
     except SourceError as failure:
         if failure.code != "permission_denied":
             raise
@@ -93,10 +95,11 @@ def _probe(session: Session) -> Writers:
     return Writers(min(now, oldest), visible=True, replica=False)
 
 
-def _oldest_transaction(session: Session, now: datetime) -> datetime | None:
-    """When the oldest statement or transaction of others began; None where InnoDB's copy stays an old one."""
-    ((seconds,),) = session.rows(_STATEMENTS)
-    running = now if seconds is None else now - timedelta(seconds=int(str(seconds)) + 1)
+def _oldest_transaction(session: Session, now: datetime, running: datetime) -> datetime | None:
+    """When the oldest transaction or `running` statement of others began.
+
+    None where InnoDB's copy stays an old one.
+    """
     session.run("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
     try:
         for attempt in range(_ATTEMPTS):
