@@ -230,7 +230,7 @@ class Harness:
     def _look_for_doubles(self, how: Disturbance) -> None:
         """A killed sync may leave rows out, and never has any twice: ids are unique at the source."""
         for stream in STREAMS:
-            ids = Counter(row[0] for row in self.target.rows(stream))
+            ids = Counter(self.target.ids(stream))
             twice = [row_id for row_id, count in ids.items() if count > 1]
             if twice:
                 self.report.doubled += len(twice)

@@ -38,6 +38,10 @@ class Target(ABC):
         """Every row of a stream; none where there is no table yet."""
 
     @abstractmethod
+    def ids(self, stream: str) -> list[object]:
+        """The id of every row of a stream, which is read sooner than the rows."""
+
+    @abstractmethod
     def loads(self) -> int:
         """How many loads of all streams were ever committed."""
 
@@ -65,6 +69,9 @@ class DuckDBTarget(Target):
     def rows(self, stream: str) -> list[Row]:
         return [canonical(row) for row in self._select(f"SELECT {_TEXTS} FROM c.{stream}")]
 
+    def ids(self, stream: str) -> list[object]:
+        return [row[0] for row in self._select(f"SELECT id FROM c.{stream}")]
+
     def loads(self) -> int:
         return sum(int(str(row[0])) for row in self._select("SELECT count(*) FROM c._atlas_loads"))
 
@@ -91,6 +98,9 @@ class SqliteTarget(Target):
     def rows(self, stream: str) -> list[Row]:
         return [canonical(row) for row in self._select(f"SELECT {_NAMES} FROM c__{stream}")]
 
+    def ids(self, stream: str) -> list[object]:
+        return [row[0] for row in self._select(f"SELECT id FROM c__{stream}")]
+
     def loads(self) -> int:
         return sum(int(str(row[0])) for row in self._select("SELECT count(*) FROM _atlas_loads"))
 
@@ -115,6 +125,9 @@ class PostgresTarget(Target):
 
     def rows(self, stream: str) -> list[Row]:
         return [canonical(row) for row in self._select(f"SELECT {_NAMES} FROM c.{stream}")]
+
+    def ids(self, stream: str) -> list[object]:
+        return [row[0] for row in self._select(f"SELECT id FROM c.{stream}")]
 
     def loads(self) -> int:
         return sum(int(str(row[0])) for row in self._select("SELECT count(*) FROM c._atlas_loads"))
@@ -141,6 +154,9 @@ class MySQLTarget(Target):
 
     def rows(self, stream: str) -> list[Row]:
         return [canonical(row) for row in self._select(stream, _NAMES)]
+
+    def ids(self, stream: str) -> list[object]:
+        return [row[0] for row in self._select(stream, "id")]
 
     def loads(self) -> int:
         return sum(int(str(row[0])) for row in self._select("_atlas_loads", "count(*)"))
@@ -176,6 +192,15 @@ class FilesTarget(Target):
         return {"path": str(self.path)}
 
     def rows(self, stream: str) -> list[Row]:
+        return [canonical(row) for row in self._select(stream, _TEXTS)]
+
+    def ids(self, stream: str) -> list[object]:
+        return [row[0] for row in self._select(stream, "id")]
+
+    def loads(self) -> int:
+        return sum(self._manifest(stream)["generation"] for stream in STREAMS)
+
+    def _select(self, stream: str, what: str) -> Sequence[tuple[object, ...]]:
         live = [f"'{self._folder(stream) / str(file['name'])}'" for file in self._manifest(stream)["files"]]
         if not live:
             return []
@@ -183,10 +208,7 @@ class FilesTarget(Target):
         reader = _READERS[self.protocol].format(files=f"[{', '.join(live)}]", columns=columns)
         with duckdb.connect() as opened:
             opened.execute("SET TimeZone = 'UTC'")
-            return [canonical(row) for row in opened.execute(f"SELECT {_TEXTS} FROM {reader}").fetchall()]
-
-    def loads(self) -> int:
-        return sum(self._manifest(stream)["generation"] for stream in STREAMS)
+            return opened.execute(f"SELECT {what} FROM {reader}").fetchall()
 
     def _folder(self, stream: str) -> Path:
         return self.path / CONNECTOR / stream
