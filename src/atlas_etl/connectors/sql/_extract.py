@@ -12,14 +12,14 @@ import pyarrow as pa
 
 from atlas_etl import values
 from atlas_etl.connectors.ahead import Ahead
-from atlas_etl.connectors.hazards import HazardCounter
+from atlas_etl.connectors.columns import chosen, null_cursor_error, require
+from atlas_etl.connectors.hazards import HazardCounter, reads_as_text
 from atlas_etl.connectors.order import within
 from atlas_etl.connectors.sql._checksums import NAMES, CellText, read_buckets
-from atlas_etl.connectors.sql._choice import chosen, require
 from atlas_etl.connectors.sql._greatest import Greatest
 from atlas_etl.connectors.sql._late import given_out_since, late_from
-from atlas_etl.connectors.sql._source import Dialect, Select, Snapshot, SourceColumn
-from atlas_etl.errors import NullCursorError
+from atlas_etl.connectors.sql._source import Dialect, Relation, Select, Snapshot, SourceColumn
+from atlas_etl.errors import ConfigError
 from atlas_etl.model import (
     BatchLimits,
     Checkpoint,
@@ -29,6 +29,7 @@ from atlas_etl.model import (
     NullCursor,
     ReadRequest,
     RefusedRow,
+    Stream,
     Watermark,
 )
 
@@ -47,11 +48,11 @@ class SqlExtract:
         self._request = request
         self._stream = request.stream
         self._relation = snapshot.relation(request.stream)
-        self._columns = chosen(self._relation, request.stream)
+        self._columns = _columns(self._relation, request.stream)
         self._cursor = self._find_cursor()
         self.primary_key = request.stream.primary_key or self._relation.primary_key
-        require(self.primary_key, self._columns, request.stream, "primary key column")
         self.schema = pa.schema([column.field for column in self._columns])
+        self._require(self.primary_key, "primary key column")
         self._hazards = HazardCounter(request.stream, self.primary_key)
         self._refused: list[RefusedRow] = []
         self._greatest = self._new_greatest()
@@ -194,12 +195,16 @@ class SqlExtract:
     def _find_cursor(self) -> SourceColumn | None:
         if self._stream.cursor is None:
             return None
-        require((self._stream.cursor,), self._columns, self._stream, "cursor column")
+        self._require((self._stream.cursor,), "cursor column")
         found = next(column for column in self._columns if column.name == self._stream.cursor)
         values.cursor_kind(found.field.type, stream=self._stream.name, column=found.name)
         if self._request.since is not None:
             values.cursor_scalar(self._request.since, found.field.type)
         return found
+
+    def _require(self, names: Sequence[str], what: str) -> None:
+        there = [column.name for column in self._columns]
+        require(names, there, self._stream, what=what, where=_place(self._stream))
 
     def _refuse_null_cursors(self) -> None:
         cursor = self._cursor
@@ -215,18 +220,12 @@ class SqlExtract:
         for batch, _ in self._snapshot.fetch(Select(sql, (), (column,)), BatchLimits()):
             nulls = batch.column(0)[0].as_py()
             if nulls:
-                raise NullCursorError(
-                    f"{nulls} row(s) have no value in the cursor column {cursor.name!r}, "
-                    "so no later sync would find them",
-                    hint="set `null_cursor: include` to load them every time, or `exclude` to leave them out",
-                    stream=self._stream.name,
-                    column=cursor.name,
-                )
+                raise null_cursor_error(nulls, self._stream)
 
     def _select(self, columns: Sequence[SourceColumn]) -> str:
         quote = self._dialect.quote
-        chosen = ", ".join(f"{column.select} AS {quote(column.name)}" for column in columns)
-        return f"SELECT {chosen} FROM {self._relation.sql}"
+        cells = ", ".join(f"{column.select} AS {quote(column.name)}" for column in columns)
+        return f"SELECT {cells} FROM {self._relation.sql}"
 
     def _where(self, *, every_bound: bool = False) -> tuple[str, tuple[object, ...]]:
         """The condition; of upper bounds those that Arrow does not judge, or every one."""
@@ -340,3 +339,26 @@ class SqlExtract:
         for batch, _ in self._snapshot.fetch(Select(sql, (parameter,), (cursor,)), BatchLimits()):
             found.update(batch.column(0).unique().to_pylist())
         return tuple(sorted(found))
+
+
+def _columns(relation: Relation, stream: Stream) -> tuple[SourceColumn, ...]:
+    """The relation's columns that the stream wants, as its policies want them.
+
+    Raises SourceError (`column_not_found`, `no_columns`) and ConfigError (`duplicate_column`).
+    """
+    names = chosen([column.name for column in relation.columns], stream, where=_place(stream))
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ConfigError(
+            f"the query gives two columns named {twice!r}",
+            hint="give each column a name of its own with AS",
+            code="duplicate_column",
+            stream=stream.name,
+            column=twice,
+        )
+    wanted = (column for column in relation.columns if column.name in names)
+    return tuple(column.as_text() if reads_as_text(stream, column.hazards) else column for column in wanted)
+
+
+def _place(stream: Stream) -> str:
+    return stream.table or "the query"
