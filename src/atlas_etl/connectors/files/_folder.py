@@ -101,7 +101,7 @@ class StreamFolder:
 
     def sweep(self, manifest: Manifest | None) -> None:
         """Delete what loads that never committed left behind; only files with names that Atlas gives."""
-        keep = {manifest.quarantine, *(file.name for file in manifest.files)} if manifest else set()
+        keep = manifest.names if manifest else frozenset()
         for pattern in (".atlas-*", "atlas-*"):
             for file in self.store.find(f"{escaped(self.path)}/{pattern}"):
                 name = file.path.rpartition("/")[2]

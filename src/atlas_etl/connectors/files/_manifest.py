@@ -83,6 +83,12 @@ class Manifest:
         return pa.ipc.read_schema(pa.py_buffer(b64decode(self.arrow_schema, validate=True)))
 
     @property
+    def names(self) -> frozenset[str]:
+        """Every file that it names."""
+        data = frozenset(file.name for file in self.files)
+        return data | {self.quarantine} if self.quarantine else data
+
+    @property
     def checkpoint(self) -> Checkpoint | None:
         return self.mark.checkpoint if self.mark else None
 

@@ -20,7 +20,8 @@ from atlas_etl.connectors.files._failures import writing
 from atlas_etl.connectors.files._folder import StreamFolder
 from atlas_etl.connectors.files._manifest import LEDGER_LENGTH, DataFile, Load, Manifest
 from atlas_etl.connectors.files._merge import Compared, KeySet
-from atlas_etl.connectors.files._parts import Parts, Sizes
+from atlas_etl.connectors.files._parts import Sizes
+from atlas_etl.connectors.files._transaction import FilesTransaction
 from atlas_etl.model import DELETED_AT, Deletion, ReconcilePlan, ReconcileResult
 
 _Mask = npt.NDArray[np.bool_]
@@ -34,12 +35,12 @@ class FileReconcileSession:
         self._plan = plan
         self._before = manifest
         self._schema = manifest.schema
-        self._sizes = sizes
+        self._transaction = FilesTransaction(
+            folder, manifest, self._schema, schema_version=manifest.schema_version, sizes=sizes
+        )
         self._is_soft = plan.deletes.how is Deletion.SOFT
         self._keys = KeySet(plan.stream, plan.keys.names, None, plan.keys)
         self._count = 0
-        self._written: list[Parts] = []
-        self._committed = False
 
     def write(self, batch: pa.RecordBatch) -> None:
         refuse_null_keys(self._plan, batch)
@@ -54,7 +55,7 @@ class FileReconcileSession:
             deleted = int(np.sum(found.gone & ~found.marked))
             restored = int(np.sum(found.marked & ~found.gone))
             refuse_too_many(plan, keys=self._count, gone=deleted, live=live)
-            files = self._with_schema(list(self._changed(found)))
+            files = self._transaction.with_schema(list(self._changed(found)), None)
             load = Load(str(uuid4()), plan.run_id, "deletes", deleted, datetime.now(UTC))
             manifest = replace(
                 before,
@@ -63,24 +64,13 @@ class FileReconcileSession:
                 loads=(*before.loads, load)[-LEDGER_LENGTH:],
                 reconciled_at=plan.at,
             )
-            self._folder.stage(manifest, [file for file in files if file not in before.files])
-            self._committed = True  # from here on it may be: no new file may be deleted any more
-            try:
-                self._folder.swap()
-            except OSError:
-                self._committed = False
-                raise
-            self._folder.settle()
-        self._folder.remove(file.name for file in before.files if file not in files)
+            self._transaction.commit(manifest)
         return ReconcileResult(deleted, live - deleted + restored)
 
     def close(self) -> None:
         """Give everything back; deletes every file of a comparison that was not committed."""
         self._keys.close()
-        for parts in self._written:
-            parts.drop()
-            if not self._committed:
-                self._folder.discard(parts.files)
+        self._transaction.close()
 
     def _rows(self) -> Iterator[pa.RecordBatch]:
         """Keys and marks of every live row, in the order of the live files."""
@@ -104,7 +94,7 @@ class FileReconcileSession:
         """The file without these rows that are gone, or with their marks; the others lose theirs."""
         changes, deletes = np.zeros(file.rows, dtype=bool), np.zeros(file.rows, dtype=bool)
         changes[rows], deletes[rows] = True, gone
-        parts, start = self._parts(file.cursor), 0
+        parts, start = self._transaction.parts(file.cursor), 0
         for batch in self._folder.read([file], self._schema):
             piece = slice(start, start + batch.num_rows)
             kept = batch
@@ -124,26 +114,3 @@ class FileReconcileSession:
         at, none = pa.scalar(self._plan.at, field.type), pa.scalar(None, field.type)
         marks = pc.if_else(changes, pc.if_else(deletes, at, none), batch.column(index))
         return batch.set_column(index, field, marks)
-
-    def _with_schema(self, files: list[DataFile]) -> list[DataFile]:
-        """The files, and one without rows where none has all columns: readers find them there."""
-        if any(file.schema_version == self._before.schema_version for file in files):
-            return files
-        empty = self._parts(None)
-        empty.write_empty()
-        return files + empty.files
-
-    def _parts(self, cursor: str | None) -> Parts:
-        folder = self._folder
-        self._written.append(
-            Parts(
-                folder.store,
-                folder.format,
-                folder.path,
-                self._schema,
-                schema_version=self._before.schema_version,
-                cursor=cursor,
-                sizes=self._sizes,
-            )
-        )
-        return self._written[-1]

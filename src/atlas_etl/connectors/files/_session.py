@@ -12,7 +12,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -27,8 +27,8 @@ from atlas_etl.connectors.files._manifest import LEDGER_LENGTH, DataFile, Load, 
 from atlas_etl.connectors.files._merge import KeySet, Rows
 from atlas_etl.connectors.files._order import Share, Tail
 from atlas_etl.connectors.files._parts import Parts, Sizes
-from atlas_etl.connectors.files._quarantine import changed
 from atlas_etl.connectors.files._tail import TailBuffer
+from atlas_etl.connectors.files._transaction import FilesTransaction
 from atlas_etl.contracts import NO_CHANGE
 from atlas_etl.errors import RefusedRowError, SchemaChangeError
 from atlas_etl.model import (
@@ -54,15 +54,14 @@ class FileLoadSession:
         self._before_schema = manifest.schema if manifest else self._schema
         changed = manifest is None or not self._before_schema.equals(self._schema, check_metadata=True)
         self._version = (manifest.schema_version if manifest else 0) + int(changed)
-        self._written: list[Parts] = []
-        self._committed = False
+        self._transaction = FilesTransaction(
+            folder, manifest, self._schema, schema_version=self._version, sizes=sizes
+        )
         self._rows = self._replayed = 0
-        self._old = {file.name for file in manifest.files} if manifest else set()
         self._live: list[DataFile] = []  # of before, or written again since, without what goes
         self._keys: KeySet | None = None
         self._buffer: TailBuffer | None = None
         self._new = self._parts()
-        self._quarantine = manifest.quarantine if manifest else None  # its file
 
     def prepare(self) -> None:
         """Take out of the live files what this load replaces, and convert what it widens."""
@@ -106,55 +105,19 @@ class FileLoadSession:
         with writing(self._folder.path):
             rows = self._merge(self._keys) if self._keys else max(0, self._rows - self._replayed)
             files = self._compacted(self._finished(checkpoint))
-            self._quarantine = changed(self._folder, self._before, quarantine)
-            manifest = self._manifest(files, checkpoint, rows)
-            self._folder.stage(manifest, [file for file in files if self._is_aside(file)])
-            self._committed = True  # from here on it may be: no new file may be deleted any more
-            try:
-                self._folder.swap()
-            except OSError:
-                self._committed = False
-                raise
-            self._folder.settle()
-        live = {file.name for file in files}
-        self._folder.remove(file.name for file in self._before_files() if file.name not in live)
-        self._folder.remove(self._quarantine_files() - {self._quarantine})
+            refused = self._transaction.quarantine(quarantine)
+            manifest = self._manifest(files, checkpoint, rows, quarantine=refused)
+            self._transaction.commit(manifest)
         return LoadResult(rows, manifest.loads[-1].committed_at)
 
     def close(self) -> None:
         """Give everything back; deletes every file of a load that was not committed."""
         if self._keys is not None:
             self._keys.close()
-        for parts in self._written:
-            parts.drop()
-            if not self._committed:
-                self._folder.discard(parts.files)
-        if not self._committed and self._quarantine is not None:
-            self._folder.remove({self._quarantine} - self._quarantine_files())
-
-    def _quarantine_files(self) -> set[str]:
-        return {self._before.quarantine} if self._before and self._before.quarantine else set()
-
-    def _before_files(self) -> Sequence[DataFile]:
-        return self._before.files if self._before else ()
-
-    def _is_aside(self, file: DataFile) -> bool:
-        return file.name not in self._old
+        self._transaction.close()
 
     def _parts(self) -> Parts:
-        folder = self._folder
-        self._written.append(
-            Parts(
-                folder.store,
-                folder.format,
-                folder.path,
-                self._schema,
-                schema_version=self._version,
-                cursor=self._plan.cursor,
-                sizes=self._sizes,
-            )
-        )
-        return self._written[-1]
+        return self._transaction.parts(self._plan.cursor)
 
     def _share(self, file: DataFile, tail: Tail) -> Share:
         return tail.share(file.low, file.high, file.nulls) if file.cursor == self._plan.cursor else Share.SOME
@@ -180,29 +143,22 @@ class FileLoadSession:
             for batch in kept:
                 self._new.write(batch)
             self._new.end_file()
-            return self._with_schema(self._live + self._new.files)
+            return self._transaction.with_schema(self._live + self._new.files, self._plan.cursor)
         newest = self._parts()
         for batch in kept:
             self._divide(batch, tail, self._new, newest)
         self._new.end_file()
         mixed = [file for file in self._new.files if self._share(file, tail) is Share.SOME]
         older = self._parts()
-        for batch in self._folder.read(mixed, self._schema, still_aside=True):
+        for batch in self._transaction.read(mixed):
             self._divide(batch, tail, older, newest)
         for parts in (older, newest):
             parts.end_file()
         self._folder.discard(mixed)
         whole = [file for file in self._new.files if file not in mixed]
-        files = self._with_schema([*self._live, *whole, *older.files, *newest.files])
+        files = [*self._live, *whole, *older.files, *newest.files]
+        files = self._transaction.with_schema(files, self._plan.cursor)
         return [replace(file, tail=self._share(file, tail) is Share.ALL) for file in files]
-
-    def _with_schema(self, files: list[DataFile]) -> list[DataFile]:
-        """The files, and one without rows where none has all columns: readers find them there."""
-        if any(file.schema_version == self._version for file in files):
-            return files
-        empty = self._parts()
-        empty.write_empty()
-        return files + empty.files
 
     def _tail_of(self, checkpoint: Checkpoint | None) -> Tail | None:
         if checkpoint is None or self._plan.cursor is None or self._keys is not None:
@@ -224,20 +180,13 @@ class FileLoadSession:
         self._new.end_file()
         superseded = keys.superseded()
         if len(superseded):
-            self._new.files = self._without_rows(self._new.files, superseded, still_aside=True)
-        gone, added = keys.replaced(self._folder_rows())
+            self._new.files = self._without_rows(self._new.files, superseded)
+        gone, added = keys.replaced(self._transaction.read(self._live))
         if len(gone):
             self._live = self._without_rows(self._live, gone)
         return added
 
-    def _folder_rows(self) -> Iterator[pa.RecordBatch]:
-        """Every live row, in the order of the live files."""
-        for file in self._live:
-            yield from self._folder.read([file], self._schema, still_aside=self._is_aside(file))
-
-    def _without_rows(
-        self, files: Sequence[DataFile], rows: Rows, *, still_aside: bool = False
-    ) -> list[DataFile]:
+    def _without_rows(self, files: Sequence[DataFile], rows: Rows) -> list[DataFile]:
         """These files without some rows, numbered over all of them; a file that loses none stays as it is."""
         kept: list[DataFile] = []
         first = 0
@@ -250,28 +199,31 @@ class FileLoadSession:
             mask = np.ones(file.rows, dtype=bool)
             mask[gone] = False
             parts, start = self._parts(), 0
-            ours = still_aside or self._is_aside(file)
-            for batch in self._folder.read([file], self._schema, still_aside=ours):
+            for batch in self._transaction.read([file]):
                 parts.write(batch.filter(pa.array(mask[start : start + batch.num_rows])))
                 start += batch.num_rows
             parts.end_file()
             kept += parts.files
-            if ours:
+            if self._transaction.is_new(file):
                 self._folder.discard([file])
         return kept
 
     def _compacted(self, files: list[DataFile]) -> list[DataFile]:
         """The files, small ones of the body made one where there are many."""
-        small = [f for f in files if f.bytes < self._sizes.small and not (f.tail or self._is_aside(f))]
+        small = [
+            f for f in files if f.bytes < self._sizes.small and not (f.tail or self._transaction.is_new(f))
+        ]
         if len(small) < self._sizes.many:
             return files
         parts = self._parts()
-        for batch in self._folder.read(small, self._schema):
+        for batch in self._transaction.read(small):
             parts.write(batch)
         parts.end_file()
         return [*parts.files, *(file for file in files if file not in small)]
 
-    def _manifest(self, files: Sequence[DataFile], checkpoint: Checkpoint | None, rows: int) -> Manifest:
+    def _manifest(
+        self, files: Sequence[DataFile], checkpoint: Checkpoint | None, rows: int, *, quarantine: str | None
+    ) -> Manifest:
         plan, before, now = self._plan, self._before, datetime.now(UTC)
         mark = before.mark if before and plan.disposition is not Disposition.REPLACE else None
         if checkpoint is not None:
@@ -294,5 +246,5 @@ class FileLoadSession:
             columns=columns,
             arrow_schema=arrow_schema,
             reconciled_at=before.reconciled_at if before else None,
-            quarantine=self._quarantine,
+            quarantine=quarantine,
         )
