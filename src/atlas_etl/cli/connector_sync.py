@@ -15,7 +15,7 @@ from atlas_etl.cli.completion import Names, connectors
 from atlas_etl.cli.connector_inspect import chosen
 from atlas_etl.cli.opening import open_atlas
 from atlas_etl.cli.session import Session
-from atlas_etl.cli.sync_events import SyncReport
+from atlas_etl.cli.sync_report import SyncReport
 from atlas_etl.config.folder import definition_path
 from atlas_etl.errors import InterruptedRunError
 from atlas_etl.model import RunStatus

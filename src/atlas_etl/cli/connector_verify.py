@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
-from types import TracebackType
+from contextlib import closing
 from typing import Annotated
 
 import typer
@@ -12,6 +11,7 @@ import typer
 from atlas_etl.cli import documents, render
 from atlas_etl.cli.completion import Name
 from atlas_etl.cli.connector_sync import interruptible
+from atlas_etl.cli.event_report import EventReport
 from atlas_etl.cli.opening import open_atlas
 from atlas_etl.cli.output import Output
 from atlas_etl.cli.session import Session
@@ -50,7 +50,7 @@ def verify(
     """
     session: Session = context.obj
     events = open_atlas(session).verify(name, streams=stream or (), repair=repair)
-    report = _Report(session.output)
+    report = _VerifyReport(session.output)
     with interruptible(), closing(events), report:
         for event in events:
             report.tell(event)
@@ -86,56 +86,31 @@ def _key(example: Example) -> str:
     return ", ".join(f"{name}={'NULL' if text is None else text}" for name, text in example.key)
 
 
-class _Report:
-    """Tells each event, on a terminal in a live line, and keeps what was found last of each stream."""
+class _VerifyReport(EventReport):
+    """Tells each event, and keeps what was found last of each stream."""
 
     def __init__(self, output: Output) -> None:
+        super().__init__(output)
         self.comparisons: dict[str, Comparison] = {}
-        self._output = output
-        self._stack = ExitStack()
-        self._line = render.ProgressLine() if render.is_terminal() and not output.quiet else None
-
-    def __enter__(self) -> _Report:
-        if self._line is not None:
-            self._stack.enter_context(self._line)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.close()
 
     def tell(self, event: VerifyEvent | Event) -> None:
         match event:
             case VerifyStarted():
                 until = f" up to {event.high}" if event.high is not None else ""
-                self._begin(event.connector, event.stream, event.estimated_rows)
+                self._started(event.connector, event.stream, event.estimated_rows)
                 if self._line is None:
                     self._say(event.connector, event.stream, f"comparing with {event.table}{until}")
             case StreamStarted():
-                self._begin(event.connector, event.stream, event.estimated_rows)
+                self._started(event.connector, event.stream, event.estimated_rows)
             case RowsCompared() | BatchLoaded():
-                if self._line is not None:
-                    self._line.moved(event.connector, event.stream, event.rows, event.bytes)
+                self._moved(event.connector, event.stream, event.rows, event.bytes)
             case StreamVerified():
                 self.comparisons[event.comparison.stream] = event.comparison
-                self._end(event.connector, event.comparison.stream)
+                self._ended(event.connector, event.comparison.stream)
             case StreamFinished():
-                self._end(event.connector, event.outcome.name)
+                self._ended(event.connector, event.outcome.name)
                 rows = event.outcome.rows_read
                 self._say(event.connector, event.outcome.name, f"repaired: {rows:,} rows read again")
             case StreamReconciled():
                 text = f"{event.deleted:,} rows deleted or marked that the source no longer has"
                 self._say(event.connector, event.stream, text)
-
-    def _begin(self, connector: str, stream: str, estimated_rows: int | None) -> None:
-        if self._line is not None:
-            self._line.started(connector, stream, estimated_rows)
-
-    def _end(self, connector: str, stream: str) -> None:
-        if self._line is not None:
-            self._line.ended(connector, stream)
-
-    def _say(self, connector: str, stream: str, text: str) -> None:
-        line = render.safe(f"{connector} {stream}: {text}")
-        self._output.event(line, connector=connector, stream=stream)

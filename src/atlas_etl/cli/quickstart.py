@@ -13,7 +13,7 @@ from atlas_etl.api.atlas import Atlas
 from atlas_etl.cli import documents, render
 from atlas_etl.cli.init import make_project
 from atlas_etl.cli.session import Session
-from atlas_etl.cli.sync_events import SyncReport
+from atlas_etl.cli.sync_report import SyncReport
 from atlas_etl.config.definitions import add_definition
 from atlas_etl.config.folder import definition_names
 from atlas_etl.config.yaml_source import Value

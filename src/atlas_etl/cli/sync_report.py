@@ -1,11 +1,9 @@
-"""A sync as people follow it: a live line on a terminal, one line per event elsewhere, and the runs."""
+"""A sync as people follow it, and the runs that came of it."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-from types import TracebackType
-
 from atlas_etl.cli import render
+from atlas_etl.cli.event_report import EventReport
 from atlas_etl.cli.output import Output
 from atlas_etl.model import Deletion, Run, RunStatus, StreamRun
 from atlas_etl.pipeline.events import (
@@ -22,25 +20,12 @@ from atlas_etl.pipeline.events import (
 )
 
 
-class SyncReport:
+class SyncReport(EventReport):
     """Tells each event and keeps the runs that ended."""
 
     def __init__(self, output: Output) -> None:
+        super().__init__(output)
         self.runs: list[Run] = []
-        self._output = output
-        self._stack = ExitStack()
-        watched = render.is_terminal() and not output.quiet
-        self._line = render.ProgressLine() if watched else None
-
-    def __enter__(self) -> SyncReport:
-        if self._line is not None:
-            self._stack.enter_context(self._line)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.close()
 
     @property
     def status(self) -> RunStatus:
@@ -53,16 +38,15 @@ class SyncReport:
     def tell(self, event: Event) -> None:
         match event:
             case StreamStarted():
-                if self._line is not None:
-                    self._line.started(event.connector, event.stream, event.estimated_rows)
-                else:
+                self._started(event.connector, event.stream, event.estimated_rows)
+                if self._line is None:
                     since = event.resumed_from
                     begin = f"from {since.cursor} {since.tail_from.text}" if since else "everything"
                     self._say(
                         event.connector, event.stream, f"{event.disposition} {begin} into {event.table}"
                     )
-            case BatchLoaded() if self._line is not None:
-                self._line.moved(event.connector, event.stream, event.rows, event.bytes)
+            case BatchLoaded():
+                self._moved(event.connector, event.stream, event.rows, event.bytes)
             case WindowCommitted() if self._line is None:
                 outcome = event.outcome
                 self._say(event.connector, outcome.name, f"{outcome.rows_loaded:,} rows committed so far")
@@ -73,12 +57,10 @@ class SyncReport:
                 text = f"{event.deleted:,} rows {done} that the source no longer has ({event.kept:,} kept)"
                 self._say(event.connector, event.stream, text, rows_deleted=event.deleted)
             case RowsRefused() | StreamRetrying():
-                if self._line is not None:
-                    self._line.ended(event.connector, event.stream)
+                self._ended(event.connector, event.stream)
                 self._say(event.connector, event.stream, _why_again(event))
             case StreamFinished():
-                if self._line is not None:
-                    self._line.ended(event.connector, event.outcome.name)
+                self._ended(event.connector, event.outcome.name)
                 self._finished(event.connector, event.outcome)
             case RunFinished():
                 self._run_finished(event.run)
@@ -108,10 +90,6 @@ class SyncReport:
             self._error(run.connector, run.error.message, run.error.hint)
         took = f" in {run.duration_seconds:.2f} s" if run.duration_seconds is not None else ""
         self._say(run.connector, None, f"{run.status}: {run.rows_processed:,} rows{took}", run_id=run.run_id)
-
-    def _say(self, connector: str, stream: str | None, text: str, **fields: object) -> None:
-        where = f"{connector} {stream}" if stream else connector
-        self._output.event(render.safe(f"{where}: {text}"), connector=connector, stream=stream, **fields)
 
     def _error(self, where: str, message: str, hint: str | None) -> None:
         self._output.error_line(render.safe(f"error: {where}: {message}"))
