@@ -7,9 +7,10 @@ AtlasError                      1   a failure of ours, or one nobody has named y
 │   └── MissingDriverError          the protocol's driver is not installed, with the command that installs it
 ├── SourceError                 3   the source could not be reached or read
 ├── DestinationError            4   the destination could not be reached or written
+│   └── OvertakenError              another load was committed since this one was planned
 ├── StateError                  4   the state store could not be reached, read or written
 ├── LockedError                 6   another run of this connector is in progress
-├── LostLeaseError            6   another run took the lease while this one could not renew it
+├── LostLeaseError              6   another run took the lease while this one could not renew it
 ├── DataError                   7   the data broke a rule
 │   ├── NullCursorError             rows without a cursor value
 │   ├── HazardError                 a value that has no exact form where it goes
@@ -119,6 +120,20 @@ class DestinationError(AtlasError):
 
     exit_code = ExitCode.DESTINATION
     default_code = "destination"
+
+
+class OvertakenError(DestinationError):
+    """Another load of the stream was committed since this one was planned; nothing of this one was."""
+
+    default_code = "overtaken"
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(
+            "another load of this stream was committed in the meantime",
+            hint="run again; the destination's checkpoint tells where to go on",
+            stream=stream,
+            retryable=True,
+        )
 
 
 class StateError(AtlasError):

@@ -34,7 +34,7 @@ from atlas_etl.connectors.files._quarantine import quarantined
 from atlas_etl.connectors.files._reconcile import FileReconcileSession
 from atlas_etl.connectors.files._session import FileLoadSession
 from atlas_etl.connectors.files._store import Store
-from atlas_etl.errors import DestinationError
+from atlas_etl.errors import DestinationError, OvertakenError
 from atlas_etl.model import (
     Checkpoint,
     CommittedCheckpoint,
@@ -178,13 +178,7 @@ class FilesDestination:
                     stream=plan.stream,
                 )
             if plan.version is not None and plan.version != (manifest.generation if manifest else 0):
-                raise DestinationError(
-                    "another load of this stream was committed in the meantime",
-                    hint="run again; the destination's checkpoint tells where to go on",
-                    code="overtaken",
-                    stream=plan.stream,
-                    retryable=True,
-                )
+                raise OvertakenError(plan.stream)
             with writing(folder.path):
                 folder.sweep(manifest)
             yield folder, manifest

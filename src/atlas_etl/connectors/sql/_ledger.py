@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from atlas_etl.connectors.sql._dialect import Connection, WriterDialect
 from atlas_etl.connectors.sql._quarantine import QUARANTINE, QUARANTINE_COLUMNS, QUARANTINE_KEY
-from atlas_etl.errors import DestinationError, LostLeaseError
+from atlas_etl.errors import DestinationError, LostLeaseError, OvertakenError
 from atlas_etl.model import (
     Checkpoint,
     CommittedCheckpoint,
@@ -147,8 +147,8 @@ class Ledger:
     def claim(self, connection: Connection, plan: LoadPlan | ReconcilePlan) -> int:
         """Lock the stream's line until the commit; gives back its version.
 
-        Raises LostLeaseError where another run has begun a load since, and DestinationError (`overtaken`,
-        a retry helps) where a load was committed since the plan was made.
+        Raises LostLeaseError where another run has begun a load since, and OvertakenError where a load was
+        committed since the plan was made.
         """
         line = self._line(connection, self.dialect.for_update)
         if line is None or line["writer"] != plan.run_id:
@@ -159,13 +159,7 @@ class Ledger:
             )
         version = int(str(line["version"]))
         if plan.version is not None and version != plan.version:
-            raise DestinationError(
-                "another load of this stream was committed in the meantime",
-                hint="run again; the destination's checkpoint tells where to go on",
-                code="overtaken",
-                stream=plan.stream,
-                retryable=True,
-            )
+            raise OvertakenError(plan.stream)
         return version
 
     def record_checkpoint(
