@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import duckdb
-import pyarrow as pa
 from pydantic import Field
 
 from atlas_etl.connectors.base import ConnectionConfig, ProjectPath
@@ -76,17 +75,6 @@ def translated(kind: Failure) -> Iterator[None]:
         ) from failure
     except duckdb.Error as failure:
         raise kind(_first_line(failure)) from failure
-
-
-def ingest(opened: duckdb.DuckDBPyConnection, table: str, batch: pa.RecordBatch) -> None:
-    """Insert a batch into a table (already quoted), columns by name. Raises duckdb.Error."""
-    names = ", ".join(map(quote, batch.schema.names))
-    opened.register("atlas_batch", batch)
-    try:
-        opened.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM atlas_batch")
-    finally:
-        with suppress(duckdb.Error):  # after a failure the transaction is over, and so is the view
-            opened.unregister("atlas_batch")
 
 
 @contextmanager

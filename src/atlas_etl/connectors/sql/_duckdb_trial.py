@@ -7,13 +7,13 @@ the rules that are tried, because they are about the rows of other tables and lo
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 
 import duckdb
 import pyarrow as pa
 
 from atlas_etl.connectors.sql._dialect import Connection, Refusals
-from atlas_etl.connectors.sql._duckdb_database import HERE, ingest, quote, writing
+from atlas_etl.connectors.sql._duckdb_database import HERE, quote, writing
 from atlas_etl.errors import RefusedRowError
 from atlas_etl.model import LoadPlan
 
@@ -53,7 +53,7 @@ class ScratchTrial:
         try:
             with writing():
                 scratch.execute(self._create)
-                ingest(scratch, _TRIED, rows)
+                _insert(scratch, rows)
             return
         except RefusedRowError as why:
             if rows.num_rows == 1:
@@ -62,3 +62,14 @@ class ScratchTrial:
         half = rows.num_rows // 2
         yield from self._told_apart(scratch, rows.slice(0, half), first)
         yield from self._told_apart(scratch, rows.slice(half), first + half)
+
+
+def _insert(scratch: duckdb.DuckDBPyConnection, rows: pa.RecordBatch) -> None:
+    """Try these rows, columns by name. Raises duckdb.Error."""
+    names = ", ".join(map(quote, rows.schema.names))
+    scratch.register("rows", rows)
+    try:
+        scratch.execute(f"INSERT INTO {_TRIED} ({names}) SELECT {names} FROM rows")
+    finally:
+        with suppress(duckdb.Error):  # after a failure the transaction is over, and so is the view
+            scratch.unregister("rows")
