@@ -229,6 +229,13 @@ def test_merge_updates_by_key_and_the_latest_row_of_a_key_wins(warehouse: Wareho
     assert names(warehouse)[2] == "last read"
 
 
+def test_a_merged_row_has_null_in_a_column_that_the_source_no_longer_has(warehouse: Warehouse) -> None:
+    keyed = {"primary_key": ("id",), "cursor": "seen", "keyed": True}
+    warehouse.load([batch((1, "a", 1), (2, "b", 2))], Disposition.MERGE, **keyed)
+    warehouse.load([batch((1, "ignored", 3)).drop_columns(["name"])], Disposition.MERGE, **keyed)
+    assert names(warehouse) == [None, "b"]
+
+
 def test_merge_by_several_columns(warehouse: Warehouse) -> None:
     for name in ("x", "y"):
         rows = [batch((1, "a", 1), (1, "b", 2)), batch((2, "a", 3))]

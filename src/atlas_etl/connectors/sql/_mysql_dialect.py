@@ -126,9 +126,14 @@ class MySQLWriterDialect(WriterDialect):
         keys = [self.quote(name) for name in plan.primary_key]
         if self._keyed:
             changed = [self.quote(name) for name in plan.schema.names if name not in plan.primary_key]
-            sets = ", ".join(f"{target}.{name} = ranked.{name}" for name in changed or keys[:1])
+            sets = [f"{target}.{name} = ranked.{name}" for name in changed or keys[:1]]
+            left_out = [
+                name for name, kept in self._kept.items() if kept.nullable and name not in plan.schema.names
+            ]
+            sets += [f"{target}.{self.quote(name)} = DEFAULT" for name in left_out]
             return (
-                f"INSERT INTO {target} ({names}) {self.latest(plan, stage)} ON DUPLICATE KEY UPDATE {sets}",
+                f"INSERT INTO {target} ({names}) {self.latest(plan, stage)} "
+                f"ON DUPLICATE KEY UPDATE {', '.join(sets)}",
             )
         return super().merge(plan, stage)
 

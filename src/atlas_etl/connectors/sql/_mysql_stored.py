@@ -116,6 +116,7 @@ class KeptColumn:
     fraction: int  # digits of a second
     collation: str
     comment: str
+    nullable: bool
 
     @property
     def type(self) -> pa.DataType:

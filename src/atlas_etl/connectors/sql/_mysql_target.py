@@ -18,7 +18,8 @@ Execute = Callable[[str, Sequence[object]], Sequence[tuple[object, ...]]]
 _ONE = "TABLE_SCHEMA = ? AND TABLE_NAME = ?"
 _COLUMNS = f"""
 SELECT COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, COALESCE(NUMERIC_PRECISION, 0), COALESCE(NUMERIC_SCALE, 0),
-  COALESCE(DATETIME_PRECISION, 0), COALESCE(COLLATION_NAME, ''), COLUMN_COMMENT
+  COALESCE(DATETIME_PRECISION, 0), COALESCE(COLLATION_NAME, ''), COLUMN_COMMENT,
+  IS_NULLABLE = 'YES'
 FROM information_schema.COLUMNS WHERE {_ONE} ORDER BY ORDINAL_POSITION"""
 _KEYS = f"""
 SELECT INDEX_NAME, NON_UNIQUE, COALESCE(COLUMN_NAME, ''), SUB_PART IS NOT NULL
@@ -118,9 +119,9 @@ def kept_columns(execute: Execute, table: TableName) -> tuple[KeptColumn, ...]:
     return tuple(
         KeptColumn(
             str(name), str(data_type).lower(), str(native), int(str(precision)), int(str(scale)),
-            int(str(fraction)), str(collation), str(comment),
+            int(str(fraction)), str(collation), str(comment), bool(nullable),
         )
-        for name, data_type, native, precision, scale, fraction, collation, comment in execute(
+        for name, data_type, native, precision, scale, fraction, collation, comment, nullable in execute(
             _COLUMNS, (table.schema, table.name)
         )
     )  # fmt: skip

@@ -42,8 +42,9 @@ _STATEMENT_IS_WRONG = frozenset({
 class PostgresWriterDialect(WriterDialect):
     """How PostgreSQL writes; the driver reads `%s` as a parameter and `%%` as `%`.
 
-    Of the table that a load goes to: `natives` are its columns' types, so that the stage has the same, and
-    `keyed` says whether a unique index on the key lets rows be replaced where they are.
+    Of the table that a load goes to: `natives` are its columns' types, so that the stage has the same,
+    `nullable` its columns that may be NULL, and `keyed` says whether a unique index on the key lets rows be
+    replaced where they are.
     """
 
     placeholder = "%s"
@@ -52,8 +53,11 @@ class PostgresWriterDialect(WriterDialect):
     max_identifier = 63
     for_update = " FOR UPDATE"
 
-    def __init__(self, natives: Mapping[str, str] | None = None, *, keyed: bool = False) -> None:
+    def __init__(
+        self, natives: Mapping[str, str] | None = None, nullable: Sequence[str] = (), *, keyed: bool = False
+    ) -> None:
         self._natives = natives or {}
+        self._nullable = nullable
         self._keyed = keyed
 
     def quote(self, identifier: str) -> str:
@@ -95,11 +99,12 @@ class PostgresWriterDialect(WriterDialect):
         if not self._keyed:
             return super().merge(plan, stage)
         changed = [self.quote(name) for name in plan.schema.names if name not in plan.primary_key]
-        sets = ", ".join(f"{name} = EXCLUDED.{name}" for name in changed)
+        sets = [f"{name} = EXCLUDED.{name}" for name in changed]
+        sets += [f"{self.quote(name)} = DEFAULT" for name in self._nullable if name not in plan.schema.names]
         return (
             f"INSERT INTO {self.table(plan.table)} ({self.names(plan.schema.names)}) "
             f"{self.latest(plan, stage)} ON CONFLICT ({self.names(plan.primary_key)}) "
-            f"DO {f'UPDATE SET {sets}' if sets else 'NOTHING'}",
+            f"DO {'UPDATE SET ' + ', '.join(sets) if sets else 'NOTHING'}",
         )
 
 
@@ -250,7 +255,8 @@ class PostgresDestination(SqlDestination):
                 code="referenced",
                 stream=plan.stream,
             )
-        return PostgresWriterDialect(_natives(found), keyed=keyed)
+        nullable = [column.name for column in found.columns if column.nullable] if found else ()
+        return PostgresWriterDialect(_natives(found), nullable, keyed=keyed)
 
 
 def _natives(table: CatalogTable | None) -> dict[str, str]:
