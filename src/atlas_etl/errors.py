@@ -66,9 +66,9 @@ class AtlasError(Exception):
         column: str | None = None,
         retryable: bool = False,
     ) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        super().__init__(_text(message))
+        self.message = _text(message)
+        self.hint = _text(hint) if hint is not None else None
         self.code = code or self.default_code
         self.connector = connector
         self.stream = stream
@@ -80,6 +80,11 @@ class AtlasError(Exception):
         self.connector = self.connector or connector
         self.stream = self.stream or stream
         return self
+
+
+def _text(message: str) -> str:
+    """The message in characters that every stream and store takes, whatever bytes a path in it has."""
+    return message.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 class UsageError(AtlasError):

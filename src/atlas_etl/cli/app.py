@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 from atlas_etl.cli.arguments import hoisted
 from atlas_etl.cli.output import LogFormat, Output
 from atlas_etl.cli.session import Session
+from atlas_etl.cli.streams import open_standard_streams
 from atlas_etl.errors import AtlasError, ExitCode, InterruptedRunError, UsageError
 
 
@@ -97,6 +98,7 @@ def options(  # noqa: PLR0917  # Typer passes by name
 
 def main() -> None:
     """The console script: run, and end the process with the code that CLI users rely on."""
+    open_standard_streams()
     sys.exit(run(sys.argv[1:]))
 
 
@@ -108,7 +110,9 @@ def run(arguments: list[str]) -> int:
     )
     command = typer.main.get_command(app)
     try:
+        _refuse_bytes(arguments)
         code = command.main(hoisted(arguments), prog_name="atlas", standalone_mode=False, obj=output)
+        sys.stdout.flush()
         return code if isinstance(code, int) else ExitCode.DONE
     except AtlasError as failure:
         return output.failure(failure)
@@ -119,8 +123,17 @@ def run(arguments: list[str]) -> int:
         return output.failure(UsageError(wrong.format_message(), hint="`atlas --help` shows what there is"))
     except (typer.Abort, KeyboardInterrupt):
         return output.failure(InterruptedRunError("interrupted"))
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.DONE
     except Exception as bug:  # the last resort: a person gets a sentence, not a traceback
         return output.bug(bug)
+
+
+def _refuse_bytes(arguments: list[str]) -> None:
+    """Raise UsageError where an argument is not text; Python keeps its bytes as halves of surrogate pairs."""
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            raise UsageError(
+                f"the argument {argument!r} is not text in this environment's encoding",
+                hint="write it in UTF-8, and set LC_ALL to a UTF-8 locale such as C.UTF-8",
+            ) from None

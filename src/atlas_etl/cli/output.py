@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import TextIO
 
 from atlas_etl.errors import AtlasError, ExitCode
 
@@ -47,7 +48,7 @@ class Output:
     def document(self, answer: Mapping[str, object]) -> None:
         """The one JSON document of this process."""
         self._answered = True
-        json.dump(answer, sys.stdout, ensure_ascii=False, default=_json_value)
+        json.dump(answer, sys.stdout, ensure_ascii=not _is_utf8(sys.stdout), default=_json_value)
         sys.stdout.write("\n")
 
     def event(self, text: str, **fields: object) -> None:
@@ -56,7 +57,7 @@ class Output:
             return
         if self.log_format is LogFormat.JSON:
             entry = {"time": datetime.now(UTC), "message": text, **fields}
-            text = json.dumps(entry, ensure_ascii=False, default=_json_value)
+            text = json.dumps(entry, ensure_ascii=not _is_utf8(sys.stderr), default=_json_value)
         sys.stderr.write(f"{text}\n")
 
     def error_line(self, text: str) -> None:
@@ -92,7 +93,8 @@ class Output:
 
     def _log_error(self, failure: AtlasError) -> None:
         entry = {"time": datetime.now(UTC), "message": failure.message, **error_document(failure)}
-        sys.stderr.write(json.dumps(entry, ensure_ascii=False, default=_json_value) + "\n")
+        text = json.dumps(entry, ensure_ascii=not _is_utf8(sys.stderr), default=_json_value)
+        sys.stderr.write(f"{text}\n")
 
 
 def error_document(failure: AtlasError) -> dict[str, object]:
@@ -104,6 +106,11 @@ def error_document(failure: AtlasError) -> dict[str, object]:
         "connector": failure.connector,
         "stream": failure.stream,
     }
+
+
+def _is_utf8(stream: TextIO) -> bool:
+    """Whether JSON may have every character as it is."""
+    return (stream.encoding or "").lower().replace("_", "-") in ("utf-8", "utf8")
 
 
 def iso(moment: datetime) -> str:

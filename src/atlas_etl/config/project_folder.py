@@ -17,7 +17,24 @@ PROJECT_VARIABLE = "ATLAS_PROJECT"
 
 
 def find_project_folder(explicit: Path | None, environ: Mapping[str, str], start: Path) -> Path:
-    """The project's folder, absolute. Raises ConfigError where a folder was named that is not there."""
+    """The project's folder, absolute.
+
+    Raises ConfigError where a folder was named that is not there, or its name is not UTF-8, as DuckDB's and
+    SQLite's paths are.
+    """
+    folder = _find(explicit, environ, start)
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        raise ConfigError(
+            f"the name of the project's folder {folder} is not UTF-8",
+            hint="rename it, or the folder above it that is called so",
+            code="project_folder",
+        ) from None
+    return folder
+
+
+def _find(explicit: Path | None, environ: Mapping[str, str], start: Path) -> Path:
     named = explicit or (Path(environ[PROJECT_VARIABLE]) if environ.get(PROJECT_VARIABLE) else None)
     if named is not None:
         folder = Path(os.path.abspath(start / named.expanduser()))

@@ -129,7 +129,7 @@ class LocalStore:
             return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith((".", "_")))
 
     def open(self, path: str) -> pa.NativeFile:
-        return pa.OSFile(path, "rb")
+        return pa.OSFile(os.fsencode(path), "rb")
 
     def make_folder(self, path: str) -> None:
         missing = [folder for folder in (Path(path), *Path(path).parents) if not folder.is_dir()]
