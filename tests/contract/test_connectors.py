@@ -295,6 +295,13 @@ def test_a_query_is_a_stream(sql_source: SqlSource) -> None:
     assert checkpoint.high == CursorValue(CursorKind.INTEGER, "8")
 
 
+def test_a_query_may_end_with_a_comment(sql_source: SqlSource) -> None:
+    sql_source.create(PEOPLE)
+    stream = sql_source.stream(table=None, query="SELECT id FROM people -- all of them", cursor="id")
+    rows, _ = read(sql_source, ReadRequest(stream, since=CursorValue(CursorKind.INTEGER, "4")))
+    assert rows == [("4",)]
+
+
 def test_a_text_cursor_keeps_the_spellings_of_its_tail(sql_source: SqlSource) -> None:
     sql_source.create([(1, "a", None, None), (2, "b", None, None), (3, "b", None, None)])
     _, checkpoint = read(sql_source, ReadRequest(sql_source.stream(cursor="name")))

@@ -22,7 +22,14 @@ from atlas_etl.connectors.sql._duckdb_database import (
 from atlas_etl.connectors.sql._duckdb_types import arrow_type
 from atlas_etl.connectors.sql._fetching import Batches, OneFetchAtATime
 from atlas_etl.connectors.sql._reader import SqlConnector
-from atlas_etl.connectors.sql._source import Forecast, Relation, Select, SourceColumn, table_not_found
+from atlas_etl.connectors.sql._source import (
+    Forecast,
+    Relation,
+    Select,
+    SourceColumn,
+    subquery,
+    table_not_found,
+)
 from atlas_etl.errors import SourceError
 from atlas_etl.model import (
     BatchLimits,
@@ -80,7 +87,7 @@ class DuckDBSnapshot(OneFetchAtATime):
 
     def relation(self, stream: Stream) -> Relation:
         if stream.table is None:
-            sql = f"({(stream.query or '').strip().rstrip(';')}) AS atlas_query"
+            sql = subquery(stream)
             return Relation(sql, self._columns(sql, frozenset()))
         schema, name = self._find(stream)
         sql = f"{quote(schema)}.{quote(name)}"

@@ -27,7 +27,14 @@ from atlas_etl.connectors.sql._mysql_open_writers import UNSEEN_LAG, WriterProbe
 from atlas_etl.connectors.sql._mysql_session import READING, Batches, Session
 from atlas_etl.connectors.sql._mysql_wire import Parameter
 from atlas_etl.connectors.sql._reader import SqlConnector
-from atlas_etl.connectors.sql._source import Forecast, Relation, Select, SourceColumn, table_not_found
+from atlas_etl.connectors.sql._source import (
+    Forecast,
+    Relation,
+    Select,
+    SourceColumn,
+    subquery,
+    table_not_found,
+)
 from atlas_etl.errors import SourceError
 from atlas_etl.model import BatchLimits, ConnectionStatus, CursorKind, CursorValue, Stream, StreamInfo
 
@@ -114,8 +121,7 @@ class MySQLSnapshot:
 
     def relation(self, stream: Stream) -> Relation:
         if stream.table is None:
-            query = (stream.query or "").strip().rstrip(";")
-            sql = f"({query}\n) AS atlas_query"
+            sql = subquery(stream)
             described = self._session.describe(f"SELECT * FROM {sql}")
             columns = (source_column(column, native_name(column), True) for column in described)
             return Relation(sql, tuple(columns))

@@ -37,7 +37,14 @@ from atlas_etl.connectors.sql._postgresql_connection import (
 from atlas_etl.connectors.sql._postgresql_errors import Failure, quoted, translated
 from atlas_etl.connectors.sql._postgresql_messages import CopyMessages
 from atlas_etl.connectors.sql._postgresql_types import ServerType, source_column, wire_type
-from atlas_etl.connectors.sql._source import Forecast, Relation, Select, SourceColumn, table_not_found
+from atlas_etl.connectors.sql._source import (
+    Forecast,
+    Relation,
+    Select,
+    SourceColumn,
+    subquery,
+    table_not_found,
+)
 from atlas_etl.errors import AtlasError, ConfigError
 from atlas_etl.model import BatchLimits, Stream
 
@@ -135,8 +142,7 @@ class PostgresSnapshot(OneFetchAtATime):
 
     def relation(self, stream: Stream) -> Relation:
         if stream.table is None:
-            query = (stream.query or "").strip().rstrip(";")
-            relation = f"({query}\n) AS atlas_query".replace("%", "%%")
+            relation = subquery(stream).replace("%", "%%")
             return Relation(relation, self._described(f"SELECT * FROM {relation} LIMIT 0"))
         table = find_table(self.run, stream.table)
         if table is None:

@@ -12,13 +12,7 @@ from atlas_etl import values
 from atlas_etl.connectors.sql._checksums import Checksums
 from atlas_etl.connectors.sql._late import OpenWriters
 from atlas_etl.errors import SourceError, nearest
-from atlas_etl.model import (
-    BatchLimits,
-    CursorValue,
-    Hazard,
-    HazardCells,
-    Stream,
-)
+from atlas_etl.model import BatchLimits, CursorValue, Hazard, HazardCells, Stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +100,12 @@ class Dialect(Protocol):
 
     def in_order(self, sql: str, column: SourceColumn) -> str | None:
         """The SELECT with its rows in this column's order; None where that may not be Arrow's."""
+
+
+def subquery(stream: Stream) -> str:
+    """The stream's query as it stands after FROM. Its last line may be a comment."""
+    query = (stream.query or "").strip().rstrip(";")
+    return f"({query}\n) AS atlas_query"
 
 
 def table_not_found(wanted: str, known: Sequence[str], stream: str) -> SourceError:
