@@ -10,10 +10,10 @@ import duckdb
 from pydantic import Field
 
 from atlas_etl.connectors.base import ConnectionConfig, ProjectPath
-from atlas_etl.errors import AtlasError, DestinationError, InterruptedRunError, RefusedRowError, SourceError
+from atlas_etl.connectors.sql._meaning import Failure
+from atlas_etl.errors import AtlasError, DestinationError, InterruptedRunError, RefusedRowError
 
 _CORRECT = "correct the data or the table"
-Failure = type[SourceError] | type[DestinationError]
 
 HERE = "WHERE schema_name = ? AND table_name = ? AND database_name = current_database()"
 

@@ -14,13 +14,13 @@ from atlas_etl.connectors.sql._checksums import CellText, form_of
 from atlas_etl.connectors.sql._duckdb_database import (
     HERE,
     DuckDBConnection,
-    Failure,
     connect,
     quote,
     translated,
 )
 from atlas_etl.connectors.sql._duckdb_types import arrow_type
 from atlas_etl.connectors.sql._fetching import Batches, OneFetchAtATime
+from atlas_etl.connectors.sql._meaning import Failure
 from atlas_etl.connectors.sql._reader import SqlConnector
 from atlas_etl.connectors.sql._source import (
     Forecast,

@@ -10,7 +10,8 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from sqlalchemy import Engine, create_engine
 
 from atlas_etl.connectors.base import ProjectPath, ServerConnection
-from atlas_etl.connectors.sql._mysql_errors import Failure, translated
+from atlas_etl.connectors.sql._meaning import Failure
+from atlas_etl.connectors.sql._mysql_errors import translated
 from atlas_etl.errors import ConfigError, nearest
 
 Client: TypeAlias = "pymysql.Connection[Any]"

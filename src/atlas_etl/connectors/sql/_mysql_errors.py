@@ -11,43 +11,34 @@ import socket
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 
 from pymysql import err
 
-from atlas_etl.errors import AtlasError, ConfigError, DestinationError, RefusedRowError, SourceError
+from atlas_etl.connectors.sql._meaning import Failure, Meaning
+from atlas_etl.errors import AtlasError, ConfigError, DestinationError, RefusedRowError
 
-Failure = type[SourceError] | type[DestinationError]
-
-
-@dataclass(frozen=True, slots=True)
-class _Meaning:
-    code: str
-    hint: str | None = None
-    retryable: bool = False
-
-
-_LOGIN = _Meaning(
+_LOGIN = Meaning(
     "authentication_failed", "check `username` and `password`, and from where the account may log in"
 )
-_DENIED = _Meaning("permission_denied", "grant the account what it needs")
-_GONE = _Meaning("server_gone", "the connection was lost; see the server's log if it happens again", True)
-_BUSY = _Meaning("too_many_connections", "wait, lower --jobs, or raise max_connections", True)
-_LOCKED = _Meaning("lock_timeout", "somebody holds a lock on it; wait, or raise `lock_timeout`", True)
-_CONFLICT = _Meaning("conflict", "another transaction was in the way; it can be tried again", True)
-_STOPPED = _Meaning("timeout", "the server stopped the statement; raise its limit for this account")
-_FULL = _Meaning("disk_full", "free some space on the server's disk, then run again")
-_WIDE = _Meaning(
+_DENIED = Meaning("permission_denied", "grant the account what it needs")
+_GONE = Meaning("server_gone", "the connection was lost; see the server's log if it happens again", True)
+_BUSY = Meaning("too_many_connections", "wait, lower --jobs, or raise max_connections", True)
+_LOCKED = Meaning("lock_timeout", "somebody holds a lock on it; wait, or raise `lock_timeout`", True)
+_CONFLICT = Meaning("conflict", "another transaction was in the way; it can be tried again", True)
+_STOPPED = Meaning("timeout", "the server stopped the statement; raise its limit for this account")
+_FULL = Meaning("disk_full", "free some space on the server's disk, then run again")
+_WIDE = Meaning(
     "row_too_large", "load fewer columns: name them in `columns`, or leave some out with `exclude`"
 )
-_PACKET = _Meaning("packet_too_large", "raise max_allowed_packet on the server, at most to 1 GiB")
-_SYNTAX = _Meaning("sql", "check the query, the table and its columns")
-_TABLE = _Meaning("table_not_found", "check the table's name; other databases need `database.table`")
-_READ_ONLY = _Meaning("read_only", "connect to the primary server, or lift its read_only")
-_TLS = _Meaning("tls", "check `ssl_mode`, `ssl_ca`, `ssl_cert` and `ssl_key`")
-_UNREACHABLE = _Meaning("connection_failed", "check `host` and `port`", True)
+_PACKET = Meaning("packet_too_large", "raise max_allowed_packet on the server, at most to 1 GiB")
+_SYNTAX = Meaning("sql", "check the query, the table and its columns")
+_TABLE = Meaning("table_not_found", "check the table's name; other databases need `database.table`")
+_READ_ONLY = Meaning("read_only", "connect to the primary server, or lift its read_only")
+_TLS = Meaning("tls", "check `ssl_mode`, `ssl_ca`, `ssl_cert` and `ssl_key`")
+_UNREACHABLE = Meaning("connection_failed", "check `host` and `port`", True)
 
-_MEANINGS: Mapping[int, _Meaning] = {
+_MEANINGS: Mapping[int, Meaning] = {
     **dict.fromkeys((1045, 1130, 1251, 1698, 1820, 1862, 2059, 3118, 4151), _LOGIN),
     **dict.fromkeys((1044, 1142, 1143, 1227, 1370, 1410), _DENIED),
     **dict.fromkeys((1040, 1203, 1226), _BUSY),
@@ -61,19 +52,19 @@ _MEANINGS: Mapping[int, _Meaning] = {
     **dict.fromkeys((1051, 1146), _TABLE),
     **dict.fromkeys((1052, 1055, 1064, 1065, 1066, 1111, 1128, 1140, 1149, 1210, 1221, 1222, 1235), _SYNTAX),
     **dict.fromkeys((1241, 1242, 1248, 1267, 1271, 1305, 1318, 1356, 1582, 1630, 1690, 2034, 2053), _SYNTAX),
-    1046: _Meaning("database_not_found", "set `database`, or write `database.table`"),
-    1049: _Meaning("database_not_found", "check `database`"),
-    1054: _Meaning("column_not_found", "check the column's name"),
-    1060: _Meaning("duplicate_column", "give each column a name of its own with AS"),
-    1129: _Meaning("authentication_failed", "the server blocks this host: run FLUSH HOSTS there"),
-    1170: _Meaning(
+    1046: Meaning("database_not_found", "set `database`, or write `database.table`"),
+    1049: Meaning("database_not_found", "check `database`"),
+    1054: Meaning("column_not_found", "check the column's name"),
+    1060: Meaning("duplicate_column", "give each column a name of its own with AS"),
+    1129: Meaning("authentication_failed", "the server blocks this host: run FLUSH HOSTS there"),
+    1170: Meaning(
         "key_changed", "run with --full-refresh: a key column becomes text, which its index cannot hold"
     ),
     1205: _LOCKED,
-    1451: _Meaning("referenced", "drop the foreign key that refers to the row, or use the disposition merge"),
+    1451: Meaning("referenced", "drop the foreign key that refers to the row, or use the disposition merge"),
     2026: _TLS,
-    3159: _Meaning("tls", "the server wants encryption: set `ssl_mode: required`"),
-    3750: _Meaning(
+    3159: Meaning("tls", "the server wants encryption: set `ssl_mode: required`"),
+    3750: Meaning(
         "no_primary_key", "set sql_generate_invisible_primary_key on the server, or merge by short keys"
     ),
 }
@@ -135,18 +126,14 @@ def _meant(failure: err.MySQLError, kind: Failure) -> AtlasError:
         return refused
     meaning = _WIDE if "Too many columns" in text else _MEANINGS.get(number)
     if meaning is None:
-        meaning = _Meaning(kind.default_code)
+        meaning = Meaning(kind.default_code)
         if isinstance(failure, err.InterfaceError):
             meaning = _GONE
         elif isinstance(failure, err.ProgrammingError | err.NotSupportedError):
             meaning = _SYNTAX
         text = re.sub(r"'[^']*'", "'...'", text) if isinstance(failure, err.DataError) else text
-    return kind(
-        text or "the connection is closed",
-        hint=_grant(text, kind) or meaning.hint,
-        code=meaning.code,
-        retryable=meaning.retryable,
-    )
+    meaning = replace(meaning, hint=_grant(text, kind) or meaning.hint)
+    return meaning.failure(kind, text or "the connection is closed")
 
 
 def refused_value(number: int, text: str) -> RefusedRowError | None:
@@ -179,14 +166,14 @@ def _unreachable(failure: err.MySQLError, text: str, kind: Failure) -> AtlasErro
     if isinstance(cause, ssl.SSLError):
         meaning = _TLS
     elif isinstance(cause, socket.gaierror):
-        meaning = _Meaning("host_not_found", "check `host`")
+        meaning = Meaning("host_not_found", "check `host`")
     elif isinstance(cause, TimeoutError):
-        meaning = _Meaning("timeout", "check host, port and firewalls, or raise `connect_timeout`", True)
+        meaning = Meaning("timeout", "check host, port and firewalls, or raise `connect_timeout`", True)
     elif isinstance(cause, ConnectionRefusedError):
-        meaning = _Meaning("connection_refused", "check `host` and `port`, and that the server runs", True)
+        meaning = Meaning("connection_refused", "check `host` and `port`, and that the server runs", True)
     elif isinstance(cause, FileNotFoundError | PermissionError):
-        meaning = _Meaning("connection_refused", "check `unix_socket`, and that the server runs")
-    return kind(text, hint=meaning.hint, code=meaning.code, retryable=meaning.retryable)
+        meaning = Meaning("connection_refused", "check `unix_socket`, and that the server runs")
+    return meaning.failure(kind, text)
 
 
 def _duplicate(text: str) -> RefusedRowError:

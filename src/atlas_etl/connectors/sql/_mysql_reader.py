@@ -13,6 +13,7 @@ import pyarrow as pa
 from atlas_etl import values
 from atlas_etl.connectors.sql._checksums import CellText, form_of
 from atlas_etl.connectors.sql._late import OpenWriters
+from atlas_etl.connectors.sql._meaning import Failure
 from atlas_etl.connectors.sql._mysql_catalog import (
     CatalogTable,
     every_table,
@@ -22,7 +23,7 @@ from atlas_etl.connectors.sql._mysql_catalog import (
 )
 from atlas_etl.connectors.sql._mysql_columns import bound_as, native_name, source_column
 from atlas_etl.connectors.sql._mysql_connection import MySQLConnection
-from atlas_etl.connectors.sql._mysql_errors import Failure, quoted
+from atlas_etl.connectors.sql._mysql_errors import quoted
 from atlas_etl.connectors.sql._mysql_open_writers import UNSEEN_LAG, WriterProbe, Writers
 from atlas_etl.connectors.sql._mysql_session import READING, Batches, Session
 from atlas_etl.connectors.sql._mysql_wire import Parameter

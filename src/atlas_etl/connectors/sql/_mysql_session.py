@@ -9,8 +9,9 @@ from functools import cached_property
 import pyarrow as pa
 import pymysql
 
+from atlas_etl.connectors.sql._meaning import Failure
 from atlas_etl.connectors.sql._mysql_connection import MySQLConnection, open_client
-from atlas_etl.connectors.sql._mysql_errors import Failure, translated
+from atlas_etl.connectors.sql._mysql_errors import translated
 from atlas_etl.connectors.sql._mysql_types import Column
 from atlas_etl.connectors.sql._mysql_wire import (
     Parameter,

@@ -20,7 +20,8 @@ from pydantic import Field, field_validator, model_validator
 from sqlalchemy import Engine, create_engine
 
 from atlas_etl.connectors.base import ServerConnection
-from atlas_etl.connectors.sql._postgresql_errors import Failure, refused, translated
+from atlas_etl.connectors.sql._meaning import Failure
+from atlas_etl.connectors.sql._postgresql_errors import refused, translated
 from atlas_etl.errors import ConfigError, InterruptedRunError, nearest
 
 Session = psycopg.Connection[tuple[object, ...]]

@@ -9,73 +9,63 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import psycopg
 
-from atlas_etl.errors import AtlasError, ConfigError, DestinationError, RefusedRowError, SourceError
+from atlas_etl.connectors.sql._meaning import Failure, Meaning
+from atlas_etl.errors import AtlasError, ConfigError, DestinationError, RefusedRowError
 
-Failure = type[SourceError] | type[DestinationError]
+_GONE = Meaning("server_gone", "the connection was lost; see the server's log if it happens again", True)
+_LOGIN = Meaning("authentication_failed", "check `username` and `password`, and the server's pg_hba.conf")
+_NO_DATABASE = Meaning("database_not_found", "check `database`; without it, it is the one named as the user")
+_FULL = Meaning("disk_full", "free some space on the server's disk, then run again")
+_TOO_MANY = Meaning("too_many_connections", "wait, lower --jobs, or raise max_connections", True)
+_STARTING = Meaning("server_not_ready", "wait until the server accepts connections", True)
+_TLS = Meaning("tls", "check `sslmode`, and sslrootcert, sslcert and sslkey in `options`")
+_TIMEOUT = Meaning("timeout", "check host, port and firewalls, or raise `connect_timeout`", True)
+_PERMISSION = Meaning("permission_denied", "grant the role what it needs")
 
-
-@dataclass(frozen=True, slots=True)
-class _Meaning:
-    code: str
-    hint: str | None = None
-    retryable: bool = False
-
-
-_GONE = _Meaning("server_gone", "the connection was lost; see the server's log if it happens again", True)
-_LOGIN = _Meaning("authentication_failed", "check `username` and `password`, and the server's pg_hba.conf")
-_NO_DATABASE = _Meaning("database_not_found", "check `database`; without it, it is the one named as the user")
-_FULL = _Meaning("disk_full", "free some space on the server's disk, then run again")
-_TOO_MANY = _Meaning("too_many_connections", "wait, lower --jobs, or raise max_connections", True)
-_STARTING = _Meaning("server_not_ready", "wait until the server accepts connections", True)
-_TLS = _Meaning("tls", "check `sslmode`, and sslrootcert, sslcert and sslkey in `options`")
-_TIMEOUT = _Meaning("timeout", "check host, port and firewalls, or raise `connect_timeout`", True)
-_PERMISSION = _Meaning("permission_denied", "grant the role what it needs")
-
-_SQLSTATES: Mapping[str, _Meaning] = {
-    "23503": _Meaning(
+_SQLSTATES: Mapping[str, Meaning] = {
+    "23503": Meaning(
         "foreign_key", "load the tables in the order of that foreign key, delete in the other, or drop it"
     ),
-    "25006": _Meaning("read_only", "connect to the primary server, or lift default_transaction_read_only"),
+    "25006": Meaning("read_only", "connect to the primary server, or lift default_transaction_read_only"),
     "25P03": _GONE,
     "25P04": _GONE,
     "28000": _LOGIN,
     "28P01": _LOGIN,
-    "2BP01": _Meaning(
+    "2BP01": Meaning(
         "dependent_objects", "views or other objects use it: drop them, and make them again after"
     ),
     "3D000": _NO_DATABASE,
-    "3F000": _Meaning("table_not_found", "check the schema's name"),
-    "40001": _Meaning("conflict", "another transaction was in the way; it can be tried again", True),
-    "40P01": _Meaning("conflict", "two transactions waited for each other; it can be tried again", True),
+    "3F000": Meaning("table_not_found", "check the schema's name"),
+    "40001": Meaning("conflict", "another transaction was in the way; it can be tried again", True),
+    "40P01": Meaning("conflict", "two transactions waited for each other; it can be tried again", True),
     "42501": _PERMISSION,
-    "42703": _Meaning("column_not_found", "check the column's name"),
-    "42P01": _Meaning("table_not_found", "check the table's name; other schemas need `schema.table`"),
+    "42703": Meaning("column_not_found", "check the column's name"),
+    "42P01": Meaning("table_not_found", "check the table's name; other schemas need `schema.table`"),
     "53100": _FULL,
-    "53200": _Meaning("out_of_memory", "the server ran out of memory"),
+    "53200": Meaning("out_of_memory", "the server ran out of memory"),
     "53300": _TOO_MANY,
-    "55P03": _Meaning("lock_timeout", "somebody holds a lock on it; wait, or raise `lock_timeout`", True),
-    "57014": _Meaning("timeout", "raise `statement_timeout`, or the server's own for this role"),
+    "55P03": Meaning("lock_timeout", "somebody holds a lock on it; wait, or raise `lock_timeout`", True),
+    "57014": Meaning("timeout", "raise `statement_timeout`, or the server's own for this role"),
     "57P03": _STARTING,
-    "P0001": _Meaning("raised", "a trigger of the table raised this; correct the data or the trigger"),
+    "P0001": Meaning("raised", "a trigger of the table raised this; correct the data or the trigger"),
 }
-_CLASSES: Mapping[str, _Meaning] = {
+_CLASSES: Mapping[str, Meaning] = {
     "08": _GONE,
-    "0A": _Meaning("unsupported"),
-    "22": _Meaning("data", "look for the value in the query's or the table's data"),
-    "23": _Meaning("constraint", "the table's own constraint refused a row; correct the data or drop it"),
-    "42": _Meaning("sql", "check the query, the table and its columns"),
-    "53": _Meaning("resources"),
-    "54": _Meaning("limit", "this is more than PostgreSQL can hold; read fewer or smaller columns"),
+    "0A": Meaning("unsupported"),
+    "22": Meaning("data", "look for the value in the query's or the table's data"),
+    "23": Meaning("constraint", "the table's own constraint refused a row; correct the data or drop it"),
+    "42": Meaning("sql", "check the query, the table and its columns"),
+    "53": Meaning("resources"),
+    "54": Meaning("limit", "this is more than PostgreSQL can hold; read fewer or smaller columns"),
     "57": _GONE,
 }
 # While connecting libpq gives no SQLSTATE, only words.
-_REFUSALS: Mapping[str, _Meaning] = {
-    "could not translate host name": _Meaning("host_not_found", "check `host`"),
-    "failed to resolve host": _Meaning("host_not_found", "check `host`"),
+_REFUSALS: Mapping[str, Meaning] = {
+    "could not translate host name": Meaning("host_not_found", "check `host`"),
+    "failed to resolve host": Meaning("host_not_found", "check `host`"),
     "password authentication failed": _LOGIN,
     "no password supplied": _LOGIN,
     "no pg_hba.conf entry": _LOGIN,
@@ -89,10 +79,10 @@ _REFUSALS: Mapping[str, _Meaning] = {
     "timed out": _TIMEOUT,
     "SSL": _TLS,
     "certificate": _TLS,
-    "Connection refused": _Meaning(
+    "Connection refused": Meaning(
         "connection_refused", "check `host` and `port`, and that the server runs and listens there", True
     ),
-    "No such file or directory": _Meaning(
+    "No such file or directory": Meaning(
         "connection_refused", "check the socket's folder in `host`, `port`, and that the server runs", True
     ),
     "server closed the connection": _GONE,
@@ -131,12 +121,12 @@ def refused(failure: psycopg.Error, kind: Failure) -> AtlasError:
     if isinstance(failure, psycopg.ProgrammingError) or _SETTING.search(text):
         return ConfigError(text, hint="correct it in `options`", code="option")
     if _MISSING_DATABASE.search(text):
-        return kind(text, hint=_NO_DATABASE.hint, code=_NO_DATABASE.code)
+        return _NO_DATABASE.failure(kind, text)
     if _NO_ROLE.search(text):
-        return kind(text, hint=_LOGIN.hint, code=_LOGIN.code)
+        return _LOGIN.failure(kind, text)
     found = next((meaning for words, meaning in _REFUSALS.items() if words in text), None)
-    meaning = found or _Meaning("connection_failed", "check the connection's settings")
-    return kind(text, hint=meaning.hint, code=meaning.code, retryable=meaning.retryable)
+    meaning = found or Meaning("connection_failed", "check the connection's settings")
+    return meaning.failure(kind, text)
 
 
 def quoted(identifier: str) -> str:
@@ -153,12 +143,10 @@ def _meant(
     state = failure.sqlstate
     if state is None:
         gone = session is None or session.closed or isinstance(failure, psycopg.OperationalError)
-        meaning = _GONE if gone else _Meaning(kind.default_code)
-        return kind(
-            _first_line(str(failure)), hint=meaning.hint, code=meaning.code, retryable=meaning.retryable
-        )
+        meaning = _GONE if gone else Meaning(kind.default_code)
+        return meaning.failure(kind, _first_line(str(failure)))
     text = failure.diag.message_primary or type(failure).__name__
-    meaning = _SQLSTATES.get(state) or _CLASSES.get(state[:2]) or _Meaning(kind.default_code)
+    meaning = _SQLSTATES.get(state) or _CLASSES.get(state[:2]) or Meaning(kind.default_code)
     if state[:2] in ("22", "42", "55") and _SETTING.search(text):  # of the settings in `options`
         return ConfigError(text, hint="correct it in `options`", code="option")
     if state[:2] == "22":

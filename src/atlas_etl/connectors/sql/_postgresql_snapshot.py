@@ -19,6 +19,7 @@ from psycopg import pq
 
 from atlas_etl.connectors.sql._fetching import Batches, OneFetchAtATime
 from atlas_etl.connectors.sql._late import OpenWriters
+from atlas_etl.connectors.sql._meaning import Failure
 from atlas_etl.connectors.sql._pgcopy_decode import RowDecoder
 from atlas_etl.connectors.sql._pgcopy_types import PgCopyError, builtin_type
 from atlas_etl.connectors.sql._postgresql_catalog import (
@@ -34,7 +35,7 @@ from atlas_etl.connectors.sql._postgresql_connection import (
     given_up,
     rendered,
 )
-from atlas_etl.connectors.sql._postgresql_errors import Failure, quoted, translated
+from atlas_etl.connectors.sql._postgresql_errors import quoted, translated
 from atlas_etl.connectors.sql._postgresql_messages import CopyMessages
 from atlas_etl.connectors.sql._postgresql_types import ServerType, source_column, wire_type
 from atlas_etl.connectors.sql._source import (

@@ -16,13 +16,12 @@ import adbc_driver_manager
 import adbc_driver_sqlite.dbapi
 import pyarrow as pa
 
-from atlas_etl.errors import AtlasError, DestinationError, RefusedRowError, SourceError
+from atlas_etl.connectors.sql._meaning import Failure
+from atlas_etl.errors import AtlasError, RefusedRowError
 
 _PREFIX = re.compile(r"^(?:[A-Z_]+: )?(?:\[SQLite\] )?(?:[Ff]ailed to [a-z ]+: )?")
 _MISMATCH = "Type mismatch in column"
 _NO_ROWID = "datatype mismatch"  # what is no integer, for an INTEGER PRIMARY KEY
-
-Raises = type[SourceError] | type[DestinationError]
 
 
 class WireMismatchError(Exception):
@@ -37,7 +36,7 @@ def file_uri(path: Path, mode: str) -> str:
 class Driver:
     """A connection. `raises` says on whose side its failures are."""
 
-    def __init__(self, uri: str, *, raises: Raises, timeout: float) -> None:
+    def __init__(self, uri: str, *, raises: Failure, timeout: float) -> None:
         self.raises = raises
         with translated(raises):
             self._connection = adbc_driver_sqlite.dbapi.connect(uri, autocommit=True)
@@ -87,7 +86,7 @@ class Driver:
 
 
 @contextmanager
-def translated(raises: Raises) -> Iterator[None]:
+def translated(raises: Failure) -> Iterator[None]:
     """Turn the driver's errors into ours, at the call that raised them."""
     try:
         yield
@@ -117,7 +116,7 @@ def _refused(why: str) -> RefusedRowError:
     )
 
 
-def _ours(raises: Raises, why: str) -> AtlasError:
+def _ours(raises: Failure, why: str) -> AtlasError:
     """Statements and values stay out of the message; SQLite's own words say enough."""
     for pattern, code, message, hint, retryable in _KNOWN:
         if pattern in why:

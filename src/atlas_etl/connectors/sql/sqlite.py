@@ -18,10 +18,11 @@ from atlas_etl.connectors.sql import _sqlite_catalog as catalog
 from atlas_etl.connectors.sql._dialect import Connection
 from atlas_etl.connectors.sql._extract import SqlExtract
 from atlas_etl.connectors.sql._ledger import CHECKPOINTS
+from atlas_etl.connectors.sql._meaning import Failure
 from atlas_etl.connectors.sql._reader import SqlConnector
 from atlas_etl.connectors.sql._source import SourceColumn
 from atlas_etl.connectors.sql._sqlite_bounds import bound
-from atlas_etl.connectors.sql._sqlite_driver import Driver, Raises, file_uri
+from atlas_etl.connectors.sql._sqlite_driver import Driver, file_uri
 from atlas_etl.connectors.sql._sqlite_snapshot import SqliteSnapshot
 from atlas_etl.connectors.sql._sqlite_writer import SqliteDialect, SqliteWriter, rebuild, table_schema
 from atlas_etl.connectors.sql._writer import SqlDestination
@@ -228,7 +229,7 @@ class SqliteDestination(SqlDestination):
 _WRITER_CACHE = 64 * 1024  # KiB; SQLite's own default is 2 MiB
 
 
-def _reading(config: SqliteConnection, raises: Raises) -> Driver:
+def _reading(config: SqliteConnection, raises: Failure) -> Driver:
     """A connection that cannot write. Raises SourceError or DestinationError."""
     path, options = config.path, config.options
     if path is None:
@@ -240,7 +241,7 @@ def _reading(config: SqliteConnection, raises: Raises) -> Driver:
     return driver
 
 
-def _refuse_unreadable(path: Path, raises: Raises) -> None:
+def _refuse_unreadable(path: Path, raises: Failure) -> None:
     """Say more than SQLite would. The file is not opened here, because closing it would drop its locks."""
     try:
         is_file = stat.S_ISREG(path.stat().st_mode)
