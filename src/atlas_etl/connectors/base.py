@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +45,21 @@ class ServerConnection(ConnectionConfig):
     options: dict[str, str | int | float | bool] = Field(
         default_factory=dict, description="further options of the driver, e.g. sslmode"
     )
+
+
+def with_fields_of_options(given: object, fields: Mapping[str, str]) -> object:
+    """What a model was given, the options that are its fields (name -> field) moved to where they belong.
+
+    Raises ValueError for one that is given twice.
+    """
+    options = given.get("options") if isinstance(given, dict) else None
+    if not isinstance(given, dict) or not isinstance(options, dict):
+        return given
+    moved = {fields[name]: value for name, value in options.items() if name in fields}
+    for name in moved:
+        if given.get(name) is not None:
+            raise ValueError(f"`{name}` is given twice: by itself and in `options`")
+    return {**given, **moved, "options": {name: v for name, v in options.items() if name not in fields}}
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import pymysql
 from pydantic import Field, SecretStr, field_validator, model_validator
 from sqlalchemy import Engine, create_engine
 
-from atlas_etl.connectors.base import ProjectPath, ServerConnection
+from atlas_etl.connectors.base import ProjectPath, ServerConnection, with_fields_of_options
 from atlas_etl.connectors.sql._meaning import Failure
 from atlas_etl.connectors.sql._mysql_errors import translated
 from atlas_etl.errors import ConfigError, nearest
@@ -57,15 +57,8 @@ class MySQLConnection(ServerConnection):
     @classmethod
     def _move_fields(cls, given: object) -> object:
         """Options that are fields, here or in another driver, go where they belong."""
-        options = given.get("options") if isinstance(given, dict) else None
-        if not isinstance(given, dict) or not isinstance(options, dict):
-            return given
-        fields = {**{name: name for name in cls.model_fields if name != "options"}, **_FIELDS}
-        moved = {fields[name]: value for name, value in options.items() if name in fields}
-        for name in moved:
-            if given.get(name) is not None:
-                raise ValueError(f"`{name}` is given twice: by itself and in `options`")
-        return {**given, **moved, "options": {name: v for name, v in options.items() if name not in fields}}
+        own = {name: name for name in cls.model_fields if name != "options"}
+        return with_fields_of_options(given, {**own, **_FIELDS})
 
     @field_validator("ssl_mode", mode="before")
     @classmethod

@@ -19,7 +19,7 @@ from psycopg import pq, sql
 from pydantic import Field, field_validator, model_validator
 from sqlalchemy import Engine, create_engine
 
-from atlas_etl.connectors.base import ServerConnection
+from atlas_etl.connectors.base import ServerConnection, with_fields_of_options
 from atlas_etl.connectors.sql._meaning import Failure
 from atlas_etl.connectors.sql._postgresql_errors import refused, translated
 from atlas_etl.errors import ConfigError, InterruptedRunError, nearest
@@ -76,15 +76,7 @@ class PostgresConnection(ServerConnection):
     @classmethod
     def _move_fields(cls, given: object) -> object:
         """Options that are fields under libpq's name go where they belong."""
-        options = given.get("options") if isinstance(given, dict) else None
-        if not isinstance(given, dict) or not isinstance(options, dict):
-            return given
-        moved = {_FIELDS[name]: value for name, value in options.items() if name in _FIELDS}
-        for name in moved:
-            if given.get(name) is not None:
-                raise ValueError(f"`{name}` is given twice: by itself and in `options`")
-        kept = {name: value for name, value in options.items() if name not in _FIELDS}
-        return {**given, **moved, "options": kept}
+        return with_fields_of_options(given, _FIELDS)
 
     @field_validator("options")
     @classmethod
