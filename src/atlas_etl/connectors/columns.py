@@ -42,6 +42,11 @@ def require(names: Sequence[str], there: Sequence[str], stream: Stream, *, what:
             )
 
 
+def repeated(names: Sequence[str]) -> str | None:
+    """The first name that stands there more than once."""
+    return next((name for name in names if names.count(name) > 1), None)
+
+
 def null_cursor_error(rows: int, stream: Stream) -> NullCursorError:
     """The error of the policy `null_cursor: error`."""
     return NullCursorError(

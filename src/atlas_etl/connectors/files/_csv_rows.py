@@ -13,6 +13,7 @@ from uuid import uuid4
 import pyarrow as pa
 import pyarrow.csv
 
+from atlas_etl.connectors.columns import repeated
 from atlas_etl.connectors.files._codec import open_text, uncompressed_name
 from atlas_etl.connectors.files._failures import brief, reading
 from atlas_etl.connectors.files._store import Store, StoredFile
@@ -131,7 +132,7 @@ def records_of(store: Store, file: StoredFile, dialect: Dialect) -> Records | No
         names = tuple(f"column_{number}" for number in range(1, len(first) + 1))
         return Records(store, file, dialect, encoding, names, 0)
     names = tuple(name or f"column_{number}" for number, name in enumerate(first, 1))
-    twice = next((name for name in names if names.count(name) > 1), None)
+    twice = repeated(names)
     if twice is not None:
         raise SourceError(
             f"{file.path} has two columns named {twice!r}",

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from atlas_etl.connectors.columns import repeated
 from atlas_etl.connectors.files._failures import reading
 from atlas_etl.connectors.files._format import LowerBound
 from atlas_etl.connectors.files._order import before
@@ -93,7 +94,7 @@ def opened(store: Store, file: StoredFile, unit: str = "us") -> Iterator[Parquet
         ) as parquet,
     ):
         names = parquet.schema_arrow.names
-        twice = next((name for name in names if names.count(name) > 1), None)
+        twice = repeated(names)
         if twice is not None:
             raise SourceError(
                 f"{file.path} has two columns named {twice!r}",

@@ -105,6 +105,14 @@ def held(kind: pa.DataType) -> pa.DataType:
     return pa.month_day_nano_interval() if pa.types.is_duration(kind) else simple.get(kind, kind)
 
 
+def held_in_text(kind: pa.DataType) -> pa.DataType:
+    """How a format of plain text holds it: lists as JSON, intervals as their text."""
+    kept = held(kind)
+    if pa.types.is_list(kept):
+        return pa.json_()
+    return pa.string() if pa.types.is_interval(kept) else kept
+
+
 def as_held(column: pa.Array, kind: pa.DataType) -> pa.Array:
     """A column in a type that `held` or `wider` gave. Raises ArrowInvalid where a value would change."""
     if column.type == kind:

@@ -34,7 +34,7 @@ from atlas_etl.connectors.files._failures import reading
 from atlas_etl.connectors.files._format import FileConnection, RowWriter, Survey, Wanted
 from atlas_etl.connectors.files._infer import TextColumn, first_misfit
 from atlas_etl.connectors.files._store import Store, StoredFile
-from atlas_etl.connectors.files._types import declared, held, known_types
+from atlas_etl.connectors.files._types import declared, held_in_text, known_types
 from atlas_etl.errors import ConfigError, SourceError
 from atlas_etl.model import Hazard
 
@@ -130,10 +130,7 @@ class CsvFormat:
         return CsvFormat(Dialect(delimiter=","), {}, self._compression)
 
     def storable(self, kind: pa.DataType) -> pa.DataType:
-        kept = held(kind)
-        if pa.types.is_list(kept):
-            return pa.json_()
-        return pa.string() if pa.types.is_interval(kept) else kept
+        return held_in_text(kind)
 
     def writer(self, sink: BinaryIO, schema: pa.Schema) -> RowWriter:
         return _Writer(compressed(sink, self._compression), schema)

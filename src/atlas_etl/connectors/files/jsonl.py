@@ -37,7 +37,7 @@ from atlas_etl.connectors.files._infer import first_misfit
 from atlas_etl.connectors.files._json_rows import Row, names_of, rows_of, texts
 from atlas_etl.connectors.files._json_texts import JsonColumn, quoted, unquoted
 from atlas_etl.connectors.files._store import Store, StoredFile
-from atlas_etl.connectors.files._types import declared, held, known_types
+from atlas_etl.connectors.files._types import declared, held_in_text, known_types
 from atlas_etl.errors import ConfigError, HazardError, SourceError
 from atlas_etl.model import BatchLimits, Hazard
 
@@ -107,10 +107,7 @@ class JsonlFormat:
         return JsonlFormat({}, self._compression, null_document="null")
 
     def storable(self, kind: pa.DataType) -> pa.DataType:
-        kept = held(kind)
-        if pa.types.is_list(kept):
-            return pa.json_()
-        return pa.string() if pa.types.is_interval(kept) else kept
+        return held_in_text(kind)
 
     def writer(self, sink: BinaryIO, schema: pa.Schema) -> RowWriter:
         return _Writer(compressed(sink, self._compression), schema)

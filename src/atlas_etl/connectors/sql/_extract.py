@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from atlas_etl import values
 from atlas_etl.connectors.ahead import Ahead
-from atlas_etl.connectors.columns import chosen, null_cursor_error, require
+from atlas_etl.connectors.columns import chosen, null_cursor_error, repeated, require
 from atlas_etl.connectors.hazards import HazardCounter, reads_as_text
 from atlas_etl.connectors.order import within
 from atlas_etl.connectors.sql._checksums import NAMES, CellText, read_buckets
@@ -347,7 +347,7 @@ def _columns(relation: Relation, stream: Stream) -> tuple[SourceColumn, ...]:
     Raises SourceError (`column_not_found`, `no_columns`) and ConfigError (`duplicate_column`).
     """
     names = chosen([column.name for column in relation.columns], stream, where=_place(stream))
-    twice = next((name for name in names if names.count(name) > 1), None)
+    twice = repeated(names)
     if twice is not None:
         raise ConfigError(
             f"the query gives two columns named {twice!r}",
