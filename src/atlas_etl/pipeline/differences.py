@@ -15,21 +15,17 @@ What the source may have done since the sync, and the next one settles, is pendi
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from tempfile import TemporaryDirectory
 
-import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from atlas_etl import values
-from atlas_etl.errors import DestinationError
 from atlas_etl.pipeline.digest import Digests, Hashes, row_digests
+from atlas_etl.scratch import ScratchDatabase
 
-_MEMORY = "512MB"
 _KEYS_AT_ONCE = 100_000
 _DIGEST = ("high", "low")
 
@@ -77,42 +73,39 @@ class Differences:
         self._names = [f"k{n}" for n in range(len(key))]
         self._by = self._names or list(_DIGEST)  # what rows are brought together by
         self._rows = list(dict.fromkeys((*self._by, *_DIGEST)))
-        self._spill = TemporaryDirectory(prefix="atlas-verify-", ignore_cleanup_errors=True)
-        self._db = duckdb.connect(
-            ":memory:", config={"memory_limit": _MEMORY, "threads": 2, "temp_directory": self._spill.name}
-        )
+        self._scratch = ScratchDatabase("the rows")
         cursor = latest.cursor if latest else None
         columns = [*key, *([cursor] if cursor else [])]
         none = pa.RecordBatch.from_pylist([], schema=pa.schema(columns))
         no_digests, no_marks = np.empty((0, 2), np.uint64), pa.array([], pa.bool_())
-        self._execute("CREATE TABLE read_rows AS FROM batch", self._read(none, no_digests))
+        self._scratch.execute("CREATE TABLE read_rows AS FROM batch", batch=self._read(none, no_digests))
         stored = self._reduced(none, no_digests).append_column("in_tail", no_marks)
-        self._execute("CREATE TABLE stored_rows AS FROM batch", stored)
-        self._execute("CREATE TABLE tail_rows AS FROM batch", _digest_columns(no_digests))
-        self._execute("CREATE TABLE later_keys AS FROM batch", self._keys(none))
-        self._execute(f"CREATE TABLE quarantined AS SELECT {', '.join(self._by)} FROM stored_rows")
+        self._scratch.execute("CREATE TABLE stored_rows AS FROM batch", batch=stored)
+        self._scratch.execute("CREATE TABLE tail_rows AS FROM batch", batch=_digest_columns(no_digests))
+        self._scratch.execute("CREATE TABLE later_keys AS FROM batch", batch=self._keys(none))
+        self._scratch.execute(f"CREATE TABLE quarantined AS SELECT {', '.join(self._by)} FROM stored_rows")
 
     def add_read(self, batch: pa.RecordBatch, digests: Digests) -> None:
         """Take rows of the source."""
-        self._execute("INSERT INTO read_rows FROM batch", self._read(batch, digests))
+        self._scratch.execute("INSERT INTO read_rows FROM batch", batch=self._read(batch, digests))
 
     def add_stored(self, batch: pa.RecordBatch, digests: Digests, in_tail: pa.Array) -> None:
         """Take rows of the destination; `in_tail` says which of them the next sync will delete."""
         rows = self._reduced(batch, digests).append_column("in_tail", in_tail)
-        self._execute("INSERT INTO stored_rows FROM batch", rows)
+        self._scratch.execute("INSERT INTO stored_rows FROM batch", batch=rows)
 
     def add_tail(self, digests: Digests) -> None:
         """Take the source's rows that the next sync will read again; they were taken as rows before."""
-        self._execute("INSERT INTO tail_rows FROM batch", _digest_columns(digests))
+        self._scratch.execute("INSERT INTO tail_rows FROM batch", batch=_digest_columns(digests))
 
     def add_later(self, batch: pa.RecordBatch) -> None:
         """Take rows of the source that are past what is compared. They need a key."""
-        self._execute("INSERT INTO later_keys FROM batch", self._keys(batch))
+        self._scratch.execute("INSERT INTO later_keys FROM batch", batch=self._keys(batch))
 
     def add_quarantined(self, batch: pa.RecordBatch, digests: Digests) -> None:
         """Take rows that are kept aside: they do not count as missing or changed."""
         rows = self._keys(batch) if self._names else _digest_columns(digests)
-        self._execute("INSERT INTO quarantined FROM batch", rows)
+        self._scratch.execute("INSERT INTO quarantined FROM batch", batch=rows)
 
     def compare(self) -> int:
         """Compare the rows taken so far; gives back how many of the source's count."""
@@ -120,13 +113,13 @@ class Differences:
         read = "read_rows"
         if self._latest is not None:
             read = "latest_rows"
-            self._execute(
+            self._scratch.execute(
                 f"CREATE TABLE latest_rows AS SELECT {all_} FROM (SELECT read_rows.*, row_number() OVER "
                 f"(PARTITION BY {by} ORDER BY c DESC NULLS LAST, there IS NOT NULL DESC) AS place "
                 "FROM read_rows LEFT JOIN (SELECT DISTINCT high, low, true AS there FROM stored_rows) "
                 "USING (high, low)) WHERE place = 1"
             )
-        self._execute(
+        self._scratch.execute(
             f"CREATE TABLE differing AS SELECT {all_}, bool_or(in_tail) AS in_tail, "
             f"sum(n) AS n FROM (SELECT {all_}, false AS in_tail, 1 AS n FROM {read} "
             f"UNION ALL SELECT {all_}, in_tail, -1 AS n FROM stored_rows) GROUP BY {all_} "
@@ -153,13 +146,13 @@ class Differences:
             came_later = (
                 f"only_read = 0 AND {self._known_in('later_keys')} AND NOT {self._known_in('read_rows')}"
             )
-        self._execute(
+        self._scratch.execute(
             "CREATE TABLE marked AS SELECT differing.*, "
             "CASE WHEN n > 0 THEN (high, low) IN (SELECT high, low FROM tail_rows) "
             "ELSE in_tail AND (high, low) NOT IN (SELECT high, low FROM read_rows) END "
             f"AND {tail_is_open} AS goes FROM differing"
         )
-        self._execute(
+        self._scratch.execute(
             f"CREATE TABLE found AS WITH sums AS (SELECT {by}, "
             "coalesce(sum(n) FILTER (n > 0), 0) AS only_read, "
             "coalesce(sum(n) FILTER (n > 0 AND goes), 0) AS pending_read, "
@@ -217,7 +210,7 @@ class Differences:
 
     def missing_rows(self) -> tuple[Digests, npt.NDArray[np.int64]]:
         """The digests of the rows that only the source has, in their order, and how often each is missing."""
-        rows = self._execute(
+        rows = self._scratch.execute(
             "SELECT high, low, n::BIGINT AS n FROM marked WHERE n > 0 AND NOT goes "
             f"AND {self._known_in('(FROM found WHERE missing > 0) AS lacking', of='marked')} ORDER BY ALL"
         )
@@ -226,9 +219,7 @@ class Differences:
         return digests, np.asarray(found["n"], np.int64)
 
     def close(self) -> None:
-        with suppress(duckdb.Error):
-            self._db.close()
-        self._spill.cleanup()
+        self._scratch.close()
 
     def _keys(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         if not self._names:
@@ -256,8 +247,8 @@ class Differences:
         return f"EXISTS (SELECT 1 FROM {table} WHERE {same})"
 
     def _typed(self, where: str) -> Iterator[pa.RecordBatch]:
-        found = self._db.sql(f"SELECT {', '.join(self._names)} FROM found WHERE {where}")
-        for batch in found.to_arrow_reader(_KEYS_AT_ONCE):
+        keys = f"SELECT {', '.join(self._names)} FROM found WHERE {where}"
+        for batch in self._scratch.batches(keys, _KEYS_AT_ONCE):
             columns = [
                 values.from_text(column, field.type)
                 for column, field in zip(batch.columns, self._key, strict=True)
@@ -265,22 +256,7 @@ class Differences:
             yield pa.RecordBatch.from_arrays(columns, schema=self._key)
 
     def _all(self, sql: str) -> list[tuple[object, ...]]:
-        return self._execute(sql).fetchall()
-
-    def _execute(self, sql: str, batch: pa.RecordBatch | None = None) -> duckdb.DuckDBPyConnection:
-        if batch is not None:
-            self._db.register("batch", batch)
-        try:
-            return self._db.execute(sql)
-        except duckdb.Error as failure:
-            raise DestinationError(
-                f"the rows cannot be compared: {str(failure).partition(chr(10))[0][:80]}",
-                hint="make room in the folder for temporary files (TMPDIR)",
-                code="temporary_files",
-            ) from failure
-        finally:
-            if batch is not None:
-                self._db.unregister("batch")
+        return self._scratch.execute(sql).fetchall()
 
 
 def _digest_columns(digests: Digests) -> pa.RecordBatch:

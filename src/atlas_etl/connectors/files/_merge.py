@@ -7,20 +7,16 @@ outgrow its memory, so that both questions are one join each, whatever the numbe
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from tempfile import TemporaryDirectory
 
-import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from atlas_etl import values
-from atlas_etl.errors import DestinationError, NullKeyError
-
-_MEMORY = "512MB"
+from atlas_etl.errors import NullKeyError
+from atlas_etl.scratch import ScratchDatabase
 
 Rows = npt.NDArray[np.int64]
 
@@ -43,26 +39,23 @@ class KeySet:
         self._cursor = cursor
         self._names = [f"k{n}" for n in range(len(key))]
         self._columns = [*self._names, *(["c"] if cursor else [])]
-        self._spill = TemporaryDirectory(prefix="atlas-merge-", ignore_cleanup_errors=True)
-        self._db = duckdb.connect(
-            ":memory:", config={"memory_limit": _MEMORY, "threads": 2, "temp_directory": self._spill.name}
-        )
+        self._scratch = ScratchDatabase("the keys of the load", stream=stream)
         empty = self._reduced(pa.RecordBatch.from_pylist([], schema=schema), 0)
-        self._execute("CREATE TABLE keys AS SELECT * FROM batch", batch=empty)
-        self._execute(f"CREATE TABLE gone AS SELECT {', '.join(self._names)} FROM keys")
+        self._scratch.execute("CREATE TABLE keys AS SELECT * FROM batch", batch=empty)
+        self._scratch.execute(f"CREATE TABLE gone AS SELECT {', '.join(self._names)} FROM keys")
         self._rows = 0
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Take the next rows of the load. Raises NullKeyError."""
         if any(batch.column(name).null_count for name in self._key):
             raise NullKeyError(self._key, self._stream)
-        self._execute("INSERT INTO keys SELECT * FROM batch", batch=self._reduced(batch, self._rows))
+        self._scratch.execute("INSERT INTO keys SELECT * FROM batch", batch=self._reduced(batch, self._rows))
         self._rows += batch.num_rows
 
     def forget(self, keys: pa.RecordBatch) -> None:
         """Take keys whose live rows go."""
         columns = [values.comparable(keys.column(name)) for name in self._key]
-        self._execute(
+        self._scratch.execute(
             "INSERT INTO gone SELECT * FROM batch", batch=pa.RecordBatch.from_arrays(columns, self._names)
         )
 
@@ -70,13 +63,13 @@ class KeySet:
         """The rows, by number, that a later row of their key replaces; they are forgotten here."""
         names = ", ".join(self._names)
         order = "c DESC NULLS LAST, r DESC" if self._cursor else "r DESC"
-        self._execute(
+        self._scratch.execute(
             f"CREATE TABLE superseded AS SELECT r FROM ("
             f"SELECT r, row_number() OVER (PARTITION BY {names} ORDER BY {order}) AS place FROM keys "
             f"SEMI JOIN (SELECT {names} FROM keys GROUP BY {names} HAVING count(*) > 1) USING ({names})"
             f") WHERE place > 1"
         )
-        self._execute("DELETE FROM keys WHERE r IN (SELECT r FROM superseded)")
+        self._scratch.execute("DELETE FROM keys WHERE r IN (SELECT r FROM superseded)")
         return self._numbers("SELECT r FROM superseded ORDER BY r")
 
     def replaced(self, live: Iterable[pa.RecordBatch]) -> tuple[Rows, int]:
@@ -90,7 +83,7 @@ class KeySet:
         reader = pa.RecordBatchReader.from_batches(first.schema, _chain(first, batches))
         same = "live.c = keys.c" if self._cursor else "false"
         names = ", ".join(self._names)
-        self._execute(
+        self._scratch.execute(
             f"CREATE TABLE replaced AS SELECT live.r AS r, keys.r AS by_row, {same} AS same "
             f"FROM live LEFT JOIN keys USING ({names}) "
             f"LEFT JOIN (SELECT DISTINCT {names}, true AS goes FROM gone) AS going USING ({names}) "
@@ -108,20 +101,18 @@ class KeySet:
             none = np.empty(0, bool)
             return Compared(np.empty(0, np.int64), none, none)
         names = ", ".join(self._names)
-        self._execute(
+        self._scratch.execute(
             f"CREATE TABLE compared AS SELECT live.r AS r, here.yes IS NULL AS gone, live.m AS m FROM live "
             f"LEFT JOIN (SELECT DISTINCT {names}, true AS yes FROM keys) AS here USING ({names}) "
             f"WHERE here.yes IS NULL OR live.m",
             live=pa.RecordBatchReader.from_batches(first.schema, _chain(first, batches)),
         )
-        rows = self._execute("SELECT r, gone, m FROM compared ORDER BY r").fetchnumpy()
+        rows = self._scratch.execute("SELECT r, gone, m FROM compared ORDER BY r").fetchnumpy()
         gone, marked = (np.asarray(rows[name], dtype=np.bool_) for name in ("gone", "m"))
         return Compared(np.asarray(rows["r"], dtype=np.int64), gone, marked)
 
     def close(self) -> None:
-        with suppress(duckdb.Error):
-            self._db.close()
-        self._spill.cleanup()
+        self._scratch.close()
 
     def _count(self) -> int:
         (count,) = self._numbers("SELECT count(*) FROM keys")
@@ -142,28 +133,9 @@ class KeySet:
         numbers = pa.array(np.arange(first, first + batch.num_rows))
         return pa.RecordBatch.from_arrays([*columns, numbers], [*self._columns, "r"])
 
-    def _execute(
-        self, sql: str, **tables: pa.RecordBatch | pa.RecordBatchReader
-    ) -> duckdb.DuckDBPyConnection:
-        """One statement over the keys and these tables."""
-        for name, rows in tables.items():
-            self._db.register(name, rows)
-        try:
-            return self._db.execute(sql)
-        except duckdb.Error as failure:
-            raise DestinationError(
-                f"the keys of the load cannot be compared: {str(failure).partition(chr(10))[0][:80]}",
-                hint="make room in the folder for temporary files (TMPDIR)",
-                code="merge_keys",
-                stream=self._stream,
-            ) from failure
-        finally:
-            for name in tables:
-                self._db.unregister(name)
-
     def _numbers(self, sql: str) -> Rows:
         """A statement's only column."""
-        (found,) = self._execute(sql).fetchnumpy().values()
+        (found,) = self._scratch.execute(sql).fetchnumpy().values()
         return np.asarray(found, dtype=np.int64)
 
 
