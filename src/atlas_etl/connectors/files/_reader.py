@@ -1,39 +1,25 @@
-"""The one reader of files: a listing as the snapshot, rows by format, and how far they reach."""
+"""Reading files: what a store holds of one format, and the extracts of its streams."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from copy import copy
-from dataclasses import replace
-from datetime import UTC, datetime
 from typing import TypeVar
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from atlas_etl import values
-from atlas_etl.connectors import columns
-from atlas_etl.connectors.ahead import Ahead
 from atlas_etl.connectors.base import BaseConnector
-from atlas_etl.connectors.files._failures import changed, reading
-from atlas_etl.connectors.files._format import FileConnection, Format, LowerBound, Survey, Wanted
-from atlas_etl.connectors.files._order import Edges
-from atlas_etl.connectors.files._select import Selection, groups, select
+from atlas_etl.connectors.files._extract import FilesExtract
+from atlas_etl.connectors.files._failures import reading
+from atlas_etl.connectors.files._format import FileConnection, Format
+from atlas_etl.connectors.files._select import groups, select
 from atlas_etl.connectors.files._store import Store
-from atlas_etl.connectors.hazards import HazardCounter, mask_temporal, reads_as_text
-from atlas_etl.connectors.order import at_or_after, within
-from atlas_etl.errors import SourceError
+from atlas_etl.connectors.files._survey import surveyed
 from atlas_etl.model import (
-    Checkpoint,
     ColumnInfo,
     ConnectionStatus,
-    CursorKind,
-    CursorValue,
-    NullCursor,
     ReadRequest,
-    RefusedRow,
     Stream,
     StreamInfo,
 )
@@ -98,227 +84,6 @@ class FilesConnector(BaseConnector[Config]):
             cursor_candidates=tuple(grows),
             estimated_rows=survey.rows,
         )
-
-
-class FilesExtract:
-    """One stream of files as they were when it was opened (contracts.Extract)."""
-
-    def __init__(self, store: Store, form: Format, selection: Selection, request: ReadRequest) -> None:
-        self._store = store
-        self._format = form if selection.manifest is None else form.as_written()
-        self._selection = selection
-        self._request = request
-        self._stream = request.stream
-        self._survey = surveyed(store, form, selection, request.limit)
-        there = self._survey.schema.names
-        chosen = columns.chosen(there, self._stream, where=selection.path)
-        self._stored = pa.schema([self._survey.schema.field(name) for name in chosen])
-        self._times_as_text = [
-            field.name
-            for field in self._stored
-            if (pa.types.is_timestamp(field.type) or pa.types.is_date(field.type))
-            and reads_as_text(self._stream, form.time_hazards)
-        ]
-        self.schema = pa.schema(
-            [f.with_type(pa.string()) if f.name in self._times_as_text else f for f in self._stored]
-        )
-        self.primary_key = self._stream.primary_key
-        columns.require(
-            self.primary_key, chosen, self._stream, what="primary key column", where=selection.path
-        )
-        self._bound = self._lower_bound()
-        self._hazards = HazardCounter(self._stream, self.primary_key)
-        self._refused: list[RefusedRow] = []
-        self._edges = Edges()
-        self._ahead = self._ahead_of(self._stream.cursor) if self._stream.cursor else None
-        self._warning: str | None = None
-        self._refuse_null_cursors()
-
-    @property
-    def key_is_unique(self) -> bool:
-        return False  # files keep no keys
-
-    @property
-    def estimated_rows(self) -> int | None:
-        return None if self._request.since else self._survey.rows
-
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        left = self._request.limit
-        for batch in self._wanted():
-            rows = batch if left is None else batch.slice(0, left)
-            if self._ahead is not None:
-                cursors = rows.column(self._stream.cursor)
-                self._edges = self._edges.with_column(cursors)
-                self._ahead.see(cursors)
-            yield from values.split(rows, self._request.limits)
-            if left is not None:
-                left -= rows.num_rows
-                if left <= 0:
-                    return
-        # What was read early may have changed late: the snapshot is all files at one time.
-        _refuse_changes(self._store, self._selection)
-
-    def reached(self) -> None:
-        return None  # rows come as the files have them
-
-    def checkpoint(self) -> Checkpoint | None:
-        cursor = self._stream.cursor
-        if cursor is None or self._edges.high is None or self._ahead is None:
-            return None
-        high = values.cursor_value(self._edges.high, stream=self._stream.name, column=cursor)
-        tail_from = self._ahead.tail_from(high, self._request.since) or high
-        if self._stream.lag is not None:
-            tail_from = values.earlier(tail_from, self._stream.lag)
-        self._warning = self._ahead.warning(high)
-        spellings = (high.text,) if high.kind is CursorKind.TEXT else ()
-        return Checkpoint(cursor, high, tail_from, spellings)
-
-    def nulled(self) -> Mapping[str, int]:
-        return self._hazards.nulled
-
-    def refused(self) -> Sequence[RefusedRow]:
-        found, self._refused = self._refused, []
-        return found
-
-    def again(
-        self,
-        *,
-        since: CursorValue | None = None,
-        until: CursorValue | None = None,
-        after: CursorValue | None = None,
-    ) -> FilesExtract:
-        other = copy(self)
-        other._request = replace(self._request, since=since, until=until, after=after)
-        other._bound = other._lower_bound()
-        other._hazards = HazardCounter(self._stream, self.primary_key)
-        other._refused = []
-        other._edges = Edges()
-        other._ahead = self._ahead.anew() if self._ahead else None
-        return other
-
-    def warnings(self) -> Sequence[str]:
-        return (self._warning,) if self._warning else ()
-
-    def text_forms(self) -> Mapping[str, str]:
-        return {}
-
-    def checksums(self, columns: Sequence[str], *, until: CursorValue | None = None) -> None:
-        """Files compute nothing by themselves."""
-
-    def _wanted(self) -> Iterator[pa.RecordBatch]:
-        """The rows that the request asks for, without its limit."""
-        wanted = Wanted(self._stored, self._request.limits, self._bound)
-        for file in self._selection.files:
-            with reading(file.path):
-                for batch in self._format.batches(self._store, file, wanted):
-                    rows = self._from_bound(self._settled(batch))
-                    if rows.num_rows:
-                        yield rows
-
-    def _settled(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """The batch after the stream's policies for dates and times that are infinite or too far."""
-        masked, cells = mask_temporal(batch)
-        if not self._times_as_text:
-            kept, refused = self._hazards.settle(masked, cells)
-            self._refused += (found for found in refused if self._from_bound(found.row).num_rows)
-            return kept
-        texts = {field.name: masked.column(field.name) for field in self._stored}
-        for name in self._times_as_text:
-            texts[name] = values.to_text(texts[name])
-        for found in cells:
-            at = pa.array(np.isin(np.arange(batch.num_rows), found.rows))
-            texts[found.column] = pc.replace_with_mask(texts[found.column], at, pa.array(found.texts))
-        return pa.RecordBatch.from_arrays(list(texts.values()), schema=self.schema)
-
-    def _from_bound(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        if self._stream.cursor is None:
-            return batch
-        request = self._request
-        batch = within(batch, self._stream.cursor, until=request.until, after=request.after)
-        column = batch.column(self._stream.cursor)
-        if self._bound is not None:
-            keep = pc.fill_null(at_or_after(column, self._bound.value), self._bound.with_nulls)
-            return batch.filter(keep)
-        return batch.filter(pc.is_valid(column)) if self._stream.null_cursor is NullCursor.EXCLUDE else batch
-
-    def _lower_bound(self) -> LowerBound | None:
-        cursor = self._stream.cursor
-        if cursor is None:
-            return None
-        columns.require(
-            (cursor,), self.schema.names, self._stream, what="cursor column", where=self._selection.path
-        )
-        kind = self.schema.field(cursor).type
-        values.cursor_kind(kind, stream=self._stream.name, column=cursor)
-        if self._request.since is None:
-            return None
-        since = values.cursor_scalar(self._request.since, kind)
-        return LowerBound(cursor, since, self._stream.null_cursor is NullCursor.INCLUDE)
-
-    def _ahead_of(self, cursor: str) -> Ahead:
-        field, zone = self.schema.field(cursor), self._stream.timezone
-        return Ahead(field, stream=self._stream.name, now=datetime.now(UTC), timezone=zone)
-
-    def _refuse_null_cursors(self) -> None:
-        cursor = self._stream.cursor
-        if (
-            cursor is None
-            or self._stream.null_cursor is not NullCursor.ERROR
-            or self._request.limit is not None
-        ):
-            return
-        nulls = self._survey.nulls.get(cursor)
-        if nulls is None:
-            only = Wanted(pa.schema([self._stored.field(cursor)]))
-            nulls = 0
-            for file in self._selection.files:
-                with reading(file.path):
-                    batches = self._format.batches(self._store, file, only)
-                    nulls += sum(batch.column(0).null_count for batch in batches)
-        if nulls:
-            raise columns.null_cursor_error(nulls, self._stream)
-
-
-def surveyed(store: Store, form: Format, selection: Selection, rows: int | None) -> Survey:
-    """Columns and types of the files; of a folder that Atlas wrote they are in its manifest."""
-    manifest = selection.manifest
-    if manifest is not None:
-        live = [file.path.rpartition("/")[2] for file in selection.files]
-        if manifest.format != form.protocol:
-            raise SourceError(
-                f"{selection.path} holds {manifest.format} files that Atlas wrote",
-                hint=f"read it with the protocol {manifest.format}",
-                code="other_format",
-            )
-        if live != [file.name for file in manifest.files]:
-            raise changed(selection.path)
-        return Survey(manifest.schema, manifest.rows)
-    survey = form.survey(store, selection.files, rows)
-    _refuse_changes(store, selection)
-    if not len(survey.schema):
-        raise SourceError(
-            f"{selection.path} has no columns to read",
-            hint="the files are empty; a CSV file has at least its header",
-            code="no_columns",
-        )
-    return replace(survey, schema=_with_source_types(survey.schema))
-
-
-def _refuse_changes(store: Store, selection: Selection) -> None:
-    for file in selection.files:
-        if store.stat(file.path) != file:
-            raise changed(file.path)
-
-
-def _with_source_types(schema: pa.Schema) -> pa.Schema:
-    return pa.schema(
-        [
-            field
-            if values.source_type(field)
-            else values.with_source_type(field, values.type_name(field.type))
-            for field in schema
-        ]
-    )
 
 
 def _may_grow(kind: pa.DataType) -> bool:
