@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from atlas_etl.connectors.sql.sqlite import ADAPTER, SqliteConnector
+from atlas_etl.connectors.sql._sqlite_reader import SqliteConnector
+from atlas_etl.connectors.sql.sqlite import ADAPTER
 from atlas_etl.model import BatchLimits, Checkpoint, CursorValue, ReadRequest, Stream
 
 

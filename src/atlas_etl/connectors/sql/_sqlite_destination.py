@@ -1,0 +1,135 @@
+"""Writing SQLite: the destination, a file or a database in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import pyarrow as pa
+
+from atlas_etl.connectors.sql._dialect import Connection
+from atlas_etl.connectors.sql._extract import SqlExtract
+from atlas_etl.connectors.sql._ledger import CHECKPOINTS
+from atlas_etl.connectors.sql._sqlite_connection import SqliteConnection, open_to_read, open_to_write
+from atlas_etl.connectors.sql._sqlite_driver import Driver
+from atlas_etl.connectors.sql._sqlite_reader import ReaderDialect
+from atlas_etl.connectors.sql._sqlite_snapshot import SqliteSnapshot
+from atlas_etl.connectors.sql._sqlite_writer import SqliteDialect, SqliteWriter, rebuild, table_schema
+from atlas_etl.connectors.sql._writer import SqlDestination
+from atlas_etl.errors import DestinationError, HazardError, SourceError, UsageError
+from atlas_etl.model import (
+    CommittedCheckpoint,
+    ConnectionStatus,
+    Hazard,
+    HazardPolicy,
+    ReadRequest,
+    Stream,
+    TableName,
+    TableState,
+    WidenColumn,
+)
+
+
+class SqliteDestination(SqlDestination):
+    """Writes a SQLite file: rows, checkpoint and ledger in one transaction, synced to disk (FULL)."""
+
+    dialect = SqliteDialect()
+    reader = ReaderDialect()
+
+    def __init__(self, config: SqliteConnection) -> None:
+        self._config = config
+        self._memory: Driver | None = None  # the database itself, where it is in memory
+
+    @contextmanager
+    def connect(self) -> Iterator[SqliteWriter]:
+        driver = self._opened()
+        try:
+            yield SqliteWriter(driver)
+        finally:
+            self._give_back(driver)
+
+    @contextmanager
+    def reading(self) -> Iterator[SqliteSnapshot]:
+        driver = self._readable()
+        try:
+            yield SqliteSnapshot(driver)
+        finally:
+            self._give_back(driver)
+
+    def inspect(self, connector: str, stream: str, table: TableName) -> TableState:
+        return super().inspect(connector, stream, table) if self._is_there() else TableState()
+
+    def checkpoints(self, connector: str) -> Sequence[CommittedCheckpoint]:
+        return super().checkpoints(connector) if self._is_there() else ()
+
+    def table_schema(self, connection: Connection, table: TableName) -> pa.Schema | None:
+        return table_schema(connection, table)
+
+    def ledger_schemas(self, connection: Connection) -> Sequence[str | None]:
+        return (None,) if table_schema(connection, TableName(CHECKPOINTS)) is not None else ()
+
+    def widen(self, connection: Connection, table: TableName, change: WidenColumn) -> Sequence[str]:
+        return rebuild(connection, self.dialect, table, change)
+
+    def test(self) -> ConnectionStatus:
+        with self.connect() as connection:
+            connection.begin()
+            connection.execute("CREATE TABLE _atlas_test (n INTEGER)")
+            connection.rollback()
+            version = connection.execute("SELECT sqlite_version()")[0][0]
+        return ConnectionStatus("tables can be made", server_version=f"SQLite {version}")
+
+    def query(self, sql: str) -> pa.Table:
+        """Rows in the types that their columns declare; as text where one holds something else."""
+        try:
+            return self._read(Stream("query", query=sql))
+        except HazardError:
+            as_text = dict.fromkeys(Hazard, HazardPolicy.TEXT)
+            return self._read(Stream("query", query=sql, hazards=as_text))
+
+    def close(self) -> None:
+        if self._memory is not None:
+            self._memory.close()
+            self._memory = None
+
+    def _read(self, stream: Stream) -> pa.Table:
+        try:
+            with self.reading() as snapshot:
+                extract = SqlExtract(self.reader, snapshot, ReadRequest(stream))
+                return pa.Table.from_batches(extract.batches(), schema=extract.schema)
+        except (SourceError, DestinationError) as failure:
+            if failure.code not in ("sql", "no_columns"):
+                raise
+            raise UsageError(failure.message, hint=failure.hint, code="query") from failure
+
+    def _readable(self) -> Driver:
+        """The database, or an empty one as long as nothing has been loaded."""
+        if self._config.path is None:
+            return self._opened()
+        config = self._config if self._is_there() else SqliteConnection(database_path=":memory:")
+        return open_to_read(config, DestinationError)
+
+    def _give_back(self, driver: Driver) -> None:
+        """Undo a transaction that was not committed."""
+        if driver is self._memory:
+            _undo(driver)
+        else:
+            driver.close()
+
+    def _is_there(self) -> bool:
+        return self._config.path is None or self._config.path.exists()
+
+    def _opened(self) -> Driver:
+        if self._config.path is None:
+            self._memory = self._memory or open_to_write(self._config)
+            return self._memory
+        return open_to_write(self._config)
+
+
+def _undo(driver: Driver) -> None:
+    """End a transaction that may be open on a connection that lives on."""
+    try:
+        driver.execute("ROLLBACK")
+    except DestinationError as failure:
+        if "no transaction" not in failure.message:
+            raise

@@ -1,0 +1,68 @@
+"""Reading SQLite: the dialect of its SELECTs, and the connector."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import pyarrow as pa
+
+from atlas_etl.connectors.sql import _sqlite_catalog as catalog
+from atlas_etl.connectors.sql._reader import SqlConnector
+from atlas_etl.connectors.sql._source import SourceColumn
+from atlas_etl.connectors.sql._sqlite_bounds import bound
+from atlas_etl.connectors.sql._sqlite_connection import SqliteConnection, open_to_read
+from atlas_etl.connectors.sql._sqlite_snapshot import SqliteSnapshot
+from atlas_etl.errors import SourceError
+from atlas_etl.model import (
+    ConnectionStatus,
+    CursorValue,
+    StreamInfo,
+)
+
+
+class ReaderDialect:
+    """How SQLite writes a SELECT."""
+
+    checksums = None  # it has no such function
+
+    def quote(self, identifier: str) -> str:
+        return catalog.quote(identifier)
+
+    def bound(self, column: SourceColumn, value: CursorValue) -> tuple[str, object]:
+        return bound(column, value)
+
+    def in_order(self, sql: str, column: SourceColumn) -> str | None:
+        if not pa.types.is_integer(column.field.type):
+            return None  # decimals and times are ordered as they are spelled
+        return f"{sql} ORDER BY {self.quote(column.name)} LIMIT -1"  # keeps it in a subquery
+
+    def limit(self, sql: str, rows: int) -> str:
+        return f"{sql} LIMIT {rows}"
+
+
+class SqliteConnector(SqlConnector[SqliteConnection]):
+    """Reads a SQLite file, which it opens read-only and never makes."""
+
+    dialect = ReaderDialect()
+
+    @contextmanager
+    def snapshot(self) -> Iterator[SqliteSnapshot]:
+        driver = open_to_read(self.config, SourceError)
+        try:
+            yield SqliteSnapshot(driver)
+        finally:
+            driver.close()
+
+    def test(self) -> ConnectionStatus:
+        with self.snapshot() as snapshot:
+            return ConnectionStatus(
+                f"{len(snapshot.entries())} tables and views", server_version=snapshot.version
+            )
+
+    def discover(self) -> Sequence[StreamInfo]:
+        with self.snapshot() as snapshot:
+            return snapshot.discover()
+
+    def close(self) -> None:
+        """Snapshots close their own connections."""
