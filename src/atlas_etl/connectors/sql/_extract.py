@@ -17,7 +17,7 @@ from atlas_etl.connectors.hazards import HazardCounter, reads_as_text
 from atlas_etl.connectors.order import within
 from atlas_etl.connectors.sql._checksums import NAMES, CellText, read_buckets
 from atlas_etl.connectors.sql._greatest import Greatest
-from atlas_etl.connectors.sql._late import given_out_since, late_from
+from atlas_etl.connectors.sql._late import COUNTED, LateRows
 from atlas_etl.connectors.sql._source import Dialect, Relation, Select, Snapshot, SourceColumn
 from atlas_etl.errors import ConfigError
 from atlas_etl.model import (
@@ -33,10 +33,7 @@ from atlas_etl.model import (
     Watermark,
 )
 
-# Cursors that are given out in their order rather than taken from a clock.
-COUNTED = frozenset({CursorKind.INTEGER, CursorKind.DECIMAL})
 _SORTED_WINDOWS = 4  # a source that must sort a table to give it in order does so for more than this many
-_WATERMARKS = 8  # that a checkpoint keeps: one more only shortens a tail
 
 
 class SqlExtract:
@@ -56,13 +53,10 @@ class SqlExtract:
         self._hazards = HazardCounter(request.stream, self.primary_key)
         self._refused: list[RefusedRow] = []
         self._greatest = self._new_greatest()
-        self._writers = snapshot.open_writers() if self._cursor else None
+        self._late = self._late_rows(self._cursor) if self._cursor else None
         self._ahead = self._ahead_of(self._cursor) if self._cursor else None
         self._warning: str | None = None
         self._is_ordered = False
-        self._watermarks: tuple[Watermark, ...] = ()
-        if self._writers is not None:
-            self._watermarks = given_out_since(request.watermarks, self._writers, self._stream.lag)
         self._refuse_null_cursors()
 
     @property
@@ -109,7 +103,13 @@ class SqlExtract:
         tail_from = self._tail_from(self._cursor, high)
         spellings = self._tail_values(self._cursor, tail_from)
         self._warning = self._ahead.warning(high) if self._ahead else None
-        return Checkpoint(self._cursor.name, high, tail_from, spellings, self._next_watermarks(high))
+        return Checkpoint(
+            self._cursor.name,
+            high,
+            tail_from,
+            spellings,
+            self._late.next_watermarks(high) if self._late else (),
+        )
 
     def nulled(self) -> Mapping[str, int]:
         return self._hazards.nulled
@@ -165,29 +165,29 @@ class SqlExtract:
     def _new_greatest(self) -> Greatest | None:
         return Greatest(self._cursor.field, stream=self._stream.name) if self._cursor else None
 
+    def _late_rows(self, cursor: SourceColumn) -> LateRows | None:
+        writers = self._snapshot.open_writers()
+        if writers is None:
+            return None
+        stream, is_counted = self._stream, self._kind(cursor) in COUNTED
+        return LateRows(writers, self._request.watermarks, stream.lag, stream.timezone, is_counted)
+
     def _ahead_of(self, cursor: SourceColumn) -> Ahead:
         # Who writes alone writes to a file of this machine.
-        now = self._writers.taken if self._writers else datetime.now(UTC)
+        now = self._late.writers.taken if self._late else datetime.now(UTC)
         return Ahead(cursor.field, stream=self._stream.name, now=now, timezone=self._stream.timezone)
 
     @property
     def unsettled(self) -> timedelta:
         """How much older the oldest open writer is than every watermark; zero where it is not."""
-        if self._writers is None or self._watermarks or not self._request.watermarks:
-            return timedelta()
-        return self._request.watermarks[-1].at - self._writers.since(self._stream.lag)
+        return self._late.unsettled if self._late else timedelta()
 
     def watermark(self) -> Watermark | None:
         """How far cursors are given out in this snapshot; None where they are times or nobody else writes."""
-        if self._cursor is None or self._writers is None or not self._is_counted:
+        if self._cursor is None or self._late is None or not self._late.is_counted:
             return None
         high = self._maximum(self._cursor, "", ())
-        return Watermark(self._writers.taken, high) if high is not None else None
-
-    @property
-    def _is_counted(self) -> bool:
-        cursor = self._cursor
-        return cursor is not None and self._kind(cursor) in COUNTED
+        return Watermark(self._late.writers.taken, high) if high is not None else None
 
     def _kind(self, cursor: SourceColumn) -> CursorKind:
         return values.cursor_kind(cursor.field.type, stream=self._stream.name, column=cursor.name)
@@ -285,9 +285,10 @@ class SqlExtract:
 
         reached = (self._ahead and self._ahead.tail_from(high, self._request.since)) or high
         bounds = [reached]
-        if self._stream.lag is not None and not self._is_counted:
+        if self._stream.lag is not None and self._kind(cursor) not in COUNTED:
             bounds.append(values.earlier(reached, self._stream.lag))
-        late = self._late(high)
+        least = self._greatest.least() if self._greatest else None
+        late = self._late.begin(high, least) if self._late else None
         if late is not None:
             # Whoever is still writing was seen, or had not begun, when the tail before this one was fixed.
             bounds.append(max(late, self._request.since or late, key=order))
@@ -313,22 +314,6 @@ class SqlExtract:
         worth = window.rows * (_SORTED_WINDOWS if forecast.sorts else 1)
         rows = forecast.rows if forecast.rows is not None else self._relation.estimated_rows
         return ordered if rows is None or rows > worth else None
-
-    def _late(self, high: CursorValue) -> CursorValue | None:
-        """The least cursor of rows that may still appear; None where nothing bounds it."""
-        if self._writers is None:
-            return None
-        if not self._is_counted:
-            return late_from(high, self._writers, self._stream.timezone)
-        if self._watermarks:
-            return self._watermarks[0].high
-        return self._greatest.least() if self._greatest else None
-
-    def _next_watermarks(self, high: CursorValue) -> tuple[Watermark, ...]:
-        if self._writers is None or not self._is_counted:
-            return ()
-        known = (*(self._watermarks or self._request.watermarks), Watermark(self._writers.taken, high))
-        return (known[0], *known[1:][1 - _WATERMARKS :])
 
     def _tail_values(self, cursor: SourceColumn, tail_from: CursorValue) -> tuple[str, ...]:
         if tail_from.kind is not CursorKind.TEXT:

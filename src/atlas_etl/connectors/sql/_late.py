@@ -11,6 +11,9 @@ from atlas_etl.model import CursorKind, CursorValue, Watermark
 
 # No zone is further from UTC (https://www.iana.org/time-zones).
 _WEST, _EAST = timedelta(hours=12), timedelta(hours=14)
+_WATERMARKS = 8  # that a checkpoint keeps: one more only shortens a tail
+# Cursors that are given out in their order rather than taken from a clock.
+COUNTED = frozenset({CursorKind.INTEGER, CursorKind.DECIMAL})
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,42 @@ class OpenWriters:
     def since(self, lag: timedelta | None) -> datetime:
         """When they began; at least this long before the snapshot."""
         return self.began if lag is None else min(self.began, self.taken - lag)
+
+
+@dataclass(frozen=True, slots=True)
+class LateRows:
+    """What tells where rows may still appear behind one read of a stream."""
+
+    writers: OpenWriters
+    known: tuple[Watermark, ...]  # of the checkpoint that the read goes on from, and of looks before it
+    lag: timedelta | None
+    timezone: str | None
+    is_counted: bool  # whether the cursor is given out in its order, rather than taken from a clock
+
+    @property
+    def watermarks(self) -> tuple[Watermark, ...]:
+        """Those that are old enough to bound what the open writers give out, the last of them first."""
+        return given_out_since(self.known, self.writers, self.lag)
+
+    @property
+    def unsettled(self) -> timedelta:
+        """How much older the oldest open writer is than every watermark; zero where it is not."""
+        if self.watermarks or not self.known:
+            return timedelta()
+        return self.known[-1].at - self.writers.since(self.lag)
+
+    def begin(self, high: CursorValue, least: CursorValue | None) -> CursorValue | None:
+        """The least cursor that may still appear, of rows read from `least` to `high`; None: no bound."""
+        if not self.is_counted:
+            return late_from(high, self.writers, self.timezone)
+        return self.watermarks[0].high if self.watermarks else least
+
+    def next_watermarks(self, high: CursorValue) -> tuple[Watermark, ...]:
+        """What the checkpoint of a read up to `high` keeps."""
+        if not self.is_counted:
+            return ()
+        known = (*(self.watermarks or self.known), Watermark(self.writers.taken, high))
+        return (known[0], *known[1:][1 - _WATERMARKS :])
 
 
 def given_out_since(

@@ -10,7 +10,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 from atlas_etl.connectors.base import BaseConnector, Config
-from atlas_etl.connectors.sql._extract import COUNTED, SqlExtract
+from atlas_etl.connectors.sql._extract import SqlExtract
+from atlas_etl.connectors.sql._late import COUNTED
 from atlas_etl.connectors.sql._source import Dialect, Snapshot
 from atlas_etl.model import (
     ColumnInfo,
@@ -48,11 +49,6 @@ class SqlConnector(BaseConnector[Config], ABC):
 
     @contextmanager
     def open(self, request: ReadRequest) -> Iterator[SqlExtract]:
-        with self._opened(request) as extract:
-            yield extract
-
-    @contextmanager
-    def _opened(self, request: ReadRequest) -> Iterator[SqlExtract]:
         """A snapshot; of a stream without a watermark yet, one that its first watermark is old enough for."""
         found = () if request.limit is not None else self._watermark(request)
         later = replace(request, watermarks=(*request.watermarks, *found))
