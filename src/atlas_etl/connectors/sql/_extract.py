@@ -15,9 +15,10 @@ from atlas_etl.connectors.ahead import Ahead
 from atlas_etl.connectors.columns import chosen, null_cursor_error, repeated, require
 from atlas_etl.connectors.hazards import HazardCounter, reads_as_text
 from atlas_etl.connectors.order import within
-from atlas_etl.connectors.sql._checksums import NAMES, CellText, read_buckets
+from atlas_etl.connectors.sql._checksums import CellText, read_buckets
 from atlas_etl.connectors.sql._greatest import Greatest
 from atlas_etl.connectors.sql._late import COUNTED, LateRows
+from atlas_etl.connectors.sql._selects import EVERY_ROW, Condition, StreamSelects
 from atlas_etl.connectors.sql._source import Dialect, Relation, Select, Snapshot, SourceColumn
 from atlas_etl.errors import ConfigError
 from atlas_etl.model import (
@@ -47,6 +48,7 @@ class SqlExtract:
         self._relation = snapshot.relation(request.stream)
         self._columns = _columns(self._relation, request.stream)
         self._cursor = self._find_cursor()
+        self._selects = StreamSelects(dialect, self._relation, request.stream, self._columns, self._cursor)
         self.primary_key = request.stream.primary_key or self._relation.primary_key
         self.schema = pa.schema([column.field for column in self._columns])
         self._require(self.primary_key, "primary key column")
@@ -68,11 +70,9 @@ class SqlExtract:
         return None if self._request.since else self._relation.estimated_rows
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        where, parameters = self._where()
-        sql = f"{self._select(self._columns)}{where}"
-        if self._request.limit is not None:
-            sql = self._dialect.limit(sql, self._request.limit)
-        plain = Select(sql, parameters, self._columns, is_stream=True)
+        # Of upper bounds the source judges those that Arrow cannot.
+        condition = self._selects.within(self._request, upper_bounds=not self._orders_as_arrow)
+        plain = self._selects.rows(condition, self._request.limit)
         ordered = self._in_order(plain)
         self._is_ordered = ordered is not None
         for batch, cells in self._snapshot.fetch(ordered or plain, self._request.limits):
@@ -146,11 +146,9 @@ class SqlExtract:
         checksums, cells = self._dialect.checksums, self._cell_texts()
         if checksums is None or not cells.keys() >= set(columns):
             return None
-        bounded = self.again(until=until)
-        where, parameters = bounded._where(every_bound=True)
-        sql = checksums.select([cells[name].sql for name in columns], f"{self._relation.sql}{where}")
-        texts = tuple(SourceColumn(n, "text", True, pa.field(n, pa.string()), n, n) for n in NAMES)
-        select = Select(sql, parameters, texts, is_stream=True)
+        wanted = replace(self._request, since=None, until=until, after=None)
+        condition = self._selects.within(wanted, upper_bounds=True)
+        select = self._selects.buckets(checksums, [cells[name] for name in columns], condition)
         return read_buckets(
             row for batch, _ in self._snapshot.fetch(select, BatchLimits()) for row in batch.to_pylist()
         )
@@ -186,7 +184,7 @@ class SqlExtract:
         """How far cursors are given out in this snapshot; None where they are times or nobody else writes."""
         if self._cursor is None or self._late is None or not self._late.is_counted:
             return None
-        high = self._maximum(self._cursor, "", ())
+        high = self._maximum(self._cursor, EVERY_ROW)
         return Watermark(self._late.writers.taken, high) if high is not None else None
 
     def _kind(self, cursor: SourceColumn) -> CursorKind:
@@ -212,39 +210,10 @@ class SqlExtract:
             return
         if self._request.limit is not None:
             return
-        count = pa.field("n", pa.int64())
-        column = SourceColumn("n", "bigint", False, count, "n", "n")
-        sql = (
-            f"SELECT count(*) AS n FROM {self._relation.sql} WHERE {self._dialect.quote(cursor.name)} IS NULL"
-        )
-        for batch, _ in self._snapshot.fetch(Select(sql, (), (column,)), BatchLimits()):
+        for batch, _ in self._snapshot.fetch(self._selects.null_count(cursor), BatchLimits()):
             nulls = batch.column(0)[0].as_py()
             if nulls:
                 raise null_cursor_error(nulls, self._stream)
-
-    def _select(self, columns: Sequence[SourceColumn]) -> str:
-        quote = self._dialect.quote
-        cells = ", ".join(f"{column.select} AS {quote(column.name)}" for column in columns)
-        return f"SELECT {cells} FROM {self._relation.sql}"
-
-    def _where(self, *, every_bound: bool = False) -> tuple[str, tuple[object, ...]]:
-        """The condition; of upper bounds those that Arrow does not judge, or every one."""
-        cursor, request, nulls = self._cursor, self._request, self._stream.null_cursor
-        if cursor is None:
-            return "", ()
-        name = self._dialect.quote(cursor.name)
-        bounds = {">=": request.since}
-        if every_bound or not self._orders_as_arrow:
-            bounds |= {"<=": request.until, ">": request.after}
-        given = [(sign, self._dialect.bound(cursor, bound)) for sign, bound in bounds.items() if bound]
-        if not given:
-            excluded = cursor.nullable and nulls is NullCursor.EXCLUDE
-            return (f" WHERE {name} IS NOT NULL" if excluded else ""), ()
-        terms = [f"{name} {sign} {placeholder}" for sign, (placeholder, _) in given]
-        where = terms[0] if len(terms) == 1 else " AND ".join(f"({term})" for term in terms)
-        with_nulls = cursor.nullable and nulls is NullCursor.INCLUDE and request.after is None
-        or_null = f" OR {name} IS NULL" if with_nulls else ""
-        return f" WHERE {where}{or_null}", tuple(parameter for _, (_, parameter) in given)
 
     @property
     def _orders_as_arrow(self) -> bool:
@@ -260,18 +229,11 @@ class SqlExtract:
         """The greatest cursor of the rows that this extract read, as the source compares them."""
         if self._greatest is not None and self._orders_as_arrow:
             return self._greatest.value()
-        return self._maximum(cursor, *self._where())
+        return self._maximum(cursor, self._selects.within(self._request, upper_bounds=True))
 
-    def _maximum(
-        self, cursor: SourceColumn, where: str, parameters: tuple[object, ...]
-    ) -> CursorValue | None:
-        name = self._dialect.quote(cursor.name)
-        # The maximum stands in a subquery under the column's own name, so that its select expression fits.
-        inner = f"(SELECT max({name}) AS {name} FROM {self._relation.sql}{where}) AS atlas_high"
-        sql = f"SELECT {cursor.select} AS {name} FROM {inner}"
-        column = replace(cursor, nullable=True)
+    def _maximum(self, cursor: SourceColumn, condition: Condition) -> CursorValue | None:
         found = None
-        for batch, cells in self._snapshot.fetch(Select(sql, parameters, (column,)), BatchLimits()):
+        for batch, cells in self._snapshot.fetch(self._selects.maximum(cursor, condition), BatchLimits()):
             self._hazards.settle(batch, cells)
             if batch.num_rows and batch.column(0)[0].is_valid:
                 found = values.cursor_value(batch.column(0)[0], stream=self._stream.name, column=cursor.name)
@@ -318,10 +280,8 @@ class SqlExtract:
     def _tail_values(self, cursor: SourceColumn, tail_from: CursorValue) -> tuple[str, ...]:
         if tail_from.kind is not CursorKind.TEXT:
             return ()
-        placeholder, parameter = self._dialect.bound(cursor, tail_from)
-        sql = f"{self._select((cursor,))} WHERE {self._dialect.quote(cursor.name)} >= {placeholder}"
         found: set[str] = set()
-        for batch, _ in self._snapshot.fetch(Select(sql, (parameter,), (cursor,)), BatchLimits()):
+        for batch, _ in self._snapshot.fetch(self._selects.tail(cursor, tail_from), BatchLimits()):
             found.update(batch.column(0).unique().to_pylist())
         return tuple(sorted(found))
 
