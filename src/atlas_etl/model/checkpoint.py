@@ -1,0 +1,99 @@
+"""How far a stream is committed: cursors, checkpoints, and what changed them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class CursorKind(StrEnum):
+    """The types by which rows can be ordered; fixes the text form of a CursorValue."""
+
+    INTEGER = "integer"  # 42
+    DECIMAL = "decimal"  # 12.50
+    FLOAT = "float"  # the shortest text that reads back as the same double
+    TEXT = "text"
+    DATE = "date"  # 2026-03-01
+    TIMESTAMP = "timestamp"  # 2026-03-01T12:30:45.123456 (up to nanoseconds), no zone known
+    TIMESTAMPTZ = "timestamptz"  # 2026-03-01T12:30:45.123456Z
+    UUID = "uuid"
+
+
+@dataclass(frozen=True, slots=True)
+class CursorValue:
+    """One value of a cursor column as typed, lossless text."""
+
+    kind: CursorKind
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Watermark:
+    """A past look at the source: transactions that began after `at` give out cursors past `high`."""
+
+    at: datetime
+    high: CursorValue
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """How far one stream is committed: everything before `tail_from` is final, the rest is read again.
+
+    `tail_from <= high` in the source's own order. `tail_values` is set for text cursors only: the
+    spellings that the tail's cursors have, because a destination may order text in another way.
+    `watermarks` is set for cursors that are no times, the oldest first: they tell where rows of
+    transactions that are still open may appear.
+    """
+
+    cursor: str  # the column's name: another one makes the checkpoint meaningless
+    high: CursorValue
+    tail_from: CursorValue
+    tail_values: tuple[str, ...] = ()
+    watermarks: tuple[Watermark, ...] = ()
+
+    def reaches_as_far_as(self, other: Checkpoint | None) -> bool:
+        """Whether both end at the same rows and read the same ones again, whatever else they remember."""
+        return other is not None and (
+            (self.cursor, self.high, self.tail_from, self.tail_values)
+            == (other.cursor, other.high, other.tail_from, other.tail_values)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CommittedCheckpoint:
+    """A checkpoint with the load that committed it, as `state show` prints it."""
+
+    stream: str
+    checkpoint: Checkpoint
+    committed_at: datetime
+    run_id: str  # empty: set by a person
+
+
+class CheckpointAction(StrEnum):
+    """What changed a checkpoint."""
+
+    LOAD = "load"
+    SET = "set"
+    RESET = "reset"
+    REPAIR = "repair"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointChange:
+    """One line of `state history`: what became of a stream's checkpoint, by whom and why.
+
+    `changed_by` is `user@host`; None where the change was found at the destination afterwards, because
+    the process died before it could record it, or has another state store.
+    """
+
+    change_id: int  # greater than that of every change before it
+    connector: str
+    stream: str
+    action: CheckpointAction
+    before: Checkpoint | None
+    after: Checkpoint | None  # None: forgotten, so that everything is read again
+    changed_at: datetime
+    changed_by: str | None
+    run_id: str | None
+    reason: str | None = None

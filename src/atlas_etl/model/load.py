@@ -1,0 +1,164 @@
+"""What a destination holds and is told to do: states of tables, plans of loads and comparisons, results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from atlas_etl.model.checkpoint import Checkpoint
+from atlas_etl.model.stream import Deletes, Disposition, TableName
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True, slots=True)
+class CreateTable:
+    """The stream's table does not exist yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class DropTable:
+    """A full refresh meets a table that cannot take the new types; it is made again."""
+
+
+@dataclass(frozen=True, slots=True)
+class AddColumn:
+    """The source has a column that the table lacks."""
+
+    field: pa.Field
+
+
+@dataclass(frozen=True, slots=True)
+class WidenColumn:
+    """The table's column must hold more than it can; every value it has stays exact."""
+
+    name: str
+    before: pa.DataType
+    after: pa.Field
+
+
+SchemaChange = CreateTable | DropTable | AddColumn | WidenColumn
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantinedRow:
+    """A row in quarantine: whole, and why it is not in its table.
+
+    `row` has the text form (values.to_text) of every cell by the table's column names, and `key` those
+    that tell it from other rows; it is empty where rows do not go by a key.
+    """
+
+    quarantine_id: str  # the same whenever the same row is refused
+    stream: str
+    key: Mapping[str, str]
+    row: Mapping[str, str | None]
+    code: str
+    reason: str
+    column: str | None
+    run_id: str
+    load_id: str
+    quarantined_at: datetime
+
+    @property
+    def order(self) -> tuple[datetime, str]:
+        """By which rows are listed."""
+        return self.quarantined_at, self.quarantine_id
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantineChange:
+    """What a load does to its stream's quarantine when it commits: rows leave by their ids, others come."""
+
+    leave: frozenset[str] = frozenset()
+    come: tuple[QuarantinedRow, ...] = ()  # each in the place of one with the same id
+
+
+@dataclass(frozen=True, slots=True)
+class TableState:
+    """What a destination holds of one stream: its table, the checkpoint, and whether Atlas loaded it.
+
+    `schema` is what the table's columns read as in Arrow; None where there is no table. A checkpoint
+    whose table is gone is not reported, so that the next sync reads everything. `version` counts the
+    commits of this stream. `quarantine` has the rows that were refused and not loaded since, in their order.
+    """
+
+    schema: pa.Schema | None = None
+    checkpoint: Checkpoint | None = None
+    loaded_by_atlas: bool = False
+    empty: bool = True
+    version: int = 0
+    quarantine: tuple[QuarantinedRow, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LoadPlan:
+    """One load: which rows meet which table, and how.
+
+    `schema` is what every batch written to the session has: the incoming columns in the types of the
+    table after `changes`. `tail` is the checkpoint whose tail an append deletes first; None where
+    there is nothing to delete. `version` is that of the state the plan was made from: where the
+    destination has another one when the load commits, somebody else's load came between.
+    """
+
+    run_id: str
+    connector: str
+    stream: str
+    table: TableName
+    disposition: Disposition
+    schema: pa.Schema
+    primary_key: tuple[str, ...]
+    cursor: str | None
+    changes: tuple[SchemaChange, ...] = ()
+    tail: Checkpoint | None = None
+    tail_has_nulls: bool = False  # rows with a NULL cursor are read again every time: they belong to the tail
+    keyed: bool = False  # no two rows will share the primary key, so a table that is made may declare it
+    by_key: bool = False  # of rows that share the key the latest stays, in a replace too
+    version: int | None = None  # None: whatever the destination has
+    deletes: bool = False  # rows will be deleted by their key
+    careful: bool = False  # rows that the table refuses are told from the others
+    load_id: str = field(default_factory=lambda: str(uuid4()))
+
+    @property
+    def merges(self) -> bool:
+        """Whether rows go by their key: they are gathered first, and the latest of each is kept."""
+        return self.by_key or self.disposition is Disposition.MERGE
+
+
+@dataclass(frozen=True, slots=True)
+class LoadResult:
+    """What a committed load did."""
+
+    rows: int  # rows that this load added or changed; tail rows that were read again do not count
+    committed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ReconcilePlan:
+    """One comparison of a table with the keys of its source.
+
+    `keys` has the primary key's columns as the table names and types them, `at` is when the source was looked
+    at, and `has_marks` says whether the table has the column DELETED_AT. `version` is that of the state the
+    plan was made from, as a load's: rows that came later have keys that the source was not asked for.
+    """
+
+    run_id: str
+    connector: str
+    stream: str
+    table: TableName
+    keys: pa.Schema
+    deletes: Deletes
+    at: datetime
+    has_marks: bool
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReconcileResult:
+    """What a committed comparison did; rows that had been marked before count as neither."""
+
+    deleted: int
+    kept: int

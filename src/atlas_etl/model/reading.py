@@ -1,0 +1,102 @@
+"""What a source is asked, and what it answers: read requests, rows that are refused, descriptions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from atlas_etl.errors import DataError
+from atlas_etl.model.checkpoint import CursorValue, Watermark
+from atlas_etl.model.stream import Hazard, Stream
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLimits:
+    """How large a record batch may grow; whichever comes first."""
+
+    bytes: int = 16 * 1024 * 1024
+    rows: int = 131_072
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """How much of a long load is committed at once; whichever comes first."""
+
+    rows: int = 500_000
+    bytes: int = 512 * 1024 * 1024
+
+    def is_full(self, rows: int, size: int) -> bool:
+        return rows >= self.rows or size >= self.bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRequest:
+    """What to read of one stream: rows with `cursor >= since`, all rows without one, at most `limit`.
+
+    `watermarks` and `past` (its `high`) are those of the checkpoint that `since` comes from. `window` asks
+    for the cursor's order where more is to be read than one commit should hold. `until` leaves out rows
+    with `cursor > until`, and `after` all but those with `cursor > after`, so also rows without a cursor.
+    """
+
+    stream: Stream
+    since: CursorValue | None = None
+    limit: int | None = None
+    limits: BatchLimits = BatchLimits()
+    watermarks: tuple[Watermark, ...] = ()
+    past: CursorValue | None = None
+    window: Window | None = None
+    until: CursorValue | None = None
+    after: CursorValue | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HazardCells:
+    """The cells of one column of one batch that a decoder could not express; they are NULL in the batch."""
+
+    column: str
+    hazard: Hazard
+    rows: tuple[int, ...]  # indices into the batch
+    texts: tuple[str, ...]  # the source's own text form of each
+    hint: str | None = None  # a better way out than the policies, where the decoder knows one
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedRow:
+    """A row that is not loaded, and why."""
+
+    row: pa.RecordBatch  # one row
+    why: DataError
+    texts: Mapping[str, str] = field(default_factory=dict)  # column -> its cell, where `row` cannot hold it
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnInfo:
+    """A column as its system's catalog describes it."""
+
+    name: str
+    type: str  # the system's own name for the type
+    nullable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StreamInfo:
+    """A table, view or file pattern as `connector discover` shows it."""
+
+    name: str
+    columns: tuple[ColumnInfo, ...]
+    primary_key: tuple[str, ...] = ()
+    cursor_candidates: tuple[str, ...] = ()
+    estimated_rows: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionStatus:
+    """What `connector test` found out."""
+
+    message: str
+    server_version: str | None = None
+    warnings: tuple[str, ...] = ()

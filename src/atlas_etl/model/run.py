@@ -1,0 +1,100 @@
+"""What the history keeps: the runs of connectors, and what each did to its streams."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from atlas_etl.model.checkpoint import Checkpoint
+from atlas_etl.model.stream import Disposition
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often a stream is tried where a retry may help, and how long is waited in between.
+
+    The wait doubles from `first_wait` up to `longest_wait`, with up to a second of jitter.
+    """
+
+    attempts: int = 3
+    first_wait: timedelta = timedelta(seconds=1)
+    longest_wait: timedelta = timedelta(minutes=1)
+
+
+class RunStatus(StrEnum):
+    RUNNING = "running"
+    COMPLETED = "completed"
+    PARTIAL = "partial"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class RunError:
+    """An error as history keeps it: no secret, no row values."""
+
+    code: str
+    message: str
+    hint: str | None = None
+    exit_code: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRun:
+    """What one run did to one stream."""
+
+    name: str
+    status: RunStatus
+    disposition: Disposition | None = None
+    table: str | None = None
+    rows_read: int = 0
+    rows_loaded: int = 0
+    rows_quarantined: int = 0
+    rows_deleted: int = 0  # at the destination, because the source no longer has their keys
+    bytes_processed: int = 0
+    loads: int = 0
+    checkpoint: Checkpoint | None = None
+    nulled: Mapping[str, int] = field(default_factory=dict)  # "column: hazard" -> cells loaded as NULL
+    warnings: tuple[str, ...] = ()
+    error: RunError | None = None
+
+    def after(self, earlier: StreamRun) -> StreamRun:
+        """Both together, where an earlier attempt had committed a part."""
+        return replace(
+            self,
+            rows_read=earlier.rows_read + self.rows_read,
+            rows_loaded=earlier.rows_loaded + self.rows_loaded,
+            rows_quarantined=earlier.rows_quarantined + self.rows_quarantined,
+            bytes_processed=earlier.bytes_processed + self.bytes_processed,
+            loads=earlier.loads + self.loads,
+            nulled={
+                what: earlier.nulled.get(what, 0) + self.nulled.get(what, 0)
+                for what in {**earlier.nulled, **self.nulled}
+            },
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One execution of one connector; its rows are the history."""
+
+    run_id: str
+    connector: str
+    status: RunStatus
+    triggered_by: str
+    started_at: datetime
+    completed_at: datetime | None = None
+    destination: str | None = None
+    streams: tuple[StreamRun, ...] = ()
+    rows_processed: int = 0
+    bytes_processed: int = 0
+    error: RunError | None = None
+
+    @property
+    def duration_seconds(self) -> float | None:
+        if self.completed_at is None:
+            return None
+        return (self.completed_at - self.started_at).total_seconds()

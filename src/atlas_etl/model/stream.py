@@ -1,0 +1,108 @@
+"""What is read: a stream as its definition describes it, and what its values may run into."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+
+
+@dataclass(frozen=True, slots=True)
+class TableName:
+    """Where a stream lands. `schema` is None where the destination has none (SQLite, files)."""
+
+    name: str
+    schema: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}" if self.schema else self.name
+
+
+class Disposition(StrEnum):
+    """How a load meets what is already in its table."""
+
+    APPEND = "append"
+    MERGE = "merge"
+    REPLACE = "replace"
+
+
+class NullCursor(StrEnum):
+    """What happens to rows whose cursor is NULL, which no later read would find."""
+
+    ERROR = "error"
+    INCLUDE = "include"
+    EXCLUDE = "exclude"
+
+
+class Hazard(StrEnum):
+    """The ways in which a source's value can have no exact Arrow form."""
+
+    INFINITY = "infinity"  # a date or timestamp of plus or minus infinity
+    OUT_OF_RANGE = "out_of_range"  # a date or timestamp outside the years 0001 to 9999
+    ZERO_DATE = "zero_date"  # MySQL's 0000-00-00, 2024-00-15 and their timestamps
+    TIME_RANGE = "time_range"  # a time of day outside 00:00:00 to 23:59:59.999999
+    DECIMAL_SPECIAL = "decimal_special"  # NaN or infinity in a column of exact decimals
+    PRECISION = "precision"  # a number with more digits than its declared type holds
+    INTERVAL = "interval"  # an interval whose nanoseconds pass 64 bits
+    ARRAY_SHAPE = "array_shape"  # a nested array, or one that does not begin at 1
+    TYPE_MISMATCH = "type_mismatch"  # a value of another type than its column declares (SQLite)
+    INVALID_TEXT = (
+        "invalid_text"  # text that its system calls UTF-8 and that is not (MySQL stores surrogates)
+    )
+
+
+class HazardPolicy(StrEnum):
+    """What to do about a hazard: refuse the load, load NULL, carry the column as text, or refuse the row."""
+
+    ERROR = "error"
+    NULL = "null"
+    TEXT = "text"
+    QUARANTINE = "quarantine"
+
+
+class Deletion(StrEnum):
+    """What becomes of a row whose key its source no longer has."""
+
+    HARD = "hard"  # it is deleted
+    SOFT = "soft"  # it stays, and its column DELETED_AT says when it was found to be gone
+
+
+DELETED_AT = "_atlas_deleted_at"  # NULL in rows that the source has
+
+
+@dataclass(frozen=True, slots=True)
+class Deletes:
+    """That a stream's table is reconciled with the keys of its source: a cursor does not show deletes."""
+
+    how: Deletion = Deletion.HARD
+    every: timedelta | None = None  # at most once in this time; None: at each sync
+    max_share: float = 0.1  # of the rows that are there, from 0 to 1: no more may go at once
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """One thing read, as the definition describes it; exactly one of table, query and path is set."""
+
+    name: str
+    table: str | None = None
+    query: str | None = None
+    path: str | None = None
+    cursor: str | None = None
+    primary_key: tuple[str, ...] = ()  # empty: taken from the catalog where there is one
+    disposition: Disposition | None = None  # None: chosen from cursor and key
+    null_cursor: NullCursor = NullCursor.ERROR
+    lag: timedelta | None = None
+    columns: tuple[str, ...] = ()  # empty: all
+    exclude: tuple[str, ...] = ()
+    hazards: Mapping[Hazard, HazardPolicy] = field(default_factory=dict)
+    timezone: str | None = None  # the IANA zone of the naive timestamps; None keeps them naive
+    into: TableName | None = None  # None: schema = connector, table = stream
+    metadata_columns: bool = False
+    deletes: Deletes | None = None  # None: rows that the source deleted stay
+    quarantine_limit: int = 0  # rows of the stream that may be in quarantine
+
+    def policy(self, hazard: Hazard) -> HazardPolicy:
+        """What the definition says; else such a row is refused like any other."""
+        refuse = HazardPolicy.QUARANTINE if self.quarantine_limit else HazardPolicy.ERROR
+        return self.hazards.get(hazard, refuse)
