@@ -23,10 +23,10 @@ def safe(value: object) -> str:
     return "" if value is None else str(value).translate(_CONTROL)
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A table on stdout; what is None stays empty."""
     console = _console()
-    grid = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    grid = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         grid.add_column(Text(safe(column)), overflow="fold")
     for row in rows:

@@ -12,7 +12,7 @@ from atlas_etl.config.annotations import fields_of, model_in, types_in
 from atlas_etl.config.definitions import LoadedDefinition
 from atlas_etl.config.environment import environment_layer, variable_form
 from atlas_etl.config.keys import KeyPath
-from atlas_etl.config.layers import Layered, LayerKind, mapping_layer, merge
+from atlas_etl.config.layers import Layered, merge
 from atlas_etl.config.problems import config_error
 from atlas_etl.config.project import Project
 from atlas_etl.config.references import ReferenceContext, expand
@@ -27,12 +27,11 @@ def connector_connection(
     loaded: LoadedDefinition,
     protocol: str,
     model: type[BaseModel],
-    overrides: Mapping[str, object] | None = None,
 ) -> Layered:
     """The layers of a connector's connection, not yet expanded.
 
     Weakest first: atlas.yaml's `defaults` for the protocol (its own name, not an alias), the file, the
-    variables of the definition's `env_prefix`, those of `ATLAS_CONNECTOR_<NAME>__`, the overrides.
+    variables of the definition's `env_prefix`, those of `ATLAS_CONNECTOR_<NAME>__`.
     """
     environ = project.context.environ
     definition = loaded.definition
@@ -43,7 +42,7 @@ def connector_connection(
     if definition.env_prefix is not None:
         prefix = definition.env_prefix.rstrip("_") + "_"
         variables.insert(0, environment_layer(prefix, environ, beside=beside, known=keys))
-    return merge([*below, *variables, mapping_layer(LayerKind.OVERRIDE, overrides)])
+    return merge([*below, *variables])
 
 
 def connector_prefix(name: str) -> str:

@@ -10,12 +10,10 @@ from atlas_etl.errors import ConfigError
 _HASH_DIGITS = 10
 
 
-def shorten(
-    name: str, limit: int | None, *, size: Callable[[str], int] = lambda text: len(text.encode())
-) -> str:
+def shorten(name: str, limit: int | None, *, size: Callable[[str], int]) -> str:
     """The name itself where it fits, else its beginning, `_` and ten hexadecimal digits of its SHA-256.
 
-    `limit` is in the units of `size`: bytes of UTF-8 unless told otherwise.
+    `limit` is in the units of `size`.
     """
     if limit is None or size(name) <= limit:
         return name

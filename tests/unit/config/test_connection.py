@@ -47,22 +47,18 @@ class Connection(BaseModel):
 
 @pytest.fixture
 def layered(folder: Path) -> Callable[..., Layered]:
-    def call(environ: Mapping[str, str], overrides: Mapping[str, object] | None = None) -> Layered:
+    def call(environ: Mapping[str, str]) -> Layered:
         loaded = load_definition(folder, "dev-shop", environ)
-        return connector_connection(
-            load_project(folder, environ), loaded, "postgresql", Connection, overrides
-        )
+        return connector_connection(load_project(folder, environ), loaded, "postgresql", Connection)
 
     return call
 
 
 @pytest.fixture
 def validated(folder: Path, layered: Callable[..., Layered]) -> Callable[..., Connection]:
-    def call(environ: Mapping[str, str], overrides: Mapping[str, object] | None = None) -> Connection:
+    def call(environ: Mapping[str, str]) -> Connection:
         context = load_project(folder, environ).context
-        return validate_connection(
-            Connection, layered(environ, overrides), context, file="connectors.d/dev-shop.yaml"
-        )
+        return validate_connection(Connection, layered(environ), context, file="connectors.d/dev-shop.yaml")
 
     return call
 
@@ -91,15 +87,14 @@ def test_later_layers_win_and_each_key_knows_its_layer(
             "ATLAS_CONNECTOR_DEV_SHOP__OPTIONS__D": "connector",
             "ATLAS_CONNECTOR_DEV_SHOP__OPTIONS__E": "connector",
             "ATLAS_CONNECTOR_DEV__OPTIONS__A": "another connector",
-        },
-        {"options": {"e": "override"}},
+        }
     )
     assert found.values["options"] == {
         "a": "default",
         "b": "file",
         "c": "prefix",
         "d": "connector",
-        "e": "override",
+        "e": "connector",
     }
     assert {dotted(path): str(origin) for path, origin in found.origins.items()} == {
         "host": "file connectors.d/dev-shop.yaml:4",
@@ -109,7 +104,7 @@ def test_later_layers_win_and_each_key_knows_its_layer(
         "options.b": "file connectors.d/dev-shop.yaml:7",
         "options.c": "environment SHOP_OPTIONS__C",
         "options.d": "environment ATLAS_CONNECTOR_DEV_SHOP__OPTIONS__D",
-        "options.e": "override",
+        "options.e": "environment ATLAS_CONNECTOR_DEV_SHOP__OPTIONS__E",
     }
 
 

@@ -213,9 +213,9 @@ class MySQLConnector(SqlConnector[MySQLConnection]):
 
 
 @contextmanager
-def session_of(config: MySQLConnection, kind: Failure, *, sql_mode: str = READING) -> Iterator[Session]:
-    """A session that is closed when the block is left."""
-    session = Session(config, kind, sql_mode=sql_mode)
+def session_of(config: MySQLConnection, kind: Failure) -> Iterator[Session]:
+    """A session that reads, closed when the block is left."""
+    session = Session(config, kind, sql_mode=READING)
     try:
         yield session
     finally:

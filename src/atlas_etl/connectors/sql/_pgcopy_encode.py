@@ -101,9 +101,9 @@ class _Rows:
             self._run = []
 
 
-def _large_binary(offsets: Ints, data: Values | pa.Buffer, valid: pa.Buffer | None = None) -> pa.Array:
+def _large_binary(offsets: Ints, data: Values | pa.Buffer) -> pa.Array:
     held = data if isinstance(data, pa.Buffer) else pa.py_buffer(data)
-    return pa.Array.from_buffers(pa.large_binary(), len(offsets) - 1, [valid, pa.py_buffer(offsets), held])
+    return pa.Array.from_buffers(pa.large_binary(), len(offsets) - 1, [None, pa.py_buffer(offsets), held])
 
 
 def _put(rows: _Rows, column: pa.Array, type_: PgType) -> None:
