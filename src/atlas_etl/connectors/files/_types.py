@@ -69,7 +69,7 @@ def decimal(digits: int, scale: int) -> pa.DataType:
 
 
 def held(kind: pa.DataType) -> pa.DataType:
-    """How Atlas holds a column of a file's type (the conventions of values.py); an exact form of each."""
+    """How Atlas holds a column of a file's type (the conventions of values); an exact form of each."""
     if isinstance(kind, pa.BaseExtensionType):
         if kind == pa.uuid():
             return kind

@@ -1,0 +1,40 @@
+"""Columns and cursors as Arrow holds them: text forms, type names, source types and sizes.
+
+Conventions that every reader and every destination keeps:
+
+- exact numbers: int8..int64, uint8..uint64, decimal128 up to 38 digits, decimal256 up to 76; a number
+  without a declared scale, or with more digits, is its text form (a string whose source type says so);
+- timestamps are microseconds unless the source counts nanoseconds; `tz="UTC"` where an instant is meant,
+  no zone where the source knows none;
+- uuid and JSON are Arrow's canonical extension types `arrow.uuid` and `arrow.json`
+  (https://arrow.apache.org/docs/format/CanonicalExtensions.html);
+- intervals are month_day_nano_interval, one-dimensional arrays are lists;
+- anything else is its source's text form, and the field's metadata names the source's type.
+"""
+
+from __future__ import annotations
+
+from atlas_etl.values.conversion import comparable, convert, storage
+from atlas_etl.values.cursors import cursor_kind, cursor_scalar, cursor_value, earlier, parse_cursor
+from atlas_etl.values.rows import json_rows, split
+from atlas_etl.values.text import from_text, hexadecimal, to_text
+from atlas_etl.values.types import source_type, type_name, with_source_type
+
+__all__ = [
+    "comparable",
+    "convert",
+    "cursor_kind",
+    "cursor_scalar",
+    "cursor_value",
+    "earlier",
+    "from_text",
+    "hexadecimal",
+    "json_rows",
+    "parse_cursor",
+    "source_type",
+    "split",
+    "storage",
+    "to_text",
+    "type_name",
+    "with_source_type",
+]
