@@ -53,6 +53,16 @@ class Extract(Protocol):
         """Whether the source itself keeps two rows from sharing the key."""
 
     @property
+    def tables(self) -> frozenset[TableName]:
+        """The tables that are read, as far as they are known: those of a query are not."""
+
+    def place(self) -> str | None:
+        """What `tables` are in, whatever way led to it: where a Destination's is equal, it has the same ones.
+
+        None where it is not known.
+        """
+
+    @property
     def estimated_rows(self) -> int | None:
         """Roughly how many rows will come; None where the source cannot say cheaply."""
 
@@ -198,6 +208,9 @@ class Destination(Protocol):
 
     def table_name(self, connector: str, stream: Stream) -> TableName:
         """Where this stream lands here; a name that cannot be held is shortened with a hash."""
+
+    def place(self) -> str | None:
+        """What the tables are in, to be compared with an Extract's."""
 
     def storable(self, schema: pa.Schema) -> pa.Schema:
         """The same columns in the types that this destination would give back after storing them.

@@ -65,6 +65,40 @@ def test_postgresql(project: Project, postgres: ServerAddress, cursor: str) -> N
         assert synced(project) == ["first", "fourth", "late", "second", "third"]
 
 
+@pytest.mark.parametrize(
+    "kind", ["smallint", "int", "bigint", "numeric(9,0)", "numeric(20,3)", "numeric(3,3)"]
+)
+def test_postgresql_ids_before_the_first_that_is_read(
+    project: Project, postgres: ServerAddress, kind: str
+) -> None:
+    define(project, "postgresql", postgres)
+    step = "/ 1000.0" if kind == "numeric(3,3)" else ""
+    with postgres_recipe.connect(postgres) as early, postgres_recipe.connect(postgres) as client:
+        client.execute(
+            f"CREATE SEQUENCE ids; CREATE TABLE t (note text, at {kind} DEFAULT nextval('ids') {step})"
+        )
+        early.execute("BEGIN; INSERT INTO t VALUES ('late')")
+        client.execute("INSERT INTO t VALUES ('first')")
+        assert synced(project) == ["first"]
+        client.execute("INSERT INTO t VALUES ('second')")
+        assert synced(project) == ["first", "second"]
+        early.execute("COMMIT")
+        assert synced(project) == ["first", "late", "second"]
+
+
+def test_postgresql_prepared_id_after_a_deleted_row(project: Project, postgres: ServerAddress) -> None:
+    define(project, "postgresql", postgres)
+    with postgres_recipe.connect(postgres) as client:
+        client.execute("CREATE TABLE t (note text, at bigserial)")
+        client.execute("INSERT INTO t VALUES ('first'), ('deleted')")
+        assert synced(project) == ["deleted", "first"]
+        client.execute("BEGIN; INSERT INTO t VALUES ('late'); PREPARE TRANSACTION 'later'")
+        client.execute("DELETE FROM t WHERE note = 'deleted'; INSERT INTO t VALUES ('second')")
+        assert synced(project) == ["first", "second"]
+        client.execute("COMMIT PREPARED 'later'")
+        assert synced(project) == ["first", "late", "second"]
+
+
 def test_postgresql_writes_only_after_the_sync(project: Project, postgres: ServerAddress) -> None:
     define(project, "postgresql", postgres)
     with postgres_recipe.connect(postgres) as early, postgres_recipe.connect(postgres) as client:
@@ -146,3 +180,18 @@ def test_mysql(project: Project, mysql: ServerAddress, cursor: str) -> None:
         assert synced(project) == ["first", "second", "third"]
         early.execute("COMMIT")
         assert synced(project) == ["first", "late", "second", "third"]
+
+
+@pytest.mark.parametrize("kind", ["tinyint", "bigint", "bigint unsigned"])
+def test_mysql_ids_before_the_first_that_is_read(project: Project, mysql: ServerAddress, kind: str) -> None:
+    define(project, "mysql", mysql)
+    with mysql_client(mysql) as early, mysql_client(mysql) as client:
+        client.execute(f"CREATE TABLE t (note text, at {kind} NOT NULL AUTO_INCREMENT UNIQUE)")
+        early.execute("BEGIN")
+        early.execute("INSERT INTO t (note) VALUES ('late')")
+        client.execute("INSERT INTO t (note) VALUES ('first')")
+        assert synced(project) == ["first"]
+        client.execute("INSERT INTO t (note) VALUES ('second')")
+        assert synced(project) == ["first", "second"]
+        early.execute("COMMIT")
+        assert synced(project) == ["first", "late", "second"]

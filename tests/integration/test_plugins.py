@@ -45,6 +45,7 @@ class Counting:
     schema = pa.schema([pa.field("n", pa.int64(), False)])
     primary_key = ()
     key_is_unique = False
+    tables = frozenset()
     estimated_rows = None
 
     def __init__(self, upto, request):
@@ -53,6 +54,9 @@ class Counting:
         first = int(request.since.text) if request.since else 1
         self._numbers = range(first, upto + 1)[: request.limit]
         self._cursor = request.stream.cursor
+
+    def place(self):
+        return None
 
     def batches(self):
         yield pa.RecordBatch.from_arrays([pa.array(self._numbers, pa.int64())], schema=self.schema)

@@ -31,6 +31,7 @@ from atlas_etl.pipeline.events import (
     WindowCommitted,
 )
 from atlas_etl.pipeline.fitting import Fitting
+from atlas_etl.pipeline.own_source import refuse_own_source
 from atlas_etl.pipeline.plan import disposition_of, next_window, plan_load, resume_from, window_for
 from atlas_etl.pipeline.quarantine import Quarantine
 from atlas_etl.pipeline.shape import shape, shaped_schema, shaped_tail
@@ -91,6 +92,7 @@ def _transferred(
     if resumed is not None:
         request = replace(request, since=resumed.tail_from, watermarks=resumed.watermarks, past=resumed.high)
     with source.open(request) as extract:
+        refuse_own_source(extract, destination, stream, table, state)
         read = shaped_schema(stream, extract.schema)
         plan = plan_load(
             stream,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
 
+import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atlas_etl.connectors.sql._late import OpenWriters, late_from
+from atlas_etl import values
+from atlas_etl.connectors.sql._late import OpenWriters, beginning, late_from
 from atlas_etl.model import CursorKind, CursorValue
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -68,3 +71,22 @@ def test_writers_that_began_who_knows_when() -> None:
     ever = datetime(1, 1, 2, tzinfo=UTC)
     found = late_from(timestamp(NOW - timedelta(days=20_000)), OpenWriters(ever, ever, NOW), None)
     assert found == CursorValue(CursorKind.TIMESTAMP, "0001-01-01T12:00:00.000000")
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        (pa.int16(), "-32768"),
+        (pa.int64(), "-9223372036854775808"),
+        (pa.uint64(), "0"),
+        (pa.decimal128(5, 2), "-999.99"),
+        (pa.decimal128(3, 3), "-0.999"),
+        (pa.decimal256(40, 0), "-" + "9" * 40),
+        (pa.decimal128(3, -2), "-99900"),
+    ],
+)
+def test_the_beginning_is_a_value_of_the_column(kind: pa.DataType, text: str) -> None:
+    found = beginning(kind)
+    assert found.text == text
+    if getattr(kind, "scale", 0) >= 0:
+        assert values.cursor_value(values.cursor_scalar(found, kind), stream="s", column="c") == found

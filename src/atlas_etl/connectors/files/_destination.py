@@ -26,7 +26,7 @@ import pyarrow as pa
 from atlas_etl.connectors import naming
 from atlas_etl.connectors.files import _query
 from atlas_etl.connectors.files._failures import writing
-from atlas_etl.connectors.files._folder import StreamFolder, read_manifest
+from atlas_etl.connectors.files._folder import StreamFolder, place_of_root, read_manifest
 from atlas_etl.connectors.files._format import Format
 from atlas_etl.connectors.files._manifest import Manifest, Mark
 from atlas_etl.connectors.files._parts import Sizes
@@ -75,6 +75,9 @@ class FilesDestination:
     def table_name(self, connector: str, stream: Stream) -> TableName:
         into = stream.into or TableName(stream.name, connector)
         return TableName(_fitting(into.name), _fitting(into.schema or connector))
+
+    def place(self) -> str:
+        return place_of_root(self._path)
 
     def storable(self, schema: pa.Schema) -> pa.Schema:
         naming.refuse_collisions(schema.names, fold_case=True, where="the readers of its files")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
@@ -15,6 +16,7 @@ from atlas_etl import values
 from atlas_etl.connectors import columns
 from atlas_etl.connectors.ahead import Ahead
 from atlas_etl.connectors.files._failures import reading
+from atlas_etl.connectors.files._folder import place_of_root
 from atlas_etl.connectors.files._format import Format, LowerBound, Wanted
 from atlas_etl.connectors.files._order import Edges
 from atlas_etl.connectors.files._select import Selection
@@ -29,6 +31,7 @@ from atlas_etl.model import (
     NullCursor,
     ReadRequest,
     RefusedRow,
+    TableName,
 )
 
 
@@ -65,6 +68,15 @@ class FilesExtract:
         self._ahead = self._ahead_of(self._stream.cursor) if self._stream.cursor else None
         self._warning: str | None = None
         self._refuse_null_cursors()
+
+    @property
+    def tables(self) -> frozenset[TableName]:
+        folders = (folder.rpartition("/") for folder in self._selection.written_folders)
+        return frozenset(TableName(name, os.path.basename(parent)) for parent, _, name in folders)
+
+    def place(self) -> str | None:
+        roots = {os.path.dirname(os.path.dirname(folder)) for folder in self._selection.written_folders}
+        return place_of_root(roots.pop()) if len(roots) == 1 else None
 
     @property
     def key_is_unique(self) -> bool:

@@ -31,6 +31,11 @@ def read_manifest(store: Store, path: str) -> Manifest | None:
     return decode(content, file)
 
 
+def place_of_root(path: str) -> str:
+    """What the tables of a destination's folder are in (contracts.Destination.place)."""
+    return f"files {path.rstrip('/')}"
+
+
 @dataclass(frozen=True, slots=True)
 class StreamFolder:
     """The folder that one stream lands in."""

@@ -39,6 +39,12 @@ class Selection:
     files: tuple[StoredFile, ...]
     manifest: Manifest | None = None
 
+    @property
+    def written_folders(self) -> frozenset[str]:
+        """Those of the files' folders that Atlas writes."""
+        split = (file.path.rpartition("/") for file in self.files)
+        return frozenset(folder for folder, _, name in split if is_own_name(name))
+
 
 def select(store: Store, form: Format, root: str, stream: Stream) -> Selection:
     """The files of a stream of a connection whose path is `root`.

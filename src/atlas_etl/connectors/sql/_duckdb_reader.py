@@ -21,6 +21,7 @@ from atlas_etl.connectors.sql._duckdb_database import (
 from atlas_etl.connectors.sql._duckdb_types import arrow_type
 from atlas_etl.connectors.sql._fetching import Batches, OneFetchAtATime
 from atlas_etl.connectors.sql._meaning import Failure
+from atlas_etl.connectors.sql._place import place_of_file
 from atlas_etl.connectors.sql._reader import SqlConnector
 from atlas_etl.connectors.sql._source import (
     Forecast,
@@ -39,6 +40,7 @@ from atlas_etl.model import (
     Hazard,
     Stream,
     StreamInfo,
+    TableName,
 )
 
 _TEMPORAL = frozenset({Hazard.INFINITY, Hazard.OUT_OF_RANGE})
@@ -101,7 +103,16 @@ class DuckDBSnapshot(OneFetchAtATime):
             self._columns(sql, frozenset(str(row[0]) for row in required)),
             primary_key=self.primary_key(schema, name),
             estimated_rows=self.estimated_rows(schema, name),
+            table=TableName(name, schema),
         )
+
+    def place(self) -> str | None:
+        with translated(self._kind):
+            found = self._opened.execute(
+                "SELECT path FROM duckdb_databases() WHERE database_name = current_database()"
+            ).fetchall()
+        path = found[0][0]
+        return place_of_file(path) if path else None
 
     def tables(self) -> list[tuple[str, str]]:
         """Every table and view outside DuckDB's own schemas, as (schema, name)."""

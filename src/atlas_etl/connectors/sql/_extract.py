@@ -17,7 +17,7 @@ from atlas_etl.connectors.hazards import HazardCounter, reads_as_text
 from atlas_etl.connectors.order import within
 from atlas_etl.connectors.sql._checksums import CellText, read_buckets
 from atlas_etl.connectors.sql._greatest import Greatest
-from atlas_etl.connectors.sql._late import COUNTED, LateRows
+from atlas_etl.connectors.sql._late import COUNTED, LateRows, beginning
 from atlas_etl.connectors.sql._selects import EVERY_ROW, Condition, StreamSelects
 from atlas_etl.connectors.sql._source import Dialect, Relation, Select, Snapshot, SourceColumn
 from atlas_etl.errors import ConfigError
@@ -31,6 +31,7 @@ from atlas_etl.model import (
     ReadRequest,
     RefusedRow,
     Stream,
+    TableName,
     Watermark,
 )
 
@@ -64,6 +65,13 @@ class SqlExtract:
     @property
     def key_is_unique(self) -> bool:
         return bool(self.primary_key) and set(self.primary_key) == set(self._relation.primary_key)
+
+    @property
+    def tables(self) -> frozenset[TableName]:
+        return frozenset((self._relation.table,) if self._relation.table else ())
+
+    def place(self) -> str | None:
+        return self._snapshot.place()
 
     @property
     def estimated_rows(self) -> int | None:
@@ -167,8 +175,10 @@ class SqlExtract:
         writers = self._snapshot.open_writers()
         if writers is None:
             return None
-        stream, is_counted = self._stream, self._kind(cursor) in COUNTED
-        return LateRows(writers, self._request.watermarks, stream.lag, stream.timezone, is_counted)
+        first = None
+        if self._kind(cursor) in COUNTED:
+            first = self._request.since or beginning(cursor.field.type)
+        return LateRows(writers, self._request.watermarks, self._stream.lag, self._stream.timezone, first)
 
     def _ahead_of(self, cursor: SourceColumn) -> Ahead:
         # Who writes alone writes to a file of this machine.
@@ -249,8 +259,7 @@ class SqlExtract:
         bounds = [reached]
         if self._stream.lag is not None and self._kind(cursor) not in COUNTED:
             bounds.append(values.earlier(reached, self._stream.lag))
-        least = self._greatest.least() if self._greatest else None
-        late = self._late.begin(high, least) if self._late else None
+        late = self._late.begin(high) if self._late else None
         if late is not None:
             # Whoever is still writing was seen, or had not begun, when the tail before this one was fixed.
             bounds.append(max(late, self._request.since or late, key=order))

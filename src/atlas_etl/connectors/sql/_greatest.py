@@ -1,4 +1,4 @@
-"""The edges of the cursors that were read, where Arrow orders values as every source does."""
+"""The greatest of the cursors that were read, where Arrow orders values as every source does."""
 
 from __future__ import annotations
 
@@ -18,14 +18,13 @@ _KINDS = frozenset({
 
 
 class Greatest:
-    """Sees every batch of a read and remembers the greatest value of one column, and the least."""
+    """Sees every batch of a read and remembers the greatest value of one column."""
 
     def __init__(self, field: pa.Field, *, stream: str) -> None:
         self._field = field
         self._stream = stream
         self.is_comparable = values.cursor_kind(field.type, stream=stream, column=field.name) in _KINDS
         self._found: pa.Scalar | None = None
-        self._least: pa.Scalar | None = None
         self._lost = False
 
     def see(self, batch: pa.RecordBatch, cells: Sequence[HazardCells]) -> None:
@@ -33,22 +32,15 @@ class Greatest:
         if not self.is_comparable:
             return
         self._lost |= any(cell.column == self._field.name for cell in cells)
-        edges = pc.min_max(values.storage(batch.column(self._field.name)))
-        least, greatest = edges["min"], edges["max"]
+        greatest = pc.max(values.storage(batch.column(self._field.name)))
         if greatest.is_valid:
             self._found = pc.max(pa.array([greatest, self._found], greatest.type))
-            self._least = pc.min(pa.array([least, self._least], least.type))
 
     def value(self) -> CursorValue | None:
         """The greatest; None without rows, or where a cursor was lost to a hazard: no bound finds its row."""
-        return None if self._found is None or self._lost else self._value(self._found)
-
-    def least(self) -> CursorValue | None:
-        """The least; None without rows."""
-        return None if self._least is None else self._value(self._least)
-
-    def _value(self, found: pa.Scalar) -> CursorValue:
-        kind = self._field.type
+        found, kind = self._found, self._field.type
+        if found is None or self._lost:
+            return None
         column = pa.array([found], found.type)
         if isinstance(kind, pa.BaseExtensionType):
             column = pa.ExtensionArray.from_storage(kind, column)

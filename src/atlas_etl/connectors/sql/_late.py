@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+import numpy as np
+import pyarrow as pa
+
 from atlas_etl.model import CursorKind, CursorValue, Watermark
 
 # No zone is further from UTC (https://www.iana.org/time-zones).
@@ -37,7 +40,14 @@ class LateRows:
     known: tuple[Watermark, ...]  # of the checkpoint that the read goes on from, and of looks before it
     lag: timedelta | None
     timezone: str | None
-    is_counted: bool  # whether the cursor is given out in its order, rather than taken from a clock
+    first: (
+        CursorValue | None
+    )  # of a cursor that is given out in its order: no row that was read could be before it
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether the cursor is given out in its order, rather than taken from a clock."""
+        return self.first is not None
 
     @property
     def watermarks(self) -> tuple[Watermark, ...]:
@@ -51,11 +61,14 @@ class LateRows:
             return timedelta()
         return self.known[-1].at - self.writers.since(self.lag)
 
-    def begin(self, high: CursorValue, least: CursorValue | None) -> CursorValue | None:
-        """The least cursor that may still appear, of rows read from `least` to `high`; None: no bound."""
-        if not self.is_counted:
+    def begin(self, high: CursorValue) -> CursorValue | None:
+        """The least cursor that may still appear, of rows read up to `high`; None: no bound.
+
+        The least of the rows that were read is none: others may have been given out before it.
+        """
+        if self.first is None:
             return late_from(high, self.writers, self.timezone)
-        return self.watermarks[0].high if self.watermarks else least
+        return self.watermarks[0].high if self.watermarks else self.first
 
     def next_watermarks(self, high: CursorValue) -> tuple[Watermark, ...]:
         """What the checkpoint of a read up to `high` keeps."""
@@ -77,6 +90,15 @@ def given_out_since(
     began = writers.since(lag)
     older = [number for number, watermark in enumerate(watermarks) if watermark.at < began]
     return tuple(watermarks[older[-1] :]) if older else ()
+
+
+def beginning(kind: pa.DataType) -> CursorValue:
+    """The least cursor that a column of integers or decimals can hold."""
+    if pa.types.is_decimal(kind):
+        digits = "9" * kind.precision + "0" * -kind.scale
+        whole, fraction = (digits[: -kind.scale], digits[-kind.scale :]) if kind.scale > 0 else (digits, "")
+        return CursorValue(CursorKind.DECIMAL, f"-{whole or '0'}{'.' if fraction else ''}{fraction}")
+    return CursorValue(CursorKind.INTEGER, str(np.iinfo(kind.to_pandas_dtype()).min))
 
 
 def late_from(high: CursorValue, writers: OpenWriters, timezone: str | None) -> CursorValue | None:

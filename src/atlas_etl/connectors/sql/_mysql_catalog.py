@@ -16,7 +16,7 @@ from atlas_etl.model import ColumnInfo, StreamInfo
 Rows = Sequence[tuple[object, ...]]
 Run = Callable[[str, Sequence[str]], Rows]
 
-_SYSTEM = "('information_schema', 'performance_schema', 'mysql', 'sys')"
+SYSTEM_DATABASES = ("information_schema", "performance_schema", "mysql", "sys")
 _TABLES = """
 SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE, COALESCE(ENGINE, ''), TABLE_ROWS
 FROM information_schema.TABLES WHERE {where} AND TABLE_TYPE <> 'SEQUENCE'
@@ -108,13 +108,13 @@ def every_table(run: Run, database: str | None) -> list[CatalogTable]:
     """All that the account can see of the connection's database, or of all but the system's."""
     ours = " AND LEFT(TABLE_NAME, 7) <> '_atlas_'"
     if database is None:
-        return _catalog(run, f"TABLE_SCHEMA NOT IN {_SYSTEM}{ours}", ())
+        return _catalog(run, f"TABLE_SCHEMA NOT IN {SYSTEM_DATABASES}{ours}", ())
     return _catalog(run, f"TABLE_SCHEMA = ?{ours}", (database,))
 
 
 def table_names(run: Run, database: str | None) -> list[str]:
     """What may be meant by a name that is not found."""
-    rows = run(_TABLES.format(where=f"TABLE_SCHEMA NOT IN {_SYSTEM}"), ())
+    rows = run(_TABLES.format(where=f"TABLE_SCHEMA NOT IN {SYSTEM_DATABASES}"), ())
     return [str(name) if schema == database else f"{schema}.{name}" for schema, name, *_ in rows]
 
 

@@ -37,9 +37,22 @@ from atlas_etl.connectors.sql._source import (
     table_not_found,
 )
 from atlas_etl.errors import SourceError
-from atlas_etl.model import BatchLimits, ConnectionStatus, CursorKind, CursorValue, Stream, StreamInfo
+from atlas_etl.model import (
+    BatchLimits,
+    ConnectionStatus,
+    CursorKind,
+    CursorValue,
+    Stream,
+    StreamInfo,
+    TableName,
+)
 
 _ROUNDING = timedelta(seconds=1)  # columns with whole seconds may round what they are given
+
+# MySQL has server_uuid, MariaDB server_uid since 10.5.26; the others are for older ones.
+_SERVER = """
+SHOW GLOBAL VARIABLES
+WHERE Variable_name IN ('server_uuid', 'server_uid', 'hostname', 'port', 'datadir')"""
 
 
 class MySQLChecksums:
@@ -117,6 +130,9 @@ class MySQLSnapshot:
         wrote = (self._began - _ROUNDING).replace(microsecond=0)
         return OpenWriters(self._began, wrote, cast(datetime, now).replace(tzinfo=UTC))
 
+    def place(self) -> str:
+        return f"mysql {sorted(self._session.rows(_SERVER))}"
+
     def tables(self) -> list[CatalogTable]:
         return every_table(self._session.rows, self._database)
 
@@ -138,6 +154,7 @@ class MySQLSnapshot:
             ),
             table.primary_key,
             table.estimated_rows,
+            TableName(table.name, table.schema),
         )
 
     def fetch(self, select: Select, limits: BatchLimits) -> Batches:

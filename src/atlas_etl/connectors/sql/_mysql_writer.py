@@ -14,6 +14,7 @@ import pyarrow as pa
 from atlas_etl.connectors.deletes import refuse_cascades
 from atlas_etl.connectors.sql._dialect import Connection
 from atlas_etl.connectors.sql._ledger import CHECKPOINTS, Ledger
+from atlas_etl.connectors.sql._mysql_catalog import SYSTEM_DATABASES
 from atlas_etl.connectors.sql._mysql_connection import MySQLConnection
 from atlas_etl.connectors.sql._mysql_dialect import KEY, MySQLWriterDialect
 from atlas_etl.connectors.sql._mysql_errors import LOAD_RIGHTS, quoted
@@ -25,7 +26,7 @@ from atlas_etl.connectors.sql._mysql_stored import is_long
 from atlas_etl.connectors.sql._mysql_target import kept_columns, ledger_there, look_at
 from atlas_etl.connectors.sql._writer import SqlDestination, SqlLoadSession
 from atlas_etl.contracts import NO_CHANGE
-from atlas_etl.errors import AtlasError, DestinationError, UsageError
+from atlas_etl.errors import AtlasError, ConfigError, DestinationError, UsageError
 from atlas_etl.model import (
     Checkpoint,
     ConnectionStatus,
@@ -35,6 +36,7 @@ from atlas_etl.model import (
     LoadResult,
     QuarantineChange,
     ReconcilePlan,
+    Stream,
     TableName,
     WidenColumn,
 )
@@ -61,6 +63,17 @@ class MySQLDestination(SqlDestination):
             yield connection
         finally:
             connection.close()
+
+    def table_name(self, connector: str, stream: Stream) -> TableName:
+        found = super().table_name(connector, stream)
+        if str(found.schema).lower() in SYSTEM_DATABASES:
+            raise ConfigError(
+                f"the table {found} would be in a database of the server's own",
+                hint=f"choose another one with `into: <database>.{found.name}`, or rename the connector",
+                code="system_database",
+                stream=stream.name,
+            )
+        return found
 
     @contextmanager
     def begin(self, plan: LoadPlan) -> Iterator[SqlLoadSession]:

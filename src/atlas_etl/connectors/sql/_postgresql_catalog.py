@@ -15,7 +15,7 @@ import pyarrow as pa
 from atlas_etl.connectors.sql._postgresql_errors import quoted
 from atlas_etl.connectors.sql._postgresql_types import ServerType, arrow_type, source_column
 from atlas_etl.connectors.sql._source import Relation
-from atlas_etl.model import ColumnInfo, StreamInfo
+from atlas_etl.model import ColumnInfo, StreamInfo, TableName
 
 Rows = Sequence[tuple[object, ...]]
 Run = Callable[[str, Sequence[object]], Rows]
@@ -124,7 +124,13 @@ class CatalogTable:
 
     def relation(self) -> Relation:
         columns = tuple(source_column(column.name, column.nullable, column.type) for column in self.columns)
-        return Relation(self.sql.replace("%", "%%"), columns, self.primary_key, self.estimated_rows)
+        return Relation(
+            self.sql.replace("%", "%%"),
+            columns,
+            self.primary_key,
+            self.estimated_rows,
+            TableName(self.name, self.schema),
+        )
 
     def stream_info(self) -> StreamInfo:
         """The table under the shortest name that finds it again."""

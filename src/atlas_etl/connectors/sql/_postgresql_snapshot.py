@@ -138,6 +138,14 @@ class PostgresSnapshot(OneFetchAtATime):
         wrote = began - _ROUNDING if began > _EVER else began
         return OpenWriters(began, wrote, cast(datetime, self._taken))
 
+    def place(self) -> str:
+        # A replica has its primary's identifier, and its tables.
+        ((found,),) = self.run(
+            "SELECT concat_ws(' ', 'postgresql', system_identifier, current_database()) "
+            "FROM pg_control_system()"
+        )
+        return str(found)
+
     def tables(self) -> list[CatalogTable]:
         return every_table(self.run)
 

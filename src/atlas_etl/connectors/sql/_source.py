@@ -12,7 +12,7 @@ from atlas_etl import values
 from atlas_etl.connectors.sql._checksums import Checksums
 from atlas_etl.connectors.sql._late import OpenWriters
 from atlas_etl.errors import SourceError, nearest
-from atlas_etl.model import BatchLimits, CursorValue, Hazard, HazardCells, Stream
+from atlas_etl.model import BatchLimits, CursorValue, Hazard, HazardCells, Stream, TableName
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,7 @@ class Relation:
     columns: tuple[SourceColumn, ...]
     primary_key: tuple[str, ...] = ()
     estimated_rows: int | None = None
+    table: TableName | None = None  # None for a query
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,9 @@ class Forecast:
 
 class Snapshot(Protocol):
     """One read-only transaction on a source, in which every statement sees the same rows."""
+
+    def place(self) -> str | None:
+        """The database, whatever way led to it; None in memory."""
 
     def relation(self, stream: Stream) -> Relation:
         """Look the stream up. Raises SourceError (`table_not_found`) with the nearest names."""

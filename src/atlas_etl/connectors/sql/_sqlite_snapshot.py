@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from atlas_etl.connectors.hazards import reads_as_text
 from atlas_etl.connectors.sql import _sqlite_catalog as catalog
+from atlas_etl.connectors.sql._place import place_of_file
 from atlas_etl.connectors.sql._source import Forecast, Relation, Select, SourceColumn, table_not_found
 from atlas_etl.connectors.sql._sqlite_bounds import Since, from_bound
 from atlas_etl.connectors.sql._sqlite_catalog import CatalogColumn, Entry, quote
@@ -20,7 +21,7 @@ from atlas_etl.connectors.sql._sqlite_forms import Form, careful_statement, fast
 from atlas_etl.connectors.sql._sqlite_kinds import is_ordered, source_column
 from atlas_etl.connectors.sql._sqlite_kinds import kinds as resolve
 from atlas_etl.errors import AtlasError, ConfigError
-from atlas_etl.model import BatchLimits, ColumnInfo, HazardCells, HazardPolicy, Stream, StreamInfo
+from atlas_etl.model import BatchLimits, ColumnInfo, HazardCells, HazardPolicy, Stream, StreamInfo, TableName
 
 _QUERY = "_atlas_query"
 _WIRE_ROWS = 1024  # rows that the driver gives at once; more would not be faster
@@ -67,6 +68,12 @@ class SqliteSnapshot:
             )
         return found
 
+    def place(self) -> str | None:
+        path = next(
+            str(file) for _, name, file in self._driver.execute("PRAGMA database_list") if name == "main"
+        )
+        return place_of_file(path) if path else None
+
     def relation(self, stream: Stream) -> Relation:
         if stream.table is None:
             self._affinity_holds = False
@@ -79,7 +86,7 @@ class SqliteSnapshot:
         required = self._required(entry, found, key)
         made = self._relation(stream, f"main.{quote(entry.name)}", found, required=required)
         rows = catalog.estimated_rows(self._driver, entry, found)
-        return replace(made, primary_key=key, estimated_rows=rows)
+        return replace(made, primary_key=key, estimated_rows=rows, table=TableName(entry.name))
 
     def fetch(
         self, select: Select, limits: BatchLimits

@@ -99,6 +99,10 @@ class SqlDestination(ABC):
             checkpoint, version = ledger.checkpoint(connection)
             return TableState(schema, checkpoint, ledger.loaded(connection), empty, version, refused)
 
+    def place(self) -> str | None:
+        with self.reading() as snapshot:
+            return snapshot.place()
+
     @contextmanager
     def snapshot(self, table: TableName) -> Iterator[SqlTableSnapshot]:
         with self.reading() as snapshot:
