@@ -212,7 +212,7 @@ class SqlExtract:
 
     def _require(self, names: Sequence[str], what: str) -> None:
         there = [column.name for column in self._columns]
-        require(names, there, self._stream, what=what, where=_place(self._stream))
+        require(names, there, self._stream, what=what, where=_relation_name(self._stream))
 
     def _refuse_null_cursors(self) -> None:
         cursor = self._cursor
@@ -300,7 +300,7 @@ def _columns(relation: Relation, stream: Stream) -> tuple[SourceColumn, ...]:
 
     Raises SourceError (`column_not_found`, `no_columns`) and ConfigError (`duplicate_column`).
     """
-    names = chosen([column.name for column in relation.columns], stream, where=_place(stream))
+    names = chosen([column.name for column in relation.columns], stream, where=_relation_name(stream))
     twice = repeated(names)
     if twice is not None:
         raise ConfigError(
@@ -314,5 +314,5 @@ def _columns(relation: Relation, stream: Stream) -> tuple[SourceColumn, ...]:
     return tuple(column.as_text() if reads_as_text(stream, column.hazards) else column for column in wanted)
 
 
-def _place(stream: Stream) -> str:
+def _relation_name(stream: Stream) -> str:
     return stream.table or "the query"
