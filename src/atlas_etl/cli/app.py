@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from atlas_etl.cli.arguments import hoisted
+from atlas_etl.cli.memory import give_back_at_once
 from atlas_etl.cli.output import LogFormat, Output
 from atlas_etl.cli.session import Session
 from atlas_etl.cli.streams import open_standard_streams
@@ -99,6 +100,7 @@ def options(  # noqa: PLR0917  # Typer passes by name
 def main() -> None:
     """The console script: run, and end the process with the code that CLI users rely on."""
     open_standard_streams()
+    give_back_at_once()
     sys.exit(run(sys.argv[1:]))
 
 

@@ -16,6 +16,7 @@ from atlas_etl.connectors.sql._duckdb_database import DuckDBConnection
 from atlas_etl.connectors.sql._duckdb_insert import StreamedInsert
 from atlas_etl.connectors.sql._duckdb_writer import DuckDBDestination
 from atlas_etl.errors import DestinationError, RefusedRowError
+from atlas_etl.model import Disposition, LoadPlan, TableName
 
 SCHEMA = pa.schema([("n", pa.int64())])
 
@@ -81,13 +82,48 @@ def test_a_failed_one_leaves_no_connection_behind() -> None:
 
 
 def test_a_load_has_little_memory_unless_its_definition_gives_more(tmp_path: Path) -> None:
-    limits = []
-    for options in ({"threads": 2}, {"threads": 8}, {"memory_limit": "7GiB"}):
+    limits: list[object] = []
+    choices: list[dict[str, str | int | float | bool]] = [
+        {"threads": 2}, {"threads": 8}, {"memory_limit": "7GiB"}, {"Max_Memory": "7GiB"},
+    ]  # fmt: skip
+    for options in choices:
         path = tmp_path / f"{len(limits)}.duckdb"
         destination = DuckDBDestination(DuckDBConnection(path=path, options=options))
         with closing(destination), destination.connect() as connection:
             limits += connection.execute("SELECT current_setting('memory_limit')")[0]
-    assert limits == ["244.1 MiB", "976.5 MiB", "7.0 GiB"]
+    assert limits == ["122.0 MiB", "488.2 MiB", "7.0 GiB", "7.0 GiB"]
+
+
+@pytest.mark.parametrize(("options", "limit"), [({"threads": 2}, 198), ({"memory_limit": "150MiB"}, 150)])
+def test_many_changed_rows_may_take_more_memory(
+    options: dict[str, str | int | float | bool], limit: int
+) -> None:
+    destination = DuckDBDestination(DuckDBConnection(options=options))
+    with closing(destination), destination.connect() as connection:
+        for rows in (100, 5_000_000, 100):  # what one load was given, one beside it does not take away
+            for statement in destination.dialect.before_changing(rows):
+                connection.execute(statement)
+        ((now,),) = connection.execute("SELECT current_setting('memory_limit')")
+    assert int(float(str(now).removesuffix(" MiB"))) == limit
+
+
+def test_rows_of_one_key_are_ranked_only_where_a_key_comes_again() -> None:
+    """A window over all rows takes as much memory as they do."""
+    destination = DuckDBDestination(DuckDBConnection())
+    schema = pa.schema([("id", pa.int64()), ("n", pa.int64())])
+    plan = LoadPlan("run", "c", "s", TableName("t"), Disposition.MERGE, schema, ("id",), "n")
+    with closing(destination), destination.connect() as connection:
+        connection.execute(
+            "CREATE TABLE stage AS SELECT range AS id, range AS n, range AS _atlas_row FROM range(9)"
+        )
+        connection.execute("INSERT INTO stage VALUES (3, 1, 9), (4, 4, 10), (4, 4, 11)")
+        for statement in destination.dialect.delete_superseded(plan, "stage"):
+            connection.execute(statement)
+        rows = connection.execute("SELECT id, n, _atlas_row FROM stage WHERE id IN (3, 4)")
+        explained = connection.execute(f"EXPLAIN {destination.dialect.superseded(plan, 'stage')}")
+    assert sorted(rows) == [(3, 3, 3), (4, 4, 11)]
+    window, join = (str(explained).index(name) for name in ("Window", "Join"))
+    assert window < join  # above it: only what the join lets through
 
 
 def test_too_little_memory_says_how_to_have_more(tmp_path: Path) -> None:

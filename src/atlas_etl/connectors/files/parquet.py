@@ -30,7 +30,7 @@ from atlas_etl.connectors.files._types import as_held, held, wider
 from atlas_etl.errors import HazardError, SourceError
 from atlas_etl.model import Hazard
 
-_GROUP_ROWS, _GROUP_BYTES = 1_048_576, 128 * 1024 * 1024
+_GROUP_ROWS, _GROUP_BYTES = 1_048_576, 32 * 1024 * 1024
 
 
 class ParquetConnection(FileConnection):

@@ -118,6 +118,10 @@ class WriterDialect(ABC):
         """What is run on a stage of many keys before they are looked up in it."""
         return ()
 
+    def before_changing(self, rows: int) -> Sequence[str]:  # noqa: ARG002
+        """What is run before so many rows of the table are deleted or updated."""
+        return ()
+
     def drop_stage(self, stage: str) -> str:
         return f"DROP TABLE {stage}"
 
@@ -129,11 +133,11 @@ class WriterDialect(ABC):
         return f"DELETE FROM {self.table(table)}"
 
     def merge(self, plan: LoadPlan, stage: str) -> Sequence[str]:
-        """Upsert by key, the latest row of a key in the stage winning: delete what changes, then insert."""
+        """Upsert by key from a stage with one row of each: delete what changes, then insert."""
         target, names = self.table(plan.table), self.names(plan.schema.names)
         return (
             self.delete_staged(plan, stage),
-            f"INSERT INTO {target} ({names}) {self.latest(plan, stage)}",
+            f"INSERT INTO {target} ({names}) SELECT {names} FROM {stage}",
         )
 
     def delete_staged(self, plan: LoadPlan, stage: str) -> str:
@@ -150,11 +154,15 @@ class WriterDialect(ABC):
         """The SQL of whether a row's key, or a part of it that is NULL, is not in the stage."""
         return f"NOT {self.has_key(table, stage, key)}"
 
-    def latest(self, plan: LoadPlan, stage: str) -> str:
-        """The stage's rows, one per key."""
-        names = self.names(plan.schema.names)
-        inner = f"SELECT {names}, {self.rank(plan)} AS {self.quote(RANK)} FROM {stage}"
-        return f"SELECT {names} FROM ({inner}) AS ranked WHERE {self.quote(RANK)} = 1"
+    def delete_superseded(self, plan: LoadPlan, stage: str) -> Sequence[str]:
+        """Leave one row of each key in the stage: the latest."""
+        return (f"DELETE FROM {stage} WHERE {self.quote(ROW)} IN ({self.superseded(plan, stage)})",)
+
+    def superseded(self, plan: LoadPlan, stage: str) -> str:
+        """The numbers of the stage's rows that have a later one of their key."""
+        row, rank = self.quote(ROW), self.quote(RANK)
+        ranked = f"SELECT {row}, {self.rank(plan)} AS {rank} FROM {stage}"
+        return f"SELECT {row} FROM ({ranked}) AS ranked WHERE {rank} > 1"
 
     def rank(self, plan: LoadPlan) -> str:
         """1 for the latest of the stage's rows of one key."""
@@ -164,14 +172,13 @@ class WriterDialect(ABC):
         return f"row_number() OVER (PARTITION BY {key} ORDER BY {by_cursor}{row} DESC)"
 
     def count_added(self, plan: LoadPlan, stage: str) -> str:
-        """How many of the latest rows are new or changed: no row of their key has their cursor yet."""
-        latest = f"({self.latest(plan, stage)}) AS latest"
+        """How many of the stage's rows are new or changed: no row of their key has their cursor yet."""
         if plan.cursor is None:
-            return f"SELECT count(*) FROM {latest}"
+            return f"SELECT count(*) FROM {stage}"
         target, same_as = self.table(plan.table), [*plan.primary_key, plan.cursor]
-        same = " AND ".join(f"there.{name} = latest.{name}" for name in map(self.quote, same_as))
+        same = " AND ".join(f"there.{name} = staged.{name}" for name in map(self.quote, same_as))
         there = f"SELECT 1 FROM {target} AS there WHERE {same}"
-        return f"SELECT count(*) FROM {latest} WHERE NOT EXISTS ({there})"
+        return f"SELECT count(*) FROM {stage} AS staged WHERE NOT EXISTS ({there})"
 
     def trial(self, connection: Connection, plan: LoadPlan) -> Trial | None:  # noqa: ARG002
         """A way of its own to find the rows that a table refuses; None where savepoints are the way."""

@@ -20,11 +20,25 @@ from atlas_etl.connectors.sql._writer import SqlDestination
 from atlas_etl.errors import DestinationError, UsageError
 from atlas_etl.model import CommittedCheckpoint, ConnectionStatus, LoadPlan, TableName, TableState
 
-_THREAD_MB = 128
+# What a load needs: without a limit DuckDB fills the machine's memory with what it has written already.
+_LOAD_BYTES = "greatest(128e6, 64e6 * current_setting('threads'))"
+_CHANGED_ROW_BYTES = 16  # that a row was deleted is in memory until the commit
+_LIMITS = {"memory_limit", "max_memory"}
 
 
 class _WriterDialect(WriterDialect):
+    """`limits_memory`: whether loads say what memory DuckDB may take, since the definition does not."""
+
     fold_case = True
+
+    def __init__(self, *, limits_memory: bool) -> None:
+        self._limits_memory = limits_memory
+
+    def before_changing(self, rows: int) -> Sequence[str]:
+        if not self._limits_memory:
+            return ()
+        now = "parse_formatted_bytes(current_setting('memory_limit'))"  # which other loads may need
+        return (_memory_limit(f"greatest({now}, {_LOAD_BYTES} + {_CHANGED_ROW_BYTES * rows})"),)
 
     def stored(self, field: pa.Field) -> pa.Field:
         return field.with_type(stored_type(field.type)).with_nullable(True)
@@ -39,11 +53,13 @@ class _WriterDialect(WriterDialect):
     def trial(self, connection: Connection, plan: LoadPlan) -> Trial:
         return ScratchTrial(connection, plan)
 
-    def latest(self, plan: LoadPlan, stage: str) -> str:
-        """Ranked without the columns that are not compared: a window keeps its rows in memory."""
-        row = self.quote(ROW)
-        first = f"SELECT {row} FROM {stage} QUALIFY {self.rank(plan)} = 1"
-        return f"SELECT {self.names(plan.schema.names)} FROM {stage} WHERE {row} IN ({first})"
+    def superseded(self, plan: LoadPlan, stage: str) -> str:
+        """Only keys that come again are ranked: a window keeps its rows in memory, a grouping need not."""
+        row, keys = self.quote(ROW), self.names(plan.primary_key)
+        repeated = f"SELECT {keys} FROM {stage} GROUP BY {keys} HAVING count(*) > 1"
+        return (
+            f"SELECT {row} FROM {stage} SEMI JOIN ({repeated}) USING ({keys}) QUALIFY {self.rank(plan)} > 1"
+        )
 
     keeps_keys = (
         False  # a primary key is an index that DuckDB keeps in memory whole; merging does not need it
@@ -91,27 +107,20 @@ class _Connection:
         self.execute("ROLLBACK")
 
 
-def _memory_limit(connection: Connection) -> str:
-    """What a load needs: DuckDB would fill all of the machine's memory with what it has written already."""
-    ((threads,),) = connection.execute("SELECT current_setting('threads')")
-    return f"{_THREAD_MB * max(2, int(str(threads)))}MB"
-
-
 class DuckDBDestination(SqlDestination):
     """Writes a DuckDB file."""
 
-    dialect = _WriterDialect()
     reader = ReaderDialect()
 
     def __init__(self, config: DuckDBConnection) -> None:
         self._config = config
+        self._limits_memory = _LIMITS.isdisjoint(map(str.lower, config.options))
+        self.dialect = _WriterDialect(limits_memory=self._limits_memory)
         self._root: duckdb.DuckDBPyConnection | None = None
 
     @contextmanager
     def connect(self) -> Iterator[_Connection]:
         with self._cursor() as opened, closing(_Connection(opened)) as connection:
-            if "memory_limit" not in self._config.options:
-                connection.execute(f"SET memory_limit = '{_memory_limit(connection)}'")
             yield connection
 
     @contextmanager
@@ -188,4 +197,10 @@ class DuckDBDestination(SqlDestination):
                 )
             with translated(DestinationError):
                 self._root = connect(self._config)
+                if self._limits_memory:
+                    self._root.execute(_memory_limit(_LOAD_BYTES))
         return self._root
+
+
+def _memory_limit(size: str) -> str:
+    return f"SET memory_limit = CAST({size} AS BIGINT) || 'B'"

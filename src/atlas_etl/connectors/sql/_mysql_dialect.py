@@ -21,6 +21,7 @@ from atlas_etl.connectors.sql._mysql_stored import (
 )
 from atlas_etl.model import LoadPlan, TableName, WidenColumn
 
+SUPERSEDED = "_atlas_superseded"
 KEY = "_atlas_key"  # the index of a key that cannot be the primary key
 _FILE_BYTES = 250  # of a name as a file's, with room for its ending
 _CHARACTERS = 64
@@ -126,16 +127,29 @@ class MySQLWriterDialect(WriterDialect):
         keys = [self.quote(name) for name in plan.primary_key]
         if self._keyed:
             changed = [self.quote(name) for name in plan.schema.names if name not in plan.primary_key]
-            sets = [f"{target}.{name} = ranked.{name}" for name in changed or keys[:1]]
+            sets = [f"{target}.{name} = {stage}.{name}" for name in changed or keys[:1]]
             left_out = [
                 name for name, kept in self._kept.items() if kept.nullable and name not in plan.schema.names
             ]
             sets += [f"{target}.{self.quote(name)} = DEFAULT" for name in left_out]
             return (
-                f"INSERT INTO {target} ({names}) {self.latest(plan, stage)} "
+                f"INSERT INTO {target} ({names}) SELECT {names} FROM {stage} "
                 f"ON DUPLICATE KEY UPDATE {', '.join(sets)}",
             )
         return super().merge(plan, stage)
+
+    def delete_superseded(self, plan: LoadPlan, stage: str) -> Sequence[str]:
+        """By a second stage: MySQL reads a temporary table once in a statement.
+
+        Source: https://dev.mysql.com/doc/refman/8.4/en/temporary-table-problems.html.
+        """
+        row, superseded = self.quote(ROW), self.quote(SUPERSEDED)
+        return (
+            self.create_stage(superseded, pa.schema([(ROW, pa.int64())])),
+            f"INSERT INTO {superseded} {self.superseded(plan, stage)}",
+            f"DELETE staged FROM {stage} AS staged JOIN {superseded} AS later ON staged.{row} = later.{row}",
+            self.drop_stage(superseded),
+        )
 
     def delete_staged(self, plan: LoadPlan, stage: str) -> str:
         same = " AND ".join(f"there.{key} = stage.{key}" for key in map(self.quote, plan.primary_key))

@@ -47,6 +47,9 @@ class SqlReconcileSession:
         restored = 0
         if plan.has_marks:
             restored = self._count(f"{table} WHERE {mark} IS NOT NULL AND {there}")
+        for statement in dialect.before_changing(deleted + restored):
+            connection.execute(statement)
+        if plan.has_marks:
             connection.execute(f"UPDATE {table} SET {mark} = NULL WHERE {mark} IS NOT NULL AND {there}")
         if plan.deletes.how is Deletion.SOFT:
             at, instant = dialect.parameter(pa.scalar(plan.at, pa.timestamp("us", "UTC")))

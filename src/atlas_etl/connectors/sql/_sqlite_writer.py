@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from atlas_etl.connectors.sql import _sqlite_catalog as catalog
-from atlas_etl.connectors.sql._dialect import RANK, ROW, Connection, WriterDialect
+from atlas_etl.connectors.sql._dialect import Connection, WriterDialect
 from atlas_etl.connectors.sql._sqlite_driver import Driver
 from atlas_etl.connectors.sql._sqlite_encode import converted, decimal_key, encoded, insert
 from atlas_etl.connectors.sql._sqlite_types import declaration, kept_type, stored_type
-from atlas_etl.model import LoadPlan, TableName, WidenColumn
+from atlas_etl.model import TableName, WidenColumn
 
 _REBUILT = "_atlas_rebuilt"
 
@@ -44,16 +44,6 @@ class SqliteDialect(WriterDialect):
 
     def lacks_key(self, table: str, stage: str, key: Sequence[str]) -> str:
         return f"({self.has_key(table, stage, key)}) IS NOT TRUE"
-
-    def latest(self, plan: LoadPlan, stage: str) -> str:
-        """As everywhere, but only keys and cursors are sorted, and then looked up in the stage."""
-        cursor = plan.schema.field(plan.cursor) if plan.cursor else None
-        by_cursor = f"{self.ordered(cursor)} {self.descending}, " if cursor is not None else ""
-        keys = self.names(plan.primary_key)
-        row, place = self.quote(ROW), self.quote(RANK)
-        rank = f"row_number() OVER (PARTITION BY {keys} ORDER BY {by_cursor}{row} DESC)"
-        rows = f"SELECT {row} FROM (SELECT {row}, {rank} AS {place} FROM {stage}) WHERE {place} = 1"
-        return f"SELECT {self.names(plan.schema.names)} FROM {stage} WHERE {row} IN ({rows})"
 
 
 class SqliteWriter:
