@@ -74,14 +74,16 @@ class RowDecoder:
             rows = parts[:-1] if ended else parts
             buffer = b"".join(rows)
             ends = np.cumsum(np.fromiter(map(len, rows), np.int64, len(rows)))
+            del messages, parts, rows  # as much memory as the buffer again
             try:
                 columns = self._columns(buffer, np.concatenate(([0], ends[:-1])), ends)
-            except PgCopyError:
-                pass  # messages are not rows here: find the rows one by one
+            except PgCopyError:  # messages are not rows here: find the rows one by one
+                buffer += TRAILER if ended else b""
             else:
                 self._ended = ended
-                return self._decode(columns, len(rows))
-        buffer = b"".join((self._rest, *parts))
+                return self._decode(columns, len(ends))
+        else:
+            buffer = b"".join((self._rest, *parts))
         starts, stop = self._scan(buffer)
         self._rest = b"" if self._ended else buffer[stop:]
         return self.decode(memoryview(buffer)[:stop], starts)

@@ -20,30 +20,30 @@ class CopyMessages:
     def __init__(self, copy: psycopg.Copy) -> None:
         self._copy = copy
         self._pgconn = copy.connection.pgconn
-        self._ended = False
+        self.ended = False
 
     def gather(self, limits: BatchLimits) -> list[bytes]:
         """The next messages, of about `limits.bytes` and at most `limits.rows`; none at the end."""
         held = self._pgconn.get_copy_data
         messages: list[bytes] = []
         size = 0
-        while size < limits.bytes and len(messages) < limits.rows and not self._ended:
+        while size < limits.bytes and len(messages) < limits.rows and not self.ended:
             message: Buffer
             length, message = held(1)
             if length < 0:
-                self._ended = True
+                self.ended = True
                 self._raise_failure()
                 break
             if length == 0:
                 message = self._copy.read()
                 length = len(message)
                 if length == 0:
-                    self._ended = True
+                    self.ended = True
                     break
             messages.append(bytes(message))  # a memoryview is one more object for the garbage collector
             size += length
             if length == len(TRAILER) and message == TRAILER:
-                self._ended = True
+                self.ended = True
                 self._copy.read()  # the statement's end, or what went wrong at last
         return messages
 

@@ -172,9 +172,9 @@ class PostgresSnapshot(OneFetchAtATime):
                 copy = stack.enter_context(self._session.cursor().copy(copy_sql.encode()))
             stack.enter_context(given_up(self._session))
             stream = CopyMessages(copy)
-            while messages := self._gather(stream, limits):
+            while not stream.ended:
                 with self._decoding():
-                    decoded = decoder.feed(messages)
+                    decoded = decoder.feed(self._gather(stream, limits))
                 if decoded.batch.num_rows:
                     yield decoded.batch, decoded.hazards
         with self._decoding():
