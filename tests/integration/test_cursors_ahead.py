@@ -13,7 +13,8 @@ from tests.integration.pipe import Pipe
 from tests.integration.table_systems import DUCKDB, MYSQL, PARQUET, POSTGRESQL, SQLITE, SqliteFile, system_of
 from tests.project import Project
 
-from atlas_etl.model import Disposition, Stream, TableName
+from atlas_etl.errors import HazardError
+from atlas_etl.model import Disposition, Hazard, HazardPolicy, Stream, TableName
 
 ENDLESS = "no row could come"
 
@@ -97,6 +98,33 @@ def test_rows_that_follow_it_arrive(
             assert check(pipes, {1, 2, 3, 4}) == set()
             source.run([f"INSERT INTO t VALUES (5, {case.now})"])
             assert check(pipes, {1, 2, 3, 4, 5}) == set()
+
+
+@pytest.mark.parametrize(
+    ("system", "sql", "endless"),
+    [
+        (POSTGRESQL, "timestamptz", "'infinity'"),
+        (POSTGRESQL, "date", "'20000-01-01'"),
+        (POSTGRESQL, "numeric(9,2)", "'NaN'"),
+        (DUCKDB, "TIMESTAMP", "'infinity'"),
+        (PARQUET, "TIMESTAMP", "TIMESTAMP 'infinity'"),
+    ],
+)
+def test_no_policy_makes_an_endless_cursor_text_that_hides_what_follows(
+    system: str, sql: str, endless: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    source = system_of(system, tmp_path / "from", request)
+    early = "0.5" if "numeric" in sql else "'2026-01-01'"
+    source.run([f"CREATE TABLE t (k INT, c {sql}, d {sql})", f"INSERT INTO t VALUES (1, {early}, {endless})"])
+    stream = Stream("t", table="t", cursor="c", hazards=dict.fromkeys(Hazard, HazardPolicy.TEXT))
+    warehouse = system_of(SQLITE, tmp_path / "into", request)
+    with closing(source.connector()) as connector, closing(warehouse.destination()) as destination:
+        pipe = Pipe(connector, destination, stream, "c")
+        check([pipe], {1})
+        source.run([f"INSERT INTO t VALUES (2, {endless}, {early})"])
+        with pytest.raises(HazardError, match="'c' holds"):
+            pipe.sync()
+        assert pipe.rows("k") == [("1",)]
 
 
 def assert_warned(case: Case, warnings: set[str]) -> None:

@@ -28,9 +28,17 @@ _WHY = {
 }
 
 
-def reads_as_text(stream: Stream, possible: Iterable[Hazard]) -> bool:
+# A cursor with one of these stays a time or a number. As a text, for which there is no clock, the greatest of
+# them would hide every row that follows.
+_NO_TEXT_IN_CURSOR = frozenset({
+    Hazard.INFINITY, Hazard.OUT_OF_RANGE, Hazard.DECIMAL_SPECIAL, Hazard.PRECISION,
+})  # fmt: skip
+
+
+def reads_as_text(stream: Stream, column: str, possible: Iterable[Hazard]) -> bool:
     """Whether a column that may hold these hazards is carried as text, by the stream's policy."""
-    return any(stream.policy(hazard) is HazardPolicy.TEXT for hazard in possible)
+    never = _NO_TEXT_IN_CURSOR if column == stream.cursor else frozenset()
+    return any(stream.policy(hazard) is HazardPolicy.TEXT for hazard in possible if hazard not in never)
 
 
 class HazardCounter:
@@ -89,7 +97,7 @@ class HazardCounter:
             "`text` to carry the column as text, or `quarantine_limit` to keep such rows aside"
         )
         if found.column == self._stream.cursor:
-            policies = "correct the value, or choose another cursor: a cursor cannot be loaded as NULL"
+            policies = "correct the value, or choose another cursor: this one cannot be NULL or text"
         return HazardError(
             f"column {found.column!r} holds {_WHY[found.hazard]} ({text[:80]})"
             + (f" in the row with {where}" if where else ""),

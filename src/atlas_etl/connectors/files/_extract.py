@@ -52,7 +52,7 @@ class FilesExtract:
             field.name
             for field in self._stored
             if (pa.types.is_timestamp(field.type) or pa.types.is_date(field.type))
-            and reads_as_text(self._stream, form.time_hazards)
+            and reads_as_text(self._stream, field.name, form.time_hazards)
         ]
         self.schema = pa.schema(
             [f.with_type(pa.string()) if f.name in self._times_as_text else f for f in self._stored]
@@ -162,17 +162,19 @@ class FilesExtract:
     def _settled(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The batch after the stream's policies for dates and times that are infinite or too far."""
         masked, cells = mask_temporal(batch)
-        if not self._times_as_text:
-            kept, refused = self._hazards.settle(masked, cells)
-            self._refused += (found for found in refused if self._from_bound(found.row).num_rows)
-            return kept
-        texts = {field.name: masked.column(field.name) for field in self._stored}
-        for name in self._times_as_text:
-            texts[name] = values.to_text(texts[name])
-        for found in cells:
-            at = pa.array(np.isin(np.arange(batch.num_rows), found.rows))
-            texts[found.column] = pc.replace_with_mask(texts[found.column], at, pa.array(found.texts))
-        return pa.RecordBatch.from_arrays(list(texts.values()), schema=self.schema)
+        if self._times_as_text:
+            texts = {field.name: masked.column(field.name) for field in self._stored}
+            for name in self._times_as_text:
+                texts[name] = values.to_text(texts[name])
+            for found in cells:
+                if found.column in self._times_as_text:
+                    at = pa.array(np.isin(np.arange(batch.num_rows), found.rows))
+                    texts[found.column] = pc.replace_with_mask(texts[found.column], at, pa.array(found.texts))
+            masked = pa.RecordBatch.from_arrays(list(texts.values()), schema=self.schema)
+            cells = [found for found in cells if found.column not in self._times_as_text]
+        kept, refused = self._hazards.settle(masked, cells)
+        self._refused += (found for found in refused if self._from_bound(found.row).num_rows)
+        return kept
 
     def _from_bound(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         if self._stream.cursor is None:

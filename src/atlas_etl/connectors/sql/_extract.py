@@ -311,7 +311,10 @@ def _columns(relation: Relation, stream: Stream) -> tuple[SourceColumn, ...]:
             column=twice,
         )
     wanted = (column for column in relation.columns if column.name in names)
-    return tuple(column.as_text() if reads_as_text(stream, column.hazards) else column for column in wanted)
+    return tuple(
+        column.as_text() if reads_as_text(stream, column.name, column.hazards) else column
+        for column in wanted
+    )
 
 
 def _relation_name(stream: Stream) -> str:

@@ -207,7 +207,7 @@ class SqliteSnapshot:
             for column in made
             if (not stream.columns or column.name in stream.columns)
             and column.name not in stream.exclude
-            and reads_as_text(stream, column.hazards)
+            and reads_as_text(stream, column.name, column.hazards)
         ]
         if not wanted:
             return set()
@@ -216,7 +216,7 @@ class SqliteSnapshot:
             cells.column
             for _, found in self.fetch(select, BatchLimits())
             for cells in found
-            if reads_as_text(stream, (cells.hazard,))
+            if reads_as_text(stream, cells.column, (cells.hazard,))
         }
 
 
