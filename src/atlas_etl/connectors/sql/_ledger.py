@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pydantic import TypeAdapter
 
 from atlas_etl.connectors.sql._dialect import Connection, WriterDialect
+from atlas_etl.connectors.sql._own_rows import reading_own, text
 from atlas_etl.connectors.sql._quarantine import QUARANTINE, QUARANTINE_COLUMNS, QUARANTINE_KEY
 from atlas_etl.errors import DestinationError, LostLeaseError, OvertakenError
 from atlas_etl.model import (
@@ -38,6 +39,7 @@ _LOAD_COLUMNS = (
     "load_id", "run_id", "connector", "stream", "table_name", "disposition", "row_count", "committed_at",
 )  # fmt: skip
 _WATERMARKS = TypeAdapter(tuple[Watermark, ...])
+_SPELLINGS = TypeAdapter(tuple[str, ...])
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,10 @@ class Ledger:
             f"AND {quote('disposition')} = {mark}",
             (*parameters, RECONCILED),
         )
-        return datetime.fromisoformat(str(found[0][0])) if found[0][0] is not None else None
+        if found[0][0] is None:
+            return None
+        with reading_own(LOADS, self.stream):
+            return datetime.fromisoformat(str(found[0][0]))
 
     def other_stream(self, connection: Connection) -> tuple[str, str] | None:
         """Another connector and stream that loaded into this table since this one last replaced its rows.
@@ -136,7 +141,12 @@ class Ledger:
             return None, 0
         committed = _committed(line)
         ours = committed is not None and line["table_name"] == self.table.name
-        return committed.checkpoint if committed and ours else None, int(str(line["version"]))
+        return committed.checkpoint if committed and ours else None, _version(line)
+
+    def version(self, connection: Connection) -> int:
+        """How many commits there were of this stream."""
+        line = self._line(connection)
+        return 0 if line is None else _version(line)
 
     def begin(self, connection: Connection, run_id: str) -> None:
         """Put the run in the place of the one that began a load before: that one cannot commit any more."""
@@ -157,7 +167,7 @@ class Ledger:
                 hint="sync again; let hosts that load the same tables share one state store",
                 stream=plan.stream,
             )
-        version = int(str(line["version"]))
+        version = _version(line)
         if plan.version is not None and version != plan.version:
             raise OvertakenError(plan.stream)
         return version
@@ -248,13 +258,20 @@ def _checkpoint_cells(checkpoint: Checkpoint, run_id: str) -> dict[str, str | No
 def _committed(line: Mapping[str, object]) -> CommittedCheckpoint | None:
     if line["cursor_column"] is None:
         return None
-    kind = CursorKind(str(line["cursor_kind"]))
-    checkpoint = Checkpoint(
-        str(line["cursor_column"]),
-        CursorValue(kind, str(line["high"])),
-        CursorValue(kind, str(line["tail_from"])),
-        tuple(json.loads(str(line["tail_values"]))),
-        _WATERMARKS.validate_json(str(line["watermarks"])),
-    )
-    committed_at = datetime.fromisoformat(str(line["committed_at"]))
-    return CommittedCheckpoint(str(line["stream"]), checkpoint, committed_at, str(line["run_id"]))
+    with reading_own(CHECKPOINTS, str(line["stream"])):
+        texts = {name: text(line[name]) for name in _CHECKPOINT_COLUMNS}
+        kind = CursorKind(texts["cursor_kind"])
+        checkpoint = Checkpoint(
+            texts["cursor_column"],
+            CursorValue(kind, texts["high"]),
+            CursorValue(kind, texts["tail_from"]),
+            _SPELLINGS.validate_json(texts["tail_values"]),
+            _WATERMARKS.validate_json(texts["watermarks"]),
+        )
+        committed_at = datetime.fromisoformat(texts["committed_at"])
+        return CommittedCheckpoint(str(line["stream"]), checkpoint, committed_at, texts["run_id"])
+
+
+def _version(line: Mapping[str, object]) -> int:
+    with reading_own(CHECKPOINTS, str(line["stream"])):
+        return int(text(line["version"]))

@@ -11,6 +11,7 @@ from operator import attrgetter
 import pyarrow as pa
 
 from atlas_etl.connectors.sql._dialect import Connection, WriterDialect
+from atlas_etl.connectors.sql._own_rows import reading_own
 from atlas_etl.model import QuarantineChange, QuarantinedRow, TableName
 
 QUARANTINE = "_atlas_quarantine"
@@ -44,7 +45,8 @@ class StreamQuarantine:
             f"SELECT {names} FROM {self.dialect.table(self.place)} WHERE {where}",
             (self.connector, self.stream, self.table.name),
         )
-        return tuple(sorted(map(_row, found), key=attrgetter("order")))
+        with reading_own(QUARANTINE, self.stream):
+            return tuple(sorted(map(_row, found), key=attrgetter("order")))
 
     def apply(self, connection: Connection, change: QuarantineChange) -> None:
         """Make the change part of the transaction that is open."""

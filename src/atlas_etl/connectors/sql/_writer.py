@@ -160,7 +160,7 @@ class SqlDestination(ABC):
                 return
             connection.begin()
             ledger.begin(connection, run_id="")
-            _, version = ledger.checkpoint(connection)
+            version = ledger.version(connection)
             ledger.record_checkpoint(connection, checkpoint, run_id="", version=version + 1)
             connection.commit()
 
