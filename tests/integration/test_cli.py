@@ -18,6 +18,7 @@ from tests.project import Project
 from atlas_etl.cli.app import GROUPS
 
 ROOT = Path(__file__).parents[2]
+SOURCE = {"protocol": "sqlite", "connection": {"database_path": "shop.db"}}
 
 RUN_KEYS = {
     "run_id", "connector", "status", "triggered_by", "started_at", "completed_at", "duration_seconds",
@@ -210,6 +211,16 @@ def test_test_discover_and_preview(shop: Project) -> None:
     assert stream["columns"][0].keys() == {"name", "type", "nullable"}
     preview = shop.atlas("connector", "preview", "shop", "--limit", "2", "--json").json()
     assert (preview["connector"], preview["stream"], len(preview["rows"])) == ("shop", "orders", 2)
+
+
+def test_what_cannot_be_looked_at_is_named(shop: Project) -> None:
+    wrong = {"streams": [{"name": "totals", "query": "SELECT amount FROM ordrs"}]}
+    shop.write("connectors.d/wrong.yaml", json.dumps(SOURCE | wrong))
+    error = shop.atlas("connector", "preview", "wrong", "--json").json()["error"]
+    assert (error["connector"], error["stream"]) == ("wrong", "totals")
+    (shop.folder / "shop.db").unlink()
+    error = shop.atlas("connector", "discover", "shop", "--json").json()["error"]
+    assert error["connector"] == "shop"
 
 
 def test_history_counts_filters_and_names_nobody(shop: Project) -> None:

@@ -12,6 +12,7 @@ from time import perf_counter
 import pyarrow as pa
 
 from atlas_etl.api.checkpoints import Checkpoints
+from atlas_etl.api.located import located
 from atlas_etl.api.prepared import (
     PreparedConnector,
     PreparedDestination,
@@ -84,14 +85,14 @@ class Atlas:
 
     def discover(self, name: str) -> Sequence[StreamInfo]:
         """What a connector can read. Raises SourceError."""
-        with closing(self.connector(name).open()) as connector:
+        with located(name), closing(self.connector(name).open()) as connector:
             return connector.discover()
 
     def preview(self, name: str, stream: str | None, limit: int) -> tuple[str, list[str], list[list[object]]]:
         """The first rows of a stream, the first one without a name: its name, columns and rows."""
         prepared = self.connector(name)
         chosen = prepared.chosen((stream,) if stream else ())[0]
-        with closing(prepared.open()) as connector:
+        with located(name, chosen.name), closing(prepared.open()) as connector:
             columns, rows = preview(connector, replace(chosen, cursor=None), limit)
         return chosen.name, columns, rows
 

@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 
+from atlas_etl.api.located import located
 from atlas_etl.api.prepared import PreparedConnector, PreparedDestination
 from atlas_etl.api.sync import refuse_lost
 from atlas_etl.contracts import Connector, Destination, StateStore
@@ -41,7 +42,7 @@ def look(job: Verification, store: StateStore) -> Generator[VerifyEvent, None, N
     name, limits = job.connector.name, job.connector.definition.batch_limits
     with store.hold(name), _opened(job) as (source, destination):
         for stream in job.streams:
-            with _located(name, stream):
+            with located(name, stream.name):
                 yield from verify(source, destination, VerifyJob(name, stream, limits))
 
 
@@ -59,7 +60,7 @@ def mend(job: Verification, store: StateStore) -> Generator[VerifyEvent | Event,
             for stream in job.streams:
                 task = Job(lease.run.run_id, name, stream, lease.run.started_at, limits=limits)
                 try:
-                    with _located(name, stream), closing(repair(source, destination, task)) as repairing:
+                    with located(name, stream.name), closing(repair(source, destination, task)) as repairing:
                         for event in repairing:
                             if isinstance(event, StreamRead):
                                 refuse_lost(lease)
@@ -86,12 +87,3 @@ def mend(job: Verification, store: StateStore) -> Generator[VerifyEvent | Event,
 def _opened(job: Verification) -> Iterator[tuple[Connector, Destination]]:
     with closing(job.connector.open()) as source, closing(job.destination.open()) as destination:
         yield source, destination
-
-
-@contextmanager
-def _located(connector: str, stream: Stream) -> Iterator[None]:
-    try:
-        yield
-    except AtlasError as failure:
-        failure.located(connector=connector, stream=stream.name)
-        raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from contextlib import closing
 from itertools import count
 from pathlib import Path
@@ -82,7 +83,9 @@ def quickstart(
     render.data(answer.column_names, documents.rows(answer))
     output.line("")
     output.line("What to try next:")
-    output.line(f"  cd {folder} && atlas connector discover {_NAME}     what else it could read")
+    output.line(
+        f"  cd {shlex.quote(str(folder))} && atlas connector discover {_NAME}     what else it could read"
+    )
     output.line("  atlas connector history                       what was done")
     output.line("  atlas connector add NAME --protocol postgresql --set host=... --table ...   your own data")
 
