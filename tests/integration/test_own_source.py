@@ -6,6 +6,7 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from tests.integration.table_history import INTEGER
@@ -109,6 +110,26 @@ def test_another_file_may_have_a_table_of_that_name(
 def test_another_postgresql_database_of_the_server(postgres: ServerAddress) -> None:
     ours, others = PostgresDatabase(postgres), PostgresDatabase(replace(postgres, database="postgres"))
     assert ours.destination().place() == ours.destination().place() != others.destination().place()
+
+
+def test_a_postgresql_server_that_keeps_its_identifier_to_itself(postgres: ServerAddress) -> None:
+    role = f"plain_{uuid4().hex}"
+    owner = PostgresDatabase(postgres)
+    owner.write("t", INTEGER, [(1, 1, 1)], key=True)
+    owner.run(
+        [
+            f"CREATE ROLE {role} LOGIN PASSWORD '{role}'",
+            f"GRANT ALL ON SCHEMA public TO {role}",
+            f"ALTER TABLE t OWNER TO {role}",
+            "REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC",
+        ]
+    )
+    plain = PostgresDatabase(replace(postgres, username=role, password=role))
+    try:
+        with pytest.raises(ConfigError, match="read by this stream"):
+            sync(plain, plain.destination(), Stream("s", table="t", cursor="c", into=into(plain, "t")))
+    finally:
+        owner.run([f"DROP OWNED BY {role}", f"DROP ROLE {role}"])
 
 
 @pytest.mark.parametrize("protocol", ["parquet", "jsonl", "csv"])
