@@ -151,6 +151,22 @@ def test_a_plan_made_before_another_load_is_overtaken(warehouse: Warehouse) -> N
 
 @pytest.mark.parametrize(
     "warehouse",
+    [case for case in DESTINATIONS if case.protocol != "duckdb"],  # one process writes to it
+    indirect=True,
+    ids=lambda case: case.protocol,
+)
+def test_of_two_first_loads_the_later_may_be_tried_again(warehouse: Warehouse) -> None:
+    late = replace(warehouse.plan(SCHEMA, Disposition.APPEND, version=0), run_id="run-2")
+    warehouse.load([batch((1, "a", 1))])
+    with pytest.raises(DestinationError) as caught, warehouse.destination.begin(late) as session:
+        session.write(batch((2, "b", 2)))
+        session.commit(None)
+    assert caught.value.retryable
+    assert names(warehouse) == ["a"]
+
+
+@pytest.mark.parametrize(
+    "warehouse",
     [case for case in DESTINATIONS if case.protocol in ("postgresql", "mysql")],
     indirect=True,
     ids=lambda case: case.protocol,

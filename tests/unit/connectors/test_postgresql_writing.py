@@ -277,6 +277,23 @@ def test_many_first_loads_at_once(database: Database) -> None:
     assert database.rows("SELECT count(*) FROM shop._atlas_loads") == [(8,)]
 
 
+def test_a_table_that_is_made_twice_at_once_may_be_tried_again(database: Database) -> None:
+    destination, rows = database.destination(), orders((1, "a"))
+    plan = plan_of(destination, rows.schema, APPEND, ORDERS)
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with ThreadPoolExecutor(1) as threads:
+        with destination.begin(plan) as session:
+            session.write(conform(rows.to_batches()[0], plan.schema))
+            second = threads.submit(load, database.destination(), rows)
+            while not database.rows(waiting) and not second.done():
+                pass
+            session.commit(None)
+        with pytest.raises(DestinationError) as caught:
+            second.result()
+    assert (caught.value.code, caught.value.retryable) == ("table_exists", True)
+    assert database.rows("SELECT count(*) FROM shop.orders") == [(1,)]
+
+
 def test_a_load_that_is_open_does_not_keep_others_from_making_their_tables(database: Database) -> None:
     destination = database.destination(lock_timeout=2)
     plan = plan_of(destination, orders((1, "a")).schema, APPEND, TableName("slow", "shop"))

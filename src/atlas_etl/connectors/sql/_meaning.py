@@ -19,3 +19,6 @@ class Meaning:
 
     def failure(self, kind: Failure, message: str) -> AtlasError:
         return kind(message, hint=self.hint, code=self.code, retryable=self.retryable)
+
+
+TABLE_EXISTS = Meaning("table_exists", "another load has just made it; run again", True)

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from pymysql import err
 
-from atlas_etl.connectors.sql._meaning import Failure, Meaning
+from atlas_etl.connectors.sql._meaning import TABLE_EXISTS, Failure, Meaning
 from atlas_etl.errors import AtlasError, ConfigError, DestinationError, RefusedRowError
 
 _LOGIN = Meaning(
@@ -52,6 +52,7 @@ _MEANINGS: Mapping[int, Meaning] = {
     **dict.fromkeys((1051, 1146), _TABLE),
     **dict.fromkeys((1052, 1055, 1064, 1065, 1066, 1111, 1128, 1140, 1149, 1210, 1221, 1222, 1235), _SYNTAX),
     **dict.fromkeys((1241, 1242, 1248, 1267, 1271, 1305, 1318, 1356, 1582, 1630, 1690, 2034, 2053), _SYNTAX),
+    1050: TABLE_EXISTS,
     1046: Meaning("database_not_found", "set `database`, or write `database.table`"),
     1049: Meaning("database_not_found", "check `database`"),
     1054: Meaning("column_not_found", "check the column's name"),

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import psycopg
 
-from atlas_etl.connectors.sql._meaning import Failure, Meaning
+from atlas_etl.connectors.sql._meaning import TABLE_EXISTS, Failure, Meaning
 from atlas_etl.errors import AtlasError, ConfigError, DestinationError, RefusedRowError
 
 _GONE = Meaning("server_gone", "the connection was lost; see the server's log if it happens again", True)
@@ -43,6 +43,7 @@ _SQLSTATES: Mapping[str, Meaning] = {
     "40P01": Meaning("conflict", "two transactions waited for each other; it can be tried again", True),
     "42501": _PERMISSION,
     "42703": Meaning("column_not_found", "check the column's name"),
+    "42P07": TABLE_EXISTS,
     "42P01": Meaning("table_not_found", "check the table's name; other schemas need `schema.table`"),
     "53100": _FULL,
     "53200": Meaning("out_of_memory", "the server ran out of memory"),
@@ -146,6 +147,8 @@ def _meant(
         meaning = _GONE if gone else Meaning(kind.default_code)
         return meaning.failure(kind, _first_line(str(failure)))
     text = failure.diag.message_primary or type(failure).__name__
+    if state == "23505" and failure.diag.schema_name == "pg_catalog":  # it was made at the same time
+        return TABLE_EXISTS.failure(kind, text)
     meaning = _SQLSTATES.get(state) or _CLASSES.get(state[:2]) or Meaning(kind.default_code)
     if state[:2] in ("22", "42", "55") and _SETTING.search(text):  # of the settings in `options`
         return ConfigError(text, hint="correct it in `options`", code="option")

@@ -16,7 +16,7 @@ import adbc_driver_manager
 import adbc_driver_sqlite.dbapi
 import pyarrow as pa
 
-from atlas_etl.connectors.sql._meaning import Failure
+from atlas_etl.connectors.sql._meaning import TABLE_EXISTS, Failure
 from atlas_etl.errors import AtlasError, RefusedRowError
 
 _PREFIX = re.compile(r"^(?:[A-Z_]+: )?(?:\[SQLite\] )?(?:[Ff]ailed to [a-z ]+: )?")
@@ -127,6 +127,13 @@ def _ours(raises: Failure, why: str) -> AtlasError:
 
 
 _KNOWN = (
+    (
+        "already exists",
+        TABLE_EXISTS.code,
+        "the table is there already",
+        TABLE_EXISTS.hint,
+        TABLE_EXISTS.retryable,
+    ),
     (
         "file is not a database",
         "not_a_database",
