@@ -66,7 +66,10 @@ def translated(kind: Failure) -> Iterator[None]:
             _first_line(failure), hint="check the table, the query and its columns", code="sql"
         ) from failure
     except duckdb.TransactionException as failure:
-        raise kind(_first_line(failure), code="conflict", retryable=True) from failure
+        line = _first_line(failure)
+        if "Could not write file" in line:
+            raise _unwritable(kind, line) from failure
+        raise kind(line, code="conflict", retryable=True) from failure
     except duckdb.OutOfMemoryException as failure:
         raise kind(
             f"DuckDB may not use more memory: {_first_line(failure)}",
@@ -97,7 +100,7 @@ def writing() -> Iterator[None]:
 
 def _unreachable(kind: Failure, failure: duckdb.Error) -> AtlasError:
     line = _first_line(failure)
-    if "lock" in line:
+    if "Could not set lock on file" in line:
         return kind(
             "another process has the DuckDB file open",
             hint="close it (a shell, a notebook, another sync), or wait for it",
@@ -106,4 +109,11 @@ def _unreachable(kind: Failure, failure: duckdb.Error) -> AtlasError:
         )
     if "not a valid DuckDB database" in line:
         return kind("the file is not a DuckDB database", hint="check `path`", code="not_a_database")
+    if "Could not write file" in line:
+        return _unwritable(kind, line)
     return kind(line, hint="check that the file and its folder can be read and written", code="unreachable")
+
+
+def _unwritable(kind: Failure, line: str) -> AtlasError:
+    hint = "check the disk, its free space and file size limits; what was committed before is safe"
+    return kind(line, hint=hint, code="disk_full")
