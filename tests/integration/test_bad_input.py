@@ -83,6 +83,15 @@ def test_a_wrong_address_or_login(
     refused(project.atlas("connector", "test", "shop", "--json"), 3)
 
 
+@pytest.mark.parametrize("key", ["host", "database", "username"])
+def test_a_uri_in_the_place_of_a_name_shows_no_password(project: Project, protocol: str, key: str) -> None:
+    here = ServerAddress("127.0.0.1", closed_port(), "etl", "", "shop")
+    define(project, protocol, here, **{key: f"{protocol}://etl:{SECRET}@db.example.com/shop"})
+    for command in (["sync"], ["test"], ["discover"]):
+        error = refused(project.atlas("connector", *command, "shop", "--json"), 2)
+        assert f"connection.{key}: should be a name" in error["message"]
+
+
 def test_tls_that_the_server_does_not_offer(project: Project, address: ServerAddress, protocol: str) -> None:
     wanted = {"sslmode": "require"} if protocol == "postgresql" else {"ssl_mode": "required"}
     changes = {"options": wanted} if protocol == "postgresql" else wanted

@@ -33,13 +33,23 @@ def _in_project(path: Path, info: ValidationInfo) -> Path:
 ProjectPath = Annotated[Path, AfterValidator(_in_project)]
 
 
+def _not_a_uri(text: str) -> str:
+    """Raises ValueError for a URI, in which a password would stand where every message shows it."""
+    if "://" in text:
+        raise ValueError("should be a name, not a URI: give host, port, database, username and password")
+    return text
+
+
+PlainName = Annotated[str, AfterValidator(_not_a_uri)]
+
+
 class ServerConnection(ConnectionConfig):
     """A database server: where it listens and who logs in."""
 
-    host: str = "localhost"
+    host: PlainName = "localhost"
     port: int | None = Field(default=None, ge=1, le=65535)
-    database: str | None = None
-    username: str | None = None
+    database: PlainName | None = None
+    username: PlainName | None = None
     password: SecretStr | None = None
     connect_timeout: float = Field(default=10, gt=0, description="seconds to wait for the server")
     options: dict[str, str | int | float | bool] = Field(

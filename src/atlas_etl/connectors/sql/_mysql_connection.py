@@ -9,7 +9,7 @@ import pymysql
 from pydantic import Field, SecretStr, field_validator, model_validator
 from sqlalchemy import Engine, create_engine
 
-from atlas_etl.connectors.base import ProjectPath, ServerConnection, with_fields_of_options
+from atlas_etl.connectors.base import PlainName, ProjectPath, ServerConnection, with_fields_of_options
 from atlas_etl.connectors.sql._meaning import Failure
 from atlas_etl.connectors.sql._mysql_errors import translated
 from atlas_etl.errors import ConfigError, nearest
@@ -36,7 +36,9 @@ class MySQLConnection(ServerConnection):
     """
 
     port: int | None = Field(default=3306, ge=1, le=65535)
-    database: str | None = Field(default=None, description="left out: tables are named `database.table`")
+    database: PlainName | None = Field(
+        default=None, description="left out: tables are named `database.table`"
+    )
     unix_socket: str | None = Field(
         default=None, description="the server's socket file, in the place of host and port"
     )

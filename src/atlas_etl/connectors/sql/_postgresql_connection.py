@@ -19,7 +19,7 @@ from psycopg import pq, sql
 from pydantic import Field, field_validator, model_validator
 from sqlalchemy import Engine, create_engine
 
-from atlas_etl.connectors.base import ServerConnection, with_fields_of_options
+from atlas_etl.connectors.base import PlainName, ServerConnection, with_fields_of_options
 from atlas_etl.connectors.sql._meaning import Failure
 from atlas_etl.connectors.sql._postgresql_errors import refused, translated
 from atlas_etl.errors import ConfigError, InterruptedRunError, nearest
@@ -59,9 +59,9 @@ class PostgresConnection(ServerConnection):
     names; any other name is a setting of the server (work_mem, search_path...), set for each transaction.
     """
 
-    host: str = Field(default="localhost", description="host name, address, or the folder of a socket")
+    host: PlainName = Field(default="localhost", description="host name, address, or the folder of a socket")
     port: int | None = Field(default=5432, ge=1, le=65535)
-    database: str | None = Field(default=None, description="left out: the one named as the user")
+    database: PlainName | None = Field(default=None, description="left out: the one named as the user")
     sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] | None = None
     application_name: str = Field(default="atlas", description="how the server names our sessions")
     statement_timeout: float | None = Field(
