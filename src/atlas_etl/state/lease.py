@@ -43,7 +43,8 @@ class LeaseRecord:
     now: datetime
 
     def silent_too_long(self) -> bool:
-        return self.now - self.heartbeat_at > timedelta(seconds=self.expiry_seconds)
+        """Or its heartbeat is that far ahead: the clock was set back, and nobody renewed it since."""
+        return abs(self.now - self.heartbeat_at) > timedelta(seconds=self.expiry_seconds)
 
 
 class HeldLease:

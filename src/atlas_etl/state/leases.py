@@ -151,7 +151,7 @@ def _free(connection: Connection, run_id: str) -> None:
 
 
 def _end_dead(connection: Connection, record: LeaseRecord) -> None:
-    last_seen = literal(record.heartbeat_at, UtcDateTime())
+    last_seen = literal(min(record.heartbeat_at, record.now), UtcDateTime())
     error = process_died(record.holder)
     _end(connection, record.run_id, RunStatus.INTERRUPTED, last_seen, error)
 

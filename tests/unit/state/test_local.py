@@ -286,22 +286,29 @@ class TestLiveness:
             with pytest.raises(LockedError):
                 store.lease("shop", triggered_by="t", destination=None).__enter__()
 
-    @pytest.mark.parametrize(("heartbeat", "free"), [("2001-01-01", True), ("2999-01-01", False)])
+    @pytest.mark.parametrize(
+        ("heartbeat", "free"), [(-3600, True), (-20, False), (20, False), (3600 * 24 * 365, True)]
+    )
     def test_a_lease_of_another_host_is_judged_by_the_wall_clock(
-        self, tmp_path: Path, heartbeat: str, free: bool
+        self, tmp_path: Path, heartbeat: int, free: bool
     ) -> None:
+        """One that is ahead was written before the clock was set back, maybe before the host was started."""
+        at = (datetime.now(UTC) + timedelta(seconds=heartbeat)).replace(tzinfo=None)
         store = LocalStateStore(tmp_path / "state.db")
         with store.lease("shop", triggered_by="t", destination=None) as lease:
             self._change(
                 tmp_path,
                 "host = 'elsewhere', pid = 4194305, place = 'elsewhere', "
-                f"heartbeat_at = '{heartbeat} 00:00:00.000000'",
+                f"heartbeat_at = '{at.isoformat(sep=' ', timespec='microseconds')}'",
             )
             states = {run.status for run in store.history()}
             assert states == {RunStatus.INTERRUPTED if free else RunStatus.RUNNING}
             (recorded,) = store.history()
-            if free:  # its last heartbeat is before its start: clocks differ, and no run ends before it began
+            if heartbeat == -3600:  # before its start: clocks differ, and no run ends before it began
                 assert recorded.completed_at == lease.run.started_at
+            if free:
+                assert recorded.completed_at is not None
+                assert recorded.completed_at <= datetime.now(UTC)
 
     @staticmethod
     def _change(folder: Path, assignment: str) -> None:
