@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
@@ -14,7 +14,7 @@ import pytest
 
 from atlas_etl import values
 from atlas_etl.contracts import Destination
-from atlas_etl.errors import AtlasError, ConfigError, DataError, DestinationError, LostLeaseError
+from atlas_etl.errors import AtlasError, ConfigError, DataError, DestinationError, LostLeaseError, UsageError
 from atlas_etl.model import (
     Checkpoint,
     CursorKind,
@@ -446,3 +446,23 @@ def test_a_query_that_is_wrong_is_a_usage_error(warehouse: Warehouse) -> None:
     with pytest.raises(AtlasError) as caught:
         warehouse.destination.query("SELEC 1")
     assert caught.value.exit_code == 2
+
+
+def test_a_query_changes_nothing(warehouse: Warehouse, tmp_path: Path) -> None:
+    warehouse.load([batch((1, "a", 1), (2, "b", 2))])
+    table, file = warehouse.case.quoted(warehouse.table()), tmp_path / "written"
+    for sql in (
+        f"DELETE FROM {table}",
+        f"DROP TABLE {table}",
+        f"SELECT 1; DELETE FROM {table}",
+        f"WITH gone AS (DELETE FROM {table} RETURNING *) SELECT * FROM gone",
+        f"EXPLAIN ANALYZE DELETE FROM {table}",
+        "CREATE TABLE made (n INT)",
+        f"COPY (SELECT 1) TO '{file}'",
+        f"ATTACH '{file}' AS elsewhere",
+        "",
+    ):
+        with suppress(UsageError):
+            warehouse.destination.query(sql)
+        assert (names(warehouse), file.exists()) == (["a", "b"], False), sql
+    assert warehouse.destination.query(f"SELECT name FROM {table}").num_rows == 2

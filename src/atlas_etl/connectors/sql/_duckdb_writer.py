@@ -24,6 +24,13 @@ from atlas_etl.model import CommittedCheckpoint, ConnectionStatus, LoadPlan, Tab
 _LOAD_BYTES = "greatest(128e6, 64e6 * current_setting('threads'))"
 _CHANGED_ROW_BYTES = 16  # that a row was deleted is in memory until the commit
 _LIMITS = {"memory_limit", "max_memory"}
+_STATEMENT_IS_WRONG = frozenset({"sql", "conflict"})  # a transaction that only reads conflicts by writing
+# SHOW, DESCRIBE, SUMMARIZE and VALUES are SELECT, too; a PIVOT is several statements.
+_READING = [
+    [duckdb.StatementType.SELECT],
+    [duckdb.StatementType.EXPLAIN],
+    [duckdb.StatementType.MULTI],
+]
 
 
 class _WriterDialect(WriterDialect):
@@ -166,9 +173,16 @@ class DuckDBDestination(SqlDestination):
     def query(self, sql: str) -> pa.Table:
         try:
             with self._cursor() as opened, translated(DestinationError):
+                if [statement.type for statement in opened.extract_statements(sql)] not in _READING:
+                    raise UsageError(
+                        "a query is one statement that reads, such as a SELECT",
+                        hint="to change the warehouse, open its file with DuckDB's own shell",
+                        code="query",
+                    )
+                opened.execute("BEGIN TRANSACTION READ ONLY")
                 return opened.sql(sql).to_arrow_table()
         except DestinationError as failure:
-            if failure.code != "sql":
+            if failure.code not in _STATEMENT_IS_WRONG:
                 raise
             raise UsageError(failure.message, hint=failure.hint, code="query") from failure
 
