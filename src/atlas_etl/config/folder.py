@@ -22,15 +22,17 @@ def definition_path(project: Path, name: str) -> Path:
     """The one file that defines `name`.
 
     Raises ConfigError: `unknown_connector` with the nearest names, `ambiguous_definition` where two
-    files define it.
+    files define it. Case tells no two apart: environment variables and most warehouses have none.
     """
     files = _files(project)
     found = sorted(path for path in files if path.stem == name)
-    if len(found) > 1:
-        names = " and ".join(shown(path, project) for path in found)
+    alike = sorted(path for path in files if path.stem.casefold() == name.casefold())
+    if found and len(alike) > 1:
+        names = " and ".join(shown(path, project) for path in alike)
+        same = len(alike) == len(found)
         raise ConfigError(
             f"{names} both define connector {name!r}",
-            hint="remove one of them",
+            hint="remove one of them" if same else "rename or remove one: case does not tell two names apart",
             code="ambiguous_definition",
             connector=name,
         )

@@ -58,6 +58,17 @@ def test_unknown_and_ambiguous(tmp_path: Path, folder: Path, define: Define, ref
     assert error.message == "connectors.d/shop.json and connectors.d/shop.yaml both define connector 'shop'"
 
 
+def test_two_names_that_differ_only_in_case(folder: Path, define: Define, refused: Refused) -> None:
+    define("protocol: x", "shop.yaml")
+    define("protocol: x", "Shop.json")
+    for name in ("shop", "Shop"):
+        error = refused("ambiguous_definition", definition_path, folder, name)
+        assert (
+            error.message
+            == f"connectors.d/Shop.json and connectors.d/shop.yaml both define connector {name!r}"
+        )
+
+
 def test_an_unreadable_folder(tmp_path: Path, refused: Refused) -> None:
     (tmp_path / "connectors.d").write_text("")
     error = refused("folder_unreadable", definition_names, tmp_path)
