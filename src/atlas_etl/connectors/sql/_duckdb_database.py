@@ -8,11 +8,13 @@ from contextlib import contextmanager
 
 import duckdb
 from pydantic import Field
+from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
 
 from atlas_etl.connectors.base import ConnectionConfig, ProjectPath
 from atlas_etl.connectors.sql._meaning import Failure
 from atlas_etl.errors import AtlasError, DestinationError, InterruptedRunError, RefusedRowError
 
+_CLOSED_WITHIN = 10  # seconds
 _CORRECT = "correct the data or the table"
 
 HERE = "WHERE schema_name = ? AND table_name = ? AND database_name = current_database()"
@@ -27,6 +29,17 @@ class DuckDBConnection(ConnectionConfig):
     )
 
 
+def _is_being_closed(failure: BaseException) -> bool:
+    """Whether another thread of this process gave the file back and DuckDB has not let go of it yet."""
+    return isinstance(failure, duckdb.Error) and "Unique file handle conflict" in str(failure)
+
+
+@retry(
+    retry=retry_if_exception(_is_being_closed),
+    stop=stop_after_delay(_CLOSED_WITHIN),
+    wait=wait_fixed(0.01),
+    reraise=True,
+)
 def connect(config: DuckDBConnection, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
     """Open the database, sessions pinned to UTC. Raises duckdb.Error."""
     path = ":memory:" if config.path is None else str(config.path)
