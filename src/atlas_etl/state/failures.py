@@ -120,8 +120,12 @@ def reading_content(name: str) -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError) as error:
-        message = f"{name} {_CORRUPT.what}: a row of it cannot be read"
-        raise StateError(message, hint=_CORRUPT.hint, code=_CORRUPT.code) from error
+        raise corrupt(name, "a row of it cannot be read") from error
+
+
+def corrupt(name: str, why: str) -> StateError:
+    """The error for content that this package cannot have written."""
+    return StateError(f"{name} {_CORRUPT.what}: {why}", hint=_CORRUPT.hint, code=_CORRUPT.code)
 
 
 def unwritable(name: str, reason: OSError) -> StateError:

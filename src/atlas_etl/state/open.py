@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import sqlite3
 import weakref
+from contextlib import closing, suppress
 from pathlib import Path
+from uuid import uuid4
 
 from sqlalchemy import URL, Engine, NullPool, QueuePool, create_engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from atlas_etl.errors import ConfigError
 from atlas_etl.state.database import PostgresDatabase, SqliteDatabase
-from atlas_etl.state.failures import unwritable
+from atlas_etl.state.failures import corrupt, unwritable
 from atlas_etl.state.lease import LeaseTimes
 from atlas_etl.state.store import SqlStateStore
 
@@ -133,9 +135,22 @@ def _make_private(file: Path) -> None:
         folder.mkdir(mode=0o700, exist_ok=True)
         folder.chmod(0o700)
     if not file.exists():
-        # Made by SQLite: closing a descriptor of our own would drop another thread's locks (POSIX).
-        sqlite3.connect(file).close()
-        file.chmod(0o600)
+        _make(file)
+    elif file.stat().st_size == 0:
+        raise corrupt(f"the state file {file}", "it is empty")
+
+
+def _make(file: Path) -> None:
+    """With SQLite's header from the first moment: an empty file is never one that is being made."""
+    aside = file.with_name(f".{file.name}.{uuid4().hex}")
+    try:
+        with closing(sqlite3.connect(aside)) as made:
+            made.execute("PRAGMA journal_mode = WAL")
+        aside.chmod(0o600)
+        with suppress(FileExistsError):  # another process was faster
+            os.link(aside, file)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def _postgres_url(url: str) -> URL:

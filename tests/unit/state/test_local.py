@@ -252,8 +252,13 @@ class TestDamaged:
         assert refused(store.history).code == "state_unwritable"
         assert list(tmp_path.iterdir()) == []
 
-    def test_an_empty_file_is_a_new_store(self, tmp_path: Path) -> None:
-        (tmp_path / "state.db").touch()
+    def test_an_empty_file(self, tmp_path: Path) -> None:
+        os.truncate(self._filled(tmp_path), 0)
+        assert refused(lambda: LocalStateStore(tmp_path / "state.db")).code == "state_corrupt"
+
+    def test_a_file_that_nothing_was_written_to_is_not_an_empty_one(self, tmp_path: Path) -> None:
+        LocalStateStore(tmp_path / "state.db").close()  # as one killed here leaves it
+        assert [file.name for file in tmp_path.iterdir()] == ["state.db"]
         assert list(LocalStateStore(tmp_path / "state.db").history()) == []
 
     @staticmethod

@@ -30,8 +30,8 @@ def restored(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
 
     def in_a_file(version: str) -> str:
         file = tmp_path / f"state{version}.db"
-        with closing(sqlite3.connect(file)) as connection:
-            if version:
+        if version:
+            with closing(sqlite3.connect(file)) as connection:
                 connection.executescript((DUMPS / f"version_{version}.sqlite.sql").read_text())
         return str(file)
 
