@@ -89,7 +89,8 @@ class HazardCounter:
         return HazardPolicy.ERROR if in_vain else policy
 
     def _error(self, batch: pa.RecordBatch, found: HazardCells, row: int, text: str) -> HazardError:
-        key = [name for name in self._key or (self._stream.cursor,) if name in batch.schema.names]
+        names = (name for name in self._key or (self._stream.cursor,) if name in batch.schema.names)
+        key = (name for name in names if name != found.column)  # whose cell is NULL in the batch
         cells = (f"{name}={values.to_text(batch.column(name).slice(row, 1))[0].as_py()}" for name in key)
         where = ", ".join(cells)
         policies = (

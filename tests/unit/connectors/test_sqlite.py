@@ -383,3 +383,10 @@ def test_the_first_hazard_names_column_and_key(tmp_path: Path) -> None:
     with pytest.raises(HazardError, match=r"'c' holds .*\(five\) in the row with id=2") as caught:
         read(path, Stream("s", table="t"))
     assert (caught.value.column, caught.value.exit_code) == ("c", 7)
+
+
+def test_a_hazard_in_the_only_column_that_could_name_its_row(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    make(path, "CREATE TABLE t (c INT)", rows=[[5], ["five"]])
+    with pytest.raises(HazardError, match=r"'c' holds .*\(five\)$"):
+        read(path, Stream("s", table="t", cursor="c"))
