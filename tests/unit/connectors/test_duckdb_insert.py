@@ -94,6 +94,16 @@ def test_a_load_has_little_memory_unless_its_definition_gives_more(tmp_path: Pat
     assert limits == ["122.0 MiB", "488.2 MiB", "7.0 GiB", "7.0 GiB"]
 
 
+def test_a_query_has_as_much_memory_as_duckdb_gives(tmp_path: Path) -> None:
+    with closing(DuckDBDestination(DuckDBConnection(path=tmp_path / "t.duckdb"))) as destination:
+        limits = [destination.query("SELECT current_setting('memory_limit') AS l")["l"][0].as_py()]
+        with destination.connect():
+            limits += destination.query("SELECT current_setting('memory_limit') AS l")["l"].to_pylist()
+    with duckdb.connect() as unlimited:
+        assert limits[0] == unlimited.sql("SELECT current_setting('memory_limit')").fetchall()[0][0]
+    assert limits[1] != limits[0]
+
+
 @pytest.mark.parametrize(("options", "limit"), [({"threads": 2}, 198), ({"memory_limit": "150MiB"}, 150)])
 def test_many_changed_rows_may_take_more_memory(
     options: dict[str, str | int | float | bool], limit: int

@@ -121,13 +121,16 @@ class DuckDBDestination(SqlDestination):
 
     def __init__(self, config: DuckDBConnection) -> None:
         self._config = config
-        self._limits_memory = _LIMITS.isdisjoint(map(str.lower, config.options))
-        self.dialect = _WriterDialect(limits_memory=self._limits_memory)
+        self._is_limited = not _LIMITS.isdisjoint(map(str.lower, config.options))
+        self.dialect = _WriterDialect(limits_memory=not self._is_limited)
         self._root: duckdb.DuckDBPyConnection | None = None
 
     @contextmanager
     def connect(self) -> Iterator[_Connection]:
         with self._cursor() as opened, closing(_Connection(opened)) as connection:
+            if not self._is_limited:
+                connection.execute(_memory_limit(_LOAD_BYTES))
+                self._is_limited = True
             yield connection
 
     @contextmanager
@@ -211,8 +214,6 @@ class DuckDBDestination(SqlDestination):
                 )
             with translated(DestinationError):
                 self._root = connect(self._config)
-                if self._limits_memory:
-                    self._root.execute(_memory_limit(_LOAD_BYTES))
         return self._root
 
 
