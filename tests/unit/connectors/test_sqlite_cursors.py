@@ -14,13 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atlas_etl import values
 from atlas_etl.connectors.sql import _sqlite_snapshot
 from atlas_etl.connectors.sql._source import Select
 from atlas_etl.connectors.sql._sqlite_bounds import Since
 from atlas_etl.connectors.sql._sqlite_forms import fast_statement, form
 from atlas_etl.errors import ConfigError, HazardError
-from atlas_etl.model import CursorKind, CursorValue, ReadRequest, Stream
+from atlas_etl.model import BatchLimits, CursorKind, CursorValue, ReadRequest, Stream
 from tests.unit.connectors.sqlite_files import connector, make, read
 
 
@@ -231,5 +230,5 @@ def test_a_snapshot_reads_a_count_of_any_select(tmp_path: Path) -> None:
     with connector(path).snapshot() as snapshot:
         columns = snapshot.relation(Stream("s", table="t")).columns
         select = Select("SELECT count(*) AS c FROM t", (), (replace(columns[1]),))
-        ((batch, found),) = snapshot.fetch(select, values.BatchLimits())
+        ((batch, found),) = snapshot.fetch(select, BatchLimits())
     assert (batch.to_pylist(), list(found)) == ([{"c": 1}], [])
