@@ -14,6 +14,7 @@ from atlas_etl.connectors.base import ConnectionConfig, ProjectPath
 from atlas_etl.connectors.sql._meaning import Failure
 from atlas_etl.errors import AtlasError, DestinationError, InterruptedRunError, RefusedRowError
 
+OUT_OF_MEMORY = "out_of_memory"
 _CLOSED_WITHIN = 10  # seconds
 _CORRECT = "correct the data or the table"
 
@@ -87,7 +88,7 @@ def translated(kind: Failure) -> Iterator[None]:
         raise kind(
             f"DuckDB may not use more memory: {_first_line(failure)}",
             hint="raise `memory_limit` in the `options` of the DuckDB connection",
-            code="out_of_memory",
+            code=OUT_OF_MEMORY,
         ) from failure
     except duckdb.Error as failure:
         raise kind(_first_line(failure)) from failure

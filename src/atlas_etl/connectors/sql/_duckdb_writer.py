@@ -10,20 +10,24 @@ import pyarrow as pa
 
 from atlas_etl import values
 from atlas_etl.connectors.sql._dialect import ROW, Connection, Trial, WriterDialect
-from atlas_etl.connectors.sql._duckdb_database import HERE, DuckDBConnection, connect, translated, writing
+from atlas_etl.connectors.sql._duckdb_database import (
+    HERE,
+    OUT_OF_MEMORY,
+    DuckDBConnection,
+    connect,
+    translated,
+    writing,
+)
 from atlas_etl.connectors.sql._duckdb_insert import StreamedInsert
+from atlas_etl.connectors.sql._duckdb_memory import LoadMemory
 from atlas_etl.connectors.sql._duckdb_reader import DuckDBSnapshot, ReaderDialect
 from atlas_etl.connectors.sql._duckdb_trial import ScratchTrial
 from atlas_etl.connectors.sql._duckdb_types import arrow_type, column_type, stored_type
 from atlas_etl.connectors.sql._ledger import CHECKPOINTS
-from atlas_etl.connectors.sql._writer import SqlDestination
+from atlas_etl.connectors.sql._writer import SqlDestination, SqlLoadSession
 from atlas_etl.errors import DestinationError, UsageError
 from atlas_etl.model import CommittedCheckpoint, ConnectionStatus, LoadPlan, TableName, TableState
 
-# What a load needs: without a limit DuckDB fills the machine's memory with what it has written already.
-_LOAD_BYTES = "greatest(128e6, 64e6 * current_setting('threads'))"
-_CHANGED_ROW_BYTES = 16  # that a row was deleted is in memory until the commit
-_LIMITS = {"memory_limit", "max_memory"}
 _STATEMENT_IS_WRONG = frozenset({"sql", "conflict"})  # a transaction that only reads conflicts by writing
 # SHOW, DESCRIBE, SUMMARIZE and VALUES are SELECT, too; a PIVOT is several statements.
 _READING = [
@@ -34,18 +38,13 @@ _READING = [
 
 
 class _WriterDialect(WriterDialect):
-    """`limits_memory`: whether loads say what memory DuckDB may take, since the definition does not."""
-
     fold_case = True
 
-    def __init__(self, *, limits_memory: bool) -> None:
-        self._limits_memory = limits_memory
+    def __init__(self, memory: LoadMemory) -> None:
+        self._memory = memory
 
     def before_changing(self, rows: int) -> Sequence[str]:
-        if not self._limits_memory:
-            return ()
-        now = "parse_formatted_bytes(current_setting('memory_limit'))"  # which other loads may need
-        return (_memory_limit(f"greatest({now}, {_LOAD_BYTES} + {_CHANGED_ROW_BYTES * rows})"),)
+        return self._memory.to_change(rows)
 
     def stored(self, field: pa.Field) -> pa.Field:
         return field.with_type(stored_type(field.type)).with_nullable(True)
@@ -121,17 +120,26 @@ class DuckDBDestination(SqlDestination):
 
     def __init__(self, config: DuckDBConnection) -> None:
         self._config = config
-        self._is_limited = not _LIMITS.isdisjoint(map(str.lower, config.options))
-        self.dialect = _WriterDialect(limits_memory=not self._is_limited)
+        self._memory = LoadMemory(config.options)
+        self.dialect = _WriterDialect(self._memory)
         self._root: duckdb.DuckDBPyConnection | None = None
 
     @contextmanager
     def connect(self) -> Iterator[_Connection]:
         with self._cursor() as opened, closing(_Connection(opened)) as connection:
-            if not self._is_limited:
-                connection.execute(_memory_limit(_LOAD_BYTES))
-                self._is_limited = True
-            yield connection
+            self._memory.limit(self._database())
+            try:
+                yield connection
+            except DestinationError as failure:
+                is_out = failure.code == OUT_OF_MEMORY
+                failure.retryable |= is_out and self._memory.leave_to_duckdb(self._database())
+                raise
+
+    @contextmanager
+    def begin(self, plan: LoadPlan) -> Iterator[SqlLoadSession]:
+        with super().begin(plan) as session:
+            self._memory.to_write(self._database(), columns=len(plan.schema))
+            yield session
 
     @contextmanager
     def reading(self) -> Iterator[DuckDBSnapshot]:
@@ -193,6 +201,8 @@ class DuckDBDestination(SqlDestination):
         if self._root is not None:
             self._root.close()
             self._root = None
+            self._memory = LoadMemory(self._config.options)
+            self.dialect = _WriterDialect(self._memory)
 
     @contextmanager
     def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -215,7 +225,3 @@ class DuckDBDestination(SqlDestination):
             with translated(DestinationError):
                 self._root = connect(self._config)
         return self._root
-
-
-def _memory_limit(size: str) -> str:
-    return f"SET memory_limit = CAST({size} AS BIGINT) || 'B'"

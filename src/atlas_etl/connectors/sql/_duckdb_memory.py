@@ -1,0 +1,56 @@
+"""How much memory DuckDB may take for loads, where its definition does not say it.
+
+Without a limit DuckDB fills the machine's memory with what it has written already. With one it spills what
+it can (https://duckdb.org/docs/stable/guides/performance/how_to_tune_workloads); what it cannot is measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import duckdb
+
+_OPTIONS = {"memory_limit", "max_memory"}
+_NOW = "parse_formatted_bytes(current_setting('memory_limit'))"
+_LOAD = "greatest(100e6, 50e6 * current_setting('threads'))"
+_COLUMN = "1e6 * current_setting('threads')"  # each thread has a row group of its own open
+_CHANGED_ROW = "12"  # that a row was deleted is in memory until the commit
+
+
+class LoadMemory:
+    """The limit of one open database: little at first, more for a load that needs it, and never less."""
+
+    def __init__(self, options: Iterable[str]) -> None:
+        self._is_ours = _OPTIONS.isdisjoint(map(str.lower, options))
+        self._is_set = False
+
+    def limit(self, opened: duckdb.DuckDBPyConnection) -> None:
+        """To what any load needs, at the first one: queries alone are not limited."""
+        if self._is_ours and not self._is_set:
+            _run(opened, _limited(_LOAD))
+            self._is_set = True
+
+    def to_write(self, opened: duckdb.DuckDBPyConnection, *, columns: int) -> None:
+        """Allow what a table of so many columns needs."""
+        if self._is_ours:
+            _run(opened, _limited(f"greatest({_NOW}, {_COLUMN} * {columns})"))
+
+    def to_change(self, rows: int) -> Sequence[str]:
+        """The statement that allows what so many deleted or updated rows need."""
+        return (_limited(f"greatest({_NOW}, {_LOAD} + {_CHANGED_ROW} * {rows})"),) if self._is_ours else ()
+
+    def leave_to_duckdb(self, opened: duckdb.DuckDBPyConnection) -> bool:
+        """Lift the limit, which was too low; False where it was not ours, or is lifted already."""
+        was_ours, self._is_ours = self._is_ours, False
+        if was_ours:
+            _run(opened, "RESET memory_limit")
+        return was_ours
+
+
+def _run(opened: duckdb.DuckDBPyConnection, statement: str) -> None:
+    with opened.cursor() as cursor:  # other threads may use the database, too
+        cursor.execute(statement)
+
+
+def _limited(size: str) -> str:
+    return f"SET memory_limit = CAST({size} AS BIGINT) || 'B'"
