@@ -104,7 +104,7 @@ def test_a_query_has_as_much_memory_as_duckdb_gives(tmp_path: Path) -> None:
     assert limits[1] != limits[0]
 
 
-@pytest.mark.parametrize(("options", "limit"), [({"threads": 2}, 152), ({"memory_limit": "150MiB"}, 150)])
+@pytest.mark.parametrize(("options", "limit"), [({"threads": 2}, 190), ({"memory_limit": "150MiB"}, 150)])
 def test_many_changed_rows_may_take_more_memory(
     options: dict[str, str | int | float | bool], limit: int
 ) -> None:

@@ -14,7 +14,7 @@ _OPTIONS = {"memory_limit", "max_memory"}
 _NOW = "parse_formatted_bytes(current_setting('memory_limit'))"
 _LOAD = "greatest(100e6, 50e6 * current_setting('threads'))"
 _COLUMN = "1e6 * current_setting('threads')"  # each thread has a row group of its own open
-_CHANGED_ROW = "12"  # that a row was deleted is in memory until the commit
+_CHANGED_ROW = "20"  # that a row was deleted is in memory until the commit
 
 
 class LoadMemory:
