@@ -26,7 +26,7 @@ class BatchLimits:
 class Window:
     """How much of a long load is committed at once; whichever comes first."""
 
-    rows: int = 500_000
+    rows: int = 1_000_000
     bytes: int = 512 * 1024 * 1024
 
     def is_full(self, rows: int, size: int) -> bool:

@@ -64,7 +64,7 @@ def test_a_connector_is_shown_whole_and_without_secrets(folder: Path, define: De
         ("quarantine_limit", 0, "default"),
         ("metadata_columns", False, "default"),
         ("batch_bytes", 16777216, "default"),
-        ("window.rows", 500000, "default"),
+        ("window.rows", 1000000, "default"),
         ("window.bytes", 536870912, "default"),
         ("retry.attempts", 3, "default"),
         ("retry.first_wait", "PT1S", "default"),
