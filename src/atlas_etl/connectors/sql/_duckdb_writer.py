@@ -39,6 +39,7 @@ _READING = [
 
 class _WriterDialect(WriterDialect):
     fold_case = True
+    keeps_keys = False  # DuckDB would keep their index in memory whole; merging does not need it
 
     def __init__(self, memory: LoadMemory) -> None:
         self._memory = memory
@@ -66,10 +67,6 @@ class _WriterDialect(WriterDialect):
         return (
             f"SELECT {row} FROM {stage} SEMI JOIN ({repeated}) USING ({keys}) QUALIFY {self.rank(plan)} > 1"
         )
-
-    keeps_keys = (
-        False  # a primary key is an index that DuckDB keeps in memory whole; merging does not need it
-    )
 
 
 class _Connection:

@@ -279,13 +279,12 @@ class SqlLoadSession:
         missing = " OR ".join(f"{key} IS NULL" for key in map(self._dialect.quote, plan.primary_key))
         if self._connection.execute(f"SELECT 1 FROM {stage} WHERE {missing} LIMIT 1"):
             raise NullKeyError(plan.primary_key, plan.stream)
-        for statement in self._dialect.delete_superseded(plan, stage):
-            self._connection.execute(statement)
+        self._run(self._dialect.delete_superseded(plan, stage))
         added = self._connection.execute(self._dialect.count_added(plan, stage))
         if plan.deletes:
             self._delete_gone()
-        for statement in (*self._dialect.before_changing(self._rows), *self._dialect.merge(plan, stage)):
-            self._connection.execute(statement)
+        self._run(self._dialect.before_changing(self._rows))
+        self._run(self._dialect.merge(plan, stage))
         self._connection.execute(self._dialect.drop_stage(stage))
         return int(str(added[0][0]))
 
@@ -294,8 +293,7 @@ class SqlLoadSession:
         if self._deleted:
             ledger = Ledger(self._dialect, plan.connector, plan.stream, plan.table)
             ledger.refuse_other_streams(connection)
-            for statement in self._dialect.filled_stage(self._gone):
-                connection.execute(statement)
+            self._run(self._dialect.filled_stage(self._gone))
             connection.execute(self._dialect.delete_staged(plan, self._gone))
         connection.execute(self._dialect.drop_stage(self._gone))
 
@@ -314,9 +312,12 @@ class SqlLoadSession:
         rows = f"FROM {dialect.table(plan.table)} WHERE {where}{nulls}"
         counted = self._connection.execute(f"SELECT count(*) {rows}", parameters)
         self._replayed = int(str(counted[0][0]))
-        for statement in dialect.before_changing(self._replayed):
-            self._connection.execute(statement)
+        self._run(dialect.before_changing(self._replayed))
         self._connection.execute(f"DELETE {rows}", parameters)
+
+    def _run(self, statements: Sequence[str]) -> None:
+        for statement in statements:
+            self._connection.execute(statement)
 
 
 def _numbered(batch: pa.RecordBatch, first: int) -> pa.RecordBatch:
