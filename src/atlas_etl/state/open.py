@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import weakref
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from uuid import uuid4
 
@@ -147,8 +147,11 @@ def _make(file: Path) -> None:
         with closing(sqlite3.connect(aside)) as made:
             made.execute("PRAGMA journal_mode = WAL")
         aside.chmod(0o600)
-        with suppress(FileExistsError):  # another process was faster
-            os.link(aside, file)
+        os.link(aside, file)
+    except FileExistsError:
+        pass  # another process was faster
+    except OSError:
+        aside.rename(file)  # a filesystem without hard links, such as FAT
     finally:
         aside.unlink(missing_ok=True)
 

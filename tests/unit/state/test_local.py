@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import stat
@@ -255,6 +256,16 @@ class TestDamaged:
     def test_an_empty_file(self, tmp_path: Path) -> None:
         os.truncate(self._filled(tmp_path), 0)
         assert refused(lambda: LocalStateStore(tmp_path / "state.db")).code == "state_corrupt"
+
+    def test_a_filesystem_without_hard_links(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A stand-in for FAT: what it says to link(2)."""
+
+        def no_links(*_: object) -> None:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+        monkeypatch.setattr(os, "link", no_links)
+        self._filled(tmp_path)
+        assert len(list(LocalStateStore(tmp_path / "state.db").history(limit=1000))) == 100
 
     def test_a_file_that_nothing_was_written_to_is_not_an_empty_one(self, tmp_path: Path) -> None:
         LocalStateStore(tmp_path / "state.db").close()  # as one killed here leaves it
