@@ -7,21 +7,18 @@ snapshot cannot have slipped through between the two.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import psycopg
-import pyarrow as pa
 from psycopg import pq
 
 from atlas_etl.connectors.sql._fetching import Batches, OneFetchAtATime
 from atlas_etl.connectors.sql._late import OpenWriters
 from atlas_etl.connectors.sql._meaning import Failure
-from atlas_etl.connectors.sql._pgcopy_decode import RowDecoder
-from atlas_etl.connectors.sql._pgcopy_types import PgCopyError, builtin_type
+from atlas_etl.connectors.sql._pgcopy_types import builtin_type
 from atlas_etl.connectors.sql._postgresql_catalog import (
     CatalogTable,
     described_types,
@@ -32,12 +29,11 @@ from atlas_etl.connectors.sql._postgresql_connection import (
     SNAPSHOT_MARK,
     PostgresConnection,
     Session,
-    given_up,
     rendered,
 )
-from atlas_etl.connectors.sql._postgresql_errors import quoted, translated
-from atlas_etl.connectors.sql._postgresql_messages import CopyMessages
-from atlas_etl.connectors.sql._postgresql_types import ServerType, source_column, wire_type
+from atlas_etl.connectors.sql._postgresql_copy import CopyReader
+from atlas_etl.connectors.sql._postgresql_errors import quoted
+from atlas_etl.connectors.sql._postgresql_types import ServerType, source_column
 from atlas_etl.connectors.sql._source import (
     Forecast,
     Relation,
@@ -46,7 +42,7 @@ from atlas_etl.connectors.sql._source import (
     subquery,
     table_not_found,
 )
-from atlas_etl.errors import AtlasError, ConfigError
+from atlas_etl.errors import AtlasError
 from atlas_etl.model import BatchLimits, Stream
 
 UNSEEN_LAG = timedelta(minutes=5)  # how late rows may come where other sessions cannot be seen
@@ -75,14 +71,6 @@ FROM (SELECT pg_is_in_recovery() AS replica,
 
 # When the snapshot had been taken, by the statement before this one.
 _CLOCK = "SELECT round(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
-
-# A table that was truncated or rewritten after the snapshot looks empty in it:
-# https://www.postgresql.org/docs/current/mvcc-caveats.html. The catalog's row is the snapshot's, the function
-# knows today's file. Our locks name every table that was read, and keep it from changing from now on.
-_REWRITTEN = """
-SELECT c.oid::regclass::text FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_class c ON c.oid = l.relation
-WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND c.relkind = 'r'
-  AND c.relfilenode <> 0 AND c.relfilenode <> pg_relation_filenode(c.oid) LIMIT 1"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +108,7 @@ class PostgresSnapshot(OneFetchAtATime):
     def __init__(self, session: Session, config: PostgresConnection, kind: Failure) -> None:
         self._session = session
         self._kind = kind
-        self._about: str | None = None  # the table that is read, as a GRANT would name it
+        self._rows = CopyReader(session, kind)
         begin = config.opening("ISOLATION LEVEL REPEATABLE READ READ ONLY", snapshot=True)
         self._opening: str | None = f"BEGIN READ ONLY; {_WRITERS}; COMMIT; {begin}; {_CLOCK}; "
         self._writers: Writers | None = None
@@ -157,35 +145,18 @@ class PostgresSnapshot(OneFetchAtATime):
         if table is None:
             known = dict.fromkeys(known.stream_info().name for known in self.tables())
             raise table_not_found(stream.table, list(known), stream.name)
-        self._about = table.sql
+        self._rows.about = table.sql
         if not table.readable or not table.usable:
             raise self._denied(table, stream)
         return table.relation()
 
     def fetched(self, select: Select, limits: BatchLimits) -> Batches:
-        schema = pa.schema([column.field for column in select.columns])
-        decoder = RowDecoder(schema, [wire_type(field.type) for field in schema])
-        statement = f"COPY ({select.sql}) TO STDOUT (FORMAT binary)"
-        with ExitStack() as stack:
-            with self._translated(), _comparing():
-                copy_sql = rendered(self._session, statement, select.parameters)
-                copy = stack.enter_context(self._session.cursor().copy(copy_sql.encode()))
-            stack.enter_context(given_up(self._session))
-            stream = CopyMessages(copy)
-            while not stream.ended:
-                with self._decoding():
-                    decoded = decoder.feed(self._gather(stream, limits))
-                if decoded.batch.num_rows:
-                    yield decoded.batch, decoded.hazards
-        with self._decoding():
-            decoder.finish()
-        if select.is_stream:
-            self._refuse_rewritten()
+        return self._rows.batches(select, limits)
 
     def forecast(self, select: Select) -> Forecast:
         """As the planner has it. It locks the tables, so that none of them can be rewritten from now on."""
         ((found,),) = self.run(f"EXPLAIN (FORMAT JSON) {select.sql}", select.parameters)
-        self._refuse_rewritten()
+        self._rows.refuse_rewritten()
         (plan,) = cast(list[dict[str, Any]], found)
         return Forecast(plan["Plan"]["Plan Rows"], "Sort" in _steps(plan["Plan"]))
 
@@ -197,7 +168,7 @@ class PostgresSnapshot(OneFetchAtATime):
         self, statement: str, parameters: Sequence[object] = ()
     ) -> psycopg.Cursor[tuple[object, ...]]:
         opening, self._opening = self._opening, None
-        with self._translated():
+        with self._rows.translated():
             text = rendered(self._session, statement, tuple(parameters))
             cursor = self._session.execute(f"{opening or ''}{text}".encode())
             if opening is not None:
@@ -235,30 +206,6 @@ class PostgresSnapshot(OneFetchAtATime):
             return ServerType(oid, typmod, native)
         return ServerType(oid, typmod, f"{native}[]", element=wire.element.oid, element_native=info.regtype)
 
-    def _gather(self, stream: CopyMessages, limits: BatchLimits) -> list[bytes]:
-        with self._translated():
-            return stream.gather(limits)
-
-    def _refuse_rewritten(self) -> None:
-        rewritten = self.run(_REWRITTEN)
-        if rewritten:
-            raise self._kind(
-                f"{rewritten[0][0]} was truncated or rewritten while it was read, so its rows cannot be seen",
-                hint="run again when the other job is done",
-                code="table_rewritten",
-                retryable=True,
-            )
-
-    def _translated(self) -> AbstractContextManager[None]:
-        return translated(self._kind, self._session, about=self._about)
-
-    @contextmanager
-    def _decoding(self) -> Iterator[None]:
-        try:
-            yield
-        except PgCopyError as failure:
-            raise self._kind(f"what the server sent cannot be read: {failure}", code="protocol") from failure
-
     def _denied(self, table: CatalogTable, stream: Stream) -> AtlasError:
         role = quoted(self._session.info.user)
         grants = [] if table.usable else [f"GRANT USAGE ON SCHEMA {quoted(table.schema)} TO {role}"]
@@ -275,16 +222,3 @@ class PostgresSnapshot(OneFetchAtATime):
 def _steps(plan: Mapping[str, Any]) -> set[str]:
     """The kinds of nodes in a plan."""
     return {str(plan["Node Type"])}.union(*map(_steps, plan.get("Plans", ())))
-
-
-@contextmanager
-def _comparing() -> Iterator[None]:
-    """The relation's own SQL was described before: a missing operator or function is one for the cursor."""
-    try:
-        yield
-    except psycopg.errors.UndefinedFunction as failure:
-        raise ConfigError(
-            f"the cursor's values cannot be compared: {failure.diag.message_primary}",
-            hint="choose a column that grows: a timestamp, a number, a date or a sortable text",
-            code="cursor_type",
-        ) from failure

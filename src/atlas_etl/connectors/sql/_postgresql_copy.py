@@ -1,0 +1,99 @@
+"""The rows of one SELECT by binary COPY, refused where their table was rewritten under the snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+
+import psycopg
+import pyarrow as pa
+
+from atlas_etl.connectors.sql._fetching import Batches
+from atlas_etl.connectors.sql._meaning import Failure
+from atlas_etl.connectors.sql._pgcopy_decode import RowDecoder
+from atlas_etl.connectors.sql._pgcopy_types import PgCopyError
+from atlas_etl.connectors.sql._postgresql_connection import Session, given_up, rendered
+from atlas_etl.connectors.sql._postgresql_errors import translated
+from atlas_etl.connectors.sql._postgresql_messages import CopyMessages
+from atlas_etl.connectors.sql._postgresql_types import wire_type
+from atlas_etl.connectors.sql._source import Select
+from atlas_etl.errors import ConfigError
+from atlas_etl.model import BatchLimits
+
+# A table that was truncated or rewritten after the snapshot looks empty in it:
+# https://www.postgresql.org/docs/current/mvcc-caveats.html. The catalog's row is the snapshot's, the function
+# knows today's file. Our locks name every table that was read, and keep it from changing from now on.
+_REWRITTEN = b"""
+SELECT c.oid::regclass::text FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_class c ON c.oid = l.relation
+WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND c.relkind = 'r'
+  AND c.relfilenode <> 0 AND c.relfilenode <> pg_relation_filenode(c.oid) LIMIT 1"""
+
+
+class CopyReader:
+    """Reads in a session whose snapshot is taken. `kind` is what its failures raise."""
+
+    def __init__(self, session: Session, kind: Failure, about: str | None = None) -> None:
+        self._session = session
+        self._kind = kind
+        self.about = about  # the table that is read, as a GRANT would name it
+
+    def batches(self, select: Select, limits: BatchLimits) -> Batches:
+        """The rows, as `Snapshot.fetch` gives them."""
+        schema = pa.schema([column.field for column in select.columns])
+        decoder = RowDecoder(schema, [wire_type(field.type) for field in schema])
+        statement = f"COPY ({select.sql}) TO STDOUT (FORMAT binary)"
+        with ExitStack() as stack:
+            with self.translated(), _comparing():
+                copy_sql = rendered(self._session, statement, select.parameters)
+                copy = stack.enter_context(self._session.cursor().copy(copy_sql.encode()))
+            stack.enter_context(given_up(self._session))
+            stream = CopyMessages(copy)
+            while not stream.ended:
+                with self._decoding():
+                    decoded = decoder.feed(self._gather(stream, limits))
+                if decoded.batch.num_rows:
+                    yield decoded.batch, decoded.hazards
+        with self._decoding():
+            decoder.finish()
+        if select.is_stream:
+            self.refuse_rewritten()
+
+    def refuse_rewritten(self) -> None:
+        """Raise where a table that this session has read is not the one that the snapshot saw."""
+        with self.translated():
+            rewritten = self._session.execute(_REWRITTEN).fetchone()
+        if rewritten:
+            raise self._kind(
+                f"{rewritten[0]} was truncated or rewritten while it was read, so its rows cannot be seen",
+                hint="run again when the other job is done",
+                code="table_rewritten",
+                retryable=True,
+            )
+
+    def translated(self) -> AbstractContextManager[None]:
+        """Turns the driver's errors into ours."""
+        return translated(self._kind, self._session, about=self.about)
+
+    def _gather(self, stream: CopyMessages, limits: BatchLimits) -> list[bytes]:
+        with self.translated():
+            return stream.gather(limits)
+
+    @contextmanager
+    def _decoding(self) -> Iterator[None]:
+        try:
+            yield
+        except PgCopyError as failure:
+            raise self._kind(f"what the server sent cannot be read: {failure}", code="protocol") from failure
+
+
+@contextmanager
+def _comparing() -> Iterator[None]:
+    """The relation's own SQL was described before: a missing operator or function is one for the cursor."""
+    try:
+        yield
+    except psycopg.errors.UndefinedFunction as failure:
+        raise ConfigError(
+            f"the cursor's values cannot be compared: {failure.diag.message_primary}",
+            hint="choose a column that grows: a timestamp, a number, a date or a sortable text",
+            code="cursor_type",
+        ) from failure
