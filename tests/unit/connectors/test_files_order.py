@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas_etl import values
-from atlas_etl.connectors.files._order import Edges, Share, Tail, at_or_after, before, cursor_text, edges
+from atlas_etl.connectors.files._order import Share, Tail, cursor_text
 from atlas_etl.connectors.files._tail import TailBuffer
+from atlas_etl.connectors.order import Edges, at_or_after, before, edges
 from atlas_etl.errors import SchemaChangeError
 from atlas_etl.model import Checkpoint, CursorKind, CursorValue
 

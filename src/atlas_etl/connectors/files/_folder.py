@@ -11,10 +11,11 @@ import pyarrow as pa
 from atlas_etl import values
 from atlas_etl.connectors.files._codec import uncompressed_name
 from atlas_etl.connectors.files._failures import reading
-from atlas_etl.connectors.files._format import Format, Wanted
+from atlas_etl.connectors.files._format import Format
 from atlas_etl.connectors.files._manifest import MANIFEST, DataFile, Manifest, decode, encode
 from atlas_etl.connectors.files._parts import aside, is_own_name
 from atlas_etl.connectors.files._store import Store, StoredFile
+from atlas_etl.connectors.unordered import Wanted
 from atlas_etl.errors import DestinationError, SourceError
 
 _LOCK = ".atlas-lock"

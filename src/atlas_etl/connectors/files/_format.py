@@ -11,7 +11,8 @@ from pydantic import Field
 
 from atlas_etl.connectors.base import ConnectionConfig, ProjectPath
 from atlas_etl.connectors.files._store import Store, StoredFile
-from atlas_etl.model import BatchLimits, Hazard
+from atlas_etl.connectors.unordered import Wanted
+from atlas_etl.model import Hazard
 
 
 class FileConnection(ConnectionConfig):
@@ -27,24 +28,6 @@ class Survey:
     schema: pa.Schema
     rows: int | None  # None where not all of the files were looked at
     nulls: Mapping[str, int] = field(default_factory=dict)  # NULLs by column, where they are known
-
-
-@dataclass(frozen=True, slots=True)
-class LowerBound:
-    """Rows before this cursor are not wanted; a format may leave out what it can tell cheaply."""
-
-    column: str
-    value: pa.Scalar  # in the type of the survey's schema
-    with_nulls: bool  # rows without a cursor are wanted
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What is asked of one file."""
-
-    schema: pa.Schema  # columns, by name, and the types to give them in
-    limits: BatchLimits = field(default_factory=BatchLimits)  # a format keeps near them where it can
-    bound: LowerBound | None = None
 
 
 class RowWriter(Protocol):

@@ -1,31 +1,21 @@
-"""The lines of one JSON lines file, and each member of each object as the text it was written in.
-
-The text is what makes numbers exact: no number becomes a double on its way, and a nested document stays
-as it is.
-"""
+"""The lines of one JSON lines file as objects, each member as the text it was written in."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import chain
-from typing import cast
+from collections.abc import Iterator
 
 import msgspec
-import numpy as np
-import pyarrow as pa
 
 from atlas_etl.connectors.files._codec import open_text
 from atlas_etl.connectors.files._failures import invalid_text, reading
 from atlas_etl.connectors.files._store import Store, StoredFile
+from atlas_etl.connectors.json_texts import Row
 from atlas_etl.errors import SourceError
 
 _BLOCK, _LONGEST_LINE = 4 * 1024 * 1024, 1024 * 1024 * 1024
 _MARK = b"\xef\xbb\xbf"
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
-Row = dict[str, msgspec.Raw]
-
-_ABSENT = msgspec.Raw(b"")
 _ROWS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -46,24 +36,6 @@ def rows_of(store: Store, file: StoredFile) -> Iterator[tuple[int, list[Row]]]:
         if rows:
             yield line, rows
         line += block.count(b"\n")
-
-
-def names_of(rows: Sequence[Row]) -> list[str]:
-    """Every member's name, in the order in which they appear."""
-    return list(dict.fromkeys(chain.from_iterable(rows)))
-
-
-def texts(rows: Sequence[Row], name: str) -> pa.Array:
-    """One member of every object as JSON text; NULL where an object lacks it. Raises pa.ArrowInvalid."""
-    found = [row.get(name, _ABSENT) for row in rows]
-    sizes = np.fromiter(map(len, found), np.int32, len(found))
-    offsets = np.zeros(len(found) + 1, np.int32)
-    np.cumsum(sizes, out=offsets[1:])
-    content = pa.py_buffer(b"".join(cast(list[bytes], found)))
-    valid = pa.array(sizes > 0).buffers()[1]
-    return pa.Array.from_buffers(pa.binary(), len(found), [valid, pa.py_buffer(offsets), content]).cast(
-        pa.string()
-    )
 
 
 def _blocks(store: Store, file: StoredFile) -> Iterator[bytes]:

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 
 from atlas_etl.connectors.columns import repeated
 from atlas_etl.connectors.files._failures import reading
-from atlas_etl.connectors.files._format import LowerBound
-from atlas_etl.connectors.files._order import before
 from atlas_etl.connectors.files._store import Store, StoredFile
 from atlas_etl.connectors.files._types import as_held, held
+from atlas_etl.connectors.order import before
+from atlas_etl.connectors.unordered import LowerBound
 from atlas_etl.errors import HazardError, SourceError
 from atlas_etl.model import BatchLimits
 

@@ -10,8 +10,9 @@ import pyarrow as pa
 
 from atlas_etl.connectors.files._format import Format, RowWriter
 from atlas_etl.connectors.files._manifest import DataFile
-from atlas_etl.connectors.files._order import Edges, cursor_text
+from atlas_etl.connectors.files._order import cursor_text
 from atlas_etl.connectors.files._store import NewFile, Store
+from atlas_etl.connectors.order import Edges
 
 # Ours, and nobody else's: the sweep deletes by this pattern. With a dot until the load commits.
 _OWN_NAME = re.compile(r"^\.?atlas-[0-9a-f]{32}\.[a-z.]+$")

@@ -10,12 +10,13 @@ import pyarrow as pa
 
 from atlas_etl import values
 from atlas_etl.connectors.base import BaseConnector
-from atlas_etl.connectors.files._extract import FilesExtract
+from atlas_etl.connectors.files._extract import FileRows
 from atlas_etl.connectors.files._failures import reading
 from atlas_etl.connectors.files._format import FileConnection, Format
 from atlas_etl.connectors.files._select import groups, select
 from atlas_etl.connectors.files._store import Store
 from atlas_etl.connectors.files._survey import surveyed
+from atlas_etl.connectors.unordered import UnorderedExtract
 from atlas_etl.model import (
     ColumnInfo,
     ConnectionStatus,
@@ -52,9 +53,10 @@ class FilesConnector(BaseConnector[Config]):
         return self._info(stream)
 
     @contextmanager
-    def open(self, request: ReadRequest) -> Iterator[FilesExtract]:
+    def open(self, request: ReadRequest) -> Iterator[UnorderedExtract]:
         selection = select(self._store, self._format, self._root, request.stream)
-        yield FilesExtract(self._store, self._format, selection, request)
+        rows = FileRows(self._store, self._format, selection, request.limit)
+        yield UnorderedExtract(rows, request)
 
     def close(self) -> None:
         """Nothing stays open between calls."""

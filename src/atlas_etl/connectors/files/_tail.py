@@ -15,8 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from atlas_etl import values
-from atlas_etl.connectors.files._order import Edges, before, edges
-from atlas_etl.connectors.order import at_or_after
+from atlas_etl.connectors.order import Edges, at_or_after, before, edges
 
 _MANY_PIECES = 256
 

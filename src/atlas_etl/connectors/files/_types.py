@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from atlas_etl import values
+from atlas_etl.connectors.infer import decimal
 from atlas_etl.errors import ConfigError, nearest
 
 _SIGNED = (pa.int8(), pa.int16(), pa.int32(), pa.int64())
@@ -61,11 +62,6 @@ def known_types(types: dict[str, str]) -> dict[str, str]:
         except ConfigError as failure:
             raise ValueError(f"{failure.message}; {failure.hint}") from None
     return types
-
-
-def decimal(digits: int, scale: int) -> pa.DataType:
-    """The decimal type of so many digits (up to 76), `scale` of them after the point."""
-    return pa.decimal128(digits, scale) if digits <= 38 else pa.decimal256(digits, scale)
 
 
 def held(kind: pa.DataType) -> pa.DataType:

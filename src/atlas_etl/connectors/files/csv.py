@@ -31,10 +31,11 @@ from atlas_etl.connectors.files._adapter import adapter
 from atlas_etl.connectors.files._codec import Compression, compressed
 from atlas_etl.connectors.files._csv_rows import Dialect, Records, records_of
 from atlas_etl.connectors.files._failures import reading
-from atlas_etl.connectors.files._format import FileConnection, RowWriter, Survey, Wanted
-from atlas_etl.connectors.files._infer import TextColumn, first_misfit
+from atlas_etl.connectors.files._format import FileConnection, RowWriter, Survey
 from atlas_etl.connectors.files._store import Store, StoredFile
 from atlas_etl.connectors.files._types import declared, held_in_text, known_types
+from atlas_etl.connectors.infer import TextColumn, first_misfit
+from atlas_etl.connectors.unordered import Wanted
 from atlas_etl.errors import ConfigError, SourceError
 from atlas_etl.model import Hazard
 

@@ -32,12 +32,13 @@ from atlas_etl import values
 from atlas_etl.connectors.files._adapter import adapter
 from atlas_etl.connectors.files._codec import Compression, compressed
 from atlas_etl.connectors.files._failures import reading
-from atlas_etl.connectors.files._format import FileConnection, RowWriter, Survey, Wanted
-from atlas_etl.connectors.files._infer import first_misfit
-from atlas_etl.connectors.files._json_rows import Row, names_of, rows_of, texts
-from atlas_etl.connectors.files._json_texts import JsonColumn, quoted, unquoted
+from atlas_etl.connectors.files._format import FileConnection, RowWriter, Survey
+from atlas_etl.connectors.files._json_rows import rows_of
 from atlas_etl.connectors.files._store import Store, StoredFile
 from atlas_etl.connectors.files._types import declared, held_in_text, known_types
+from atlas_etl.connectors.infer import first_misfit
+from atlas_etl.connectors.json_texts import JsonColumn, Row, names_of, quoted, texts, unquoted
+from atlas_etl.connectors.unordered import Wanted
 from atlas_etl.errors import ConfigError, HazardError, SourceError
 from atlas_etl.model import BatchLimits, Hazard
 

@@ -23,10 +23,11 @@ import pyarrow.parquet as pq
 
 from atlas_etl import values
 from atlas_etl.connectors.files._adapter import adapter
-from atlas_etl.connectors.files._format import FileConnection, RowWriter, Survey, Wanted
+from atlas_etl.connectors.files._format import FileConnection, RowWriter, Survey
 from atlas_etl.connectors.files._parquet_file import kinds, opened
 from atlas_etl.connectors.files._store import Store, StoredFile
 from atlas_etl.connectors.files._types import as_held, held, wider
+from atlas_etl.connectors.unordered import Wanted
 from atlas_etl.errors import HazardError, SourceError
 from atlas_etl.model import Hazard
 

@@ -1,13 +1,25 @@
-"""Columns of JSON texts: the type that all of them have, and strings with and without their quotes."""
+"""JSON texts by column: the type that all cells have, and strings with and without their quotes.
+
+A member is kept as the text it was written in: so no number becomes a double on its way, and a nested
+document stays as it is.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import chain
+from typing import cast
+
 import msgspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from atlas_etl.connectors.files._infer import Date, Number, Timestamp
+from atlas_etl.connectors.infer import Date, Number, Timestamp
 
+Row = dict[str, msgspec.Raw]  # a member's name and its text
+
+_ABSENT = msgspec.Raw(b"")
 _KINDS = {b'"': "text", b"{": "document", b"[": "document", b"t": "boolean", b"f": "boolean"}
 
 
@@ -46,6 +58,24 @@ class JsonColumn:
         elif self._kinds == {"text"}:
             alive = self._strings
         return (alive[0].type if alive else None) or pa.string()
+
+
+def names_of(rows: Sequence[Row]) -> list[str]:
+    """Every member's name, in the order in which they appear."""
+    return list(dict.fromkeys(chain.from_iterable(rows)))
+
+
+def texts(rows: Sequence[Row], name: str) -> pa.Array:
+    """One member of every object as JSON text; NULL where an object lacks it. Raises pa.ArrowInvalid."""
+    found = [row.get(name, _ABSENT) for row in rows]
+    sizes = np.fromiter(map(len, found), np.int32, len(found))
+    offsets = np.zeros(len(found) + 1, np.int32)
+    np.cumsum(sizes, out=offsets[1:])
+    content = pa.py_buffer(b"".join(cast(list[bytes], found)))
+    valid = pa.array(sizes > 0).buffers()[1]
+    return pa.Array.from_buffers(pa.binary(), len(found), [valid, pa.py_buffer(offsets), content]).cast(
+        pa.string()
+    )
 
 
 def unquoted(cells: pa.Array) -> pa.Array:

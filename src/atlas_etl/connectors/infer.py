@@ -14,8 +14,6 @@ from decimal import Decimal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from atlas_etl.connectors.files._types import decimal
-
 _PLAIN = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?$"
 _EXPONENT = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
 _MOMENT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?"
@@ -181,6 +179,11 @@ class TextColumn:
         """Cells that are NULL when the column is read in this type."""
         has_empty = pa.types.is_string(kind) or pa.types.is_binary(kind)
         return self.nulls + (0 if has_empty else self._empty)
+
+
+def decimal(digits: int, scale: int) -> pa.DataType:
+    """The decimal type of so many digits (up to 76), `scale` of them after the point."""
+    return pa.decimal128(digits, scale) if digits <= 38 else pa.decimal256(digits, scale)
 
 
 def first_misfit(cells: pa.Array, convert: Callable[[pa.Array], pa.Array]) -> int:
