@@ -140,7 +140,7 @@ def test_a_read_that_is_left_early_gives_its_connection_back(database: Database)
     pid = Stream("pid", query="SELECT pg_backend_pid() AS pid")
     before = read(connector, pid)["pid"][0].as_py()
     with connector.open(ReadRequest(BIG, limits=BatchLimits(rows=100))) as extract:
-        assert next(iter(extract.batches())).num_rows == 100
+        assert 0 < next(iter(extract.batches())).num_rows <= 100
     assert read(connector, pid)["pid"][0].as_py() == before
     assert database.rows("SELECT count(*) FROM pg_stat_activity WHERE state LIKE '%in transaction%'") == [
         (0,)

@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from unittest.mock import patch
 
 import pytest
 
+from atlas_etl.connectors.sql._postgresql_messages import SocketMessages
 from atlas_etl.connectors.sql._postgresql_reader import PostgresConnector
 from atlas_etl.connectors.sql._postgresql_snapshot import UNSEEN_LAG
 from atlas_etl.errors import ConfigError, SourceError
@@ -135,18 +137,20 @@ def test_an_incremental_read_is_five_messages_and_up_to_three_for_the_watermark_
 
 @contextmanager
 def counted(connector: PostgresConnector) -> Iterator[Callable[[], int]]:
-    """How many statements the connector's one connection has sent since."""
+    """How many statements the connector's one connection has sent since, by libpq and past it."""
     read(connector, Stream("one", query="SELECT 1 AS one"))
     ((session, _),) = connector._pool._idle
     with tempfile.TemporaryFile("w+") as trace:
         session.pgconn.trace(trace.fileno())
 
-        def messages() -> int:
-            session.pgconn.untrace()
-            trace.seek(0)
-            return sum("\tF\t" in line and "\tQuery" in line for line in trace)
+        with patch.object(SocketMessages, "__init__", autospec=True, side_effect=SocketMessages.__init__) as own:
 
-        yield messages
+            def messages() -> int:
+                session.pgconn.untrace()
+                trace.seek(0)
+                return own.call_count + sum("\tF\t" in line and "\tQuery" in line for line in trace)
+
+            yield messages
 
 
 def test_what_may_not_be_read_is_named_with_the_grant(database: Database) -> None:

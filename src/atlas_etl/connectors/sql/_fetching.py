@@ -1,4 +1,4 @@
-"""Snapshots whose connection is held by a SELECT until its last row was taken, or the SELECT is closed."""
+"""Fetching rows: one SELECT at a time, and small pieces of its rows gathered into batches."""
 
 from __future__ import annotations
 
@@ -11,6 +11,24 @@ from atlas_etl.connectors.sql._source import Select
 from atlas_etl.model import BatchLimits, HazardCells
 
 Batches = Generator[tuple[pa.RecordBatch, Sequence[HazardCells]], None, None]
+
+
+def gathered(pieces: Batches, limits: BatchLimits) -> Batches:
+    """The pieces' rows in batches of about `limits`; a piece that holds hazards stays one of its own."""
+    held: list[pa.RecordBatch] = []
+    rows = size = 0
+    for piece, hazards in pieces:
+        full = size + piece.nbytes > limits.bytes or rows + piece.num_rows > limits.rows
+        if held and (hazards or full):
+            yield pa.concat_batches(held), ()
+            held, rows, size = [], 0, 0
+        if hazards:
+            yield piece, hazards
+        elif piece.num_rows:
+            held.append(piece)
+            rows, size = rows + piece.num_rows, size + piece.nbytes
+    if held:
+        yield pa.concat_batches(held), ()
 
 
 class OneFetchAtATime(ABC):

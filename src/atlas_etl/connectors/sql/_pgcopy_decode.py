@@ -60,37 +60,46 @@ class RowDecoder:
     def feed(self, messages: Sequence[Buffer]) -> Decoded:
         """The rows that these CopyData messages complete; the messages may be cut anywhere.
 
-        Fast where a message holds one row, as PostgreSQL sends them. Raises PgCopyError on malformed bytes.
+        Raises PgCopyError on malformed bytes.
         """
-        parts = messages if self._header_read else self._without_header(messages)
+        lengths = np.fromiter(map(len, messages), np.int64, len(messages))
+        ends = np.cumsum(lengths)
+        return self.feed_payloads(b"".join(messages), ends - lengths, ends)
+
+    def feed_payloads(self, buffer: Buffer, starts: Ints, ends: Ints) -> Decoded:
+        """The same of messages that lie in one buffer, in order: `buffer[starts[i]:ends[i]]`.
+
+        Fast where a message holds one row, as PostgreSQL sends them. Nothing of the buffer is kept.
+        """
         if not self._header_read:
-            return self._decode([], 0)
+            starts, ends = self._without_header(buffer, starts, ends)
+            if not self._header_read:
+                return self._decode([], 0)
         if self._ended:
-            if any(parts):
+            if (ends > starts).any():
                 raise PgCopyError("the stream goes on behind its end")
             return self._decode([], 0)
         if not self._rest:
-            ended = bool(parts) and parts[-1] == TRAILER
-            rows = parts[:-1] if ended else parts
-            buffer = b"".join(rows)
-            ends = np.cumsum(np.fromiter(map(len, rows), np.int64, len(rows)))
-            del messages, parts, rows  # as much memory as the buffer again
+            ended = len(ends) > 0 and bytes(buffer[starts[-1] : ends[-1]]) == TRAILER
+            rows = slice(0, len(ends) - ended)
             try:
-                columns = self._columns(buffer, np.concatenate(([0], ends[:-1])), ends)
+                columns = self._columns(buffer, starts[rows], ends[rows])
             except PgCopyError:  # messages are not rows here: find the rows one by one
-                buffer += TRAILER if ended else b""
+                pass
             else:
                 self._ended = ended
-                return self._decode(columns, len(ends))
-        else:
-            buffer = b"".join((self._rest, *parts))
-        starts, stop = self._scan(buffer)
-        self._rest = b"" if self._ended else buffer[stop:]
-        return self.decode(memoryview(buffer)[:stop], starts)
+                return self._decode(columns, len(ends) - ended)
+        parts = (buffer[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True))
+        joined = b"".join((self._rest, *parts))
+        begins, stop = self._scan(joined)
+        self._rest = b"" if self._ended else joined[stop:]
+        return self.decode(memoryview(joined)[:stop], begins)
 
     def decode(self, buffer: Buffer, row_starts: Ints) -> Decoded:
         """Rows that fill the buffer, without header and trailer. Raises PgCopyError on malformed bytes."""
         starts = row_starts.astype(np.int64, copy=False)
+        if len(starts) and starts[0] != 0:
+            raise PgCopyError("there are bytes before the first row")
         columns = self._columns(buffer, starts, np.append(starts[1:], len(buffer)))
         return self._decode(columns, len(starts))
 
@@ -99,17 +108,19 @@ class RowDecoder:
         if not self._ended or self._rest:
             raise PgCopyError("the stream ended too early")
 
-    def _without_header(self, messages: Sequence[Buffer]) -> Sequence[Buffer]:
-        """What follows the header; nothing while that is incomplete."""
-        for used in (1, len(messages)):  # the header usually comes with the first row
-            first = b"".join((self._rest, *messages[:used]))
+    def _without_header(self, buffer: Buffer, starts: Ints, ends: Ints) -> tuple[Ints, Ints]:
+        """Where the messages lie behind the header; while that is incomplete, it is kept as the rest."""
+        for used in (1, len(starts)):  # the header usually comes with the first row
+            parts = (buffer[starts[place] : ends[place]] for place in range(min(used, len(starts))))
+            first = b"".join((self._rest, *parts))
             size = _header_size(first)
             if size <= len(first):
-                self._rest = b""
                 self._header_read = True
-                return [part for part in (first[size:],) if part] + list(messages[used:])
+                left = size - len(self._rest)
+                self._rest = b""
+                return _skipped(starts, ends, left)
         self._rest = first
-        return []
+        return starts[:0], ends[:0]
 
     def _scan(self, buffer: bytes) -> tuple[Ints, int]:
         """Where the complete rows begin, and where the last one ends; sets `_ended` at the trailer."""
@@ -141,8 +152,6 @@ class RowDecoder:
     def _columns(self, buffer: Buffer, starts: Ints, ends: Ints) -> list[Cells]:
         """Every column's cells, once it is certain that each row ends where the next one begins."""
         if not len(starts):
-            if len(buffer):
-                raise PgCopyError("there are bytes but no rows")
             return []
         data = np.frombuffer(buffer, np.uint8)
         lengths_at = numbers_at(data, ">i4")
@@ -161,7 +170,7 @@ class RowDecoder:
                 at = start + (length if least >= 0 else np.maximum(length, 0))
         except IndexError:
             raise PgCopyError("a row ends beyond the data") from None
-        if starts[0] != 0 or (at != ends).any():
+        if (at != ends).any():
             raise PgCopyError("a row does not end where the next one begins")
         return columns
 
@@ -188,6 +197,14 @@ class RowDecoder:
                 raise PgCopyError(f"column {field.name!r}: {failure}") from failure
             arrays.append(array)
         return Decoded(pa.RecordBatch.from_arrays(arrays, schema=self._schema), tuple(hazards))
+
+
+def _skipped(starts: Ints, ends: Ints, count: int) -> tuple[Ints, Ints]:
+    """The messages without their first bytes, and without those of which nothing is left."""
+    before = np.concatenate(([0], np.cumsum(ends - starts)[:-1]))
+    begins = np.minimum(starts + np.maximum(count - before, 0), ends)
+    left = begins < ends
+    return begins[left], ends[left]
 
 
 def _header_size(first: bytes) -> int:

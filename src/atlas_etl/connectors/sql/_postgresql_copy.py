@@ -8,13 +8,13 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 import psycopg
 import pyarrow as pa
 
-from atlas_etl.connectors.sql._fetching import Batches
+from atlas_etl.connectors.sql._fetching import Batches, gathered
 from atlas_etl.connectors.sql._meaning import Failure
 from atlas_etl.connectors.sql._pgcopy_decode import RowDecoder
 from atlas_etl.connectors.sql._pgcopy_types import PgCopyError
-from atlas_etl.connectors.sql._postgresql_connection import Session, given_up, rendered
+from atlas_etl.connectors.sql._postgresql_connection import Session, rendered
 from atlas_etl.connectors.sql._postgresql_errors import translated
-from atlas_etl.connectors.sql._postgresql_messages import CopyMessages
+from atlas_etl.connectors.sql._postgresql_messages import CopyMessages, copy_messages
 from atlas_etl.connectors.sql._postgresql_types import wire_type
 from atlas_etl.connectors.sql._source import Select
 from atlas_etl.errors import ConfigError
@@ -45,14 +45,8 @@ class CopyReader:
         with ExitStack() as stack:
             with self.translated(), _comparing():
                 copy_sql = rendered(self._session, statement, select.parameters)
-                copy = stack.enter_context(self._session.cursor().copy(copy_sql.encode()))
-            stack.enter_context(given_up(self._session))
-            stream = CopyMessages(copy)
-            while not stream.ended:
-                with self._decoding():
-                    decoded = decoder.feed(self._gather(stream, limits))
-                if decoded.batch.num_rows:
-                    yield decoded.batch, decoded.hazards
+                messages = stack.enter_context(copy_messages(self._session, copy_sql.encode()))
+            yield from gathered(self._decoded(messages, decoder), limits)
         with self._decoding():
             decoder.finish()
         if select.is_stream:
@@ -74,9 +68,15 @@ class CopyReader:
         """Turns the driver's errors into ours."""
         return translated(self._kind, self._session, about=self.about)
 
-    def _gather(self, stream: CopyMessages, limits: BatchLimits) -> list[bytes]:
-        with self.translated():
-            return stream.gather(limits)
+    def _decoded(self, messages: CopyMessages, decoder: RowDecoder) -> Batches:
+        while True:
+            with self.translated(), _comparing():
+                payloads = messages.read()
+            if payloads is None:
+                return
+            with self._decoding():
+                decoded = decoder.feed_payloads(payloads.buffer, payloads.starts, payloads.ends)
+            yield decoded.batch, decoded.hazards
 
     @contextmanager
     def _decoding(self) -> Iterator[None]:
