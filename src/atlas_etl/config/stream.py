@@ -35,6 +35,7 @@ _FILE_ENDINGS = re.compile(r"(?:\.[A-Za-z0-9]+)?(?:\.(?:gz|gzip|zst|zstd|bz2))?$
 _GLOB = re.compile(r"[*?\[\]{}]")
 _RESERVED = "_atlas_"
 _READ = ("table", "query", "path")
+_MOST_PARTITIONS = 64  # each is a session of the source
 _TARGET_SCHEMA: dict[str, JsonValue] = {
     "anyOf": [
         {"type": "string"},
@@ -124,6 +125,13 @@ class StreamDefinition(BaseModel):
         le=MOST_QUARANTINED,
         description="refused rows that may be kept aside; default: the connector's",
     )
+    partitions: int = Field(
+        default=Stream("").partitions,
+        ge=1,
+        le=_MOST_PARTITIONS,
+        strict=True,
+        description="read a whole table by so many connections, a range of it each (PostgreSQL)",
+    )
     timezone: Zone | None = Field(default=None, description="the zone of timestamps that have none")
     into: Annotated[Target, BeforeValidator(_target), WithJsonSchema(_TARGET_SCHEMA)] | None = Field(
         default=None, description="another table than `<connector>.<stream>`"
@@ -156,6 +164,8 @@ class StreamDefinition(BaseModel):
         if len(given) != 1:
             found = " and ".join(given) if given else "none of them"
             raise ValueError(f"needs exactly one of table, query and path, and has {found}")
+        if self.partitions > 1 and self.table is None:
+            raise ValueError(f"has partitions, but only a table is read in several, and this is a {given[0]}")
         if self.columns and self.exclude:
             raise ValueError("has both columns and exclude; one of them says it all")
         for what, needed in (("cursor", (self.cursor,) if self.cursor else ()), ("key", self.primary_key)):
@@ -204,6 +214,7 @@ class StreamDefinition(BaseModel):
             metadata_columns=metadata_columns if self.metadata_columns is None else self.metadata_columns,
             deletes=self.deletes.to_deletes() if self.deletes else None,
             quarantine_limit=quarantine_limit if self.quarantine_limit is None else self.quarantine_limit,
+            partitions=self.partitions,
         )
 
 

@@ -101,6 +101,7 @@ class Stream:
     metadata_columns: bool = False
     deletes: Deletes | None = None  # None: rows that the source deleted stay
     quarantine_limit: int = 0  # rows of the stream that may be in quarantine
+    partitions: int = 1  # ranges of the table that are read side by side, where the source can
 
     def policy(self, hazard: Hazard) -> HazardPolicy:
         """What the definition says; else such a row is refused like any other."""

@@ -231,6 +231,10 @@ def test_a_stream_is_named_after_what_it_reads(written: str, name: str, load: Lo
             ["connectors.d/shop.yaml:2: streams[0]: has both columns and exclude; one of them says it all"],
         ),
         (
+            "protocol: x\nstreams: [{name: a, query: SELECT 1, partitions: 2}]",
+            ["connectors.d/shop.yaml:2: streams[0]: has partitions, but only a table is read in several"],
+        ),
+        (
             "protocol: x\nstreams: [{table: a, deletes: reconcile}]",
             ["connectors.d/shop.yaml:2: streams[0]: has deletes, and the disposition replace, which leaves"],
         ),

@@ -80,10 +80,7 @@ class SqlExtract:
     def batches(self) -> Iterator[pa.RecordBatch]:
         # Of upper bounds the source judges those that Arrow cannot.
         condition = self._selects.within(self._request, upper_bounds=not self._orders_as_arrow)
-        plain = self._selects.rows(condition, self._request.limit)
-        ordered = self._in_order(plain)
-        self._is_ordered = ordered is not None
-        for batch, cells in self._snapshot.fetch(ordered or plain, self._request.limits):
+        for batch, cells in self._snapshot.fetch(self._select(condition), self._request.limits):
             kept, refused = self._hazards.settle(batch, cells)
             self._refused += (found for found in refused if self._within(found.row).num_rows)
             for piece in values.split(self._within(kept), self._request.limits):
@@ -123,7 +120,9 @@ class SqlExtract:
         return self._hazards.nulled
 
     def warnings(self) -> Sequence[str]:
-        return (self._warning,) if self._warning else ()
+        unsplit = self._relation.unsplit
+        whole = f"read by one connection, whatever `partitions` says: {unsplit}" if unsplit else None
+        return tuple(warning for warning in (self._warning, whole) if warning)
 
     def refused(self) -> Sequence[RefusedRow]:
         found, self._refused = self._refused, []
@@ -269,6 +268,21 @@ class SqlExtract:
         found = values.cursor_scalar(bound, cursor.field.type)
         # Python's own times have no nanoseconds.
         return found.value if isinstance(found, pa.TimestampScalar) else found.as_py()
+
+    def _select(self, condition: Condition) -> Select:
+        """In one of three ways: by ranges of the whole table, in the cursor's order, or as it comes."""
+        request = self._request
+        if (
+            self._relation.ranges
+            and request.since is None
+            and request.after is None
+            and request.limit is None
+        ):
+            return self._selects.in_ranges(condition)
+        plain = self._selects.rows(condition, request.limit)
+        ordered = self._in_order(plain)
+        self._is_ordered = ordered is not None
+        return ordered or plain
 
     def _in_order(self, plain: Select) -> Select | None:
         """The same rows in the cursor's order, where that is known to be Arrow's and the load is long."""

@@ -121,8 +121,10 @@ class PostgresConnection(ServerConnection):
             for name, value in chosen.items()
         }
 
-    def opening(self, mode: str, *, snapshot: bool = False) -> str:
+    def opening(self, mode: str, *, snapshot: bool = False, imported: str | None = None) -> str:
         """The statements that begin a transaction of this mode, its settings pinned.
+
+        `imported` names a snapshot that another transaction has exported.
 
         They are the transaction's own and not the session's, so that a pooler in front of the server
         cannot lose them or hand them to others.
@@ -137,7 +139,9 @@ class PostgresConnection(ServerConnection):
         settings |= self.server_settings()
         calls = [sql.SQL("set_config({}, {}, true)").format(name, value) for name, value in settings.items()]
         chosen = sql.SQL(", ").join(calls).as_string(None)
-        return f"BEGIN {mode}; SELECT {chosen}"
+        # No query may come before it.
+        seen = f"SET TRANSACTION SNAPSHOT {sql.Literal(imported).as_string(None)}; " if imported else ""
+        return f"BEGIN {mode}; {seen}SELECT {chosen}"
 
 
 def open_session(config: PostgresConnection, kind: Failure) -> Session:
@@ -217,15 +221,15 @@ class SessionPool:
     """Sessions that are idle, to be used again; any number may be out at once."""
 
     def __init__(self, config: PostgresConnection, kind: Failure) -> None:
-        self._config = config
-        self._kind = kind
+        self.config = config
+        self.kind = kind
         self._idle: list[tuple[Session, float]] = []  # append and pop are atomic
         self._closed = False
 
     @contextmanager
     def session(self) -> Iterator[Session]:
         """A session for one transaction, rolled back when the block is left."""
-        session = self._take() or open_session(self._config, self._kind)
+        session = self._take() or open_session(self.config, self.kind)
         try:
             with given_up(session, ENDS):
                 yield session

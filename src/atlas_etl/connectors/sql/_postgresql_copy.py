@@ -12,7 +12,7 @@ from atlas_etl.connectors.sql._fetching import Batches, gathered
 from atlas_etl.connectors.sql._meaning import Failure
 from atlas_etl.connectors.sql._pgcopy_decode import RowDecoder
 from atlas_etl.connectors.sql._pgcopy_types import PgCopyError
-from atlas_etl.connectors.sql._postgresql_connection import Session, rendered
+from atlas_etl.connectors.sql._postgresql_connection import INTERRUPTIONS, Session, given_up, rendered
 from atlas_etl.connectors.sql._postgresql_errors import translated
 from atlas_etl.connectors.sql._postgresql_messages import CopyMessages, copy_messages
 from atlas_etl.connectors.sql._postgresql_types import wire_type
@@ -30,11 +30,22 @@ WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND c.relkind = 'r'
 
 
 class CopyReader:
-    """Reads in a session whose snapshot is taken. `kind` is what its failures raise."""
+    """Reads in a session whose snapshot is taken. `kind` is what its failures raise.
 
-    def __init__(self, session: Session, kind: Failure, about: str | None = None) -> None:
+    What `given_up_by` names closes the session, and nothing is waited for.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        kind: Failure,
+        about: str | None = None,
+        *,
+        given_up_by: tuple[type[BaseException], ...] = INTERRUPTIONS,
+    ) -> None:
         self._session = session
         self._kind = kind
+        self._given_up_by = given_up_by
         self.about = about  # the table that is read, as a GRANT would name it
 
     def batches(self, select: Select, limits: BatchLimits) -> Batches:
@@ -46,6 +57,7 @@ class CopyReader:
             with self.translated(), _comparing():
                 copy_sql = rendered(self._session, statement, select.parameters)
                 messages = stack.enter_context(copy_messages(self._session, copy_sql.encode()))
+            stack.enter_context(given_up(self._session, self._given_up_by))
             yield from gathered(self._decoded(messages, decoder), limits)
         with self._decoding():
             decoder.finish()

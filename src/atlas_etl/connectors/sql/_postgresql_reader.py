@@ -75,7 +75,7 @@ class PostgresConnector(SqlConnector[PostgresConnection]):
     def snapshot(self) -> Iterator[PostgresSnapshot]:
         with (
             self._pool.session() as session,
-            closing(PostgresSnapshot(session, self.config, SourceError)) as snapshot,
+            closing(PostgresSnapshot(session, self._pool)) as snapshot,
             given_up(session, ENDS),
         ):
             yield snapshot

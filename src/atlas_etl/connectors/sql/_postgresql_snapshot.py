@@ -8,7 +8,7 @@ snapshot cannot have slipped through between the two.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -17,7 +17,6 @@ from psycopg import pq
 
 from atlas_etl.connectors.sql._fetching import Batches, OneFetchAtATime
 from atlas_etl.connectors.sql._late import OpenWriters
-from atlas_etl.connectors.sql._meaning import Failure
 from atlas_etl.connectors.sql._pgcopy_types import builtin_type
 from atlas_etl.connectors.sql._postgresql_catalog import (
     CatalogTable,
@@ -27,12 +26,13 @@ from atlas_etl.connectors.sql._postgresql_catalog import (
 )
 from atlas_etl.connectors.sql._postgresql_connection import (
     SNAPSHOT_MARK,
-    PostgresConnection,
     Session,
+    SessionPool,
     rendered,
 )
 from atlas_etl.connectors.sql._postgresql_copy import CopyReader
 from atlas_etl.connectors.sql._postgresql_errors import quoted
+from atlas_etl.connectors.sql._postgresql_ranges import conditions, export, read_ranges
 from atlas_etl.connectors.sql._postgresql_types import ServerType, source_column
 from atlas_etl.connectors.sql._source import (
     Forecast,
@@ -105,11 +105,12 @@ def _instant(microseconds: object) -> datetime:
 class PostgresSnapshot(OneFetchAtATime):
     """A snapshot of one session, which whoever gave it rolls back (_source.Snapshot)."""
 
-    def __init__(self, session: Session, config: PostgresConnection, kind: Failure) -> None:
+    def __init__(self, session: Session, pool: SessionPool) -> None:
         self._session = session
-        self._kind = kind
-        self._rows = CopyReader(session, kind)
-        begin = config.opening("ISOLATION LEVEL REPEATABLE READ READ ONLY", snapshot=True)
+        self._pool = pool
+        self._kind = pool.kind
+        self._rows = CopyReader(session, pool.kind)
+        begin = pool.config.opening("ISOLATION LEVEL REPEATABLE READ READ ONLY", snapshot=True)
         self._opening: str | None = f"BEGIN READ ONLY; {_WRITERS}; COMMIT; {begin}; {_CLOCK}; "
         self._writers: Writers | None = None
         self._taken: datetime | None = None
@@ -148,10 +149,17 @@ class PostgresSnapshot(OneFetchAtATime):
         self._rows.about = table.sql
         if not table.readable or not table.usable:
             raise self._denied(table, stream)
-        return table.relation()
+        if stream.partitions == 1:
+            return table.relation()
+        version = self._session.info.server_version
+        ranges, unsplit = conditions(self.run, version, table.sql, stream.partitions)
+        return replace(table.relation(), ranges=ranges, unsplit=unsplit)
 
     def fetched(self, select: Select, limits: BatchLimits) -> Batches:
-        return self._rows.batches(select, limits)
+        if not select.ranges:
+            return self._rows.batches(select, limits)
+        table = cast(str, self._rows.about)
+        return read_ranges(self._pool, export(self.run, table), select.ranges, limits, table)
 
     def forecast(self, select: Select) -> Forecast:
         """As the planner has it. It locks the tables, so that none of them can be rewritten from now on."""

@@ -200,7 +200,7 @@ class PostgresDestination(SqlDestination):
     def reading(self) -> Iterator[PostgresSnapshot]:
         with (
             self._pool.session() as session,
-            closing(PostgresSnapshot(session, self._config, DestinationError)) as snapshot,
+            closing(PostgresSnapshot(session, self._pool)) as snapshot,
             given_up(session, ENDS),
         ):
             yield snapshot

@@ -33,6 +33,13 @@ class StreamSelects:
             sql = self.dialect.limit(sql, limit)
         return Select(sql, parameters, self.columns, is_stream=True)
 
+    def in_ranges(self, condition: Condition) -> Select:
+        """The same rows without a limit, by the relation's ranges, where it has any."""
+        whole, (where, parameters) = self.rows(condition, None), condition
+        begin = f" WHERE ({where.removeprefix(' WHERE ')}) AND" if where else " WHERE"
+        ranges = (self.rows((f"{begin} ({given})", parameters), None) for given in self.relation.ranges)
+        return replace(whole, ranges=tuple(ranges))
+
     def within(self, request: ReadRequest, *, upper_bounds: bool) -> Condition:
         """The rows that a request asks for, or those and the rows past its upper bounds."""
         cursor, nulls = self.cursor, self.stream.null_cursor

@@ -41,6 +41,9 @@ class Relation:
     primary_key: tuple[str, ...] = ()
     estimated_rows: int | None = None
     table: TableName | None = None  # None for a query
+    # Where the stream's `partitions` ask for more than one: conditions that each row meets exactly one of.
+    ranges: tuple[str, ...] = ()
+    unsplit: str | None = None  # why there are none
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,7 @@ class Select:
     parameters: tuple[object, ...]
     columns: tuple[SourceColumn, ...]
     is_stream: bool = False  # whether it gives the stream's own rows, none of which may be missing
+    ranges: tuple[Select, ...] = ()  # which give the same rows together, to be read side by side
 
 
 @dataclass(frozen=True, slots=True)
