@@ -41,8 +41,9 @@ class Contender(Protocol):
 class Atlas:
     """`atlas connector sync` in a new project, as a user's shell would start it; with more keys perhaps."""
 
-    def __init__(self, name: str = "atlas", **keys: object) -> None:
+    def __init__(self, name: str = "atlas", partitions: int = 1, **keys: object) -> None:
         self.name = name
+        self._partitions = partitions
         self._keys = keys
 
     def prepare(self, path: Path, setting: Setting) -> Sequence[Command]:
@@ -61,7 +62,7 @@ class Atlas:
             raise WrongResultError(f"{run['status']} with {read} of {rows} rows")
 
     def _write_project(self, path: Path, setting: Setting) -> None:
-        stream = {**setting.source.stream, **_dispositions(path)}
+        stream = {**setting.source.stream, **_dispositions(path), "partitions": self._partitions}
         definition = {
             "protocol": setting.source.protocol,
             "connection": _without_password(setting.source, "source"),
@@ -106,7 +107,13 @@ class LimitOf:
 
 _ENDLESS = {"rows": 10**15, "bytes": 10**15}
 
-CONTENDERS: tuple[Contender, ...] = (Atlas(), Atlas("one commit", window=_ENDLESS), LimitOf())
+CONTENDERS: tuple[Contender, ...] = (
+    Atlas(),
+    Atlas("one commit", window=_ENDLESS),
+    Atlas("2 partitions", 2),
+    Atlas("4 partitions", 4),
+    LimitOf(),
+)
 
 
 def _dispositions(path: Path) -> dict[str, object]:

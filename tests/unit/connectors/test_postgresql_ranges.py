@@ -18,7 +18,13 @@ import pytest
 
 from atlas_etl.connectors.sql import _postgresql_snapshot
 from atlas_etl.connectors.sql._postgresql_connection import SessionPool
-from atlas_etl.connectors.sql._postgresql_ranges import Exported, Run, conditions, export, read_ranges
+from atlas_etl.connectors.sql._postgresql_ranges import (
+    Exported,
+    RangesRead,
+    Run,
+    conditions,
+    export,
+)
 from atlas_etl.connectors.sql._source import Select
 from atlas_etl.errors import InterruptedRunError, SourceError
 from atlas_etl.model import BatchLimits, CursorKind, CursorValue, NullCursor, ReadRequest, Stream, Window
@@ -218,7 +224,7 @@ def test_who_waits_to_change_the_table_is_not_waited_for(big: Database) -> None:
             while big.rows("SELECT count(*) FROM pg_locks WHERE NOT granted") == [(0,)]:
                 assert not changing.done()
             with pytest.raises(SourceError) as caught:
-                list(read_ranges(pool, found, (select,), BatchLimits(), '"public"."big"'))
+                list(RangesRead(pool, found, '"public"."big"', (select,), BatchLimits()).batches())
             assert (caught.value.code, caught.value.retryable) == ("lock_timeout", True)
         changing.result()
 

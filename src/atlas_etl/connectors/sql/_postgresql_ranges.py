@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -22,8 +22,7 @@ from atlas_etl.connectors.sql._fetching import Batches
 from atlas_etl.connectors.sql._meaning import Failure
 from atlas_etl.connectors.sql._postgresql_connection import Session, SessionPool
 from atlas_etl.connectors.sql._postgresql_copy import CopyReader
-from atlas_etl.connectors.sql._postgresql_errors import translated
-from atlas_etl.connectors.sql._side_by_side import side_by_side
+from atlas_etl.connectors.sql._side_by_side import SideBySide
 from atlas_etl.connectors.sql._source import Select
 from atlas_etl.errors import AtlasError
 from atlas_etl.model import BatchLimits
@@ -86,35 +85,35 @@ def export(run: Run, table: str) -> Exported:
     return Exported(str(name), tuple(identity))
 
 
-@contextmanager
-def importing(pool: SessionPool, exported: Exported, about: str | None) -> Iterator[Session]:
-    """A session in the exported snapshot. Raises `snapshot_not_shared` where that is not this server's."""
-    mode = "ISOLATION LEVEL REPEATABLE READ READ ONLY"
-    begin = pool.config.opening(mode, snapshot=True, imported=exported.name)
-    checked = f"SELECT set_config('lock_timeout', '{_LOCK_TIMEOUT}', true); SELECT {_IDENTITY}"
-    with pool.session() as session:
-        with translated(pool.kind, session, about=about):
-            try:
-                cursor = session.execute(f"{begin}; {checked}".encode())
-            except psycopg.Error as failure:
-                if failure.sqlstate not in _NOT_THERE:
-                    raise
-                raise _not_shared(pool.kind) from failure
-            *_, identity = cursor.results()
-            if identity.fetchone() != exported.identity:
-                raise _not_shared(pool.kind)
-        yield session
-
-
 class RangeReader:
-    """Reads in an exported snapshot (_side_by_side.Reader)."""
+    """Reads in an exported snapshot, in a session that is of no use after that (_side_by_side.Reader)."""
 
-    def __init__(self, session: Session, rows: CopyReader, select: Select, limits: BatchLimits) -> None:
-        self._rows = rows
+    def __init__(
+        self, pool: SessionPool, session: Session, about: str, select: Select, limits: BatchLimits
+    ) -> None:
+        self._pool = pool
+        self._session = session
+        self._rows = CopyReader(session, pool.kind, about, given_up_by=(BaseException,))
         self._select = select
         self._limits = limits
         # A handle of our own: the session is closed by its thread, and its number may be another's then.
         self._line = socket.socket(fileno=os.dup(session.fileno()))
+
+    def begin(self, exported: Exported) -> None:
+        """Begin with the snapshot. Raises `snapshot_not_shared` where it is not this server's."""
+        mode = "ISOLATION LEVEL REPEATABLE READ READ ONLY"
+        opening = self._pool.config.opening(mode, snapshot=True, imported=exported.name)
+        checked = f"SELECT set_config('lock_timeout', '{_LOCK_TIMEOUT}', true); SELECT {_IDENTITY}"
+        with self._rows.translated():
+            try:
+                cursor = self._session.execute(f"{opening}; {checked}".encode())
+            except psycopg.Error as failure:
+                if failure.sqlstate not in _NOT_THERE:
+                    raise
+                raise _not_shared(self._pool.kind) from failure
+            *_, identity = cursor.results()
+            if identity.fetchone() != exported.identity:
+                raise _not_shared(self._pool.kind)
 
     def batches(self) -> Batches:
         return self._rows.batches(self._select, self._limits)
@@ -128,19 +127,41 @@ class RangeReader:
         self._line.close()
 
 
-def read_ranges(
-    pool: SessionPool, exported: Exported, selects: Sequence[Select], limits: BatchLimits, about: str | None
-) -> Batches:
-    """The rows of all these SELECTs, each in a session of its own; together as much memory as one takes."""
-    each = replace(limits, bytes=max(limits.bytes // len(selects), _LEAST_BATCH))
-    with ExitStack() as stack:
-        readers: list[RangeReader] = []
-        for select in selects:
-            session = stack.enter_context(importing(pool, exported, about))
-            rows = CopyReader(session, pool.kind, about, given_up_by=(BaseException,))
-            readers.append(RangeReader(session, rows, select, each))
-            stack.callback(readers[-1].close)
-        yield from side_by_side(readers, limits.bytes)
+class RangesRead:
+    """The rows of several SELECTs, each in a session of its own; together as much memory as one takes."""
+
+    def __init__(
+        self,
+        pool: SessionPool,
+        exported: Exported,
+        about: str,
+        selects: Sequence[Select],
+        limits: BatchLimits,
+    ) -> None:
+        self._pool = pool
+        self._exported = exported
+        self._about = about
+        self._selects = selects
+        self._limits = replace(limits, bytes=max(limits.bytes // len(selects), _LEAST_BATCH))
+        self._readers: list[RangeReader] = []
+        self._together = SideBySide(limits.bytes)
+
+    def batches(self) -> Batches:
+        """As `Snapshot.fetch` gives them; called once."""
+        with ExitStack() as stack:
+            for select in self._selects:
+                session = stack.enter_context(self._pool.session())
+                reader = RangeReader(self._pool, session, self._about, select, self._limits)
+                stack.callback(reader.close)
+                self._readers.append(reader)
+                reader.begin(self._exported)
+            yield from self._together.batches(self._readers)
+
+    def interrupt(self) -> None:
+        """As a Snapshot's."""
+        self._together.fail(self._pool.kind("the read was interrupted", code="interrupted"))
+        for reader in tuple(self._readers):
+            reader.interrupt()
 
 
 def _not_shared(kind: Failure) -> AtlasError:

@@ -32,7 +32,7 @@ from atlas_etl.connectors.sql._postgresql_connection import (
 )
 from atlas_etl.connectors.sql._postgresql_copy import CopyReader
 from atlas_etl.connectors.sql._postgresql_errors import quoted
-from atlas_etl.connectors.sql._postgresql_ranges import conditions, export, read_ranges
+from atlas_etl.connectors.sql._postgresql_ranges import RangesRead, conditions, export
 from atlas_etl.connectors.sql._postgresql_types import ServerType, source_column
 from atlas_etl.connectors.sql._source import (
     Forecast,
@@ -110,6 +110,7 @@ class PostgresSnapshot(OneFetchAtATime):
         self._pool = pool
         self._kind = pool.kind
         self._rows = CopyReader(session, pool.kind)
+        self._ranges: RangesRead | None = None
         begin = pool.config.opening("ISOLATION LEVEL REPEATABLE READ READ ONLY", snapshot=True)
         self._opening: str | None = f"BEGIN READ ONLY; {_WRITERS}; COMMIT; {begin}; {_CLOCK}; "
         self._writers: Writers | None = None
@@ -159,7 +160,8 @@ class PostgresSnapshot(OneFetchAtATime):
         if not select.ranges:
             return self._rows.batches(select, limits)
         table = cast(str, self._rows.about)
-        return read_ranges(self._pool, export(self.run, table), select.ranges, limits, table)
+        self._ranges = RangesRead(self._pool, export(self.run, table), table, select.ranges, limits)
+        return self._ranges.batches()
 
     def forecast(self, select: Select) -> Forecast:
         """As the planner has it. It locks the tables, so that none of them can be rewritten from now on."""

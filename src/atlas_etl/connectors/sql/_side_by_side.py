@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from typing import Protocol
 
@@ -26,62 +26,57 @@ class Reader(Protocol):
         """Make what `batches` waits for fail at once. Called from another thread, at any moment."""
 
 
-def side_by_side(readers: Sequence[Reader], room: int) -> Batches:
-    """What all of them give, in the order in which it comes; about `room` bytes wait to be taken.
+class SideBySide:
+    """Several readers' batches, in the order in which they come; about `room` bytes wait to be taken."""
 
-    The first that fails ends all, with its error. No thread outlives the iterator.
-    """
-    queue = _Queue(room, len(readers))
-    threads = [threading.Thread(target=queue.fill, args=(reader,), daemon=True) for reader in readers]
-    started: list[threading.Thread] = []
-    try:
-        for thread in threads:
-            thread.start()
-            started.append(thread)
-        yield from queue.taken()
-    except BaseException:
-        queue.close()
-        for reader in readers:
-            reader.interrupt()
-        raise
-    finally:
-        for thread in started:
-            thread.join()
-
-
-class _Queue:
-    """What was read and not taken yet."""
-
-    def __init__(self, room: int, readers: int) -> None:
+    def __init__(self, room: int) -> None:
         self._room = room
-        self._reading = readers
+        self._reading = 0
         self._items: deque[Item] = deque()
         self._size = 0
         self._failure: BaseException | None = None
         self._closed = False
         self._changed = threading.Condition()
 
-    def fill(self, reader: Reader) -> None:
-        """Put all that a reader gives, or what it raises."""
-        failure: BaseException | None = None
+    def batches(self, readers: Sequence[Reader]) -> Batches:
+        """Call once. The first that fails ends all, with its error; no thread outlives the iterator."""
+        self._reading = len(readers)
+        threads = [threading.Thread(target=self._fill, args=(reader,), daemon=True) for reader in readers]
+        started: list[threading.Thread] = []
+        try:
+            for thread in threads:
+                thread.start()
+                started.append(thread)
+            while (item := self._take()) is not None:
+                yield item
+        except BaseException:
+            self._close()
+            for reader in readers:
+                reader.interrupt()
+            raise
+        finally:
+            for thread in started:
+                thread.join()
+
+    def fail(self, failure: BaseException) -> None:
+        """Have whoever takes batches, in another thread perhaps, raise this."""
+        with self._changed:
+            self._failure = self._failure or failure
+            self._changed.notify_all()
+
+    def _fill(self, reader: Reader) -> None:
         try:
             with closing(reader.batches()) as items:
                 for item in items:
                     if not self._put(item):
                         break
-        except BaseException as raised:
-            failure = raised
+        except BaseException as failure:
+            self.fail(failure)
         with self._changed:
             self._reading -= 1
-            self._failure = self._failure or failure
             self._changed.notify_all()
 
-    def taken(self) -> Iterator[Item]:
-        while (item := self._take()) is not None:
-            yield item
-
-    def close(self) -> None:
-        """Nothing more is taken."""
+    def _close(self) -> None:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
