@@ -5,56 +5,71 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
+from dataclasses import replace
 from pathlib import Path
 
-from benchmarks import machine, report
+from benchmarks import bars, machine, report
 from benchmarks.contenders import CONTENDERS
 from benchmarks.ends import Place
 from benchmarks.paths import PATHS
-from benchmarks.runs import Result, Size, Skipped, run_all
+from benchmarks.rounds import FULL, QUICK, called, matching
+from benchmarks.runs import Result, Round, Skipped, run_all
 
-_QUICK = (Size(100_000), Size(300_000))
-_FULL = (Size(100_000), Size(1_000_000, repeats=3), Size(5_000_000))
+_PUBLISHED = Path(__file__).with_name("published.json")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run, print and write; 1 where a run failed or, with --check, memory is not flat."""
+    """Run, print and write; 1 where a run failed or, with --check, memory grows or a ratio got worse."""
     options = _parser().parse_args(arguments)
-    sizes = tuple(Size(rows, options.repeats or 1) for rows in sorted(options.rows)) or options.sizes
-    chosen = [path for path in PATHS if any(fnmatchcase(path.name, glob) for glob in options.path)]
-    contenders = [contender for contender in CONTENDERS if contender.name in options.contenders]
-    if not chosen:
+    if not matching(options.path):
         sys.stderr.write(f"no path is called so; there are {', '.join(path.name for path in PATHS)}\n")
         return 2
+    rounds = _rounds(options)
     facts = machine.facts()
-    results: list[Result] = []
+    results = report.read_results(options.json, facts) if options.resume else []
     skipped: list[Skipped] = []
     with Place(options.seed, options.folder) as place:
-        for came in run_all(chosen, contenders, sizes, place):
+        for came in run_all(rounds, place, {result.key for result in results}):
             if isinstance(came, Skipped):
                 skipped.append(came)
                 sys.stderr.write(f"skipped {', '.join(came.paths)}: {came.reason}\n")
                 continue
             results.append(came)
-            done = came.error or (
-                f"{came.wall_seconds:.2f} s, CPU {came.cpu_seconds:.2f} s, {came.peak_bytes / 1e6:.0f} MB"
-            )
-            sys.stderr.write(f"{came.path} {came.contender} {came.rows:,} rows: {done}\n")
-    report.write_json(options.json, facts, sizes, results, skipped)
-    timed = max(sizes, key=lambda size: (size.repeats, size.rows))
-    sys.stdout.write(
-        f"{machine.in_words(facts)}\n\n"
-        f"{report.memory_table(results)}\n\n"
-        f"{timed.rows:,} rows, medians of {timed.repeats}:\n\n"
-        f"{report.time_table(results, timed)}\n\n"
-        f"{report.limits_table(results)}\n\n"
-        f"every run: {options.json}\n"
-    )
-    wrong = report.failures(results) + (report.not_flat(results) if options.check else [])
+            sys.stderr.write(f"{_in_words(came)}\n")
+            report.write_json(options.json, facts, results, skipped)
+    report.write_json(options.json, facts, results, skipped)
+    sys.stdout.write(f"{machine.in_words(facts)}\n\n{report.tables(results)}\n\nevery run: {options.json}\n")
+    wrong = report.failures(results)
+    if options.check:
+        wrong += report.not_flat(results)
+        wrong += bars.worse(bars.standings(results, PATHS), report.read_standings(_PUBLISHED))
     for line in wrong:
         sys.stdout.write(f"FAILED {line}\n")
     return 1 if wrong else 0
+
+
+def _rounds(options: argparse.Namespace) -> tuple[Round, ...]:
+    paths = matching(options.path)
+    if options.rows:
+        names = options.contenders or ["atlas", "limit", "by hand"]
+        return tuple(Round(rows, options.repeats or 1, paths, called(*names)) for rows in options.rows)
+    chosen = called(*options.contenders) if options.contenders else CONTENDERS
+    return tuple(
+        replace(
+            wanted,
+            repeats=options.repeats or wanted.repeats,
+            paths=tuple(path for path in wanted.paths if path in paths),
+            contenders=tuple(contender for contender in wanted.contenders if contender in chosen),
+        )
+        for wanted in options.rounds
+    )
+
+
+def _in_words(result: Result) -> str:
+    done = result.error or (
+        f"{result.wall_seconds:.2f} s, CPU {result.cpu_seconds:.2f} s, {result.peak_bytes / 1e6:.0f} MB"
+    )
+    return f"{result.path} {result.contender} {result.rows:,} rows: {done}"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -63,30 +78,32 @@ def _parser() -> argparse.ArgumentParser:
     )
     amount = parser.add_mutually_exclusive_group()
     amount.add_argument(
-        "--quick", dest="sizes", action="store_const", const=_QUICK, help="100k and 300k rows (default)"
-    )
+        "--quick", dest="rounds", action="store_const", const=QUICK,
+        help="the paths that have a bar, at 100k and 300k rows (default)",
+    )  # fmt: skip
     amount.add_argument(
-        "--full", dest="sizes", action="store_const", const=_FULL,
-        help="100k, 1M three times, and 5M rows; needs 10 GB of disk and half an hour",
+        "--full", dest="rounds", action="store_const", const=FULL,
+        help="what is published: 2M rows five times, lineitem, memory up to 5M rows; half an hour, 10 GB",
     )  # fmt: skip
     amount.add_argument("--rows", type=int, nargs="+", default=[], metavar="N", help="these sizes")
-    parser.add_argument("--repeats", type=int, metavar="N", help="of each size, with --rows")
+    parser.add_argument("--repeats", type=int, metavar="N", help="of each size")
     parser.add_argument("--path", nargs="+", default=["*"], metavar="GLOB", help="only these, as 'sqlite->*'")
     parser.add_argument(
-        "--contenders", nargs="+", default=["atlas", "limit"], choices=[each.name for each in CONTENDERS],
-        help="who runs the paths (default: atlas limit)",
-    )  # fmt: skip
+        "--contenders", nargs="+", choices=[each.name for each in CONTENDERS], help="only these"
+    )
     parser.add_argument(
         "--check", action="store_true",
         help=f"fail where memory at the largest size is over {report.FLAT_FACTOR} x that at the smallest "
-        f"+ {report.FLAT_SLACK_MB} MB, or over {report.MOST_MB} MB",
+        f"+ {report.FLAT_SLACK_MB} MB, or over {report.MOST_MB} MB, or a path is over "
+        f"{bars.WORSE_FACTOR} x as far from its limit as published",
     )  # fmt: skip
+    parser.add_argument("--resume", action="store_true", help="run only what --json does not hold yet")
     parser.add_argument("--seed", type=int, default=1, help="of the rows (default 1)")
     parser.add_argument("--folder", type=Path, help="where to put everything (default: TMPDIR)")
     parser.add_argument(
         "--json", type=Path, default=Path("build/benchmarks.json"), help="default %(default)s"
     )
-    parser.set_defaults(sizes=_QUICK)
+    parser.set_defaults(rounds=QUICK)
     return parser
 
 

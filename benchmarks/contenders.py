@@ -1,15 +1,15 @@
-"""Who runs a path: Atlas, Atlas in one commit, and the path's limit. A peer is one more in CONTENDERS."""
+"""Who runs a path: Atlas, Atlas in one commit, the path's limit, the same by hand; peers are in peers/."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from benchmarks import data
-from benchmarks.ends import End, Setting
+from benchmarks.ends import ChangingPostgresSource, End, Setting
+from benchmarks.limits import Limit
 from benchmarks.measure import Command
 from benchmarks.paths import Path
 
@@ -19,12 +19,8 @@ _PASSWORDS = {
 }
 
 
-class WrongResultError(Exception):
-    """A contender ended well and did not do the work."""
-
-
 class Contender(Protocol):
-    """A program that copies the wide table."""
+    """A program that copies a table."""
 
     name: str
 
@@ -34,8 +30,8 @@ class Contender(Protocol):
     def command(self, path: Path, setting: Setting) -> Command | None:
         """What is measured; None where the program cannot run this path."""
 
-    def check(self, stdout: str, rows: int) -> None:
-        """Raises WrongResultError where what it says shows that not every row was moved."""
+    def copies(self, path: Path) -> bool:
+        """Whether every row must be at the destination afterwards: a limit may only read."""
 
 
 class Atlas:
@@ -48,18 +44,20 @@ class Atlas:
 
     def prepare(self, path: Path, setting: Setting) -> Sequence[Command]:
         self._write_project(path, setting)
-        if path.load == "append":
-            return ()
-        return self.command(path, setting), self._atlas(setting, "state", "reset", "shop")
+        first = self.command(path, setting)
+        match path.load:
+            case "append":
+                return ()
+            case "merge":
+                return first, self._atlas(setting, "state", "reset", "shop")
+            case "changes":
+                return first, ChangingPostgresSource().change(setting.source, setting.folder)
 
     def command(self, path: Path, setting: Setting) -> Command:  # noqa: ARG002
-        return self._atlas(setting, "connector", "sync", "shop", "--json")
+        return self._atlas(setting, "connector", "sync", "shop")
 
-    def check(self, stdout: str, rows: int) -> None:
-        run = json.loads(stdout)["runs"][0]
-        read = run["streams"][0]["rows_read"]
-        if (run["status"], read) != ("completed", rows):
-            raise WrongResultError(f"{run['status']} with {read} of {rows} rows")
+    def copies(self, path: Path) -> bool:  # noqa: ARG002
+        return True
 
     def _write_project(self, path: Path, setting: Setting) -> None:
         stream = {**setting.source.stream, **_dispositions(path), "partitions": self._partitions}
@@ -88,21 +86,26 @@ class Atlas:
         return Command((sys.executable, "-m", "atlas_etl", "-q", *arguments), setting.folder, passwords)
 
 
-class LimitOf:
-    """The path's own limit, where it has one and its program is here."""
+class Held:
+    """What a path is held against, where it is and its program is here."""
 
-    name = "limit"
+    def __init__(self, name: str, limit_of: Callable[[Path], Limit | None]) -> None:
+        self.name = name
+        self._limit_of = limit_of
 
-    def prepare(self, path: Path, setting: Setting) -> Sequence[Command]:  # noqa: ARG002
-        return ()
+    def prepare(self, path: Path, setting: Setting) -> Sequence[Command]:
+        limit = self._limit_of(path)
+        return limit.before(setting) if limit else ()
 
     def command(self, path: Path, setting: Setting) -> Command | None:
-        if path.limit is None or shutil.which(path.limit.program) is None:
+        limit = self._limit_of(path)
+        if limit is None or shutil.which(limit.program) is None:
             return None
-        return path.limit.command(setting)
+        return limit.command(setting)
 
-    def check(self, stdout: str, rows: int) -> None:
-        """A limit says nothing; its exit code tells."""
+    def copies(self, path: Path) -> bool:
+        limit = self._limit_of(path)
+        return limit is not None and limit.copies
 
 
 _ENDLESS = {"rows": 10**15, "bytes": 10**15}
@@ -112,13 +115,16 @@ CONTENDERS: tuple[Contender, ...] = (
     Atlas("one commit", window=_ENDLESS),
     Atlas("2 partitions", 2),
     Atlas("4 partitions", 4),
-    LimitOf(),
+    Held("limit", lambda path: path.limit),
+    Held("by hand", lambda path: path.by_hand),
 )
 
 
 def _dispositions(path: Path) -> dict[str, object]:
-    merges = {"primary_key": [data.KEY]} if path.load == "merge" else {}
-    return {"cursor": path.cursor, "disposition": path.load, **merges}
+    table = path.table
+    disposition = "append" if path.load == "append" else "merge"
+    merges = {"primary_key": list(table.key)} if disposition == "merge" else {}
+    return {"cursor": path.cursor or table.cursor, "disposition": disposition, **merges}
 
 
 def _without_password(end: End, which: str) -> dict[str, str | int]:

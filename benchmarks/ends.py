@@ -1,4 +1,4 @@
-"""Both ends of a path: sources that hold the wide table, and empty destinations; a class adds one."""
+"""Both ends of a path: sources that hold a table, and empty destinations; a class adds one."""
 
 from __future__ import annotations
 
@@ -11,9 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
+import duckdb
+import pyarrow.parquet as pq
+from psycopg import sql
 from tests.servers import ServerAddress, mysql, postgres
 
 from benchmarks import data
+from benchmarks.data import Table
+from benchmarks.measure import Command
+from benchmarks.wide import WIDE
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +44,7 @@ class Place:
         self._stack = ExitStack()
         self._parent = parent
         self._servers: dict[str, ServerAddress] = {}
-        self._copy_file: tuple[int, Path] | None = None
+        self._copy_file: tuple[tuple[str, int], Path] | None = None
 
     def __enter__(self) -> Place:
         made = tempfile.TemporaryDirectory(prefix="atlas-benchmark-", dir=self._parent)
@@ -59,14 +65,15 @@ class Place:
         finally:
             shutil.rmtree(made, ignore_errors=True)
 
-    def copy_file(self, rows: int) -> Path:
-        """The wide table as PostgreSQL's binary COPY writes it; the last one made is kept."""
-        if self._copy_file is None or self._copy_file[0] != rows:
-            path = self.folder / "wide.copy"
+    def copy_file(self, table: Table, rows: int) -> Path:
+        """The table as PostgreSQL's binary COPY writes it; the last one made is kept."""
+        wanted = table.name, rows
+        if self._copy_file is None or self._copy_file[0] != wanted:
+            path = self.folder / "rows.copy"
             with self.postgres_database() as address:
-                data.fill_postgres(address, rows, self.seed)
-                data.copy_out(address, path)
-            self._copy_file = rows, path
+                data.fill_postgres(address, table, rows, self.seed)
+                data.copy_out(address, table, path)
+            self._copy_file = wanted, path
         return self._copy_file[1]
 
     @contextmanager
@@ -92,6 +99,7 @@ class Setting:
     """One load to run: so many rows from one end to the other, with a folder for the program's own files."""
 
     place: Place
+    table: Table
     rows: int
     source: End
     destination: End
@@ -99,13 +107,20 @@ class Setting:
 
 
 class Source(ABC):
-    """A system that is read from."""
+    """A system that is read from, with one table in it."""
 
     name: str
 
+    def __init__(self, table: Table = WIDE) -> None:
+        self.table = table
+
     @abstractmethod
     def filled(self, place: Place, rows: int) -> AbstractContextManager[End]:
-        """The wide table with so many rows, removed afterwards. Raises tests.servers.Unavailable."""
+        """Its table with so many rows, removed afterwards. Raises tests.servers.Unavailable."""
+
+    def arrived(self, setting: Setting) -> bool:  # noqa: ARG002
+        """Whether the destination has the values that it should, where counting rows does not tell."""
+        return True
 
 
 class Destination(ABC):
@@ -117,6 +132,10 @@ class Destination(ABC):
     def empty(self, place: Place) -> AbstractContextManager[End]:
         """A new one, removed afterwards. Raises tests.servers.Unavailable."""
 
+    @abstractmethod
+    def rows(self, end: End, table: str) -> int:
+        """How many there are in the table of this name, in whatever schema or file a program made it."""
+
 
 class PostgresSource(Source):
     name = "postgres"
@@ -124,8 +143,49 @@ class PostgresSource(Source):
     @contextmanager
     def filled(self, place: Place, rows: int) -> Iterator[End]:
         with place.postgres_database() as address:
-            data.fill_postgres(address, rows, place.seed)
-            yield End("postgresql", _connection(address), {"table": f"public.{data.TABLE}"})
+            data.fill_postgres(address, self.table, rows, place.seed)
+            yield End("postgresql", _connection(address), {"table": f"public.{self.table.name}"})
+
+
+class ChangingPostgresSource(PostgresSource):
+    """The wide table with an index on its cursor, as a table that is synced again and again should have.
+
+    One row in CHANGED_ONE_IN is changed by each `change`: other values, and a cursor past every other.
+    """
+
+    CHANGED_ONE_IN = 10
+
+    @contextmanager
+    def filled(self, place: Place, rows: int) -> Iterator[End]:
+        with super().filled(place, rows) as end:
+            with postgres.connect(address_of(end)) as client:
+                client.execute(f"CREATE INDEX ON {self.table.name} ({self.table.cursor})")
+            yield end
+
+    def change(self, end: End, folder: Path) -> Command:
+        """Changes its tenth of the rows, and vacuums."""
+        cursor, table = self.table.cursor, self.table.name
+        update = (
+            f"UPDATE {table} SET amount = amount + 1, {cursor} = (SELECT max({cursor}) FROM {table}) "
+            f"+ id * interval '1 microsecond' WHERE id % {self.CHANGED_ONE_IN} = 0"
+        )
+        where = address_of(end)
+        reach = ("-h", where.host, "-p", str(where.port), "-U", where.username, "-d", where.database)
+        return Command(
+            ("psql", "-XAtq", *reach, "-c", update, "-c", f"VACUUM ANALYZE {table}"),
+            folder, {"PGPASSWORD": where.password},
+        )  # fmt: skip
+
+    def arrived(self, setting: Setting) -> bool:
+        """Whether the destination, PostgreSQL too, has the changed values: no other rows have their sum."""
+        select = f"SELECT max({self.table.cursor}), sum(amount) FROM {self.table.name}"
+        with (
+            postgres.connect(address_of(setting.source)) as source,
+            postgres.connect(address_of(setting.destination)) as destination,
+        ):
+            schemas = destination.execute(_SCHEMAS, [self.table.name]).fetchall()
+            destination.execute("SELECT set_config('search_path', %s, false)", [", ".join(schemas[0])])
+            return source.execute(select).fetchone() == destination.execute(select).fetchone()
 
 
 class MySQLSource(Source):
@@ -134,8 +194,8 @@ class MySQLSource(Source):
     @contextmanager
     def filled(self, place: Place, rows: int) -> Iterator[End]:
         with place.mysql_database() as address:
-            data.fill_mysql(address, rows, place.seed)
-            yield End("mysql", _connection(address), {"table": data.TABLE})
+            data.fill_mysql(address, self.table, rows, place.seed)
+            yield End("mysql", _connection(address), {"table": self.table.name})
 
 
 class SQLiteSource(Source):
@@ -145,8 +205,8 @@ class SQLiteSource(Source):
     def filled(self, place: Place, rows: int) -> Iterator[End]:
         with place.scratch() as folder:
             path = folder / "source.db"
-            data.fill_sqlite(path, rows, place.seed)
-            yield End("sqlite", {"database_path": str(path)}, {"table": data.TABLE})
+            data.fill_sqlite(path, self.table, rows, place.seed)
+            yield End("sqlite", {"database_path": str(path)}, {"table": self.table.name})
 
 
 class DuckDBSource(Source):
@@ -156,21 +216,22 @@ class DuckDBSource(Source):
     def filled(self, place: Place, rows: int) -> Iterator[End]:
         with place.scratch() as folder:
             path = folder / "source.duckdb"
-            data.fill_duckdb(path, rows, place.seed)
-            yield End("duckdb", {"path": str(path)}, {"table": data.TABLE})
+            data.fill_duckdb(path, self.table, rows, place.seed)
+            yield End("duckdb", {"path": str(path)}, {"table": self.table.name})
 
 
 class FileSource(Source):
     """One file of a format."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, table: Table = WIDE) -> None:
+        super().__init__(table)
         self.name = name
 
     @contextmanager
     def filled(self, place: Place, rows: int) -> Iterator[End]:
         with place.scratch() as folder:
-            path = folder / f"{data.TABLE}.{self.name}"
-            data.write_file(path, rows, place.seed)
+            path = folder / f"{self.table.name}.{self.name}"
+            data.write_file(path, self.table, rows, place.seed)
             yield End(self.name, {"path": str(path)}, {"path": str(path)})
 
 
@@ -182,6 +243,15 @@ class DuckDBDestination(Destination):
         with place.scratch() as folder:
             yield End("duckdb", {"path": str(folder / "warehouse.duckdb")})
 
+    def rows(self, end: End, table: str) -> int:
+        with duckdb.connect(str(end.path), read_only=True) as database:
+            schemas = database.execute(_SCHEMAS.replace("%s", "?"), [table]).fetchall()
+            counts = [
+                database.execute(f'SELECT count(*) FROM "{schema}"."{table}"').fetchone()
+                for (schema,) in schemas
+            ]
+        return max((found[0] for found in counts if found), default=0)
+
 
 class ParquetDestination(Destination):
     name = "parquet"
@@ -189,7 +259,12 @@ class ParquetDestination(Destination):
     @contextmanager
     def empty(self, place: Place) -> Iterator[End]:
         with place.scratch() as folder:
-            yield End("parquet", {"path": str(folder / "lake")})
+            lake = folder / "lake"
+            lake.mkdir()
+            yield End("parquet", {"path": str(lake)})
+
+    def rows(self, end: End, table: str) -> int:  # noqa: ARG002
+        return sum(pq.read_metadata(file).num_rows for file in end.path.rglob("*.parquet"))
 
 
 class PostgresDestination(Destination):
@@ -199,6 +274,29 @@ class PostgresDestination(Destination):
     def empty(self, place: Place) -> Iterator[End]:
         with place.postgres_database() as address:
             yield End("postgresql", _connection(address))
+
+    def rows(self, end: End, table: str) -> int:
+        with postgres.connect(address_of(end)) as client:
+            schemas = client.execute(_SCHEMAS, [table]).fetchall()
+            counts = [
+                client.execute(
+                    sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(schema, table))
+                ).fetchone()
+                for (schema,) in schemas
+            ]
+        return max((found[0] for found in counts if found), default=0)
+
+
+_SCHEMAS = "SELECT table_schema FROM information_schema.tables WHERE table_name = %s"
+
+
+def address_of(end: End) -> ServerAddress:
+    """Of a system that is a server."""
+    where = end.connection
+    return ServerAddress(
+        str(where["host"]), int(where["port"]), str(where["username"]), str(where["password"]),
+        str(where["database"]),
+    )  # fmt: skip
 
 
 def _connection(address: ServerAddress) -> dict[str, str | int]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from statistics import median, quantiles
 
+from pydantic import SecretStr
 from tests.servers import Unavailable
 
 from atlas_etl.connectors.sql import _mysql_open_writers, _postgresql_snapshot
@@ -42,7 +43,7 @@ def _postgresql(place: Place) -> tuple[list[float], list[float]]:
     with place.postgres_database() as address:
         config = PostgresConnection(
             host=address.host, port=address.port, username=address.username,
-            password=address.password, database=address.database,
+            password=SecretStr(address.password), database=address.database,
         )  # fmt: skip
         session = open_session(config, SourceError)
         try:
@@ -56,7 +57,7 @@ def _mysql(place: Place) -> tuple[list[float], list[float]]:
     with place.mysql_database() as address:
         config = MySQLConnection(
             host=address.host, port=address.port, username=address.username,
-            password=address.password, database=address.database,
+            password=SecretStr(address.password), database=address.database,
         )  # fmt: skip
         session = Session(config, SourceError, sql_mode=READING)
         try:

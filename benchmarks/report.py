@@ -8,11 +8,25 @@ from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 
-from benchmarks import paths
-from benchmarks.runs import Result, Size, Skipped
+from benchmarks import bars, paths
+from benchmarks.bars import Standing
+from benchmarks.runs import Result, Skipped
 
 MEGABYTE = 1_000_000
 FLAT_FACTOR, FLAT_SLACK_MB, MOST_MB = 1.25, 100, 400
+
+
+def tables(results: Sequence[Result]) -> str:
+    """Everything that a person may want to see of one call."""
+    parts = [memory_table(results)]
+    for rows in sorted({result.rows for result in results}):
+        here = [result for result in results if result.rows == rows]
+        if len({result.contender for result in here}) > 1:
+            parts.append(
+                f"{rows:,} rows, medians of {max(r.repeat for r in here) + 1}:\n\n{time_table(here)}"
+            )
+    parts += [limits_table(results), bars_table(bars.standings(results, paths.PATHS))]
+    return "\n\n".join(parts)
 
 
 def memory_table(results: Sequence[Result]) -> str:
@@ -25,32 +39,48 @@ def memory_table(results: Sequence[Result]) -> str:
     return _table(["peak MB", *(_rows(rows) for rows in sizes)], lines)
 
 
-def time_table(results: Sequence[Result], size: Size) -> str:
-    """Medians at one size: Atlas and each other contender, and the ratios of Atlas to it."""
-    others = [name for name in dict.fromkeys(result.contender for result in results) if name != "atlas"]
-    header = ["path", "wall s", "CPU s", "rows/s"]
-    for other in others:
-        header += [f"{other} wall s", f"{other} CPU s", "wall x", "CPU x"]
+def time_table(results: Sequence[Result]) -> str:
+    """Medians at one size: a line for each path and contender; ratios are of Atlas to the other."""
     lines = []
     for name in _names(results):
-        atlas = _medians(results, name, "atlas", size.rows)
-        if atlas is None:
-            continue
-        wall, cpu = atlas
-        line = [name, f"{wall:.2f}", f"{cpu:.2f}", f"{size.rows / wall:,.0f}"]
-        for other in others:
-            theirs = _medians(results, name, other, size.rows)
-            if theirs is None:
-                line += [""] * 4
-                continue
-            line += [
-                f"{theirs[0]:.2f}",
-                f"{theirs[1]:.2f}",
-                f"{wall / theirs[0]:.2f}" if theirs[0] else "",
-                f"{cpu / theirs[1]:.2f}" if theirs[1] else "",
-            ]
-        lines.append(line)
-    return _table(header, lines)
+        here = [result for result in results if result.path == name and not result.error]
+        ours = _medians(here, "atlas")
+        for contender in dict.fromkeys(result.contender for result in here):
+            wall, cpu, peak = _medians(here, contender)
+            lines.append(
+                [
+                    f"{name} {contender}",
+                    f"{wall:.2f}",
+                    f"{cpu:.2f}",
+                    f"{peak:.0f}",
+                    f"{here[0].rows / wall:,.0f}" if wall else "",
+                    f"{ours[0] / wall:.2f}" if wall and contender != "atlas" else "",
+                    f"{ours[1] / cpu:.2f}" if cpu and contender != "atlas" else "",
+                ]
+            )
+    return _table(["path", "wall s", "CPU s", "peak MB", "rows/s", "wall x", "CPU x"], lines)
+
+
+def bars_table(standings: Sequence[Standing]) -> str:
+    """What is wanted of each path and what came out, at the most rows where both ran."""
+    lines = []
+    for path in paths.PATHS:
+        mine = [s for s in standings if s.path == path.name and s.reached is not None]
+        for against in dict.fromkeys(standing.against for standing in mine):
+            last = max((s for s in mine if s.against == against), key=lambda s: s.rows)
+            wanted = f"<= {last.at_most:.2f}" if last.at_most is not None else f">= {last.ahead:.0f}"
+            lines.append(
+                [
+                    f"{path.name} / {against}",
+                    _rows(last.rows),
+                    f"{last.atlas_seconds:.2f}",
+                    f"{last.their_seconds:.2f}",
+                    f"{last.ratio:.2f}",
+                    wanted,
+                    "reached" if last.reached else "no",
+                ]
+            )
+    return _table(["bar", "rows", "atlas s", "theirs s", "ratio", "wanted", ""], lines)
 
 
 def limits_table(results: Sequence[Result]) -> str:
@@ -87,21 +117,41 @@ def not_flat(results: Sequence[Result]) -> list[str]:
 
 
 def write_json(
-    file: Path,
-    facts: dict[str, object],
-    sizes: Sequence[Size],
-    results: Sequence[Result],
-    skipped: Sequence[Skipped],
+    file: Path, facts: dict[str, object], results: Sequence[Result], skipped: Sequence[Skipped]
 ) -> None:
     """Every single run, with the machine's facts."""
     document = {
         "machine": facts,
-        "sizes": [asdict(size) for size in sizes],
         "results": [asdict(result) for result in results],
         "skipped": [asdict(entry) for entry in skipped],
     }
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+def read_results(file: Path, facts: dict[str, object]) -> list[Result]:
+    """The good runs in a file that write_json wrote for this commit; of another, none."""
+    if not file.exists():
+        return []
+    document = json.loads(file.read_text(encoding="utf-8"))
+    if document["machine"]["commit"] != facts["commit"]:
+        return []
+    results = [Result(**result) for result in document["results"]]
+    return [result for result in results if not result.error]
+
+
+def write_standings(file: Path, facts: dict[str, object], standings: Sequence[Standing]) -> None:
+    """What is published, to be compared with."""
+    document = {"machine": facts, "standings": [asdict(standing) for standing in standings]}
+    file.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+def read_standings(file: Path) -> list[Standing]:
+    """What write_standings wrote; nothing where nothing is published."""
+    if not file.exists():
+        return []
+    document = json.loads(file.read_text(encoding="utf-8"))
+    return [Standing(**standing) for standing in document["standings"]]
 
 
 def _names(results: Iterable[Result]) -> list[str]:
@@ -114,11 +164,16 @@ def _peak(results: Iterable[Result], name: str, rows: int) -> float | None:
     return max(peaks) / MEGABYTE if peaks else None
 
 
-def _medians(results: Iterable[Result], name: str, contender: str, rows: int) -> tuple[float, float] | None:
-    good = _good(results, name, contender, rows)
-    if not good:
-        return None
-    return median(r.wall_seconds for r in good), median(r.cpu_seconds for r in good)
+def _medians(results: Iterable[Result], contender: str) -> tuple[float, float, float]:
+    """Wall seconds, CPU seconds, peak MB; zeros where nothing ran."""
+    mine = [result for result in results if result.contender == contender]
+    if not mine:
+        return 0.0, 0.0, 0.0
+    return (
+        median(result.wall_seconds for result in mine),
+        median(result.cpu_seconds for result in mine),
+        max(result.peak_bytes for result in mine) / MEGABYTE,
+    )
 
 
 def _good(results: Iterable[Result], name: str, contender: str, rows: int) -> list[Result]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from tests.servers import Unavailable
 
-from benchmarks.contenders import Contender, WrongResultError
+from benchmarks.contenders import Contender
 from benchmarks.ends import End, Place, Setting, Source
 from benchmarks.measure import Measured, measure
 from benchmarks.paths import Path
@@ -16,12 +16,18 @@ _TIMEOUT_SECONDS = 1800
 _NOTHING = Measured(0, 0.0, 0.0, 0, "", "")
 
 
+class WrongResultError(Exception):
+    """A contender failed, or ended well and did not do the work."""
+
+
 @dataclass(frozen=True, slots=True)
-class Size:
-    """How many rows, and how often every path is run with them."""
+class Round:
+    """How many rows, how often, on which paths and by whom."""
 
     rows: int
-    repeats: int = 1
+    repeats: int
+    paths: tuple[Path, ...]
+    contenders: tuple[Contender, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,57 +43,69 @@ class Result:
     peak_bytes: int = 0
     error: str | None = None
 
+    @property
+    def key(self) -> RunKey:
+        return self.path, self.contender, self.rows, self.repeat
+
+
+RunKey = tuple[str, str, int, int]
+"""Path, contender, rows, repeat."""
+
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """Paths that cannot be run here."""
+    """Paths that cannot be run here, or that one contender cannot run."""
 
     paths: tuple[str, ...]
     reason: str
 
 
 def run_all(
-    paths: Sequence[Path], contenders: Sequence[Contender], sizes: Sequence[Size], place: Place
+    rounds: Sequence[Round], place: Place, done: Collection[RunKey] = ()
 ) -> Iterator[Result | Skipped]:
-    """Run everything, source by source; only one source holds rows at a time."""
-    for source in dict.fromkeys(path.source for path in paths):
-        mine = [path for path in paths if path.source is source]
-        try:
-            yield from _of_source(source, mine, contenders, sizes, place)
-        except Unavailable as missing:
-            yield Skipped(tuple(path.name for path in mine), str(missing))
+    """Run everything but what was `done`, source by source; only one source holds rows at a time."""
+    missing: dict[str, str] = {}
+    for wanted in rounds:
+        for source in dict.fromkeys(path.source for path in wanted.paths):
+            yield from _of_source(source, wanted, place, done, missing)
+    for reason in dict.fromkeys(missing.values()):
+        yield Skipped(tuple(name for name, why in missing.items() if why == reason), reason)
 
 
 def _of_source(
-    source: Source,
-    paths: Sequence[Path],
-    contenders: Sequence[Contender],
-    sizes: Sequence[Size],
-    place: Place,
-) -> Iterator[Result | Skipped]:
-    missing: dict[str, str] = {}
-    for size in sizes:
-        with source.filled(place, size.rows) as filled:
-            for repeat in range(size.repeats):
-                for path in paths:
-                    if path.name in missing:
-                        continue
-                    try:
-                        for contender in contenders:
-                            result = _one(path, contender, filled, size.rows, repeat, place)
-                            if result is not None:
-                                yield result
-                    except Unavailable as unavailable:
-                        missing[path.name] = str(unavailable)
-    for name, reason in missing.items():
-        yield Skipped((name,), reason)
+    source: Source, wanted: Round, place: Place, done: Collection[RunKey], missing: dict[str, str]
+) -> Iterator[Result]:
+    paths = [path for path in wanted.paths if path.source is source and path.name not in missing]
+    turns = [
+        (repeat, path, contender)
+        for repeat in range(wanted.repeats)
+        for path in paths
+        for contender in wanted.contenders
+        if (path.name, contender.name, wanted.rows, repeat) not in done
+    ]
+    if not turns:
+        return
+    try:
+        with source.filled(place, wanted.rows) as filled:
+            for repeat, path, contender in turns:
+                if path.name in missing:
+                    continue
+                try:
+                    result = _one(path, contender, filled, wanted.rows, repeat, place)
+                except Unavailable as unavailable:
+                    missing[path.name] = str(unavailable)
+                    continue
+                if result is not None:
+                    yield result
+    except Unavailable as unavailable:
+        missing |= {path.name: str(unavailable) for path in paths}
 
 
 def _one(
     path: Path, contender: Contender, source: End, rows: int, repeat: int, place: Place
 ) -> Result | None:
     with place.scratch() as folder, path.destination.empty(place) as destination:
-        setting = Setting(place, rows, source, destination, folder)
+        setting = Setting(place, path.table, rows, source, destination, folder)
         command = contender.command(path, setting)
         if command is None:
             return None
@@ -98,7 +116,8 @@ def _one(
                 _succeeded(measure(before, timeout=_TIMEOUT_SECONDS))
             measured = measure(command, timeout=_TIMEOUT_SECONDS)
             _succeeded(measured)
-            contender.check(measured.stdout, rows)
+            if contender.copies(path):
+                _complete(path, setting)
         except (TimeoutError, FileNotFoundError, WrongResultError) as failure:
             error = str(failure)
     return Result(
@@ -111,6 +130,14 @@ def _one(
         measured.peak_bytes,
         error,
     )
+
+
+def _complete(path: Path, setting: Setting) -> None:
+    found = path.destination.rows(setting.destination, path.table.name)
+    if found != setting.rows:
+        raise WrongResultError(f"{found:,} rows at the destination, not {setting.rows:,}")
+    if not path.source.arrived(setting):
+        raise WrongResultError("the rows that changed are not at the destination")
 
 
 def _succeeded(measured: Measured) -> None:

@@ -1,0 +1,84 @@
+"""Atlas beside what a path is held against: ratios of medians in one round, and whether bars are reached."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from benchmarks.contenders import CONTENDERS
+from benchmarks.paths import EXACTNESS_AT_MOST, Path
+from benchmarks.runs import Result
+
+ATLAS, LIMIT, BY_HAND = "atlas", "limit", "by hand"
+_NO_PEERS = frozenset(contender.name for contender in CONTENDERS)
+WORSE_FACTOR = 1.10
+"""How much a ratio to a limit may grow over the published one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Atlas beside one other on one path: wall seconds of both, and what is wanted of their ratio."""
+
+    path: str
+    against: str
+    rows: int
+    repeats: int
+    atlas_seconds: float
+    their_seconds: float
+    at_most: float | None = None
+    ahead: float | None = None
+
+    @property
+    def ratio(self) -> float:
+        """Atlas's time in theirs, as bars have it: to a limit; of a peer's time in ours."""
+        if self.against in _NO_PEERS:
+            return self.atlas_seconds / self.their_seconds
+        return self.their_seconds / self.atlas_seconds
+
+    @property
+    def reached(self) -> bool | None:
+        """None where there is no bar."""
+        if self.at_most is not None:
+            return self.ratio <= self.at_most
+        return None if self.ahead is None else self.ratio >= self.ahead
+
+
+def standings(results: Sequence[Result], paths: Iterable[Path]) -> list[Standing]:
+    """Atlas beside each other contender, on each path and at each size where both ran."""
+    found = []
+    for path in paths:
+        for rows in sorted({result.rows for result in results}):
+            here = [r for r in results if (r.path, r.rows) == (path.name, rows) and not r.error]
+            ours = [r.wall_seconds for r in here if r.contender == ATLAS]
+            for other in dict.fromkeys(r.contender for r in here if r.contender != ATLAS):
+                theirs = [r.wall_seconds for r in here if r.contender == other]
+                if ours and median(theirs):
+                    at_most, ahead = _wanted(path, other)
+                    found.append(
+                        Standing(
+                            path.name, other, rows, min(len(ours), len(theirs)),
+                            median(ours), median(theirs), at_most, ahead,
+                        )
+                    )  # fmt: skip
+    return found
+
+
+def worse(now: Iterable[Standing], published: Iterable[Standing]) -> list[str]:
+    """One line for each limit that Atlas is further from than was published, at the same size."""
+    before = {(s.path, s.against, s.rows): s.ratio for s in published if s.against == LIMIT}
+    return [
+        f"{s.path}: {s.ratio:.2f} x its limit at {s.rows:,} rows, published was {was:.2f} x"
+        for s in now
+        if (was := before.get((s.path, s.against, s.rows))) and s.ratio > was * WORSE_FACTOR
+    ]
+
+
+def _wanted(path: Path, other: str) -> tuple[float | None, float | None]:
+    if other == BY_HAND:
+        return EXACTNESS_AT_MOST, None
+    if path.bar is None:
+        return None, None
+    if other == LIMIT:
+        return path.bar.at_most, None
+    return (None, None) if other in _NO_PEERS else (None, path.bar.ahead)
