@@ -81,6 +81,9 @@ class RowSource(Protocol):
     def count_nulls(self, column: str) -> int | None:
         """How many rows have no value in this column; None where only reading them tells."""
 
+    def interrupt(self) -> None:
+        """As an Extract's."""
+
     def batches(self, wanted: Wanted) -> Iterator[pa.RecordBatch]:
         """The rows. Raises SourceError."""
 
@@ -127,6 +130,9 @@ class UnorderedExtract:
     @property
     def estimated_rows(self) -> int | None:
         return None if self._request.since else self._source.rows
+
+    def interrupt(self) -> None:
+        self._source.interrupt()
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         left = self._request.limit

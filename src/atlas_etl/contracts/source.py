@@ -56,6 +56,12 @@ class Extract(Protocol):
         Leaving the connector's block ends a read that was left in its middle.
         """
 
+    def interrupt(self) -> None:
+        """Have a read that waits for its source end soon, in failure. Called while another thread reads.
+
+        Afterwards the extract is only good for leaving the connector's block.
+        """
+
     def reached(self) -> Checkpoint | None:
         """How far the rows that were given so far reach, where a load may end here and go on from there.
 

@@ -7,13 +7,10 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-import pyarrow as pa
-
-from atlas_etl.contracts import Connector, Destination, Extract, LoadSession
+from atlas_etl.contracts import Connector, Destination, LoadSession
 from atlas_etl.errors import RefusedRowError
 from atlas_etl.model import (
     BatchLimits,
-    Checkpoint,
     ReadRequest,
     RefusedRow,
     RunStatus,
@@ -33,6 +30,8 @@ from atlas_etl.pipeline.events import (
 from atlas_etl.pipeline.fitting import Fitting
 from atlas_etl.pipeline.own_source import refuse_own_source
 from atlas_etl.pipeline.plan import disposition_of, next_window, plan_load, resume_from, window_for
+from atlas_etl.pipeline.portions import LoadEnd, Portion, portions
+from atlas_etl.pipeline.prefetch import Prefetch
 from atlas_etl.pipeline.quarantine import Quarantine
 from atlas_etl.pipeline.shape import shape, shaped_schema, shaped_tail
 
@@ -117,41 +116,49 @@ def _transferred(
         done = StreamRun(
             stream.name, RunStatus.RUNNING, disposition=disposition, table=str(table), checkpoint=resumed
         )
-        fitted, more = fitting.fitted(extract), True
-        while more:
-            with destination.begin(plan) as session:
-                read, checkpoint, more = yield from _fill(
-                    job, session, extract, fitted, quarantine=quarantine, done=done
+        read_ahead = Prefetch(
+            portions(extract, fitting, job.window),
+            size=lambda portion: portion.bytes,
+            most=job.limits.bytes,
+            interrupt=extract.interrupt,
+        )
+        with closing(read_ahead):
+            more = True
+            while more:
+                with destination.begin(plan) as session:
+                    read, end = yield from _fill(job, session, read_ahead, quarantine=quarantine, done=done)
+                    yield StreamRead(job.connector, stream.name)
+                    result = session.commit(end.checkpoint, quarantine.change(plan.load_id))
+                done = replace(
+                    read,
+                    rows_loaded=read.rows_loaded + result.rows,
+                    rows_quarantined=read.rows_quarantined + quarantine.committed(),
+                    loads=read.loads + 1,
+                    checkpoint=end.checkpoint or read.checkpoint,
+                    nulled=end.nulled,
+                    warnings=end.warnings,
                 )
-                yield StreamRead(job.connector, stream.name)
-                result = session.commit(checkpoint, quarantine.change(plan.load_id))
-            done = replace(
-                read,
-                rows_loaded=read.rows_loaded + result.rows,
-                rows_quarantined=read.rows_quarantined + quarantine.committed(),
-                loads=read.loads + 1,
-                checkpoint=checkpoint or read.checkpoint,
-                nulled=dict(extract.nulled()),
-                warnings=tuple(extract.warnings()),
-            )
-            if more:
-                yield WindowCommitted(job.connector, done)
-                plan = next_window(plan)
+                more = end.more
+                if more:
+                    yield WindowCommitted(job.connector, done)
+                    plan = next_window(plan)
     yield StreamFinished(job.connector, replace(done, status=RunStatus.COMPLETED))
 
 
 def _fill(
     job: Job,
     session: LoadSession,
-    extract: Extract,
-    fitted: Iterator[tuple[pa.RecordBatch, list[RefusedRow]]],
+    portions_left: Iterator[Portion | LoadEnd],
     *,
     quarantine: Quarantine,
     done: StreamRun,
-) -> Generator[BatchLoaded, None, tuple[StreamRun, Checkpoint | None, bool]]:
-    """Write rows to the end, or until the window is full; gives back how far, and whether more follow."""
+) -> Generator[BatchLoaded, None, tuple[StreamRun, LoadEnd]]:
+    """Write rows up to where the load may end; gives back what was read, and that end."""
     read = done
-    for rows, refused in fitted:
+    for portion in portions_left:
+        if isinstance(portion, LoadEnd):
+            return read, portion
+        rows, refused = portion.rows, portion.refused
         quarantine.loaded(rows)
         quarantine.refuse(refused)
         by_table = session.write(rows) if rows.num_rows else {}
@@ -162,8 +169,4 @@ def _fill(
             bytes_processed=read.bytes_processed + rows.nbytes,
         )
         yield BatchLoaded(job.connector, read.name, read.rows_read, read.bytes_processed)
-        in_window = (read.rows_read - done.rows_read, read.bytes_processed - done.bytes_processed)
-        reached = extract.reached() if job.window.is_full(*in_window) else None
-        if reached is not None:
-            return read, reached, True
-    return read, extract.checkpoint(), False
+    raise AssertionError("the rows have no end")

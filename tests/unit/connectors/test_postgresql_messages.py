@@ -67,7 +67,11 @@ def test_both_ways_give_what_the_server_sent(session: Session, query: str) -> No
 def test_an_error_of_the_server_is_the_drivers_own(session: Session, way: str) -> None:
     for query, kind, told in (
         ("SELECT nothing", psycopg.errors.UndefinedColumn, 'column "nothing" does not exist'),
-        ("SELECT 1 / (n - 90000) FROM generate_series(1, 100000) n", psycopg.errors.DivisionByZero, "division"),
+        (
+            "SELECT 1 / (n - 90000) FROM generate_series(1, 100000) n",
+            psycopg.errors.DivisionByZero,
+            "division",
+        ),
     ):
         statement = f"COPY ({query}) TO STDOUT (FORMAT binary)".encode()
         with pytest.raises(kind) as caught, WAYS[way](session, statement) as reader:
@@ -79,14 +83,18 @@ def test_an_error_of_the_server_is_the_drivers_own(session: Session, way: str) -
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_statement_that_is_left_is_cancelled(session: Session, way: str) -> None:
-    statement = b"COPY (SELECT n, repeat('x', 500) FROM generate_series(1, 100000000) n) TO STDOUT (FORMAT binary)"
+    statement = (
+        b"COPY (SELECT n, repeat('x', 500) FROM generate_series(1, 100000000) n) TO STDOUT (FORMAT binary)"
+    )
     with WAYS[way](session, statement) as reader:
         assert reader.read() is not None
     assert session.execute("SELECT 1").fetchall() == [(1,)]
 
 
 def test_a_server_that_goes_away_is_an_error(database: Database, session: Session) -> None:
-    statement = b"COPY (SELECT n, repeat('x', 500) FROM generate_series(1, 100000000) n) TO STDOUT (FORMAT binary)"
+    statement = (
+        b"COPY (SELECT n, repeat('x', 500) FROM generate_series(1, 100000000) n) TO STDOUT (FORMAT binary)"
+    )
     with pytest.raises(psycopg.Error), messages.copy_messages(session, statement) as reader:
         assert isinstance(reader, SocketMessages)
         reader.read()

@@ -143,7 +143,9 @@ def counted(connector: PostgresConnector) -> Iterator[Callable[[], int]]:
     with tempfile.TemporaryFile("w+") as trace:
         session.pgconn.trace(trace.fileno())
 
-        with patch.object(SocketMessages, "__init__", autospec=True, side_effect=SocketMessages.__init__) as own:
+        with patch.object(
+            SocketMessages, "__init__", autospec=True, side_effect=SocketMessages.__init__
+        ) as own:
 
             def messages() -> int:
                 session.pgconn.untrace()

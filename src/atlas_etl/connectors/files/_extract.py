@@ -49,6 +49,9 @@ class FileRows:
         only = Wanted(pa.schema([self.schema.field(column)]))
         return sum(batch.column(0).null_count for batch in self._batches(only))
 
+    def interrupt(self) -> None:
+        """Files keep nobody waiting."""
+
     def batches(self, wanted: Wanted) -> Iterator[pa.RecordBatch]:
         yield from self._batches(wanted)
         # What was read early may have changed late: the snapshot is all files at one time.

@@ -1,7 +1,8 @@
 """Parquet files, read and written.
 
-Written: zstd, row groups of up to a million rows or 32 MiB, statistics, a page index and page checksums. What is live is in each
-stream's manifest; in DuckDB, for people:
+Written: zstd, row groups of up to a million rows or 32 MiB, statistics, a page index and page checksums, and
+dictionaries of texts that come again and again. What is live is in each stream's manifest; in DuckDB, for
+people:
 
     SET VARIABLE live = (SELECT list('lake/shop/orders/' || file.name) FROM (
         SELECT unnest(files) AS file FROM read_json('lake/shop/orders/_atlas_manifest.json')));

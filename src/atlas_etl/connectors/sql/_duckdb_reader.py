@@ -106,6 +106,9 @@ class DuckDBSnapshot(OneFetchAtATime):
             table=TableName(name, schema),
         )
 
+    def interrupt(self) -> None:
+        self._opened.interrupt()
+
     def place(self) -> str | None:
         with translated(self._kind):
             found = self._opened.execute(

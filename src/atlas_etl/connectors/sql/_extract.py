@@ -89,6 +89,9 @@ class SqlExtract:
                     self._ahead.see(piece.column(self._stream.cursor))
                 yield piece
 
+    def interrupt(self) -> None:
+        self._snapshot.interrupt()
+
     def reached(self) -> Checkpoint | None:
         if not self._is_ordered or self._cursor is None or self._greatest is None:
             return None

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Sequence
+from contextlib import suppress
+from socket import SHUT_RDWR, socket
 
 import pyarrow as pa
 
@@ -11,6 +14,12 @@ from atlas_etl.connectors.sql._source import Select
 from atlas_etl.model import BatchLimits, HazardCells
 
 Batches = Generator[tuple[pa.RecordBatch, Sequence[HazardCells]], None, None]
+
+
+def hang_up(descriptor: int) -> None:
+    """End a connection that another thread may be waiting on: that one sees its end."""
+    with suppress(OSError), socket(fileno=os.dup(descriptor)) as connection:
+        connection.shutdown(SHUT_RDWR)
 
 
 def gathered(pieces: Batches, limits: BatchLimits) -> Batches:

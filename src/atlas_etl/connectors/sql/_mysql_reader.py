@@ -116,6 +116,9 @@ class MySQLSnapshot:
         session.run("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
         self._began = began
 
+    def interrupt(self) -> None:
+        self._session.hang_up()
+
     def forecast(self, select: Select) -> Forecast:
         # https://dev.mysql.com/doc/refman/8.4/en/explain-output.html: `rows` stands before `filtered`, which
         # MariaDB has not, and `Extra`.

@@ -18,6 +18,7 @@ from atlas_etl.connectors.sql._mysql_wire import (
     QueryResult,
     describe_query,
     execute_statement,
+    hang_up_client,
     stream_query,
 )
 from atlas_etl.model import BatchLimits, HazardCells
@@ -114,6 +115,10 @@ class Session:
         with result:
             while (found := self._next(result)) is not None:
                 yield found
+
+    def hang_up(self) -> None:
+        """End the connection under another thread that may be waiting for rows."""
+        hang_up_client(self._client)
 
     def close(self) -> None:
         """Give the connection back; whatever was not committed is undone."""

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from io import BufferedReader
+from socket import socket
 from types import TracebackType
 from typing import Any, Protocol, Self, cast
 
@@ -26,13 +27,16 @@ from pymysql.charset import charset_by_id
 from pymysql.constants import COMMAND, CR, SERVER_STATUS
 from pymysql.protocol import FieldDescriptorPacket, MysqlPacket, OKPacketWrapper
 
+from atlas_etl.connectors.sql._fetching import hang_up
 from atlas_etl.connectors.sql._mysql_decode import decode_rows
 from atlas_etl.connectors.sql._mysql_packets import Packets
 from atlas_etl.connectors.sql._mysql_parameters import Parameter, encode_parameters
 from atlas_etl.connectors.sql._mysql_types import Column, arrow_schema
 from atlas_etl.model import BatchLimits, HazardCells
 
-__all__ = ["Parameter", "QueryResult", "describe_query", "execute_statement", "stream_query"]
+__all__ = [
+    "Parameter", "QueryResult", "describe_query", "execute_statement", "hang_up_client", "stream_query",
+]  # fmt: skip
 
 
 def describe_query(connection: pymysql.Connection[Any], sql: str) -> tuple[Column, ...]:
@@ -214,7 +218,7 @@ class _Channel(Protocol):
     """What of a PyMySQL connection is used here beyond its public interface."""
 
     encoding: str
-    _sock: object | None
+    _sock: socket | None
     _rfile: BufferedReader
     _next_seq_id: int
     _result: object | None
@@ -309,6 +313,13 @@ def _definitions(channel: _Channel, count: int) -> tuple[Column, ...]:
         )
         for field in packets
     )
+
+
+def hang_up_client(client: pymysql.Connection[Any]) -> None:
+    """End the connection under a thread that may be waiting on it."""
+    channel = cast(_Channel, client)
+    if channel._sock is not None:
+        hang_up(channel._sock.fileno())
 
 
 def _close_statement(channel: _Channel, statement: int) -> None:

@@ -64,9 +64,12 @@ def _is_encrypted(session: Session) -> bool:
 
 @contextmanager
 def _by_libpq(session: Session, statement: bytes) -> Iterator[CopyMessages]:
-    with session.cursor().copy(statement) as copy, given_up(session):
-        with closing(LibpqMessages(copy)) as messages:
-            yield messages
+    with (
+        session.cursor().copy(statement) as copy,
+        given_up(session),
+        closing(LibpqMessages(copy)) as messages,
+    ):
+        yield messages
 
 
 @contextmanager
@@ -201,7 +204,7 @@ class SocketMessages:
                 starts.append(at + size)
                 ends.append(end)
             elif kind == _ERROR:
-                self._failure = _failure(buffer[at + size : end])
+                self._failure = _failure(bytes(buffer[at + size : end]))
             elif kind == _READY:
                 self._is_ready = True
             # Notices and the like are nobody's here; what CopyOutResponse says of the formats is known.

@@ -8,6 +8,7 @@ snapshot cannot have slipped through between the two.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -15,7 +16,7 @@ from typing import Any, cast
 import psycopg
 from psycopg import pq
 
-from atlas_etl.connectors.sql._fetching import Batches, OneFetchAtATime
+from atlas_etl.connectors.sql._fetching import Batches, OneFetchAtATime, hang_up
 from atlas_etl.connectors.sql._late import OpenWriters
 from atlas_etl.connectors.sql._pgcopy_types import builtin_type
 from atlas_etl.connectors.sql._postgresql_catalog import (
@@ -162,6 +163,12 @@ class PostgresSnapshot(OneFetchAtATime):
         table = cast(str, self._rows.about)
         self._ranges = RangesRead(self._pool, export(self.run, table), table, select.ranges, limits)
         return self._ranges.batches()
+
+    def interrupt(self) -> None:
+        if self._ranges is not None:
+            self._ranges.interrupt()
+        with suppress(psycopg.OperationalError):  # it is closed
+            hang_up(self._session.fileno())
 
     def forecast(self, select: Select) -> Forecast:
         """As the planner has it. It locks the tables, so that none of them can be rewritten from now on."""

@@ -79,6 +79,9 @@ class Snapshot(Protocol):
     ) -> Iterator[tuple[pa.RecordBatch, Sequence[HazardCells]]]:
         """The rows in batches of the columns' fields; cells without an exact form are NULL and listed."""
 
+    def interrupt(self) -> None:
+        """Have a fetch of another thread that waits for the system fail soon; nothing works afterwards."""
+
     def forecast(self, select: Select) -> Forecast:
         """What the system expects of a SELECT; called before `fetch`."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -79,6 +79,11 @@ class Driver:
                 yield batch
         finally:
             cursor.close()
+
+    def interrupt(self) -> None:
+        """Have a statement of another thread fail soon."""
+        with suppress(adbc_driver_manager.Error):
+            self._connection.adbc_cancel()
 
     def close(self) -> None:
         """Give the connection back; a transaction that was not committed is undone. May be called twice."""

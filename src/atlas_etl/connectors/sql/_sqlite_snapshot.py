@@ -99,6 +99,9 @@ class SqliteSnapshot:
             if batch.num_rows:
                 yield batch, cells
 
+    def interrupt(self) -> None:
+        self._driver.interrupt()
+
     def forecast(self, select: Select) -> Forecast:
         parameters = [given.text if isinstance(given, Since) else given for given in select.parameters]
         steps = self._driver.execute(f"EXPLAIN QUERY PLAN {select.sql}", parameters)

@@ -1,0 +1,89 @@
+"""Reading ahead: the same items in the same order, never more than the bound ahead, and a prompt end."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from atlas_etl.pipeline.prefetch import Prefetch
+
+
+def nothing() -> None:
+    """No wait to end."""
+
+
+def ahead(items: Generator[int, None, None], most: int = 1) -> Prefetch[int]:
+    return Prefetch(items, size=lambda item: item, most=most, interrupt=nothing)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(0, 5), max_size=30), st.integers(1, 10))
+def test_what_comes_is_what_is_given(items: list[int], most: int) -> None:
+    assert list(ahead((item for item in items), most)) == items
+
+
+def test_no_more_than_the_bound_waits() -> None:
+    made: list[int] = []
+    reached = threading.Event()
+
+    def items() -> Generator[int, None, None]:
+        for item in range(10):
+            made.append(item)
+            if len(made) == 4:
+                reached.set()
+            yield 2
+
+    waiting = Prefetch(items(), size=lambda item: item, most=5, interrupt=nothing)
+    assert reached.wait(30)  # three wait (6 >= 5), and a fourth is made
+    assert made == [0, 1, 2, 3]
+    next(waiting)
+    assert len(list(waiting)) == 9
+
+
+def test_a_failure_comes_after_what_was_given_before_it() -> None:
+    def items() -> Generator[int, None, None]:
+        yield 1
+        raise KeyError("here")
+
+    reading = ahead(items(), most=100)
+    assert next(reading) == 1
+    with pytest.raises(KeyError, match="here"):
+        next(reading)
+    with pytest.raises(StopIteration):
+        next(reading)
+
+
+def test_closing_ends_a_wait_for_room_and_closes_the_iterator_where_it_ran() -> None:
+    closed_in: list[str] = []
+
+    def items() -> Generator[int, None, None]:
+        try:
+            while True:
+                yield 1
+        finally:
+            closed_in.append(threading.current_thread().name)
+
+    reading = ahead(items())
+    assert next(reading) == 1
+    reading.close()
+    assert closed_in == ["atlas-prefetch"]
+    reading.close()
+
+
+def test_closing_interrupts_a_wait_for_the_source() -> None:
+    waits, interrupted = threading.Event(), threading.Event()
+
+    def items() -> Generator[int, None, None]:
+        waits.set()
+        assert interrupted.wait(30)
+        raise ConnectionError("interrupted")
+        yield 1
+
+    reading = Prefetch(items(), size=lambda item: item, most=1, interrupt=interrupted.set)
+    assert waits.wait(30)
+    reading.close()
+    assert interrupted.is_set()
