@@ -72,8 +72,7 @@ def _run(job: SyncJob, run: Run) -> Generator[Event, None, None]:
         source, destination = job.connector.open(), job.destination.open()
         yield from run_streams(
             run,
-            source,
-            destination,
+            [(source, destination)],
             job.streams,
             full_refresh=job.full_refresh,
             limits=job.connector.definition.batch_limits,

@@ -1,9 +1,9 @@
-"""One run of one connector: its streams one after another, each with its own outcome."""
+"""One run of one connector: its streams, one after another or side by side, each with its own outcome."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -21,46 +21,73 @@ from atlas_etl.pipeline.events import (
     StreamRetrying,
     WindowCommitted,
 )
+from atlas_etl.pipeline.interleaved import interleaved
 from atlas_etl.pipeline.reconcile import reconcile
 from atlas_etl.pipeline.transfer import Job, transfer
+
+Ends = tuple[Connector, Destination]
 
 _Work = Callable[[], Generator[Event, None, None]]
 
 
 def run_streams(
     run: Run,
-    source: Connector,
-    destination: Destination,
+    lanes: Sequence[Ends],
     streams: Sequence[Stream],
     *,
     full_refresh: bool = False,
     limits: BatchLimits,
     window: Window,
     retry: RetryPolicy,
+    turns: AbstractContextManager[object] | None = None,
 ) -> Generator[Event, None, None]:
     """Transfer every stream; one that fails does not stop the others. The last event is RunFinished.
 
-    A failure that may pass is tried again. Retry is resume: the transfer begins at the last commit.
+    Streams run one after another in each lane, and the lanes side by side. A stream has one of `turns`, which
+    other runs may share, while it runs. A failure that may pass is tried again; retry is resume: the
+    transfer begins at the last commit.
     """
-    outcomes: list[StreamRun] = []
-    for stream in streams:
-        job = Job(run.run_id, run.connector, stream, run.started_at, full_refresh, limits, window)
-        committed = StreamRun(stream.name, RunStatus.RUNNING)
-        try:
-            for event in _synced(source, destination, job, retry):
-                if isinstance(event, WindowCommitted):
-                    committed = event.outcome
-                if isinstance(event, StreamFinished):
-                    outcomes.append(event.outcome)
-                yield event
-        except InterruptedRunError:
-            raise
-        except AtlasError as failure:
-            failure.located(connector=run.connector, stream=stream.name)
-            outcome = replace(committed, status=RunStatus.FAILED, error=run_error(failure))
-            outcomes.append(outcome)
-            yield StreamFinished(run.connector, outcome)
-    yield RunFinished(finished(run, outcomes))
+    jobs = [
+        Job(run.run_id, run.connector, stream, run.started_at, full_refresh, limits, window)
+        for stream in streams
+    ]
+    outcomes: dict[str, StreamRun] = {}
+    left = iter(jobs)  # a list's, which gives each of them once, whichever thread asks
+    works = [_lane(ends, left, retry, turns or nullcontext()) for ends in lanes[: len(jobs)]]
+    with closing(interleaved(works)) as events:
+        for event in events:
+            if isinstance(event, StreamFinished):
+                outcomes[event.outcome.name] = event.outcome
+            yield event
+    yield RunFinished(finished(run, [outcomes[stream.name] for stream in streams]))
+
+
+def _lane(
+    ends: Ends, left: Iterator[Job], retry: RetryPolicy, turns: AbstractContextManager[object]
+) -> Generator[Event, None, None]:
+    """Streams that no other lane has taken, until there are none."""
+    for job in left:
+        with turns:
+            yield from _settled(*ends, job, retry)
+
+
+def _settled(
+    source: Connector, destination: Destination, job: Job, retry: RetryPolicy
+) -> Generator[Event, None, None]:
+    """One stream, whose failure is an outcome; the last event is its StreamFinished."""
+    committed = StreamRun(job.stream.name, RunStatus.RUNNING)
+    try:
+        for event in _synced(source, destination, job, retry):
+            if isinstance(event, WindowCommitted):
+                committed = event.outcome
+            yield event
+    except InterruptedRunError:
+        raise
+    except AtlasError as failure:
+        failure.located(connector=job.connector, stream=job.stream.name)
+        yield StreamFinished(
+            job.connector, replace(committed, status=RunStatus.FAILED, error=run_error(failure))
+        )
 
 
 def _synced(

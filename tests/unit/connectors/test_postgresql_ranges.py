@@ -189,6 +189,26 @@ def test_an_interruption_waits_for_no_server(big: Database) -> None:
                 os.kill(pid, signal.SIGCONT)
 
 
+def test_another_thread_ends_a_read_that_waits(big: Database) -> None:
+    with (
+        ThreadPoolExecutor() as threads,
+        big.connector().open(ReadRequest(BIG, limits=SMALL_BATCHES)) as extract,
+    ):
+        batches = extract.batches()
+        next(batches)
+        backends = [int(str(pid)) for (pid,) in big.rows(f"SELECT pid {READING}")]
+        for pid in backends:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            reading = threads.submit(ids, batches)
+            extract.interrupt()
+            with pytest.raises(SourceError, match=r"interrupted|closed"):
+                reading.result(timeout=10)
+        finally:
+            for pid in backends:
+                os.kill(pid, signal.SIGCONT)
+
+
 def interrupted(_number: int, _frame: object) -> None:
     raise InterruptedRunError("stopped")
 

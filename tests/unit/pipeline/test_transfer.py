@@ -161,7 +161,12 @@ def run_of(house: House, *streams: Stream) -> Run:
     run = Run("run-1", "shop", RunStatus.RUNNING, "test", STARTED)
     with closing(house.connector()) as source, closing(house.destination()) as target:
         *_, last = run_streams(
-            run, source, target, streams, limits=BatchLimits(), window=Window(), retry=RetryPolicy(attempts=1)
+            run,
+            [(source, target)],
+            streams,
+            limits=BatchLimits(),
+            window=Window(),
+            retry=RetryPolicy(attempts=1),
         )
     assert isinstance(last, RunFinished)
     return last.run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 
@@ -23,13 +24,14 @@ from atlas_etl.connectors.sql._duckdb_memory import LoadMemory
 from atlas_etl.connectors.sql._duckdb_reader import DuckDBSnapshot, ReaderDialect
 from atlas_etl.connectors.sql._duckdb_trial import ScratchTrial
 from atlas_etl.connectors.sql._duckdb_types import arrow_type, column_type, stored_type
-from atlas_etl.connectors.sql._ledger import CHECKPOINTS
+from atlas_etl.connectors.sql._ledger import CHECKPOINTS, Ledger
 from atlas_etl.connectors.sql._writer import SqlDestination, SqlLoadSession
 from atlas_etl.errors import DestinationError, UsageError
 from atlas_etl.model import CommittedCheckpoint, ConnectionStatus, LoadPlan, TableName, TableState
 
 _STATEMENT_IS_WRONG = frozenset({"sql", "conflict"})  # a transaction that only reads conflicts by writing
 # SHOW, DESCRIBE, SUMMARIZE and VALUES are SELECT, too; a PIVOT is several statements.
+_MAKING = threading.Lock()  # whoever makes what another one is making, too, is refused
 _READING = [
     [duckdb.StatementType.SELECT],
     [duckdb.StatementType.EXPLAIN],
@@ -134,6 +136,8 @@ class DuckDBDestination(SqlDestination):
 
     @contextmanager
     def begin(self, plan: LoadPlan) -> Iterator[SqlLoadSession]:
+        if not plan.version:
+            self._make_ledger(plan)
         with super().begin(plan) as session:
             self._memory.to_write(self._database(), columns=len(plan.schema))
             yield session
@@ -162,6 +166,15 @@ class DuckDBDestination(SqlDestination):
         if not rows:
             return None
         return pa.schema([(str(name), arrow_type(str(native)) or pa.string()) for name, native in rows])
+
+    def _make_ledger(self, plan: LoadPlan) -> None:
+        """Schema and ledger, in a transaction of their own: one that is open would refuse other loads."""
+        ledger = Ledger(self.dialect, plan.connector, plan.stream, plan.table)
+        with _MAKING, self.connect() as connection:
+            connection.begin()
+            connection.execute(self.dialect.create_schema(str(plan.table.schema)))
+            ledger.create(connection)
+            connection.commit()
 
     def ledger_schemas(self, connection: Connection) -> Sequence[str | None]:
         rows = connection.execute(
