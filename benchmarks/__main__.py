@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import bars, machine, report
-from benchmarks.contenders import CONTENDERS
+from benchmarks.contenders import Contender
 from benchmarks.ends import Place
 from benchmarks.paths import PATHS
-from benchmarks.rounds import FULL, QUICK, called, matching
+from benchmarks.peers import Peer, installed
+from benchmarks.publish import PUBLISHED, publish
+from benchmarks.rounds import BESIDE_PEERS, EVERYBODY, FULL, QUICK, called, matching
 from benchmarks.runs import Result, Round, Skipped, run_all
-
-_PUBLISHED = Path(__file__).with_name("published.json")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,25 +24,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not matching(options.path):
         sys.stderr.write(f"no path is called so; there are {', '.join(path.name for path in PATHS)}\n")
         return 2
-    rounds = _rounds(options)
+    rounds, skipped = _installed(_rounds(options))
     facts = machine.facts()
     results = report.read_results(options.json, facts) if options.resume else []
-    skipped: list[Skipped] = []
     with Place(options.seed, options.folder) as place:
         for came in run_all(rounds, place, {result.key for result in results}):
             if isinstance(came, Skipped):
                 skipped.append(came)
-                sys.stderr.write(f"skipped {', '.join(came.paths)}: {came.reason}\n")
                 continue
             results.append(came)
             sys.stderr.write(f"{_in_words(came)}\n")
             report.write_json(options.json, facts, results, skipped)
     report.write_json(options.json, facts, results, skipped)
     sys.stdout.write(f"{machine.in_words(facts)}\n\n{report.tables(results)}\n\nevery run: {options.json}\n")
-    wrong = report.failures(results)
+    wrong = report.failures(result for result in results if not bars.is_peer(result.contender))
+    for line in report.failures(result for result in results if bars.is_peer(result.contender)):
+        sys.stdout.write(f"{line}\n")
     if options.check:
         wrong += report.not_flat(results)
-        wrong += bars.worse(bars.standings(results, PATHS), report.read_standings(_PUBLISHED))
+        wrong += bars.worse(bars.standings(results, PATHS), report.read_standings(PUBLISHED))
+    if options.publish:
+        publish(facts, results, skipped)
+    for entry in skipped:
+        sys.stdout.write(f"skipped {', '.join(entry.names)}: {entry.reason}\n")
     for line in wrong:
         sys.stdout.write(f"FAILED {line}\n")
     return 1 if wrong else 0
@@ -53,15 +57,30 @@ def _rounds(options: argparse.Namespace) -> tuple[Round, ...]:
     if options.rows:
         names = options.contenders or ["atlas", "limit", "by hand"]
         return tuple(Round(rows, options.repeats or 1, paths, called(*names)) for rows in options.rows)
-    chosen = called(*options.contenders) if options.contenders else CONTENDERS
+    chosen = called(*options.contenders) if options.contenders else EVERYBODY
     return tuple(
         replace(
-            wanted,
+            _only(wanted, chosen),
             repeats=options.repeats or wanted.repeats,
             paths=tuple(path for path in wanted.paths if path in paths),
-            contenders=tuple(contender for contender in wanted.contenders if contender in chosen),
         )
         for wanted in options.rounds
+    )
+
+
+def _installed(rounds: Sequence[Round]) -> tuple[list[Round], list[Skipped]]:
+    """The rounds without the peers that cannot be had here, and why those cannot."""
+    wanted = dict.fromkeys(who for each in rounds for who in (*each.contenders, *each.once))
+    missing = installed(contender for contender in wanted if isinstance(contender, Peer))
+    here = [contender for contender in wanted if contender.name not in missing]
+    return [_only(each, here) for each in rounds], [Skipped((name,), why) for name, why in missing.items()]
+
+
+def _only(wanted: Round, contenders: Collection[Contender]) -> Round:
+    return replace(
+        wanted,
+        contenders=tuple(contender for contender in wanted.contenders if contender in contenders),
+        once=tuple(contender for contender in wanted.once if contender in contenders),
     )
 
 
@@ -83,13 +102,17 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     amount.add_argument(
         "--full", dest="rounds", action="store_const", const=FULL,
-        help="what is published: 2M rows five times, lineitem, memory up to 5M rows; half an hour, 10 GB",
+        help="what is published: 2M rows five times, peers, lineitem, memory up to 5M; 35 minutes, 10 GB",
+    )  # fmt: skip
+    amount.add_argument(
+        "--peers", dest="rounds", action="store_const", const=BESIDE_PEERS,
+        help="beside other programs, 500k rows; makes their environments in build/peers",
     )  # fmt: skip
     amount.add_argument("--rows", type=int, nargs="+", default=[], metavar="N", help="these sizes")
     parser.add_argument("--repeats", type=int, metavar="N", help="of each size")
     parser.add_argument("--path", nargs="+", default=["*"], metavar="GLOB", help="only these, as 'sqlite->*'")
     parser.add_argument(
-        "--contenders", nargs="+", choices=[each.name for each in CONTENDERS], help="only these"
+        "--contenders", nargs="+", choices=[each.name for each in EVERYBODY], help="only these"
     )
     parser.add_argument(
         "--check", action="store_true",
@@ -97,6 +120,9 @@ def _parser() -> argparse.ArgumentParser:
         f"+ {report.FLAT_SLACK_MB} MB, or over {report.MOST_MB} MB, or a path is over "
         f"{bars.WORSE_FACTOR} x as far from its limit as published",
     )  # fmt: skip
+    parser.add_argument(
+        "--publish", action="store_true", help="with --full: write published.json and docs/performance.md"
+    )
     parser.add_argument("--resume", action="store_true", help="run only what --json does not hold yet")
     parser.add_argument("--seed", type=int, default=1, help="of the rows (default 1)")
     parser.add_argument("--folder", type=Path, help="where to put everything (default: TMPDIR)")

@@ -30,11 +30,15 @@ class Standing:
     ahead: float | None = None
 
     @property
+    def is_peer(self) -> bool:
+        return is_peer(self.against)
+
+    @property
     def ratio(self) -> float:
         """Atlas's time in theirs, as bars have it: to a limit; of a peer's time in ours."""
-        if self.against in _NO_PEERS:
-            return self.atlas_seconds / self.their_seconds
-        return self.their_seconds / self.atlas_seconds
+        if self.is_peer:
+            return self.their_seconds / self.atlas_seconds
+        return self.atlas_seconds / self.their_seconds
 
     @property
     def reached(self) -> bool | None:
@@ -42,6 +46,11 @@ class Standing:
         if self.at_most is not None:
             return self.ratio <= self.at_most
         return None if self.ahead is None else self.ratio >= self.ahead
+
+
+def is_peer(contender: str) -> bool:
+    """Whether it is a program of others, that copies what Atlas does."""
+    return contender not in _NO_PEERS
 
 
 def standings(results: Sequence[Result], paths: Iterable[Path]) -> list[Standing]:
@@ -81,4 +90,4 @@ def _wanted(path: Path, other: str) -> tuple[float | None, float | None]:
         return None, None
     if other == LIMIT:
         return path.bar.at_most, None
-    return (None, None) if other in _NO_PEERS else (None, path.bar.ahead)
+    return (None, path.bar.ahead) if is_peer(other) else (None, None)

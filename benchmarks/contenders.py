@@ -22,7 +22,8 @@ _PASSWORDS = {
 class Contender(Protocol):
     """A program that copies a table."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def prepare(self, path: Path, setting: Setting) -> Sequence[Command]:
         """What is run before, unmeasured; files that the program needs go to the setting's folder."""

@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -30,7 +31,7 @@ def facts() -> dict[str, object]:
     }
 
 
-def in_words(found: dict[str, object]) -> str:
+def in_words(found: Mapping[str, object]) -> str:
     """The facts as a few lines of text."""
     lines = []
     for name, value in found.items():

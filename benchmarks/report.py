@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
@@ -62,25 +62,52 @@ def time_table(results: Sequence[Result]) -> str:
 
 
 def bars_table(standings: Sequence[Standing]) -> str:
-    """What is wanted of each path and what came out, at the most rows where both ran."""
+    """What is wanted of each path and what came out, at the most rows; of the peers, the nearest."""
     lines = []
     for path in paths.PATHS:
         mine = [s for s in standings if s.path == path.name and s.reached is not None]
-        for against in dict.fromkeys(standing.against for standing in mine):
-            last = max((s for s in mine if s.against == against), key=lambda s: s.rows)
-            wanted = f"<= {last.at_most:.2f}" if last.at_most is not None else f">= {last.ahead:.0f}"
-            lines.append(
-                [
-                    f"{path.name} / {against}",
-                    _rows(last.rows),
-                    f"{last.atlas_seconds:.2f}",
-                    f"{last.their_seconds:.2f}",
-                    f"{last.ratio:.2f}",
-                    wanted,
-                    "reached" if last.reached else "no",
-                ]
-            )
-    return _table(["bar", "rows", "atlas s", "theirs s", "ratio", "wanted", ""], lines)
+        held = [_last(mine, against) for against in dict.fromkeys(s.against for s in mine if s.at_most)]
+        peers = [_last(mine, against) for against in dict.fromkeys(s.against for s in mine if s.ahead)]
+        for standing in [*held, *sorted(peers, key=lambda s: s.ratio)[:1]]:
+            wanted = f"<= {standing.at_most:.2f}" if standing.at_most else f">= {standing.ahead:.0f}"
+            lines.append([*_beside(standing), wanted, "reached" if standing.reached else "no"])
+    return _table([*_BESIDE, "bar", ""], lines)
+
+
+def ratios_table(standings: Sequence[Standing]) -> str:
+    """Atlas beside others where nothing is wanted."""
+    return _table(_BESIDE, [_beside(standing) for standing in standings])
+
+
+def peers_table(standings: Sequence[Standing]) -> str:
+    """Wall seconds of Atlas and of each peer, with how many times as long the peer takes."""
+    met = [s for s in standings if s.is_peer]
+    names = list(dict.fromkeys(s.against for s in met))
+    lines = []
+    for path, rows in dict.fromkeys((s.path, s.rows) for s in met):
+        here = {s.against: s for s in met if (s.path, s.rows) == (path, rows)}
+        cells = [
+            f"{s.their_seconds:.1f} ({s.ratio:.1f} x)" if (s := here.get(name)) else "" for name in names
+        ]
+        lines.append([path, _rows(rows), f"{next(iter(here.values())).atlas_seconds:.2f}", *cells])
+    return _table(["path, wall s", "rows", "atlas", *names], lines)
+
+
+def peers_memory_table(results: Sequence[Result]) -> str:
+    """The peak memory and CPU seconds of Atlas's and of each peer's process tree, where peers ran."""
+    rows = {result.rows for result in results if bars.is_peer(result.contender)}
+    here = [result for result in results if result.rows in rows and not result.error]
+    names = [
+        name for name in dict.fromkeys(r.contender for r in here) if name == "atlas" or bars.is_peer(name)
+    ]
+    lines = []
+    for path in _names(result for result in here if bars.is_peer(result.contender)):
+        cells = []
+        for name in names:
+            _, cpu, peak = _medians([result for result in here if result.path == path], name)
+            cells.append(f"{peak:.0f} ({cpu:.1f})" if peak else "")
+        lines.append([path, *cells])
+    return _table(["path, peak MB (CPU s)", *names], lines)
 
 
 def limits_table(results: Sequence[Result]) -> str:
@@ -117,7 +144,7 @@ def not_flat(results: Sequence[Result]) -> list[str]:
 
 
 def write_json(
-    file: Path, facts: dict[str, object], results: Sequence[Result], skipped: Sequence[Skipped]
+    file: Path, facts: Mapping[str, object], results: Sequence[Result], skipped: Sequence[Skipped]
 ) -> None:
     """Every single run, with the machine's facts."""
     document = {
@@ -129,7 +156,7 @@ def write_json(
     file.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
-def read_results(file: Path, facts: dict[str, object]) -> list[Result]:
+def read_results(file: Path, facts: Mapping[str, object]) -> list[Result]:
     """The good runs in a file that write_json wrote for this commit; of another, none."""
     if not file.exists():
         return []
@@ -140,7 +167,7 @@ def read_results(file: Path, facts: dict[str, object]) -> list[Result]:
     return [result for result in results if not result.error]
 
 
-def write_standings(file: Path, facts: dict[str, object], standings: Sequence[Standing]) -> None:
+def write_standings(file: Path, facts: Mapping[str, object], standings: Sequence[Standing]) -> None:
     """What is published, to be compared with."""
     document = {"machine": facts, "standings": [asdict(standing) for standing in standings]}
     file.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
@@ -152,6 +179,23 @@ def read_standings(file: Path) -> list[Standing]:
         return []
     document = json.loads(file.read_text(encoding="utf-8"))
     return [Standing(**standing) for standing in document["standings"]]
+
+
+_BESIDE = ("path / beside", "rows", "atlas s", "theirs s", "ratio")
+
+
+def _beside(standing: Standing) -> list[str]:
+    return [
+        f"{standing.path} / {standing.against}",
+        _rows(standing.rows),
+        f"{standing.atlas_seconds:.2f}",
+        f"{standing.their_seconds:.2f}",
+        f"{standing.ratio:.2f}",
+    ]
+
+
+def _last(standings: Iterable[Standing], against: str) -> Standing:
+    return max((s for s in standings if s.against == against), key=lambda s: s.rows)
 
 
 def _names(results: Iterable[Result]) -> list[str]:

@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 
 from benchmarks.contenders import CONTENDERS, Contender
 from benchmarks.paths import PATHS, Path
+from benchmarks.peers import PEERS
 from benchmarks.runs import Round
 
 _WITH_BAR = tuple(path for path in PATHS if path.bar)
@@ -14,9 +15,12 @@ _LINES = tuple(path for path in PATHS if path.table.name == "lineitem")
 _MERGES = tuple(path for path in PATHS if path.load == "merge")
 
 
+EVERYBODY: tuple[Contender, ...] = (*CONTENDERS, *PEERS)
+
+
 def called(*names: str) -> tuple[Contender, ...]:
     """The contenders of these names."""
-    return tuple(contender for contender in CONTENDERS if contender.name in names)
+    return tuple(contender for contender in EVERYBODY if contender.name in names)
 
 
 def matching(globs: Sequence[str], paths: Sequence[Path] = PATHS) -> tuple[Path, ...]:
@@ -25,9 +29,19 @@ def matching(globs: Sequence[str], paths: Sequence[Path] = PATHS) -> tuple[Path,
 
 
 _SMALL = Round(300_000, 3, _WITH_BAR, called("atlas", "limit"))
+# Two million rows take some of them minutes; those that are slow even so run once.
+BESIDE_PEERS = (
+    Round(
+        500_000, 3, _WITH_BAR,
+        called("atlas", "limit", "by hand", "ingestr", "sling", "connectorx", "duckdb scanner"),
+        once=called("dlt", "pandas"),
+    ),
+)  # fmt: skip
 QUICK = (Round(100_000, 1, _WITH_BAR, called("atlas")), _SMALL)
 FULL = (
     Round(2_000_000, 5, _WITH_BAR, called("atlas", "limit", "by hand")),
+    *BESIDE_PEERS,
+    Round(2_000_000, 3, matching(["*:id"]), called("atlas", "one commit")),
     Round(2_000_000, 3, _LINES, called("atlas", "limit")),
     _SMALL,  # what the quick rounds are compared with
     Round(100_000, 1, _WITH_BAR + _MERGES, called("atlas")),

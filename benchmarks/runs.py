@@ -22,12 +22,13 @@ class WrongResultError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """How many rows, how often, on which paths and by whom."""
+    """How many rows, how often, on which paths and by whom; by some, who are slow, only `once`."""
 
     rows: int
     repeats: int
     paths: tuple[Path, ...]
     contenders: tuple[Contender, ...]
+    once: tuple[Contender, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +55,9 @@ RunKey = tuple[str, str, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """Paths that cannot be run here, or that one contender cannot run."""
+    """Paths or contenders that cannot be had here."""
 
-    paths: tuple[str, ...]
+    names: tuple[str, ...]
     reason: str
 
 
@@ -80,7 +81,7 @@ def _of_source(
         (repeat, path, contender)
         for repeat in range(wanted.repeats)
         for path in paths
-        for contender in wanted.contenders
+        for contender in (*wanted.contenders, *(wanted.once if repeat == 0 else ()))
         if (path.name, contender.name, wanted.rows, repeat) not in done
     ]
     if not turns:

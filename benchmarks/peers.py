@@ -1,0 +1,218 @@
+"""Other programs on the same paths: each in an environment of its own, used as its documentation recommends.
+
+A ratio is to a version, so requirements are exact. What needs more than a package registry to be installed
+cannot be had by everybody: it is listed with the reason.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.servers import Unavailable
+
+from benchmarks.ends import ChangingPostgresSource, End, Setting
+from benchmarks.measure import Command
+from benchmarks.paths import Path as Route
+from benchmarks.programs import program
+
+_FOLDER = Path(__file__).resolve().parents[1] / "build" / "peers"
+# None of them may tell anybody about a benchmark, nor wait for an answer.
+_QUIET = {
+    "RUNTIME__DLTHUB_TELEMETRY": "false",
+    "INGESTR_DISABLE_TELEMETRY": "true",
+    "DISABLE_TELEMETRY": "true",
+    "SLING_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "1",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A contender that copies rows. `paths` are those that it can do; `words` say with which settings."""
+
+    name: str
+    requirements: tuple[str, ...]
+    words: str
+    paths: frozenset[str]
+    make: Callable[[Route, Setting, Path], Command] = field(repr=False)
+
+    @property
+    def environment(self) -> Path:
+        """The folder with its programs."""
+        digest = hashlib.sha256("\n".join((sys.version, *self.requirements)).encode()).hexdigest()[:8]
+        return _FOLDER / f"{self.name.replace(' ', '-')}-{digest}"
+
+    def install(self) -> None:
+        """Make its environment unless it is there. Raises tests.servers.Unavailable."""
+        ready = self.environment / "ready"
+        if ready.exists():
+            return
+        shutil.rmtree(self.environment, ignore_errors=True)
+        python = str(self.environment / "bin" / "python")
+        if uv := shutil.which("uv"):
+            _succeed([uv, "venv", "--quiet", "--python", sys.executable, str(self.environment)])
+            _succeed(
+                [
+                    uv,
+                    "pip",
+                    "install",
+                    "--quiet",
+                    "--compile-bytecode",
+                    "--python",
+                    python,
+                    *self.requirements,
+                ]
+            )
+        else:
+            _succeed([sys.executable, "-m", "venv", str(self.environment)])
+            _succeed([python, "-m", "pip", "install", "--quiet", *self.requirements])
+        ready.touch()
+
+    def prepare(self, path: Route, setting: Setting) -> Sequence[Command]:
+        if path.load != "changes":
+            return ()
+        return self._made(path, setting), ChangingPostgresSource().change(setting.source, setting.folder)
+
+    def command(self, path: Route, setting: Setting) -> Command | None:
+        return self._made(path, setting) if path.name in self.paths else None
+
+    def copies(self, path: Route) -> bool:  # noqa: ARG002
+        return True
+
+    def _made(self, path: Route, setting: Setting) -> Command:
+        made = self.make(path, setting, self.environment / "bin")
+        return Command(made.arguments, made.folder, {**_QUIET, **made.environment})
+
+
+def installed(peers: Iterable[Peer]) -> dict[str, str]:
+    """Install them all; the names of those that cannot be had here, and why."""
+    missing = {}
+    for peer in peers:
+        try:
+            peer.install()
+        except Unavailable as reason:
+            missing[peer.name] = str(reason)
+    return missing
+
+
+def _succeed(arguments: Sequence[str]) -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "VIRTUAL_ENV"}
+    done = subprocess.run(arguments, capture_output=True, text=True, env=environment, check=False)
+    if done.returncode != 0:
+        raise Unavailable(" ".join(done.stderr.split())[:300])
+
+
+def _script(name: str) -> Callable[[Route, Setting, Path], Command]:
+    def make(path: Route, setting: Setting, programs: Path) -> Command:
+        ends = {"from": path.source.name, "to": path.destination.name, "load": path.load}
+        file = {"file": str(setting.source.path)} if "path" in setting.source.connection else {}
+        return program(name, setting, python=str(programs / "python"), **ends, **file)
+
+    return make
+
+
+def _ingestr(path: Route, setting: Setting, programs: Path) -> Command:
+    table = setting.table
+    name = f"public.{table.name}"
+    load: tuple[str, ...] = ("--incremental-strategy", "replace")
+    if path.load == "changes":
+        keys = tuple(part for key in table.key for part in ("--primary-key", key))
+        load = ("--incremental-strategy", "merge", "--incremental-key", table.cursor, *keys)
+    uris = {"SOURCE_URI": _uri(setting.source), "DESTINATION_URI": _uri(setting.destination)}
+    return Command(
+        (
+            str(programs / "ingestr"), "ingest", "--yes", "--progress", "log",
+            "--columns", "uid:string", "--source-table", name, "--dest-table", name, *load,
+        ),
+        setting.folder, uris,
+    )  # fmt: skip
+
+
+def _sling(path: Route, setting: Setting, programs: Path) -> Command:
+    table = setting.table
+    found = next(programs.parent.glob("lib/*/site-packages/sling_linux_amd64/bin/sling-linux-amd64"))
+    environment = {
+        "SOURCE": _uri(setting.source),
+        "TARGET": _uri(setting.destination),
+        "SLING_HOME_DIR": str(setting.folder),
+    }
+    mode: tuple[str, ...] = ("--mode", "full-refresh")
+    if path.load == "changes":
+        mode = ("--mode", "incremental", "--primary-key", ",".join(table.key), "--update-key", table.cursor)
+    stream = ("--src-conn", "SOURCE", "--src-stream", f"public.{table.name}")
+    target = ("--tgt-conn", "TARGET", "--tgt-object", f"public.{table.name}")
+    return Command((str(found), "run", *stream, *target, *mode), setting.folder, environment)
+
+
+def _uri(end: End) -> str:
+    """Of a PostgreSQL database."""
+    where = end.connection
+    account = f"{where['username']}:{where['password']}@{where['host']}:{where['port']}"
+    return f"postgresql://{account}/{where['database']}?sslmode=disable"
+
+
+_DATABASES = ("postgres->postgres", "postgres->duckdb", "postgres->postgres:changes")
+_TO_PARQUET = ("postgres->parquet", "mysql->parquet", "sqlite->parquet")
+
+DLT = Peer(
+    "dlt",
+    (
+        "dlt[postgres,duckdb,parquet,sql_database]==1.31.0", "connectorx==0.4.6", "pymysql==1.2.4",
+        "adbc-driver-postgresql==1.13.0", "pandas==3.1.1",
+    ),
+    "sql_table with the pyarrow backend (SQLite: connectorx); Parquet between its steps, loaded by ADBC",
+    frozenset({*_DATABASES, *_TO_PARQUET, "parquet->postgres"}),
+    _script("peers/with_dlt"),
+)  # fmt: skip
+INGESTR = Peer(
+    "ingestr",
+    ("ingestr==0.15.9",),
+    "ingestr ingest with its defaults, uuids as text because it fails otherwise; the last version whose "
+    "program is in its package; for DuckDB it downloads one from elsewhere",
+    frozenset({"postgres->postgres", "postgres->postgres:changes"}),
+    _ingestr,
+)
+SLING = Peer(
+    "sling",
+    ("sling==1.4.11", "sling-linux-amd64==1.4.11"),
+    "sling run with its defaults, the last version whose program is in a package; it writes Parquet and "
+    "DuckDB by DuckDB's own program, which it downloads from elsewhere",
+    frozenset({"postgres->postgres", "postgres->postgres:changes"}),
+    _sling,
+)
+CONNECTORX = Peer(
+    "connectorx",
+    ("connectorx==0.4.6", "pyarrow==26.0.1", "duckdb==2.0.0"),
+    "read_sql as a stream of Arrow batches, written by pyarrow or inserted by DuckDB",
+    frozenset({"postgres->duckdb", *_TO_PARQUET}),
+    _script("peers/with_connectorx"),
+)
+SCANNER = Peer(
+    "duckdb scanner",
+    (
+        "duckdb==1.5.5", "duckdb-extension-postgres-scanner==1.5.5",
+        "duckdb-extension-mysql-scanner==1.5.5", "duckdb-extension-sqlite-scanner==1.5.5", "pytz",
+    ),
+    "ATTACH, then COPY or CREATE TABLE AS; two threads",
+    frozenset({"postgres->postgres", "postgres->duckdb", *_TO_PARQUET, "parquet->postgres"}),
+    _script("peers/with_duckdb"),
+)  # fmt: skip
+PANDAS = Peer(
+    "pandas",
+    (
+        "pandas==3.1.1", "sqlalchemy==2.1.9", "psycopg[binary]==3.3.9", "pymysql==1.2.4",
+        "pyarrow==26.0.1", "duckdb==2.0.0",
+    ),
+    "read_sql in chunks on a server-side cursor, to_sql or to Parquet",
+    frozenset({"postgres->postgres", "postgres->duckdb", *_TO_PARQUET, "parquet->postgres"}),
+    _script("peers/with_pandas"),
+)  # fmt: skip
+
+PEERS: tuple[Peer, ...] = (DLT, INGESTR, SLING, CONNECTORX, SCANNER, PANDAS)

@@ -1,0 +1,1 @@
+"""Programs of other projects, as their documentation writes them; each runs in its own environment."""
