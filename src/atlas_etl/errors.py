@@ -6,6 +6,7 @@ AtlasError                      1   a failure of ours, or one nobody has named y
 │   ├── UnknownProtocolError        no such protocol, with the nearest names
 │   └── MissingDriverError          the protocol's driver is not installed, with the command that installs it
 ├── SourceError                 3   the source could not be reached or read
+│   └── WiderColumnsError           later rows need wider columns than the first ones showed
 ├── DestinationError            4   the destination could not be reached or written
 │   └── OvertakenError              another load was committed since this one was planned
 ├── StateError                  4   the state store could not be reached, read or written
@@ -118,6 +119,19 @@ class SourceError(AtlasError):
 
     exit_code = ExitCode.SOURCE
     default_code = "source"
+
+
+class WiderColumnsError(SourceError):
+    """Rows do not fit the columns that were told before them; the stream opened again has wider ones."""
+
+    default_code = "wider_columns"
+
+    def __init__(self, where: str) -> None:
+        super().__init__(
+            f"{where} has later records that do not fit the columns of its first ones",
+            hint="run again",
+            retryable=True,
+        )
 
 
 class DestinationError(AtlasError):

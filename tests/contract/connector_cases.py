@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
+from urllib.parse import urlsplit
 
 import adbc_driver_sqlite.dbapi
 import duckdb
@@ -17,6 +19,8 @@ import pyarrow.csv
 import pyarrow.parquet
 import pymysql
 import pytest
+from pytest_httpserver import HTTPServer
+from werkzeug import Request, Response
 
 from atlas_etl.connectors import registry
 from atlas_etl.connectors.base import BaseConnector, ConnectionConfig
@@ -169,12 +173,47 @@ class CsvSource(FilesSource):
 
 class JsonlSource(FilesSource):
     def write(self, path: Path, people: Sequence[Person]) -> None:
-        def line(person: Person) -> str:
-            fields = dict(zip(COLUMNS, person, strict=True))
-            text = json.dumps({**fields, "amount": None}, ensure_ascii=False)
-            return text.replace('"amount": null', f'"amount": {person[2] or "null"}')
+        path.write_text("".join(json_object(person) + "\n" for person in people), encoding="utf-8")
 
-        path.write_text("".join(line(person) + "\n" for person in people), encoding="utf-8")
+
+def json_object(person: Person) -> str:
+    fields = dict(zip(COLUMNS, person, strict=True))
+    text = json.dumps({**fields, "amount": None}, ensure_ascii=False)
+    return text.replace('"amount": null', f'"amount": {person[2] or "null"}')
+
+
+class HttpSource(Source):
+    """An API that serves a file, whose path its base URL has, a few records at a time."""
+
+    @property
+    def file(self) -> Path:
+        return Path(urlsplit(str(self.config["base_url"])).path) / "people.json"
+
+    def create(self, people: Sequence[Person]) -> None:
+        self.file.write_text("[]", encoding="utf-8")
+        self.insert(people)
+
+    def insert(self, people: Sequence[Person]) -> None:
+        before = json.loads(self.file.read_text(encoding="utf-8"))
+        self.file.write_text(json.dumps([*before, *map(json_object, people)]), encoding="utf-8")
+
+
+def serve_files(request: pytest.FixtureRequest, folder: Path) -> dict[str, object]:
+    """An API of the folder's files: each is a list of JSON objects, in text form."""
+    server: HTTPServer = request.getfixturevalue("httpserver")
+
+    def people(asked: Request) -> Response:
+        objects = json.loads((Path(asked.path).parent / "people.json").read_text(encoding="utf-8"))
+        offset, limit = int(asked.args["offset"]), int(asked.args["limit"])
+        page = objects[offset : offset + limit]
+        return Response(f'{{"data": [{", ".join(page)}]}}', content_type="application/json")
+
+    server.expect_request(re.compile(".*/people")).respond_with_handler(people)
+    return {
+        "base_url": server.url_for(str(folder)),
+        "resources": {"people": {"path": "people"}},
+        "pagination": {"type": "offset", "page_size": 30},
+    }
 
 
 @dataclass(frozen=True)
@@ -201,5 +240,6 @@ CONNECTORS = (
     ConnectorCase("mysql", MySQLSource, server("mysql")),
     ConnectorCase("parquet", ParquetSource, lambda _, f: {"path": str(f / "drop" / "people-*.parquet")}),
     ConnectorCase("jsonl", JsonlSource, lambda _, f: {"path": str(f / "drop" / "people-*.jsonl")}),
+    ConnectorCase("http", HttpSource, serve_files),
     ConnectorCase("csv", CsvSource, lambda _, f: {"path": str(f / "drop" / "people-*.csv")}),
 )

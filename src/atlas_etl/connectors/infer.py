@@ -32,9 +32,10 @@ _LEAST_NORMAL = 2.2250738585072014e-308  # below it doubles have fewer digits, a
 class Number:
     """Integers, decimals or doubles: whatever all cells so far are."""
 
-    def __init__(self) -> None:
-        self._whole = self._scale = 0
-        self._beyond_int64 = self._exponents = False
+    def __init__(self, *, exponents: bool = False, scale: int = 0) -> None:
+        """With `exponents`, they are doubles from the start; with a `scale`, decimals of so many at least."""
+        self._whole, self._scale = 0, scale
+        self._beyond_int64, self._exponents = False, exponents
         self._exact_doubles = True
 
     def takes(self, cells: pa.Array) -> bool:

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from atlas_etl import values
 from atlas_etl.connectors.infer import Date, Number, Timestamp
 
 Row = dict[str, msgspec.Raw]  # a member's name and its text
@@ -26,9 +27,15 @@ _KINDS = {b'"': "text", b"{": "document", b"[": "document", b"t": "boolean", b"f
 class JsonColumn:
     """The kind of one member, over all objects."""
 
-    def __init__(self) -> None:
+    def __init__(self, known: pa.DataType | None = None) -> None:
+        """`known` is the type that the member had before: what widened it then is not forgotten."""
         self._kinds: set[str] = set()
-        self._numbers: list[Number] = [Number()]
+        scale = known.scale if known is not None and pa.types.is_decimal(known) else 0
+        if known == pa.string():
+            self._kinds = {"text", "other"}
+        elif known == pa.json_():
+            self._kinds = {"document"}
+        self._numbers: list[Number] = [Number(exponents=known == pa.float64(), scale=scale)]
         self._strings: list[Date | Timestamp] = [Date(), Timestamp(None), Timestamp("UTC")]
         self.valid = 0
 
@@ -44,6 +51,11 @@ class JsonColumn:
         elif found == {"text"} and self._strings:
             strings = unquoted(cells)
             self._strings = [candidate for candidate in self._strings if candidate.takes(strings)]
+
+    @property
+    def is_spelled(self) -> bool:
+        """Whether this is text although not all cells are strings, so that each keeps its spelling."""
+        return bool(self._kinds - {"text"}) and self.type == pa.string()
 
     @property
     def type(self) -> pa.DataType:
@@ -67,7 +79,11 @@ def names_of(rows: Sequence[Row]) -> list[str]:
 
 def texts(rows: Sequence[Row], name: str) -> pa.Array:
     """One member of every object as JSON text; NULL where an object lacks it. Raises pa.ArrowInvalid."""
-    found = [row.get(name, _ABSENT) for row in rows]
+    return text_column([row.get(name, _ABSENT) for row in rows])
+
+
+def text_column(found: Sequence[msgspec.Raw]) -> pa.Array:
+    """Cells as JSON text; NULL where there is nothing, not even `null`. Raises pa.ArrowInvalid."""
     sizes = np.fromiter(map(len, found), np.int32, len(found))
     offsets = np.zeros(len(found) + 1, np.int32)
     np.cumsum(sizes, out=offsets[1:])
@@ -90,6 +106,19 @@ def unquoted(cells: pa.Array) -> pa.Array:
         return plain
     decoded = [msgspec.json.decode(cell, type=str) for cell in cells.filter(escaped).to_pylist()]
     return pc.replace_with_mask(plain, escaped, pa.array(decoded, pa.string()))
+
+
+def typed(cells: pa.Array, kind: pa.DataType, *, null_document: str | None = None) -> pa.Array:
+    """JSON texts in a column's type. Raises pa.ArrowInvalid and ValueError where one has no such form.
+
+    `null_document` is what an explicit `null` means in a column of documents; in others it is NULL.
+    """
+    is_null = pc.equal(cells, "null")
+    if kind == pa.json_():
+        documents = pc.if_else(is_null, pa.scalar(null_document, pa.string()), cells)
+        return pa.ExtensionArray.from_storage(kind, documents)
+    plain = pc.if_else(is_null, pa.scalar(None, pa.string()), unquoted(cells))
+    return values.from_text(plain, kind)
 
 
 def quoted(cells: pa.Array) -> pa.Array:

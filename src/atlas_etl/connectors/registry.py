@@ -63,6 +63,10 @@ _BUILT_IN = (
         "jsonl", "atlas_etl.connectors.files.jsonl", "JSON lines files, plain, gzip or zstd",
         aliases=("ndjson", "json_lines"),
     ),
+    ProtocolInfo(
+        "http", "atlas_etl.connectors.http.http", "an HTTP API's resources: JSON, page by page",
+        writes=False, aliases=("rest", "rest_api"), requires=("requests",),
+    ),
     ProtocolInfo("parquet", "atlas_etl.connectors.files.parquet", "Parquet files"),
 )  # fmt: skip
 

@@ -48,6 +48,11 @@ class Wanted:
     bound: LowerBound | None = None
 
 
+def may_grow(kind: pa.DataType) -> bool:
+    """Whether a column of this type may be a cursor that people would choose."""
+    return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind) or pa.types.is_integer(kind))
+
+
 class RowSource(Protocol):
     """The rows of one stream as they were when it was opened; every read gives the same ones."""
 
@@ -95,7 +100,9 @@ class UnorderedExtract:
         self._source = source
         self._request = request
         self._stream = request.stream
-        chosen = columns.chosen(source.schema.names, self._stream, where=source.where)
+        chosen = (
+            columns.chosen(source.schema.names, self._stream, where=source.where) if source.schema else ()
+        )
         self._stored = pa.schema([source.schema.field(name) for name in chosen])
         self._times_as_text = [
             field.name

@@ -34,12 +34,24 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownColumns:
+    """The columns that a stream's table has, for sources that infer theirs from what they read.
+
+    Those in `texts` are text because their values are, and not because the destination has no better type.
+    """
+
+    schema: pa.Schema
+    texts: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class ReadRequest:
     """What to read of one stream: rows with `cursor >= since`, all rows without one, at most `limit`.
 
     `watermarks` and `past` (its `high`) are those of the checkpoint that `since` comes from. `window` asks
     for the cursor's order where more is to be read than one commit should hold. `until` leaves out rows
     with `cursor > until`, and `after` all but those with `cursor > after`, so also rows without a cursor.
+    With `may_read_again` the reader opens the stream again where it raises WiderColumnsError.
     """
 
     stream: Stream
@@ -51,6 +63,8 @@ class ReadRequest:
     window: Window | None = None
     until: CursorValue | None = None
     after: CursorValue | None = None
+    known: KnownColumns | None = None
+    may_read_again: bool = False
 
 
 @dataclass(frozen=True, slots=True)

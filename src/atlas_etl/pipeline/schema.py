@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pyarrow as pa
 
 from atlas_etl import values
 from atlas_etl.errors import RefusedRowError, SchemaChangeError
-from atlas_etl.model import AddColumn, CreateTable, SchemaChange, WidenColumn
+from atlas_etl.model import AddColumn, CreateTable, KnownColumns, SchemaChange, WidenColumn
 
 _SIGNED = (pa.int8(), pa.int16(), pa.int32(), pa.int64())
 _UNSIGNED = (pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64())
 _INTEGER_DIGITS = dict(zip((*_SIGNED, *_UNSIGNED), (3, 5, 10, 19, 3, 5, 10, 20), strict=True))
+# Types that some destinations hold as text.
+_PROBES = pa.schema(
+    [
+        ("a", pa.bool_()),
+        ("b", pa.date32()),
+        ("c", pa.timestamp("us")),
+        ("d", pa.timestamp("us", "UTC")),
+        ("e", pa.float64()),
+        ("f", pa.decimal128(18, 2)),
+        ("g", pa.json_()),
+    ]
+)
 _MAX_DIGITS_128, _MAX_DIGITS_256 = 38, 76
 
 
@@ -43,6 +57,16 @@ def evolve(existing: pa.Schema | None, incoming: pa.Schema) -> tuple[pa.Schema, 
         if after != before:
             changes.append(WidenColumn(field.name, before, field.with_type(after)))
     return pa.schema(fields), tuple(changes)
+
+
+def known_columns(there: pa.Schema | None, storable: Callable[[pa.Schema], pa.Schema]) -> KnownColumns | None:
+    """What a table that is there tells of its stream; Atlas's own columns are not the source's."""
+    if there is None:
+        return None
+    schema = pa.schema([field for field in there if not field.name.startswith("_atlas_")])
+    texts = [field.name for field in schema if field.type == pa.string()]
+    stands_for_more = pa.string() in storable(_PROBES).types if texts else False
+    return KnownColumns(schema, frozenset(() if stands_for_more else texts))
 
 
 def widest(before: pa.DataType, after: pa.DataType) -> pa.DataType | None:

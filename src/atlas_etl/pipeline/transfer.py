@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from atlas_etl.contracts import Connector, Destination, LoadSession
-from atlas_etl.errors import RefusedRowError
+from atlas_etl.errors import RefusedRowError, WiderColumnsError
 from atlas_etl.model import (
     BatchLimits,
     ReadRequest,
@@ -33,6 +33,7 @@ from atlas_etl.pipeline.plan import disposition_of, next_window, plan_load, resu
 from atlas_etl.pipeline.portions import LoadEnd, Portion, portions
 from atlas_etl.pipeline.prefetch import Prefetch
 from atlas_etl.pipeline.quarantine import Quarantine
+from atlas_etl.pipeline.schema import known_columns
 from atlas_etl.pipeline.shape import shape, shaped_schema, shaped_tail
 
 
@@ -54,29 +55,36 @@ def transfer(source: Connector, destination: Destination, job: Job) -> Generator
 
     A long load is committed in windows. Closing the iterator before its end undoes the window that is open.
     Where rows are refused and may be kept aside, that window is undone too, and the rest is loaded with care.
+    So it is where a source finds that the columns which it told are too narrow, and tells wider ones.
     Raises AtlasError, having changed nothing since the last commit.
     """
-    done = StreamRun(job.stream.name, RunStatus.RUNNING)
-    try:
-        with closing(_transferred(source, destination, job, careful=False)) as events:
-            for event in events:
-                if isinstance(event, WindowCommitted):
-                    done = event.outcome
-                yield event
-        return
-    except RefusedRowError as failure:
-        if not job.stream.quarantine_limit:
-            aside = "set `quarantine_limit` on the stream to keep such rows aside and load the others"
-            failure.hint = f"{failure.hint}; or {aside}" if failure.hint else aside
-            raise
-        refused = RowsRefused(job.connector, job.stream.name, failure.message)
-    yield refused
-    with closing(_transferred(source, destination, job, careful=True)) as events:
-        for event in events:
-            if isinstance(event, WindowCommitted | StreamFinished):
-                yield replace(event, outcome=event.outcome.after(done))
-            else:
-                yield event
+    earlier = committed = StreamRun(job.stream.name, RunStatus.RUNNING)
+    careful = False
+    while True:
+        refused: RowsRefused | None = None
+        try:
+            with closing(_transferred(source, destination, job, careful=careful)) as events:
+                for event in events:
+                    if isinstance(event, WindowCommitted | StreamFinished):
+                        committed = event.outcome.after(earlier)
+                        yield replace(event, outcome=committed)
+                    else:
+                        yield event
+            return
+        except WiderColumnsError:
+            pass
+        except RefusedRowError as failure:
+            if careful:
+                raise
+            if not job.stream.quarantine_limit:
+                aside = "set `quarantine_limit` on the stream to keep such rows aside and load the others"
+                failure.hint = f"{failure.hint}; or {aside}" if failure.hint else aside
+                raise
+            careful = True
+            refused = RowsRefused(job.connector, job.stream.name, failure.message)
+        earlier = committed
+        if refused is not None:
+            yield refused
 
 
 def _transferred(
@@ -87,11 +95,15 @@ def _transferred(
     state = destination.inspect(job.connector, stream.name, table)
     resumed = resume_from(stream, state, full_refresh=job.full_refresh)
     window = window_for(stream, state, resumed, full_refresh=job.full_refresh, window=job.window)
-    request = ReadRequest(stream, limits=job.limits, window=window)
+    known = known_columns(state.schema, destination.storable)
+    request = ReadRequest(stream, limits=job.limits, window=window, known=known, may_read_again=True)
     if resumed is not None:
         request = replace(request, since=resumed.tail_from, watermarks=resumed.watermarks, past=resumed.high)
     with source.open(request) as extract:
         refuse_own_source(extract, destination, stream, table, state)
+        if not extract.schema.names:  # it never had a row that could tell its columns
+            yield StreamFinished(job.connector, StreamRun(stream.name, RunStatus.COMPLETED))
+            return
         read = shaped_schema(stream, extract.schema)
         plan = plan_load(
             stream,

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atlas_etl import values
-from atlas_etl.connectors.files._types import declared, held, wider
+from atlas_etl.connectors.declared import declared
+from atlas_etl.connectors.files._types import held, wider
 from atlas_etl.connectors.infer import TextColumn, first_misfit
 from atlas_etl.errors import ConfigError
 

@@ -6,8 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
-import pyarrow as pa
-
 from atlas_etl import values
 from atlas_etl.connectors.base import BaseConnector
 from atlas_etl.connectors.files._extract import FileRows
@@ -16,7 +14,7 @@ from atlas_etl.connectors.files._format import FileConnection, Format
 from atlas_etl.connectors.files._select import groups, select
 from atlas_etl.connectors.files._store import Store
 from atlas_etl.connectors.files._survey import surveyed
-from atlas_etl.connectors.unordered import UnorderedExtract
+from atlas_etl.connectors.unordered import UnorderedExtract, may_grow
 from atlas_etl.model import (
     ColumnInfo,
     ConnectionStatus,
@@ -70,7 +68,7 @@ class FilesConnector(BaseConnector[Config]):
         grows = [
             field.name
             for field in survey.schema
-            if survey.nulls.get(field.name) == 0 and _may_grow(field.type)
+            if survey.nulls.get(field.name) == 0 and may_grow(field.type)
         ]
         return StreamInfo(
             stream.name,
@@ -86,7 +84,3 @@ class FilesConnector(BaseConnector[Config]):
             cursor_candidates=tuple(grows),
             estimated_rows=survey.rows,
         )
-
-
-def _may_grow(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind) or pa.types.is_integer(kind))

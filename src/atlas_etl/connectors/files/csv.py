@@ -27,13 +27,14 @@ import pyarrow.csv
 from pydantic import AfterValidator, Field
 
 from atlas_etl import values
+from atlas_etl.connectors.declared import declared, known_types
 from atlas_etl.connectors.files._adapter import adapter
 from atlas_etl.connectors.files._codec import Compression, compressed
 from atlas_etl.connectors.files._csv_rows import Dialect, Records, records_of
 from atlas_etl.connectors.files._failures import reading
 from atlas_etl.connectors.files._format import FileConnection, RowWriter, Survey
 from atlas_etl.connectors.files._store import Store, StoredFile
-from atlas_etl.connectors.files._types import declared, held_in_text, known_types
+from atlas_etl.connectors.files._types import held_in_text
 from atlas_etl.connectors.infer import TextColumn, first_misfit
 from atlas_etl.connectors.unordered import Wanted
 from atlas_etl.errors import ConfigError, SourceError

@@ -29,15 +29,16 @@ import pyarrow.compute as pc
 from pydantic import AfterValidator, Field
 
 from atlas_etl import values
+from atlas_etl.connectors.declared import declared, known_types
 from atlas_etl.connectors.files._adapter import adapter
 from atlas_etl.connectors.files._codec import Compression, compressed
 from atlas_etl.connectors.files._failures import reading
 from atlas_etl.connectors.files._format import FileConnection, RowWriter, Survey
 from atlas_etl.connectors.files._json_rows import rows_of
 from atlas_etl.connectors.files._store import Store, StoredFile
-from atlas_etl.connectors.files._types import declared, held_in_text, known_types
+from atlas_etl.connectors.files._types import held_in_text
 from atlas_etl.connectors.infer import first_misfit
-from atlas_etl.connectors.json_texts import JsonColumn, Row, names_of, quoted, texts, unquoted
+from atlas_etl.connectors.json_texts import JsonColumn, Row, names_of, quoted, texts, typed, unquoted
 from atlas_etl.connectors.unordered import Wanted
 from atlas_etl.errors import ConfigError, HazardError, SourceError
 from atlas_etl.model import BatchLimits, Hazard
@@ -116,17 +117,12 @@ class JsonlFormat:
     def _typed(self, cells: pa.Array, field: pa.Field, path: str, line: int) -> pa.Array:
         """JSON texts, from this line on, in the column's type. Raises SourceError (`value_type`)."""
         kind = field.type
-        is_null = pc.equal(cells, "null")
-        if kind == pa.json_():
-            documents = pc.if_else(is_null, pa.scalar(self._null_document, pa.string()), cells)
-            return pa.ExtensionArray.from_storage(kind, documents)
-        plain = pc.if_else(is_null, pa.scalar(None, pa.string()), unquoted(cells))
         try:
-            return values.from_text(plain, kind)
+            return typed(cells, kind, null_document=self._null_document)
         except (pa.ArrowInvalid, ValueError):
-            index = first_misfit(plain, lambda some: values.from_text(some, kind))
+            index = first_misfit(cells, lambda some: typed(some, kind))
         raise SourceError(
-            f"{path}, object {index + 1} from line {line} on: {plain[index].as_py()[:80]!r} in "
+            f"{path}, object {index + 1} from line {line} on: {unquoted(cells)[index].as_py()[:80]!r} in "
             f"{field.name!r} is no {values.type_name(kind)}",
             hint="declare another type in `types`, or remove it to have the type inferred",
             code="value_type",

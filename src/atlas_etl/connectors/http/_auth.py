@@ -1,0 +1,148 @@
+"""Authentication, pure: a request goes in, the same one with credentials goes out, and no socket is in sight.
+
+Each scheme is a generator: it yields requests, is sent their responses, and ends with the credentials of the
+request proper as headers and parameters. What it yields goes to `token_url` or the login, never elsewhere.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import msgspec
+from pydantic import SecretStr
+
+from atlas_etl.connectors.http._connection import Auth
+from atlas_etl.connectors.http._messages import Request, Response
+from atlas_etl.connectors.http._records import Document, parse_path
+from atlas_etl.errors import SourceError
+
+_EARLY = 30.0  # seconds before its end in which a token is renewed already
+_ASSUMED_LIFE = 300.0  # of a token that does not say how long it lives
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a request carries to say who asks."""
+
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    params: Mapping[str, str] = field(default_factory=dict, repr=False)
+    lifetime: float | None = None  # seconds; None: they do not end
+
+
+Flow: TypeAlias = Generator[Request, Response, Credentials]
+
+
+def credentials(auth: Auth, base_url: str) -> Flow:
+    """What is needed to get credentials, and then those. Raises SourceError (`login_failed`)."""
+    return _FLOWS[auth.type](auth, base_url)
+
+
+def is_renewable(auth: Auth) -> bool:
+    """Whether asking again may give credentials that an answer 401 did not take."""
+    return auth.type in ("oauth2", "session")
+
+
+def usable_for(found: Credentials) -> float | None:
+    """For how many seconds; None: without an end."""
+    return None if found.lifetime is None else max(0.0, found.lifetime - _EARLY)
+
+
+def _none(_: Auth, __: str) -> Flow:
+    yield from ()
+    return Credentials()
+
+
+def _bearer(auth: Auth, _: str) -> Flow:
+    yield from ()
+    return Credentials({"Authorization": f"Bearer {_secret(auth.token)}"})
+
+
+def _api_key(auth: Auth, _: str) -> Flow:
+    yield from ()
+    if auth.parameter is not None:
+        return Credentials(params={auth.parameter: _secret(auth.api_key)})
+    return Credentials({auth.header or "X-API-Key": _secret(auth.api_key)})
+
+
+def _basic(auth: Auth, _: str) -> Flow:
+    """RFC 7617, in UTF-8."""
+    yield from ()
+    both = f"{auth.username}:{_secret(auth.password)}".encode()
+    return Credentials({"Authorization": f"Basic {base64.b64encode(both).decode()}"})
+
+
+def _oauth2(auth: Auth, _: str) -> Flow:
+    """RFC 6749, sections 4.3, 4.4 and 6; the client's credentials in the form, as most servers take them."""
+    given = {
+        "grant_type": auth.grant,
+        "client_id": auth.client_id,
+        "client_secret": _secret(auth.client_secret) or None,
+        "refresh_token": _secret(auth.refresh_token) if auth.grant == "refresh_token" else None,
+        "username": auth.username if auth.grant == "password" else None,
+        "password": _secret(auth.password) if auth.grant == "password" else None,
+        "scope": auth.scope,
+    }
+    form = tuple((name, value) for name, value in given.items() if value)
+    response = yield Request(auth.token_url or "", "POST", form=form)
+    token = _found(response, "access_token", "token_url")
+    lifetime = Document(response.content, "token_url").find(("expires_in",))
+    seconds = (
+        float(lifetime) if isinstance(lifetime, int | str) and str(lifetime).isdecimal() else _ASSUMED_LIFE
+    )
+    return Credentials({"Authorization": f"Bearer {token}"}, lifetime=seconds)
+
+
+def _session(auth: Auth, base_url: str) -> Flow:
+    """A login whose answer holds a token, or sets cookies."""
+    body = {name: value.get_secret_value() for name, value in auth.login_body.items()}
+    login = base_url.rstrip("/") + "/" + (auth.login_path or "").lstrip("/")
+    response = yield Request(login, "POST", body={**body})
+    if auth.login_token is None:
+        return Credentials()
+    token = _found(response, auth.login_token, "login_path")
+    header = auth.header or "Authorization"
+    return Credentials({header: f"Bearer {token}" if header == "Authorization" else token})
+
+
+_FLOWS: dict[str, Callable[[Auth, str], Flow]] = {
+    "none": _none,
+    "bearer": _bearer,
+    "api_key": _api_key,
+    "basic": _basic,
+    "digest": _none,  # needs the server's challenge: requests answers it
+    "oauth2": _oauth2,
+    "session": _session,
+}
+
+
+def _found(response: Response, path: str, where: str) -> str:
+    found = None
+    if response.status < 400:
+        found = Document(response.content, where).find(parse_path(path))
+    if not isinstance(found, str) or not found:
+        why = _reason(response.content)
+        raise SourceError(
+            f"the login failed: {where} answered {response.status}"
+            + (f" ({why})" if why else ", without a token" if response.status < 400 else ""),
+            hint="check the credentials under `auth`",
+            code="login_failed",
+        )
+    return found
+
+
+class _Refusal(msgspec.Struct):
+    error: str = ""  # a code of RFC 6749, section 5.2
+
+
+def _reason(content: bytes) -> str:
+    try:
+        return msgspec.json.decode(content, type=_Refusal).error[:80]
+    except msgspec.DecodeError:
+        return ""
+
+
+def _secret(value: SecretStr | None) -> str:
+    return value.get_secret_value() if value is not None else ""

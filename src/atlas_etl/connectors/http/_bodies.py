@@ -1,0 +1,72 @@
+"""A response's body, decompressed to its end: one that stops early is an error, never half a body."""
+
+from __future__ import annotations
+
+import zlib
+
+import pyarrow as pa
+
+_GZIP, _ZLIB, _RAW = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBITS
+_CHUNK = 1024 * 1024
+
+
+class IncompleteBodyError(Exception):
+    """A body that is cut off or damaged."""
+
+
+def decoded(content: bytes, encoding: str, *, most: int) -> bytes:
+    """The content without its encodings (RFC 9110, section 8.4), at most so many bytes.
+
+    Raises IncompleteBodyError.
+    """
+    for name in reversed([part.strip().lower() for part in encoding.split(",") if part.strip()]):
+        if name in ("gzip", "x-gzip"):
+            content = _inflated(content, _GZIP, most)
+        elif name == "deflate":
+            # Some servers send it without zlib's header.
+            bits = _ZLIB if content[:1] and content[0] & 0x0F == 8 else _RAW
+            content = _inflated(content, bits, most)
+        elif name == "zstd":
+            content = _zstd(content, most)
+        elif name != "identity":
+            raise IncompleteBodyError(f"the answer is encoded as {name[:20]!r}, which is not known")
+    return content
+
+
+def _inflated(content: bytes, bits: int, most: int) -> bytes:
+    if not content:
+        return b""
+    found: list[bytes] = []
+    size = 0
+    while content:
+        stream = zlib.decompressobj(bits)
+        try:
+            found.append(stream.decompress(content, most - size + 1))
+        except zlib.error:
+            raise IncompleteBodyError("the answer's compression is damaged") from None
+        size += len(found[-1])
+        if size > most:
+            raise IncompleteBodyError(f"the answer is larger than {most >> 20} MiB when it is unpacked")
+        if not stream.eof:
+            raise IncompleteBodyError("the answer ends before its compressed content does")
+        content = stream.unused_data if bits == _GZIP else b""  # a gzip body may have several members
+    return b"".join(found)
+
+
+def _zstd(content: bytes, most: int) -> bytes:
+    if not content:
+        return b""
+    found: list[bytes] = []
+    size = 0
+    try:
+        with pa.input_stream(pa.BufferReader(content), compression="zstd") as stream:
+            while chunk := stream.read(_CHUNK):
+                found.append(chunk)
+                size += len(chunk)
+                if size > most:
+                    raise IncompleteBodyError(
+                        f"the answer is larger than {most >> 20} MiB when it is unpacked"
+                    )
+    except (pa.ArrowException, OSError):
+        raise IncompleteBodyError("the answer's compression is damaged or cut off") from None
+    return b"".join(found)

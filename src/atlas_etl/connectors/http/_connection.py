@@ -1,0 +1,295 @@
+"""How an API is described in a definition: its address, credentials, pages, limits and resources."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    SecretStr,
+    model_validator,
+)
+
+from atlas_etl.config.fields import Columns, Duration, Size
+from atlas_etl.connectors.base import ConnectionConfig, ProjectPath
+from atlas_etl.connectors.declared import known_types
+from atlas_etl.connectors.http._records import parse_path
+
+_MODEL = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+def _path(text: str) -> str:
+    parse_path(text)
+    return text
+
+
+def _url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme.lower() not in ("http", "https") or not parts.hostname:
+        raise ValueError("should be a URL such as https://api.example.com/v1")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("should hold no credentials: give them under `auth`")
+    return text
+
+
+RecordsPath = Annotated[str, AfterValidator(_path)]
+Url = Annotated[str, AfterValidator(_url)]
+Plain = str | int | float | bool
+
+
+class Auth(BaseModel):
+    """Who asks. Credentials go to the connection's own origin, and to `token_url`, and nowhere else."""
+
+    model_config = _MODEL
+
+    type: Literal["none", "bearer", "api_key", "basic", "digest", "oauth2", "session"] = "none"
+    token: SecretStr | None = Field(default=None, description="bearer: the token")
+    api_key: SecretStr | None = Field(default=None, description="api_key: the key")
+    header: str | None = Field(
+        default=None, description="api_key, session: the header; default X-API-Key, Authorization"
+    )
+    parameter: str | None = Field(default=None, description="api_key: a query parameter instead of a header")
+    username: str | None = Field(default=None, description="basic, digest, oauth2 with the password grant")
+    password: SecretStr | None = None
+    token_url: Url | None = Field(default=None, description="oauth2: where tokens are given out")
+    grant: Literal["client_credentials", "refresh_token", "password"] = "client_credentials"
+    client_id: str | None = None
+    client_secret: SecretStr | None = None
+    refresh_token: SecretStr | None = None
+    scope: str | None = None
+    login_path: str | None = Field(default=None, description="session: where the login is posted to")
+    login_body: dict[str, SecretStr] = Field(
+        default_factory=dict, description="session: what is posted, as JSON"
+    )
+    login_token: RecordsPath | None = Field(
+        default=None, description="session: where the answer holds the token; left out: its cookies are used"
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> Auth:
+        needed = list(_NEEDED.get(self.type, ()))
+        if self.type == "oauth2":
+            needed += _GRANTS[self.grant]
+        missing = [name for name in needed if not getattr(self, name)]
+        if missing:
+            raise ValueError(f"type {self.type} needs {' and '.join(missing)}")
+        return self
+
+
+_NEEDED: Mapping[str, tuple[str, ...]] = {
+    "bearer": ("token",),
+    "api_key": ("api_key",),
+    "basic": ("username",),
+    "digest": ("username", "password"),
+    "oauth2": ("token_url",),
+    "session": ("login_path", "login_body"),
+}
+_GRANTS: Mapping[str, tuple[str, ...]] = {
+    "client_credentials": ("client_id", "client_secret"),
+    "refresh_token": ("refresh_token",),
+    "password": ("username", "password"),
+}
+
+
+class Pagination(BaseModel):
+    """How the next page is asked for, and which one is the last."""
+
+    model_config = _MODEL
+
+    type: Literal["auto", "none", "offset", "page", "cursor", "keyset", "next_url", "link_header"] = "auto"
+    page_size: int | None = Field(
+        default=None, ge=1, description="records to ask for; default: the API's own"
+    )
+    page_size_parameter: str | None = Field(default=None, description="its name; default limit or per_page")
+    parameter: str | None = Field(
+        default=None, description="the name of the offset, page, cursor or key that is sent"
+    )
+    start: int | None = Field(default=None, ge=0, description="the first offset (0) or page (1)")
+    cursor: RecordsPath | None = Field(
+        default=None, description="where a response holds the next cursor; default next_cursor"
+    )
+    header: str | None = Field(default=None, description="the response's header that holds the next cursor")
+    next: RecordsPath | None = Field(
+        default=None, description="where a response holds the next page's URL; default next"
+    )
+    field: RecordsPath | None = Field(
+        default=None, description="keyset: the last record's member that is sent; default id"
+    )
+    total: RecordsPath | None = Field(
+        default=None, description="where a response holds the number of all records"
+    )
+    has_more: RecordsPath | None = Field(
+        default=None, description="where a response says whether there are more pages"
+    )
+    stop_on_short_page: bool = Field(
+        default=False, description="whether a page of fewer records than page_size is the last"
+    )
+    overlap: int = Field(
+        default=0, ge=0, description="offset: records that are read again with the next page"
+    )
+    into: Literal["query", "body"] = Field(default="query", description="where the parameters are sent")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Pagination:
+        if self.stop_on_short_page and self.page_size is None:
+            raise ValueError("stop_on_short_page needs page_size")
+        if self.overlap and self.type != "offset":
+            raise ValueError("overlap is for the type offset")
+        if self.page_size is not None and self.overlap >= self.page_size:
+            raise ValueError("overlap should be less than page_size")
+        return self
+
+
+def _pagination(value: object) -> object:
+    return {"type": value} if isinstance(value, str) else value
+
+
+PaginationField = Annotated[Pagination, BeforeValidator(_pagination, json_schema_input_type=Pagination | str)]
+
+
+class Resource(BaseModel):
+    """One thing that the API offers; a stream reads it as its `table`."""
+
+    model_config = _MODEL
+
+    path: str = Field(min_length=1, description="below base_url, or a whole URL")
+    method: Literal["GET", "POST"] = "GET"
+    params: dict[str, Plain] = Field(default_factory=dict, description="parameters of the query")
+    headers: dict[str, str] = Field(default_factory=dict)
+    body: JsonValue = Field(default=None, description="what is posted, as JSON")
+    records: RecordsPath | None = Field(default=None, description="where the records are; default: found out")
+    pagination: PaginationField | None = Field(default=None, description="default: the connection's")
+    nested: Literal["json", "flatten"] | None = Field(default=None, description="default: the connection's")
+    types: Annotated[dict[str, str], AfterValidator(known_types)] = Field(
+        default_factory=dict, description="types of columns that are not to be inferred: {at: timestamptz}"
+    )
+    primary_key: Columns = Field(default=(), description="the members that tell records apart")
+    cursor: str | None = Field(
+        default=None, description="the member that grows, where no stream says otherwise"
+    )
+
+
+def _resource(value: object) -> object:
+    return {"path": value} if isinstance(value, str) else value
+
+
+ResourceField = Annotated[Resource, BeforeValidator(_resource, json_schema_input_type=Resource | str)]
+
+
+class HttpConnection(ConnectionConfig):
+    """An HTTP API."""
+
+    base_url: Url = Field(description="where the API begins, e.g. https://api.example.com/v1")
+    auth: Auth = Auth()
+    headers: dict[str, str] = Field(default_factory=dict, description="sent with each request")
+    params: dict[str, Plain] = Field(default_factory=dict, description="sent with each request")
+    records: RecordsPath | None = Field(
+        default=None, description="where responses hold their records, e.g. data.items; default: found out"
+    )
+    pagination: PaginationField = Field(default=Pagination(), description="a type, or a mapping with more")
+    nested: Literal["json", "flatten"] = Field(
+        default="json", description="objects inside records: as JSON, or as columns a__b"
+    )
+    resources: dict[str, ResourceField] = Field(
+        default_factory=dict, description="what the API offers, by the names that streams have"
+    )
+    connect_timeout: Duration = Field(default=timedelta(seconds=10), description="to reach the server")
+    timeout: Duration = Field(default=timedelta(seconds=60), description="without a byte from the server")
+    page_timeout: Duration = Field(default=timedelta(minutes=5), description="for one whole response")
+    largest_page: Size = Field(default=256 * 1024**2, ge=1024, description="bytes that one response may have")
+    least_rate: int = Field(
+        default=100, ge=0, description="bytes a second, below which a response is given up"
+    )
+    attempts: int = Field(default=5, ge=1, le=100, description="how often a request is tried; 1: no retry")
+    longest_wait: Duration = Field(
+        default=timedelta(minutes=2),
+        description="before a request is tried again, whatever the server asks for",
+    )
+    requests_per_minute: float | None = Field(default=None, gt=0, description="of all streams together")
+    proxy: SecretStr | None = Field(default=None, description="http://user:password@host:port; never guessed")
+    ca_bundle: ProjectPath | None = Field(
+        default=None, description="certificates to trust instead of the usual"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _older_keys(cls, given: Any) -> Any:
+        return _from_older_keys(given) if isinstance(given, Mapping) else given
+
+
+_OLDER_AUTH = {"token": "bearer", "bearer_token": "bearer", "apikey": "api_key", "oauth": "oauth2"}
+_OLDER_PAGINATION = {
+    "page_number": "page", "page": "page", "offset_limit": "offset", "limit_offset": "offset",
+    "link": "link_header", "next_link": "next_url", "url": "next_url",
+}  # fmt: skip
+
+
+def _from_older_keys(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of the older form in today's places.
+
+    `auth_type`, `auth_token`, `api_key`, `username` and `password` belong to `auth`; of `options`,
+    `pagination_type`, `page_size`, `cursor_key` and `next_key` belong to `pagination`, `data_key` is
+    `records`, and `header_name` is the header of the API key, or the one that holds the next cursor. Raises
+    ValueError for an option that there is none of.
+    """
+    found = dict(given)
+    options = found.pop("options", None) or {}
+    if not isinstance(options, Mapping):
+        raise ValueError("options should be a mapping")
+    options = dict(options)
+    flat = {
+        new: found.pop(old)
+        for old, new in (
+            ("auth_type", "type"), ("auth_token", "token"), ("api_key", "api_key"),
+            ("username", "username"), ("password", "password"),
+        )
+        if found.get(old) is not None
+    }  # fmt: skip
+    if flat and "auth" in found:
+        raise ValueError(f"`auth` and {', '.join(sorted(flat))} are both given; everything belongs in `auth`")
+    header = options.pop("header_name", None)
+    if flat:
+        kind = str(flat.get("type", "")).lower()
+        kind = _OLDER_AUTH.get(kind, kind) or next(
+            (named for key, named in (("token", "bearer"), ("api_key", "api_key"), ("username", "basic"))
+             if key in flat), "none",
+        )  # fmt: skip
+        flat["type"] = kind
+        if kind == "api_key" and "api_key" not in flat and "token" in flat:
+            flat["api_key"] = flat.pop("token")
+        if kind == "api_key" and header is not None:
+            flat["header"], header = header, None
+        found["auth"] = flat
+    pages = {
+        new: options.pop(old)
+        for old, new in (
+            ("pagination_type", "type"), ("page_size", "page_size"), ("cursor_key", "cursor"),
+            ("next_key", "next"),
+        )
+        if options.get(old) is not None
+    }  # fmt: skip
+    if header is not None:
+        pages["header"] = header
+    if pages:
+        if "pagination" in found:
+            raise ValueError("`pagination` is given twice: by itself and in `options`")
+        kind = str(pages.get("type", "")).lower()
+        guessed = "cursor" if {"cursor", "header"} & set(pages) else "next_url" if "next" in pages else "auto"
+        pages["type"] = _OLDER_PAGINATION.get(kind, kind) or guessed
+        found["pagination"] = pages
+    if options.get("data_key") is not None:
+        found.setdefault("records", options.pop("data_key"))
+    for key in ("headers", "params", "nested", "timeout"):
+        if key in options:
+            found.setdefault(key, options.pop(key))
+    if options:
+        raise ValueError(f"there is no option {sorted(options)[0]!r}")
+    return found

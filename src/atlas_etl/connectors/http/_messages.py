@@ -1,0 +1,74 @@
+"""Requests and responses as values, and what of a URL may be shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import JsonValue
+
+Parameters: TypeAlias = tuple[tuple[str, str], ...]
+
+_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request, before headers and credentials of its connection are added."""
+
+    url: str
+    method: str = "GET"
+    params: Parameters = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: JsonValue = None  # sent as JSON
+    form: Parameters = ()  # sent as a form, where there is no body
+
+    def with_params(self, more: Mapping[str, str]) -> Request:
+        """The request with these parameters instead of those of the same names."""
+        kept = tuple((name, value) for name, value in self.params if name not in more)
+        return replace(self, params=(*kept, *more.items()))
+
+    def with_body(self, more: Mapping[str, JsonValue]) -> Request:
+        """The request with these members of its body instead of those of the same names."""
+        body = self.body if isinstance(self.body, dict) else {}
+        return replace(self, body={**body, **more})
+
+    def with_headers(self, more: Mapping[str, str]) -> Request:
+        """The request with these headers instead of those of the same names, in any case."""
+        names = {name.lower() for name in more}
+        kept = {name: value for name, value in self.headers.items() if name.lower() not in names}
+        return replace(self, headers={**kept, **more})
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One answer; its content is decompressed and complete."""
+
+    status: int
+    headers: Mapping[str, str]  # of lower-case names
+    content: bytes
+    url: str  # that was asked last, after redirects
+
+
+def origin(url: str) -> tuple[str, str, int | None]:
+    """Scheme, host and port: who credentials are for (RFC 6454). Raises ValueError for what is no URL."""
+    parts = urlsplit(url)
+    return (
+        parts.scheme.lower(),
+        (parts.hostname or "").lower(),
+        parts.port or _PORTS.get(parts.scheme.lower()),
+    )
+
+
+def shown(url: str) -> str:
+    """The URL without its user, query and fragment, which may hold secrets."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        host = f"[{host}]" if ":" in host else host
+        where = f"{host}:{parts.port}" if parts.port else host
+    except ValueError:
+        return "a URL that cannot be read"
+    return urlunsplit((parts.scheme, where, parts.path, "", ""))

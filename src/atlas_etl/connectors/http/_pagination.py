@@ -1,0 +1,269 @@
+"""Pagination, pure: requests go out, pages come in, and no socket is in sight.
+
+A page that repeats, or a cursor that does not move, is an error (`pagination_stuck`) and no endless loop.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+from urllib.parse import parse_qsl, urljoin, urlsplit, urlunsplit
+
+import msgspec
+from pydantic import JsonValue
+
+from atlas_etl.connectors.http._connection import Pagination
+from atlas_etl.connectors.http._messages import Request, Response
+from atlas_etl.connectors.http._records import Document, Path, Scalar, parse_path
+from atlas_etl.errors import SourceError
+
+Flow: TypeAlias = Generator[Request, "Page", None]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What came back for one request."""
+
+    response: Response
+    document: Document | None  # None: the format is not JSON
+    records: list[msgspec.Raw]
+
+    def find(self, path: Path) -> Scalar:
+        return self.document.find(path) if self.document is not None else None
+
+
+def paged(pagination: Pagination, first: Request) -> Flow:
+    """The requests that read all pages. Raises SourceError (`pagination_stuck`)."""
+    return _FLOWS[pagination.type](pagination, first)
+
+
+def _single(_: Pagination, first: Request) -> Flow:
+    yield first
+
+
+def _offset(how: Pagination, first: Request) -> Flow:
+    """Steps by as many records as came, for a server may give fewer than were asked for."""
+    offset, name = how.start if how.start is not None else 0, how.parameter or "offset"
+    sized = _sized(how, first, "limit")
+    before: list[bytes] | None = None
+    while True:
+        page = yield _placed(how, sized, {name: offset})
+        before = _moved(page, before)
+        if _is_last(how, page) or _total(how, page, reached=offset + len(page.records)):
+            return
+        offset += max(1, len(page.records) - how.overlap)
+
+
+def _numbered(how: Pagination, first: Request) -> Flow:
+    number, name = how.start if how.start is not None else 1, how.parameter or "page"
+    sized = _sized(how, first, "per_page")
+    before: list[bytes] | None = None
+    count = 0
+    while True:
+        page = yield _placed(how, sized, {name: number})
+        before = _moved(page, before)
+        count += len(page.records)
+        if _is_last(how, page) or _total(how, page, reached=count):
+            return
+        number += 1
+
+
+def _cursor(how: Pagination, first: Request) -> Flow:
+    name = how.parameter or "cursor"
+    path = parse_path(how.cursor or "next_cursor")
+    request = sized = _sized(how, first, "limit")
+    seen: set[Scalar] = set()
+    while True:
+        page = yield request
+        cursor = page.response.headers.get(how.header.lower()) if how.header else page.find(path)
+        if cursor in (None, "", False) or _says_no_more(how, page):
+            return
+        _advance(cursor, seen, what="cursor")
+        request = _placed(how, sized, {name: cursor})
+
+
+def _keyset(how: Pagination, first: Request) -> Flow:
+    name = how.parameter or "after"
+    path = parse_path(how.field or "id")
+    request = sized = _sized(how, first, "limit")
+    seen: set[Scalar] = set()
+    while True:
+        page = yield request
+        if _is_last(how, page):
+            return
+        last = Document(bytes(page.records[-1]), "the last record").find(path)
+        if last is None:
+            raise SourceError(
+                f"the last record of a page has no {how.field or 'id'!r} to go on from",
+                hint="set `field` of `pagination` to a member that every record has",
+                code="pagination_stuck",
+            )
+        _advance(last, seen, what="last record")
+        request = _placed(how, sized, {name: last})
+
+
+def _next_url(how: Pagination, first: Request) -> Flow:
+    path = parse_path(how.next or "next")
+    return _followed(how, first, lambda page: page.find(path))
+
+
+def _link_header(how: Pagination, first: Request) -> Flow:
+    return _followed(how, first, lambda page: next_link(page.response.headers.get("link", "")))
+
+
+def _followed(how: Pagination, first: Request, following: Callable[[Page], Scalar]) -> Flow:
+    request = _sized(how, first, "per_page")
+    seen: set[Scalar] = {request.url} if not request.params else set()
+    while True:
+        page = yield request
+        link = following(page)
+        if not isinstance(link, str) or not link or _says_no_more(how, page):
+            return
+        url = urljoin(page.response.url, link)
+        _advance(url, seen, what="link to the next page")
+        # Its query says all that the first one's parameters said, and which page.
+        parts = urlsplit(url)
+        params = tuple(parse_qsl(parts.query, keep_blank_values=True))
+        bare = urlunsplit((parts.scheme, parts.netloc, parts.path, "", ""))
+        request = replace(first, url=bare, params=params)
+
+
+def _auto(how: Pagination, first: Request) -> Flow:
+    """Whatever the first response shows; a single page where it shows nothing."""
+    request = _sized(how, first, "limit") if how.page_size else first
+    page = yield request
+    chosen = recognised(page)
+    if chosen is None:
+        return
+    rest = paged(chosen, request)
+    next(rest)
+    try:
+        following = rest.send(page)
+        while True:
+            page = yield following
+            following = rest.send(page)
+    except StopIteration:
+        return
+
+
+_FLOWS: dict[str, Callable[[Pagination, Request], Flow]] = {
+    "none": _single,
+    "offset": _offset,
+    "page": _numbered,
+    "cursor": _cursor,
+    "keyset": _keyset,
+    "next_url": _next_url,
+    "link_header": _link_header,
+    "auto": _auto,
+}
+
+_NEXT_URLS = (
+    "next", "links.next", "paging.next", "_links.next.href", "links.next.href", "next_page_url", "nextLink",
+    "next_url", "@odata~nextLink", "meta.next", "pagination.next_url", "next_page",
+)  # fmt: skip
+# Where the cursor is, and the parameter that such APIs want it in.
+_CURSORS = (
+    ("next_cursor", "cursor"), ("meta.next_cursor", "cursor"), ("pagination.next_cursor", "cursor"),
+    ("response_metadata.next_cursor", "cursor"), ("cursor.next", "cursor"), ("cursor", "cursor"),
+    ("next_page_token", "page_token"), ("nextPageToken", "pageToken"), ("paging.cursors.after", "after"),
+    ("paging.next.after", "after"), ("meta.cursor.next", "cursor"), ("nextCursor", "cursor"),
+)  # fmt: skip
+_PAGE_NUMBERS = (
+    ("page", "total_pages"), ("current_page", "last_page"), ("meta.current_page", "meta.last_page"),
+    ("meta.page", "meta.total_pages"), ("pagination.page", "pagination.total_pages"),
+    ("pagination.current_page", "pagination.total_pages"), ("page", "pages"),
+)  # fmt: skip
+_OFFSETS = (("offset", "total"), ("meta.offset", "meta.total"), ("pagination.offset", "pagination.total"))
+
+
+def recognised(page: Page) -> Pagination | None:
+    """The pagination that a first response shows; None where it shows none, or that there is one page."""
+    if next_link(page.response.headers.get("link", "")):
+        return Pagination(type="link_header")
+    for path in _NEXT_URLS:
+        steps = tuple(step.replace("~", ".") for step in path.split("."))
+        found = page.find(steps)
+        if isinstance(found, str) and re.match(r"https?://|/|\?", found):
+            return Pagination(type="next_url", next=_written(steps))
+    for path, parameter in _CURSORS:
+        found = page.find(parse_path(path))
+        if isinstance(found, str | int) and not isinstance(found, bool) and found != "":
+            return Pagination(type="cursor", cursor=path, parameter=parameter)
+    for number, total in _PAGE_NUMBERS:
+        here, pages = page.find(parse_path(number)), page.find(parse_path(total))
+        if isinstance(here, int) and isinstance(pages, int) and here < pages:
+            return Pagination(type="page", start=here)
+    for offset, total in _OFFSETS:
+        here, rows = page.find(parse_path(offset)), page.find(parse_path(total))
+        if here == 0 and isinstance(rows, int) and len(page.records) < rows:
+            return Pagination(type="offset", total=total)
+    return None
+
+
+def next_link(header: str) -> str | None:
+    """The target of `rel="next"` in a Link header (RFC 8288, section 3)."""
+    for target, parameters in re.findall(r"<([^>]*)>((?:\s*;\s*[^,;\"]+(?:\"[^\"]*\")?)*)", header):
+        for relation in re.findall(r";\s*rel\s*=\s*(?:\"([^\"]*)\"|([^\s;,]+))", parameters, re.IGNORECASE):
+            if "next" in "".join(relation).lower().split():
+                return str(target)
+    return None
+
+
+def _written(steps: Path) -> str:
+    return ".".join(f"['{step}']" if "." in step else step for step in steps).replace(".[", "[")
+
+
+def _sized(how: Pagination, first: Request, usual: str) -> Request:
+    if how.page_size is None:
+        return first
+    return _placed(how, first, {how.page_size_parameter or usual: how.page_size})
+
+
+def _placed(how: Pagination, request: Request, values: dict[str, Scalar]) -> Request:
+    if how.into == "body":
+        body: dict[str, JsonValue] = {**values}
+        return request.with_body(body)
+    return request.with_params({name: str(value) for name, value in values.items()})
+
+
+def _is_last(how: Pagination, page: Page) -> bool:
+    count = len(page.records)
+    is_short = how.stop_on_short_page and how.page_size is not None and count < how.page_size
+    return count == 0 or is_short or _says_no_more(how, page)
+
+
+def _says_no_more(how: Pagination, page: Page) -> bool:
+    return how.has_more is not None and page.find(parse_path(how.has_more)) in (False, None, 0, "false")
+
+
+def _total(how: Pagination, page: Page, *, reached: int) -> bool:
+    """Whether as many records were read as the API says that there are."""
+    total = page.find(parse_path(how.total)) if how.total is not None else None
+    if isinstance(total, str) and total.isdecimal():
+        total = int(total)
+    return isinstance(total, int) and reached >= total
+
+
+def _moved(page: Page, before: list[bytes] | None) -> list[bytes]:
+    """What tells this page from the next one."""
+    here = [bytes(record) for record in (*page.records[:1], *page.records[-1:])]
+    if here and here == before and len(page.records) > 1:
+        raise _stuck("the same page came twice in a row")
+    return here
+
+
+def _advance(value: Scalar, seen: set[Scalar], *, what: str) -> None:
+    if value in seen:
+        raise _stuck(f"a {what} came a second time")
+    seen.add(value)
+
+
+def _stuck(why: str) -> SourceError:
+    return SourceError(
+        f"the pages do not move on: {why}, so that reading them would never end",
+        hint="check `pagination`: its `parameter` may have another name, or the API may have one page only "
+        "(`pagination: none`)",
+        code="pagination_stuck",
+    )

@@ -1,0 +1,169 @@
+"""Reading an API: which resource a stream means, its pages, and the extract of them."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
+
+from atlas_etl import values
+from atlas_etl.connectors.base import BaseConnector
+from atlas_etl.connectors.declared import declared
+from atlas_etl.connectors.http._columns import Columns
+from atlas_etl.connectors.http._connection import HttpConnection, Resource
+from atlas_etl.connectors.http._messages import Request, shown
+from atlas_etl.connectors.http._pages import Pages, Records
+from atlas_etl.connectors.http._pagination import Page, paged
+from atlas_etl.connectors.http._records import Document, Path, parse_path
+from atlas_etl.connectors.http._rows import HttpRows
+from atlas_etl.connectors.http._transport import Transport
+from atlas_etl.connectors.unordered import UnorderedExtract, may_grow
+from atlas_etl.errors import WiderColumnsError
+from atlas_etl.model import ColumnInfo, ConnectionStatus, ReadRequest, Stream, StreamInfo
+
+
+@dataclass(slots=True)
+class _Unfinished:
+    """Pages of a stream whose columns turned out to be wider than the first of them said."""
+
+    request: ReadRequest
+    pages: Pages
+
+
+class HttpConnector(BaseConnector[HttpConnection]):
+    """Reads the resources of one API."""
+
+    def __init__(self, config: HttpConnection) -> None:
+        super().__init__(config, protocol="http")
+        self._transport = Transport(config)
+        self._unfinished: _Unfinished | None = None
+
+    def test(self) -> ConnectionStatus:
+        name, resource = next(iter(self.config.resources.items()), ("base_url", Resource(path="/")))
+        if not self.config.resources:
+            response = self._transport.fetch(self._request(resource))
+            return ConnectionStatus(f"{shown(response.url)} answered with {response.status}")
+        pages = self._fetched(resource)
+        try:
+            found = next(pages, [])
+        finally:
+            pages.close()
+        return ConnectionStatus(f"{name} answered, with {len(found):,} records on its first page")
+
+    def discover(self) -> Sequence[StreamInfo]:
+        return [self.describe(Stream(name, table=name)) for name in self.config.resources]
+
+    def describe(self, stream: Stream) -> StreamInfo:
+        pages = Pages(self._fetched(self._resource(stream)))
+        try:
+            rows = self._rows(ReadRequest(stream, may_read_again=True), pages)
+        finally:
+            pages.close()
+        return StreamInfo(
+            stream.name,
+            tuple(
+                ColumnInfo(field.name, values.type_name(field.type), rows.nulls_seen(field.name) != 0)
+                for field in rows.schema
+            ),
+            primary_key=stream.primary_key or rows.primary_key,
+            cursor_candidates=tuple(
+                field.name
+                for field in rows.schema
+                if rows.nulls_seen(field.name) == 0 and may_grow(field.type)
+            ),
+            estimated_rows=rows.rows,
+        )
+
+    @contextmanager
+    def open(self, request: ReadRequest) -> Iterator[UnorderedExtract]:
+        again, self._unfinished = self._unfinished, None
+        if again is not None and again.request != request:
+            again.pages.close()
+            again = None
+        pages = again.pages if again is not None else Pages(self._fetched(self._resource(request.stream)))
+        try:
+            rows = self._rows(request, pages, whole=again is not None)
+            if not rows.schema.names:  # no record has ever told what there is to choose from
+                request = ReadRequest(Stream(request.stream.name, table=request.stream.table))
+            yield UnorderedExtract(rows, request)
+        except WiderColumnsError:
+            self._unfinished = _Unfinished(request, pages)
+            raise
+        finally:
+            if self._unfinished is None:
+                pages.close()
+
+    def close(self) -> None:
+        if self._unfinished is not None:
+            self._unfinished.pages.close()
+            self._unfinished = None
+        self._transport.close()
+
+    def stream_of(self, query: str) -> Stream:
+        return Stream(name="query", path=query)
+
+    def _rows(self, request: ReadRequest, pages: Pages, *, whole: bool = False) -> HttpRows:
+        resource = self._resource(request.stream)
+        where = shown(self._request(resource).url)
+        columns = Columns(
+            where,
+            declared={name: declared(kind) for name, kind in resource.types.items()},
+            known=request.known,
+            asked={*request.stream.columns, *request.stream.primary_key, *resource.primary_key}
+            | ({request.stream.cursor} if request.stream.cursor else set()),
+            flatten=(resource.nested or self.config.nested) == "flatten",
+        )
+        return HttpRows(
+            pages,
+            columns,
+            where=where,
+            primary_key=resource.primary_key,
+            limit=request.limit,
+            whole=whole or not request.may_read_again,
+        )
+
+    def _resource(self, stream: Stream) -> Resource:
+        """The resource of a stream; a name that there is none of is a path below the base URL."""
+        named = stream.table or stream.path or stream.query or ""
+        return self.config.resources.get(named) or Resource(path=named)
+
+    def _request(self, resource: Resource) -> Request:
+        base = self.config.base_url.rstrip("/")
+        url = resource.path if "://" in resource.path else f"{base}/{resource.path.lstrip('/')}".rstrip("/")
+        parts = urlsplit(url)
+        given = {**self.config.params, **resource.params}
+        return Request(
+            urlunsplit((parts.scheme, parts.netloc, parts.path, "", "")),
+            resource.method,
+            params=tuple(parse_qsl(parts.query, keep_blank_values=True)),
+            headers=resource.headers,
+            body=resource.body,
+        ).with_params({name: _written(value) for name, value in given.items()})
+
+    def _fetched(self, resource: Resource) -> Generator[Records, None, None]:
+        """The pages of a resource, one request after another."""
+        first = self._request(resource)
+        where = shown(first.url)
+        written = resource.records if resource.records is not None else self.config.records
+        path: Path | None = parse_path(written) if written is not None else None
+        flow = paged(resource.pagination or self.config.pagination, first)
+        try:
+            request = next(flow)
+            while True:
+                response = self._transport.fetch(request)
+                document, records = None, []
+                if response.content.strip():
+                    document = Document(response.content, where)
+                    if path is None:
+                        path = document.records_path()
+                    records = document.records(path)
+                if records:
+                    yield records
+                request = flow.send(Page(response, document, records))
+        except StopIteration:
+            return
+
+
+def _written(value: str | int | float | bool) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

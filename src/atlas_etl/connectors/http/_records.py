@@ -1,0 +1,192 @@
+"""Records in a JSON document: each as the text it was written in, found by a path.
+
+A path is JSONPath's plainest part: names with dots between them, and `[*]` or `*` for every item, e.g.
+`data`, `result.items`, `edges[*].node`; `$` or nothing is the document itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any, Final, TypeAlias, cast
+
+import msgspec
+
+from atlas_etl.errors import SourceError
+
+Path: TypeAlias = tuple[str, ...]
+Scalar: TypeAlias = str | int | bool | None
+
+EVERY: Final = "*"
+_STEP = re.compile(r"\.?(?:\[\s*(\*|'[^']*'|\"[^\"]*\")\s*\]|([^.\[\]]+))")
+
+_MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
+_SCALAR = msgspec.json.Decoder(str | int | bool | None)
+_MARK = b"\xef\xbb\xbf"
+_BLANKS = b" \t\r\n"
+
+# Where most APIs keep their records, the commonest first.
+_USUAL = ("data", "results", "items", "records", "value", "values", "rows", "entries", "content", "list")
+
+
+def parse_path(text: str) -> Path:
+    """The steps of a path. Raises ValueError."""
+    rest = text.strip().removeprefix("$")
+    steps: list[str] = []
+    at = 0
+    while at < len(rest):
+        found = _STEP.match(rest, at)
+        if found is None:
+            raise ValueError(
+                f"is no path: write names with dots between them, such as data.items, not {text!r}"
+            )
+        quoted, plain = found.groups()
+        steps.append(plain.strip() if plain is not None else quoted.strip("'\""))
+        at = found.end()
+    return tuple(steps)
+
+
+class Document:
+    """One JSON document. Whatever is asked of it is checked to its end: SourceError (`malformed_json`)."""
+
+    def __init__(self, content: bytes, where: str) -> None:
+        self._where = where
+        self._content = content
+        self._root = msgspec.Raw(content.removeprefix(_MARK).strip(_BLANKS))
+
+    def find(self, path: Path) -> Scalar:
+        """What is at a path: None where there is nothing, or no scalar."""
+        found = self._root
+        for step in path:
+            inside = self._members(found).get(step) if _first(found) == b"{" else None
+            if inside is None:
+                return None
+            found = inside
+        try:
+            scalar: Scalar = _SCALAR.decode(found)
+        except msgspec.ValidationError:
+            return None
+        except (msgspec.DecodeError, RecursionError) as failure:
+            raise _malformed(self._content, self._where, failure) from None
+        return scalar
+
+    def records(self, path: Path) -> list[msgspec.Raw]:
+        """The records at a path; an object alone is one, and null is none.
+
+        Raises SourceError (`records_not_found`) where the path leads nowhere.
+        """
+        try:
+            return _listed(path)(self._root)
+        except msgspec.ValidationError:
+            pass  # it is not that plain, or there is nothing
+        except (msgspec.DecodeError, RecursionError) as failure:
+            raise _malformed(self._content, self._where, failure) from None
+        found = [self._root]
+        for depth, step in enumerate(path):
+            inside: list[msgspec.Raw] = []
+            for value in found:
+                inside += self._step(value, step, path[:depth])
+            found = inside
+        records: list[msgspec.Raw] = []
+        for value in found:
+            first = _first(value)
+            if first == b"[":
+                records += _ITEMS.decode(value)
+            elif first != b"n":
+                records.append(value)
+        return records
+
+    def records_path(self) -> Path:
+        """Where the records seem to be: the document, or its only list, or the one with a usual name.
+
+        Raises SourceError (`records_not_found`) where several lists could be meant.
+        """
+        if _first(self._root) != b"{":
+            return ()
+        lists = [name for name, value in self._members(self._root).items() if _first(value) == b"["]
+        if len(lists) <= 1:
+            return tuple(lists)
+        for name in _USUAL:
+            if name in lists:
+                return (name,)
+        raise SourceError(
+            f"{self._where} has several lists, and nothing says which of them the records are",
+            hint=f"set `records` to one of {', '.join(lists[:12])}",
+            code="records_not_found",
+        )
+
+    def _members(self, value: msgspec.Raw) -> dict[str, msgspec.Raw]:
+        try:
+            return _MEMBERS.decode(value)
+        except (msgspec.DecodeError, RecursionError) as failure:
+            raise _malformed(self._content, self._where, failure) from None
+
+    def _step(self, value: msgspec.Raw, step: str, above: Sequence[str]) -> Sequence[msgspec.Raw]:
+        first = _first(value)
+        if first == b"n":
+            return ()
+        if step == EVERY and first == b"[":
+            return _ITEMS.decode(value)
+        if first == b"{":
+            members = _MEMBERS.decode(value)
+            if step == EVERY:
+                return list(members.values())
+            if step in members:
+                return (members[step],)
+            there = ", ".join(list(members)[:12])
+        else:
+            there = ""
+        raise SourceError(
+            f"{self._where} has nothing at {'.'.join((*above, step))!r}, where its records should be",
+            hint=f"set `records` to where they are; at that place there is {there}"
+            if there
+            else "set `records` to where they are",
+            code="records_not_found",
+        )
+
+
+@cache
+def _listed(path: Path) -> Callable[[msgspec.Raw], list[msgspec.Raw]]:
+    """The list at a plain path, in a single pass over the document. Raises msgspec.ValidationError."""
+    kind: Any = list[msgspec.Raw]
+    for step in reversed(path):
+        kind = msgspec.defstruct("Level", [("inside", kind)], rename={"inside": step}, gc=False)
+    decoder = msgspec.json.Decoder(kind)
+
+    def records(root: msgspec.Raw) -> list[msgspec.Raw]:
+        found: Any = decoder.decode(root)
+        for _ in path:
+            found = found.inside
+        return cast(list[msgspec.Raw], found)
+
+    return records
+
+
+def lines(content: bytes, where: str) -> list[msgspec.Raw]:
+    """The records of JSON lines. Raises SourceError (`malformed_json`)."""
+    try:
+        return msgspec.json.Decoder(msgspec.Raw).decode_lines(content.removeprefix(_MARK))
+    except (msgspec.DecodeError, RecursionError) as failure:
+        raise _malformed(content, where, failure) from None
+
+
+def _first(value: msgspec.Raw) -> bytes:
+    return bytes(memoryview(value)[:1])
+
+
+def _malformed(content: bytes, where: str, failure: Exception) -> SourceError:
+    reason = "it is nested too deeply"
+    if not isinstance(failure, RecursionError):
+        reason = str(failure).removeprefix("JSON is malformed: ")[:80]
+    if not content.strip():
+        reason = "it is empty"
+    elif content.lstrip()[:1] == b"<":
+        reason = "it is HTML or XML"
+    return SourceError(
+        f"{where} answered with what is not JSON: {reason}",
+        hint="check the address, or set `format`; an answer that was cut off is read again",
+        code="malformed_json",
+        retryable=True,
+    )

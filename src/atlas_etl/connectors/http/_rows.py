@@ -1,0 +1,94 @@
+"""The records of one resource as a source of rows: surveyed for their types, then decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from atlas_etl.connectors.http._columns import Columns
+from atlas_etl.connectors.http._pages import Pages, Records
+from atlas_etl.connectors.unordered import Wanted
+from atlas_etl.errors import WiderColumnsError
+from atlas_etl.model import Hazard, TableName
+
+_SURVEY_ROWS = 20_000  # a nullable member shows its first value in few of the first rows
+_SURVEY_BYTES = 8 * 1024 * 1024
+_CHUNK_BYTES = 4 * 1024 * 1024  # decoded at once
+
+
+class HttpRows:
+    """One resource's records, as they were fetched (unordered.RowSource)."""
+
+    time_hazards: frozenset[Hazard] = frozenset()
+    tables: frozenset[TableName] = frozenset()
+
+    def __init__(
+        self,
+        pages: Pages,
+        columns: Columns,
+        *,
+        where: str,
+        primary_key: tuple[str, ...],
+        limit: int | None,
+        whole: bool,
+    ) -> None:
+        """Looks at all records for their types; where not `whole`, only at the first ones.
+
+        Then, unless there is a `limit`, `batches` raises WiderColumnsError for those that do not fit.
+        """
+        self._pages = pages
+        self._columns = columns
+        self.where = where
+        self.primary_key = primary_key
+        self._surveyed: int | None = None  # how many pages, where they are all that is wanted
+        self.rows: int | None = None
+        if not self._survey(limit, whole=whole):
+            self.rows = columns.rows
+        self.schema = columns.schema
+
+    def place(self) -> None:
+        """No database is behind it that could be written to."""
+
+    def count_nulls(self, column: str) -> int | None:
+        return self._columns.nulls(column) if self.rows is not None else None
+
+    def nulls_seen(self, column: str) -> int:
+        """How many of the records that were looked at have no value in this column."""
+        return self._columns.nulls(column)
+
+    def interrupt(self) -> None:
+        self._pages.close()
+
+    def batches(self, wanted: Wanted) -> Iterator[pa.RecordBatch]:
+        chunk: list[Records] = []
+        size = 0
+        for number, page in enumerate(self._pages.read()):
+            if number == self._surveyed:
+                break
+            chunk.append(page)
+            size += sum(map(len, page))
+            if size >= _CHUNK_BYTES:
+                yield self._decoded(chunk, wanted.schema)
+                chunk, size = [], 0
+        if chunk:
+            yield self._decoded(chunk, wanted.schema)
+
+    def _survey(self, limit: int | None, *, whole: bool) -> bool:
+        """Look at records; gives back whether there may be more."""
+        size = 0
+        for number, page in enumerate(self._pages.read(), 1):
+            self._columns.see(page)
+            size += sum(map(len, page))
+            if limit is not None and self._columns.rows >= limit:
+                self._surveyed = number
+                return True
+            if not whole and (self._columns.rows >= _SURVEY_ROWS or size >= _SURVEY_BYTES):
+                return True
+        return False
+
+    def _decoded(self, pages: list[Records], schema: pa.Schema) -> pa.RecordBatch:
+        found = self._columns.decode(pages, schema)
+        if found is None:
+            raise WiderColumnsError(self.where)
+        return found

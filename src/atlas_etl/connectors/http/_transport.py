@@ -1,0 +1,336 @@
+"""The one loop that does the I/O: requests out, complete responses in, within limits and with retries.
+
+Credentials, cookies and the connection's own headers go to the origin of `base_url` only; credentials of
+another kind go to `token_url`. `.netrc` and the environment's proxies are never looked at.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import threading
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from http.cookiejar import DefaultCookiePolicy
+from urllib.parse import urljoin, urlsplit
+
+import requests
+import urllib3
+from requests.auth import HTTPDigestAuth
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt
+from tenacity.wait import wait_exponential_jitter
+
+from atlas_etl.connectors.http._auth import Credentials, credentials, is_renewable, usable_for
+from atlas_etl.connectors.http._bodies import IncompleteBodyError, decoded
+from atlas_etl.connectors.http._connection import HttpConnection
+from atlas_etl.connectors.http._messages import Request, Response, origin, shown
+from atlas_etl.errors import SourceError
+
+_CHUNK = 256 * 1024
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_MOST_REDIRECTS = 5
+_MAY_PASS = frozenset({408, 425, 429, 500, 502, 503, 504})
+_ACCEPT = {"Accept": "application/json, */*;q=0.5", "Accept-Encoding": "gzip, deflate, zstd"}
+_GRACE = 10.0  # seconds before the least rate of a transfer counts
+
+
+class Transport:
+    """Sends the requests of one connection. May be used by several threads."""
+
+    def __init__(self, config: HttpConnection) -> None:
+        self._config = config
+        self._home = origin(config.base_url)
+        self._session = session(config)
+        self._elsewhere = session(config)
+        self._elsewhere.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self._lock, self._lock_of_turns = threading.Lock(), threading.Lock()
+        self._credentials: tuple[Credentials, float | None] | None = None
+        self._closing = threading.Event()
+        self._not_before = 0.0  # of the monotonic clock: when the next request may be sent
+
+    def fetch(self, request: Request) -> Response:
+        """The answer to a request, retried as the connection says.
+
+        Raises SourceError: `unreachable`, `http_status` (by its number, such as `http_404`), `incomplete`,
+        `too_slow`, `too_large`, `refused_redirect`, `login_failed`.
+        """
+        for attempt in Retrying(
+            retry=retry_if_exception(_may_pass),
+            stop=stop_after_attempt(self._config.attempts),
+            wait=self._wait,
+            sleep=self._pause,
+            reraise=True,
+        ):
+            with attempt:
+                return self._authorised(request)
+        raise AssertionError("tenacity reraises")  # pragma: no cover
+
+    def close(self) -> None:
+        """Give connections back; whoever waits for his turn gets an error."""
+        self._closing.set()
+        self._session.close()
+        self._elsewhere.close()
+
+    def _authorised(self, request: Request) -> Response:
+        response = self._redirected(request, self._current())
+        if response.status == 401 and is_renewable(self._config.auth):
+            with self._lock:
+                self._credentials = None
+            response = self._redirected(request, self._current())
+        if response.status >= 400:
+            raise _status_error(request, response)
+        return response
+
+    def _current(self) -> Credentials:
+        """Credentials that are still good, renewed before they end."""
+        with self._lock:
+            if self._credentials is not None:
+                found, until = self._credentials
+                if until is None or time.monotonic() < until:
+                    return found
+            flow = credentials(self._config.auth, self._config.base_url)
+            try:
+                wanted = next(flow)
+                while True:
+                    is_home = origin(wanted.url) == self._home
+                    wanted = flow.send(self._send(wanted, Credentials(), is_home=is_home))
+            except StopIteration as done:
+                made: Credentials = done.value
+            lifetime = usable_for(made)
+            until = None if lifetime is None else time.monotonic() + lifetime
+            self._credentials = (made, until)
+            return made
+
+    def _redirected(self, request: Request, who: Credentials) -> Response:
+        for _ in range(_MOST_REDIRECTS + 1):
+            is_home = origin(request.url) == self._home
+            if not is_home:
+                self._refuse_inside(request.url)
+            response = self._send(request, who if is_home else Credentials(), is_home=is_home)
+            target = response.headers.get("location")
+            if response.status not in _REDIRECTS or target is None:
+                return response
+            url = urljoin(response.url, target)
+            if urlsplit(url).scheme.lower() not in ("http", "https"):
+                raise _refused(url, "it is no address of the web")
+            if origin(request.url)[0] == "https" and origin(url)[0] == "http":
+                raise _refused(url, "it leads from https to http, where others can read along")
+            kept = response.status in (307, 308)
+            request = Request(
+                url,
+                request.method if kept or request.method == "GET" else "GET",
+                headers=request.headers if is_home and origin(url) == self._home else {},
+                body=request.body if kept else None,
+            )
+        raise _refused(request.url, f"there are more than {_MOST_REDIRECTS} in a row")
+
+    def _refuse_inside(self, url: str) -> None:
+        """Raise SourceError where another origin is inside the network that this machine is in."""
+        if self._home[0] == "https" and origin(url)[0] == "http":
+            raise _refused(url, "it leads from https to http, where others can read along")
+        host = urlsplit(url).hostname or ""
+        try:
+            found = {str(info[4][0]) for info in socket.getaddrinfo(host, None)}
+            base = {str(info[4][0]) for info in socket.getaddrinfo(self._home[1], None)}
+        except OSError:
+            return  # then the request fails as well, and says why
+        if found <= base:
+            return
+        for address in found:
+            if not ipaddress.ip_address(address.partition("%")[0]).is_global:
+                raise _refused(url, "it leads to an address that is not public")
+
+    def _send(self, request: Request, who: Credentials, *, is_home: bool) -> Response:
+        """One request and its whole answer, whatever its status."""
+        headers = {**_ACCEPT, **(self._config.headers if is_home else {}), **request.headers, **who.headers}
+        url = request.url
+        auth = None
+        if is_home and self._config.auth.type == "digest":
+            password = self._config.auth.password
+            auth = HTTPDigestAuth(
+                self._config.auth.username or "", password.get_secret_value() if password else ""
+            )
+        client = self._session if is_home else self._elsewhere
+        self._wait_for_turn()
+        began = time.monotonic()
+        try:
+            with client.request(
+                request.method,
+                url,
+                params=[*request.params, *who.params.items()],
+                headers=headers,
+                json=request.body,
+                data=list(request.form) or None,
+                auth=auth,
+                stream=True,
+                allow_redirects=False,
+                timeout=(self._config.connect_timeout.total_seconds(), self._config.timeout.total_seconds()),
+            ) as answer:
+                found = {name.lower(): value for name, value in answer.headers.items()}
+                raw = self._body(answer.raw, shown(url), began)
+                self._note_limits(answer.status_code, found)
+                content = (
+                    b""
+                    if request.method == "HEAD"
+                    else decoded(raw, found.get("content-encoding", ""), most=self._config.largest_page)
+                )
+                return Response(answer.status_code, found, content, answer.url or url)
+        except IncompleteBodyError as failure:
+            raise SourceError(
+                f"{shown(url)}: {failure}",
+                hint="the connection was cut, or a proxy changes what passes; nothing of it was loaded",
+                code="incomplete",
+                retryable=True,
+            ) from None
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as failure:
+            raise _unreachable(url, failure) from None
+
+    def _body(self, raw: urllib3.BaseHTTPResponse, where: str, began: float) -> bytes:
+        """The body as it came, within its deadline, its least rate and its greatest size."""
+        until = began + self._config.page_timeout.total_seconds()
+        found: list[bytes] = []
+        size = 0
+        while chunk := raw.read1(_CHUNK, decode_content=False):
+            found.append(chunk)
+            size += len(chunk)
+            now = time.monotonic()
+            if now > until or (
+                now - began > _GRACE and size < self._config.least_rate * (now - began - _GRACE)
+            ):
+                raise SourceError(
+                    f"{where} sends too slowly: {size:,} bytes in {now - began:.0f} s",
+                    hint="ask for smaller pages, or set `page_timeout` and `least_rate`",
+                    code="too_slow",
+                    retryable=True,
+                )
+            if size > self._config.largest_page:
+                raise _too_large(where, self._config.largest_page)
+        return b"".join(found)
+
+    def _wait_for_turn(self) -> None:
+        """Wait until the rate limit, or what the server asked for, allows one more request."""
+        with self._lock_of_turns:
+            now = time.monotonic()
+            begin = max(now, self._not_before)
+            if self._config.requests_per_minute is not None:
+                self._not_before = begin + 60 / self._config.requests_per_minute
+        if begin > now:
+            self._pause(begin - now)
+
+    def _pause(self, seconds: float) -> None:
+        if self._closing.wait(seconds):
+            raise SourceError("the read was given up", code="given_up")
+
+    def _note_limits(self, status: int, headers: Mapping[str, str]) -> None:
+        """Hold the next request back where a server says that nothing is left."""
+        remaining = headers.get("x-ratelimit-remaining", headers.get("ratelimit-remaining"))
+        if status == 429 or remaining is None or not remaining.strip().isdecimal() or int(remaining) > 0:
+            return
+        reset = _seconds(headers.get("x-ratelimit-reset", headers.get("ratelimit-reset", "")))
+        if reset is not None:
+            most = self._config.longest_wait.total_seconds()
+            with self._lock_of_turns:
+                self._not_before = max(self._not_before, time.monotonic() + min(reset, most))
+
+    def _wait(self, state: RetryCallState) -> float:
+        failure = state.outcome.exception() if state.outcome is not None else None
+        most = self._config.longest_wait.total_seconds()
+        asked = failure.wait if isinstance(failure, _StatusError) else None
+        if asked is not None:
+            return min(asked, most)
+        return float(wait_exponential_jitter(initial=0.5, max=min(30.0, most), jitter=0.5)(state))
+
+
+class _StatusError(SourceError):
+    """An answer that is no success, and how long its server asks to wait."""
+
+    wait: float | None = None
+
+
+def session(config: HttpConnection) -> requests.Session:
+    """A client that looks at nothing but this connection. It carries no credentials."""
+    made = requests.Session()
+    made.trust_env = False
+    made.verify = str(config.ca_bundle) if config.ca_bundle is not None else True
+    if config.proxy is not None:
+        proxy = config.proxy.get_secret_value()
+        made.proxies = {"http": proxy, "https": proxy}
+    return made
+
+
+def _may_pass(failure: BaseException) -> bool:
+    return isinstance(failure, SourceError) and failure.retryable
+
+
+def _status_error(request: Request, response: Response) -> SourceError:
+    status = response.status
+    hints = {
+        401: "check the credentials under `auth`",
+        403: "these credentials may not read it: check their rights, or what they are for",
+        404: "check `base_url` and the resource's `path`",
+        429: "the API allows no more requests for now: set `requests_per_minute`, or sync less often",
+    }
+    failure = _StatusError(
+        f"{request.method} {shown(request.url)} was answered with {status}",
+        hint=hints.get(status, "the server says no more; its own documentation may"),
+        code=f"http_{status}",
+        retryable=status in _MAY_PASS,
+    )
+    failure.wait = _seconds(response.headers.get("retry-after", ""))
+    return failure
+
+
+def _seconds(text: str) -> float | None:
+    """A time to wait: seconds, an epoch second, or an HTTP date (RFC 9110, section 10.2.3)."""
+    text = text.strip()
+    try:
+        number = float(text)
+    except ValueError:
+        try:
+            return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+        except (ValueError, TypeError):
+            return None
+    return max(0.0, number - time.time() if number > 1_000_000_000 else number)
+
+
+def _unreachable(url: str, failure: Exception) -> SourceError:
+    where = shown(url)
+    if isinstance(failure, requests.exceptions.SSLError):
+        return SourceError(
+            f"{where} has no certificate that is trusted",
+            hint="name the one that signed it with `ca_bundle`",
+            code="untrusted_certificate",
+        )
+    if isinstance(failure, requests.Timeout | urllib3.exceptions.TimeoutError | TimeoutError):
+        why, code = "it did not answer in time", "timeout"
+    elif isinstance(failure, requests.exceptions.ProxyError):
+        why, code = "the proxy cannot be reached", "unreachable"
+    elif isinstance(failure, requests.ConnectionError):
+        why, code = "it cannot be reached", "unreachable"
+    elif isinstance(failure, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
+        return SourceError(f"{where} is no URL", hint="check `base_url` and `path`", code="invalid_url")
+    else:
+        why, code = "the connection broke while it answered", "incomplete"
+    return SourceError(
+        f"{where}: {why}",
+        hint="check the address, and that this machine may reach it",
+        code=code,
+        retryable=True,
+    )
+
+
+def _refused(url: str, why: str) -> SourceError:
+    return SourceError(
+        f"a link or redirect to {shown(url)} was not followed: {why}",
+        hint="if it is meant, make that address the `base_url`",
+        code="refused_redirect",
+    )
+
+
+def _too_large(where: str, most: int) -> SourceError:
+    return SourceError(
+        f"{where} sends more than {most >> 20} MiB in one answer",
+        hint="ask for smaller pages, or raise `largest_page`",
+        code="too_large",
+    )
