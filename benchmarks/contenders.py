@@ -125,9 +125,10 @@ def _dispositions(path: Path) -> dict[str, object]:
     table = path.table
     disposition = "append" if path.load == "append" else "merge"
     merges = {"primary_key": list(table.key)} if disposition == "merge" else {}
-    return {"cursor": path.cursor or table.cursor, "disposition": disposition, **merges}
+    cursor = path.cursor or table.cursor
+    return {**({"cursor": cursor} if cursor else {}), "disposition": disposition, **merges}
 
 
-def _without_password(end: End, which: str) -> dict[str, str | int]:
+def _without_password(end: End, which: str) -> dict[str, object]:
     reference = f"${{env:{_PASSWORDS[which]}}}"
     return {key: reference if key == "password" else value for key, value in end.connection.items()}

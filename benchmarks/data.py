@@ -1,7 +1,7 @@
 """Tables of seeded rows, and how to make them in every system: inside the system wherever it has SQL.
 
 A row is a function of its number, 1 and up, and of the seed alone, so that all systems hold the same rows.
-The tables themselves are in wide.py and lineitem.py.
+The tables themselves are in wide.py, lineitem.py and events.py.
 """
 
 from __future__ import annotations
@@ -27,21 +27,25 @@ class Written:
     expressions: Mapping[str, str]
 
 
+_NOWHERE = Written("", {})
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table in every system. `row` is the SELECT list of row `i`, `hash` its md5, with `{expressions}`.
+    """A table in every system that has columns for it.
 
-    SQLite's rows are made by DuckDB: its `expressions` take the place of the columns of their names.
+    `row` is the SELECT list of row `i`, `hash` its md5, with `{expressions}`. SQLite's
+    rows are made by DuckDB: its `expressions` take the place of the columns of their names.
     """
 
     name: str
     key: tuple[str, ...]
     cursor: str
     row: str
-    postgres: Written
-    mysql: Written
     duckdb: Written
-    sqlite: Written
+    postgres: Written = _NOWHERE
+    mysql: Written = _NOWHERE
+    sqlite: Written = _NOWHERE
 
     def select(self, system: Written, numbers: str, seed: int) -> str:
         """A query of the rows whose numbers these are."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -21,13 +23,15 @@ from benchmarks.data import Table
 from benchmarks.measure import Command
 from benchmarks.wide import WIDE
 
+_PROGRAMS = Path(__file__).resolve().parent / "programs"
+
 
 @dataclass(frozen=True, slots=True)
 class End:
     """One system as Atlas's definitions write it: protocol and connection, the password among its keys."""
 
     protocol: str
-    connection: Mapping[str, str | int] = field(repr=False)
+    connection: Mapping[str, object] = field(repr=False)
     stream: Mapping[str, str] = field(default_factory=dict)  # what is read: a table or a path
 
     @property
@@ -235,6 +239,34 @@ class FileSource(Source):
             yield End(self.name, {"path": str(path)}, {"path": str(path)})
 
 
+class HttpSource(Source):
+    """An API on loopback, served by a process of its own: pages of 1,000 records, ready as bytes."""
+
+    name = "http"
+
+    @contextmanager
+    def filled(self, place: Place, rows: int) -> Iterator[End]:
+        with place.scratch() as folder:
+            file = folder / f"{self.table.name}.jsonl"
+            data.write_file(file, self.table, rows, place.seed)
+            server = subprocess.Popen(
+                [sys.executable, str(_PROGRAMS / "serve_pages.py"), str(file)],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            )  # fmt: skip
+            with server:
+                if server.stdin is None or server.stdout is None:
+                    raise AssertionError("both are pipes")
+                port = int(server.stdout.readline())
+                connection = {
+                    "base_url": f"http://127.0.0.1:{port}",
+                    "records": "data",
+                    "pagination": {"type": "page", "page_size": 1000},
+                    "resources": {self.table.name: f"/{self.table.name}"},
+                }
+                yield End("http", connection, {"table": self.table.name})
+                server.stdin.close()
+
+
 class DuckDBDestination(Destination):
     name = "duckdb"
 
@@ -294,12 +326,12 @@ def address_of(end: End) -> ServerAddress:
     """Of a system that is a server."""
     where = end.connection
     return ServerAddress(
-        str(where["host"]), int(where["port"]), str(where["username"]), str(where["password"]),
+        str(where["host"]), int(str(where["port"])), str(where["username"]), str(where["password"]),
         str(where["database"]),
     )  # fmt: skip
 
 
-def _connection(address: ServerAddress) -> dict[str, str | int]:
+def _connection(address: ServerAddress) -> dict[str, object]:
     return {
         "host": address.host,
         "port": address.port,

@@ -105,6 +105,10 @@ def _file_to_duckdb(setting: Setting) -> Command:
     return _duckdb(setting, str(setting.destination.path), sql)
 
 
+def _http_out(setting: Setting) -> Command:
+    return program("fetch_pages", setting)
+
+
 POSTGRES_OUT = Limit("psql", "psql, binary COPY to /dev/null", _postgres_out)
 POSTGRES_TO_POSTGRES = Limit("psql", "psql | psql, binary COPY", _postgres_to_postgres, copies=True)
 POSTGRES_BY_HAND = Limit(
@@ -120,6 +124,7 @@ MYSQL_OUT = Limit(
     sys.executable, "the binary-protocol result read from PyMySQL's socket, bytes not looked at", _mysql_out
 )
 SQLITE_OUT = Limit(sys.executable, "SQLite stepping through the rows in C, values not looked at", _sqlite_out)
+HTTP_OUT = Limit(sys.executable, "requests fetching page after page, bytes not looked at", _http_out)
 DUCKDB_TO_PARQUET = Limit(sys.executable, "DuckDB's own COPY TO", _duckdb_to_parquet, copies=True)
 FILE_TO_DUCKDB = Limit(sys.executable, "DuckDB's own CREATE TABLE AS", _file_to_duckdb, copies=True)
 

@@ -16,6 +16,7 @@ from benchmarks.ends import (
     DuckDBDestination,
     DuckDBSource,
     FileSource,
+    HttpSource,
     MySQLSource,
     ParquetDestination,
     PostgresDestination,
@@ -23,9 +24,9 @@ from benchmarks.ends import (
     Source,
     SQLiteSource,
 )
+from benchmarks.events import EVENTS
 from benchmarks.limits import Limit
 from benchmarks.lineitem import LINEITEM
-from benchmarks.wide import WIDE
 
 Load = Literal["append", "merge", "changes"]
 """`append`: a first load into an empty destination. `merge`: every row again, over the row of its key.
@@ -60,7 +61,7 @@ class Path:
     @property
     def name(self) -> str:
         """`postgres->duckdb`, with what it does otherwise than most after a colon each."""
-        tables = [] if self.table is WIDE else [self.table.name]
+        tables = [self.table.name] if self.table is LINEITEM else []
         loads = [] if self.load == "append" else [self.load]
         cursors = [self.cursor] if self.cursor else []
         return ":".join([f"{self.source.name}->{self.destination.name}", *tables, *loads, *cursors])
@@ -86,6 +87,7 @@ PATHS = (
     Path(SQLITE, TO_PARQUET, limits.SQLITE_OUT, bar=Bar(2.20, 2)),
     Path(PARQUET, TO_POSTGRES, limits.POSTGRES_IN, bar=Bar(1.15, 3)),
     Path(CHANGING, TO_POSTGRES, limits.POSTGRES_CHANGES, load="changes", bar=Bar(1.20, 3)),
+    Path(HttpSource(EVENTS), TO_DUCKDB, limits.HTTP_OUT, bar=Bar(2.0, 3)),
     Path(POSTGRES, TO_POSTGRES, load="merge"),
     Path(POSTGRES, TO_DUCKDB, limits.POSTGRES_OUT, cursor="id"),
     Path(POSTGRES, TO_POSTGRES, limits.POSTGRES_TO_POSTGRES, cursor="id"),

@@ -167,8 +167,8 @@ DLT = Peer(
         "dlt[postgres,duckdb,parquet,sql_database]==1.31.0", "connectorx==0.4.6", "pymysql==1.2.4",
         "adbc-driver-postgresql==1.13.0", "pandas==3.1.1",
     ),
-    "sql_table with the pyarrow backend (SQLite: connectorx); Parquet between its steps, loaded by ADBC",
-    frozenset({*_DATABASES, *_TO_PARQUET, "parquet->postgres"}),
+    "sql_table with the pyarrow backend (SQLite: connectorx), rest_api; Parquet in between, loaded by ADBC",
+    frozenset({*_DATABASES, *_TO_PARQUET, "parquet->postgres", "http->duckdb"}),
     _script("peers/with_dlt"),
 )  # fmt: skip
 INGESTR = Peer(
@@ -207,11 +207,13 @@ SCANNER = Peer(
 PANDAS = Peer(
     "pandas",
     (
-        "pandas==3.1.1", "sqlalchemy==2.1.9", "psycopg[binary]==3.3.9", "pymysql==1.2.4",
+        "pandas==3.1.1", "sqlalchemy==2.1.9", "psycopg[binary]==3.3.9", "pymysql==1.2.4", "requests==2.34.2",
         "pyarrow==26.0.1", "duckdb==2.0.0",
     ),
-    "read_sql in chunks on a server-side cursor, to_sql or to Parquet",
-    frozenset({"postgres->postgres", "postgres->duckdb", *_TO_PARQUET, "parquet->postgres"}),
+    "read_sql in chunks on a server-side cursor, to_sql or to Parquet; requests",
+    frozenset(
+        {"postgres->postgres", "postgres->duckdb", *_TO_PARQUET, "parquet->postgres", "http->duckdb"}
+    ),
     _script("peers/with_pandas"),
 )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 
@@ -9,6 +10,7 @@ import duckdb
 import pandas
 import pyarrow
 import pyarrow.parquet
+import requests
 import sqlalchemy
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -36,11 +38,22 @@ def main() -> None:
 
 
 def _chunks(told):
+    if told["from"] == "http":
+        return _pages(f"{told['source']['base_url']}/{told['table']}")
     if told["from"] == "parquet":
         return (batch.to_pandas() for batch in pyarrow.parquet.ParquetFile(told["file"]).iter_batches(_ROWS))
     engine = sqlalchemy.create_engine(_url(told["from"], told["source"]))
     client = engine.connect().execution_options(stream_results=True)
     return pandas.read_sql(sqlalchemy.text(f"SELECT * FROM {told['table']}"), client, chunksize=_ROWS)
+
+
+def _pages(url: str):
+    session = requests.Session()
+    for page in itertools.count(1):
+        records = session.get(url, params={"page": page}, timeout=60).json()["data"]
+        if not records:
+            return
+        yield pandas.DataFrame(records)
 
 
 def _write(chunks, path: str) -> None:
