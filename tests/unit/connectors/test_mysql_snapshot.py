@@ -6,7 +6,7 @@ import pytest
 
 from atlas_etl.connectors.sql._mysql_errors import quoted
 from atlas_etl.errors import ConfigError, SourceError
-from atlas_etl.model import CursorKind, CursorValue, ReadRequest, Stream
+from atlas_etl.model import CursorKind, CursorValue, ReadRequest, Stream, Window
 from tests.servers import ServerAddress
 from tests.unit.connectors.mysql_database import Database, read, read_all
 
@@ -129,3 +129,20 @@ def test_the_first_value_of_a_cursor_is_exact(database: Database) -> None:
     _, checkpoint, _ = read_all(database.connector(), Stream("t", table="t", cursor="at"))
     assert checkpoint is not None
     assert checkpoint.tail_from == CursorValue(CursorKind.TIMESTAMPTZ, "2024-01-01T00:00:00.000001Z")
+
+
+@pytest.mark.parametrize(("cursor", "in_order"), [("id", True), ("changed", False)])
+def test_a_long_table_is_read_in_its_keys_order_and_never_sorted(
+    database: Database, cursor: str, in_order: bool
+) -> None:
+    database.execute(
+        "CREATE TABLE t (id INT PRIMARY KEY, changed INT NOT NULL, note TEXT)",
+        "INSERT INTO t SELECT seq, 5000 - seq, 'x' FROM seq_1_to_5000",
+        "ANALYZE TABLE t",
+    )
+    request = ReadRequest(Stream("t", table="t", cursor=cursor), window=Window(rows=10))
+    with database.connector().open(request) as extract:
+        ids = [row for batch in extract.batches() for row in batch.column(0).to_pylist()]
+        reached = extract.reached()
+    assert sorted(ids) == list(range(1, 5001))
+    assert (reached is not None) is in_order

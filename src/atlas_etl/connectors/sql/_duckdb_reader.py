@@ -24,6 +24,7 @@ from atlas_etl.connectors.sql._meaning import Failure
 from atlas_etl.connectors.sql._place import place_of_file
 from atlas_etl.connectors.sql._reader import SqlConnector
 from atlas_etl.connectors.sql._source import (
+    SORTED,
     Forecast,
     Relation,
     Select,
@@ -158,7 +159,7 @@ class DuckDBSnapshot(OneFetchAtATime):
                 yield batch, cells
 
     def forecast(self, select: Select) -> Forecast:  # noqa: ARG002
-        return Forecast(None, sorts=True)  # its indexes give no order
+        return Forecast(None, SORTED)  # its indexes give no order
 
     def open_writers(self) -> None:
         return None  # DuckDB has one writing process, and it is this one

@@ -35,8 +35,6 @@ from atlas_etl.model import (
     Watermark,
 )
 
-_SORTED_WINDOWS = 4  # a source that must sort a table to give it in order does so for more than this many
-
 
 class SqlExtract:
     """One stream of one snapshot (contracts.Extract)."""
@@ -299,9 +297,10 @@ class SqlExtract:
             return None
         ordered = replace(plain, sql=sql)
         forecast = self._snapshot.forecast(ordered)
-        worth = window.rows * (_SORTED_WINDOWS if forecast.sorts else 1)
+        if forecast.worth_windows is None:
+            return None
         rows = forecast.rows if forecast.rows is not None else self._relation.estimated_rows
-        return ordered if rows is None or rows > worth else None
+        return ordered if rows is None or rows > window.rows * forecast.worth_windows else None
 
     def _tail_values(self, cursor: SourceColumn, tail_from: CursorValue) -> tuple[str, ...]:
         if tail_from.kind is not CursorKind.TEXT:

@@ -36,6 +36,8 @@ from atlas_etl.connectors.sql._postgresql_errors import quoted
 from atlas_etl.connectors.sql._postgresql_ranges import RangesRead, conditions, export
 from atlas_etl.connectors.sql._postgresql_types import ServerType, source_column
 from atlas_etl.connectors.sql._source import (
+    READ_IN_ORDER,
+    SORTED,
     Forecast,
     Relation,
     Select,
@@ -175,7 +177,8 @@ class PostgresSnapshot(OneFetchAtATime):
         ((found,),) = self.run(f"EXPLAIN (FORMAT JSON) {select.sql}", select.parameters)
         self._rows.refuse_rewritten()
         (plan,) = cast(list[dict[str, Any]], found)
-        return Forecast(plan["Plan"]["Plan Rows"], "Sort" in _steps(plan["Plan"]))
+        sorts = "Sort" in _steps(plan["Plan"])
+        return Forecast(plan["Plan"]["Plan Rows"], SORTED if sorts else READ_IN_ORDER)
 
     def run(self, statement: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
         """A statement and its rows."""

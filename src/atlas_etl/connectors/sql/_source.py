@@ -59,10 +59,13 @@ class Select:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What a system expects of a SELECT: how many rows, and whether it has to sort them itself."""
+    """What a system expects of a SELECT that asks for an order: how many rows, and what the order costs."""
 
     rows: int | None
-    sorts: bool
+    worth_windows: int | None  # the order pays for more windows than this; None: never
+
+
+READ_IN_ORDER, SORTED = 1, 4  # of an index, and of rows that are sorted whole
 
 
 class Snapshot(Protocol):

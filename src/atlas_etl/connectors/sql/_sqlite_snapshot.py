@@ -12,7 +12,15 @@ import pyarrow as pa
 from atlas_etl.connectors.hazards import reads_as_text
 from atlas_etl.connectors.sql import _sqlite_catalog as catalog
 from atlas_etl.connectors.sql._place import place_of_file
-from atlas_etl.connectors.sql._source import Forecast, Relation, Select, SourceColumn, table_not_found
+from atlas_etl.connectors.sql._source import (
+    READ_IN_ORDER,
+    SORTED,
+    Forecast,
+    Relation,
+    Select,
+    SourceColumn,
+    table_not_found,
+)
 from atlas_etl.connectors.sql._sqlite_bounds import Since, from_bound
 from atlas_etl.connectors.sql._sqlite_catalog import CatalogColumn, Entry, quote
 from atlas_etl.connectors.sql._sqlite_decode import decode_careful, decode_fast
@@ -105,7 +113,8 @@ class SqliteSnapshot:
     def forecast(self, select: Select) -> Forecast:
         parameters = [given.text if isinstance(given, Since) else given for given in select.parameters]
         steps = self._driver.execute(f"EXPLAIN QUERY PLAN {select.sql}", parameters)
-        return Forecast(None, any("TEMP B-TREE FOR" in str(step[3]) for step in steps))
+        sorts = any("TEMP B-TREE FOR" in str(step[3]) for step in steps)
+        return Forecast(None, SORTED if sorts else READ_IN_ORDER)
 
     def open_writers(self) -> None:
         return None  # SQLite has one writer at a time
