@@ -133,10 +133,11 @@ class SqliteSnapshot:
             try:
                 with closing(self._driver.stream(statement.sql, parameters, rows, statement.wire)) as stream:
                     for raw in _without_seeds(stream):
-                        yield from ((piece, statement.careful) for piece in pieces.add(raw))
+                        size = raw.get_total_buffer_size()  # `nbytes` takes a tenth of a driver's batch
+                        yield from ((piece, statement.careful) for piece in pieces.add(raw, size))
                         done += raw.num_rows
-                        if raw.nbytes > limits.bytes and rows > 1:
-                            rows = max(1, rows * limits.bytes // (2 * raw.nbytes))
+                        if size > limits.bytes and rows > 1:
+                            rows = max(1, rows * limits.bytes // (2 * size))
                             break
                     else:
                         ended = True
@@ -240,12 +241,12 @@ class _Pieces:
         self._held: list[pa.RecordBatch] = []
         self._rows = self._bytes = 0
 
-    def add(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-        if self._rows + batch.num_rows > self._limits.rows or self._bytes + batch.nbytes > self._limits.bytes:
+    def add(self, batch: pa.RecordBatch, size: int) -> Iterator[pa.RecordBatch]:
+        if self._rows + batch.num_rows > self._limits.rows or self._bytes + size > self._limits.bytes:
             yield from self.rest()
         self._held.append(batch)
         self._rows += batch.num_rows
-        self._bytes += batch.nbytes
+        self._bytes += size
 
     def rest(self) -> Iterator[pa.RecordBatch]:
         if self._rows:
