@@ -130,7 +130,7 @@ class StreamDefinition(BaseModel):
         ge=1,
         le=_MOST_PARTITIONS,
         strict=True,
-        description="read a whole table by so many connections, a range of it each (PostgreSQL)",
+        description="read a whole table by so many connections, a range of it each (PostgreSQL, MySQL)",
     )
     timezone: Zone | None = Field(default=None, description="the zone of timestamps that have none")
     into: Annotated[Target, BeforeValidator(_target), WithJsonSchema(_TARGET_SCHEMA)] | None = Field(

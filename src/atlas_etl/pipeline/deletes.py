@@ -96,6 +96,7 @@ def stream_of_keys(stream: Stream, primary_key: tuple[str, ...]) -> Stream:
         primary_key=primary_key,
         columns=(*primary_key, *also),
         exclude=(),
+        partitions=1,
         cursor=cursor,
         lag=None,
         metadata_columns=False,

@@ -44,7 +44,9 @@ class SqlExtract:
         self._snapshot = snapshot
         self._request = request
         self._stream = request.stream
-        self._relation = snapshot.relation(request.stream)
+        # Who reads no whole table has no use for its ranges, which may take a lock to find.
+        asked = request.stream if _is_whole(request) else replace(request.stream, partitions=1)
+        self._relation = snapshot.relation(asked)
         self._columns = _columns(self._relation, request.stream)
         self._cursor = self._find_cursor()
         self._selects = StreamSelects(dialect, self._relation, request.stream, self._columns, self._cursor)
@@ -331,6 +333,10 @@ def _columns(relation: Relation, stream: Stream) -> tuple[SourceColumn, ...]:
         column.as_text() if reads_as_text(stream, column.name, column.hazards) else column
         for column in wanted
     )
+
+
+def _is_whole(request: ReadRequest) -> bool:
+    return request.since is None and request.after is None and request.limit is None
 
 
 def _relation_name(stream: Stream) -> str:

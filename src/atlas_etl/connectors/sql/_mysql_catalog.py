@@ -37,7 +37,7 @@ SELECT CONSTRAINT_NAME, CHECK_CLAUSE FROM information_schema.CHECK_CONSTRAINTS
 WHERE CONSTRAINT_SCHEMA = ? AND TABLE_NAME = ? AND LEVEL = 'Column'"""
 _ONE = "TABLE_SCHEMA = ? AND TABLE_NAME = ?"
 
-_INTEGERS = frozenset({"tinyint", "smallint", "mediumint", "int", "bigint"})
+INTEGERS = frozenset({"tinyint", "smallint", "mediumint", "int", "bigint"})
 _TIMES = frozenset({"timestamp", "datetime"})
 
 
@@ -82,7 +82,7 @@ class CatalogTable:
 
     def _cursors(self) -> Iterator[CatalogColumn]:
         for column in self.columns:
-            counts = column.data_type in _INTEGERS and (column.counts or self.primary_key == (column.name,))
+            counts = column.data_type in INTEGERS and (column.counts or self.primary_key == (column.name,))
             if column.name in self.leading and (column.data_type in (*_TIMES, "date") or counts):
                 yield column
 
@@ -91,7 +91,7 @@ def _rank(column: CatalogColumn) -> int:
     """A time that changes with each update first, then a number given to new rows, then the weaker ones."""
     if column.data_type in _TIMES:
         return 2 if column.nullable else 0
-    return 1 if column.data_type in _INTEGERS else 3
+    return 1 if column.data_type in INTEGERS else 3
 
 
 def find_table(run: Run, text: str, database: str | None, *, folds_case: bool) -> CatalogTable | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import cast
@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from atlas_etl import values
 from atlas_etl.connectors.sql._checksums import CellText, form_of
+from atlas_etl.connectors.sql._fetching import Batches, OneFetchAtATime
 from atlas_etl.connectors.sql._late import OpenWriters
 from atlas_etl.connectors.sql._meaning import Failure
 from atlas_etl.connectors.sql._mysql_catalog import (
@@ -25,7 +26,8 @@ from atlas_etl.connectors.sql._mysql_columns import bound_as, native_name, sourc
 from atlas_etl.connectors.sql._mysql_connection import MySQLConnection
 from atlas_etl.connectors.sql._mysql_errors import quoted
 from atlas_etl.connectors.sql._mysql_open_writers import UNSEEN_LAG, WriterProbe, Writers
-from atlas_etl.connectors.sql._mysql_session import READING, Batches, Session
+from atlas_etl.connectors.sql._mysql_ranges import SNAPSHOT, RangesRead, alike, conditions
+from atlas_etl.connectors.sql._mysql_session import READING, Session
 from atlas_etl.connectors.sql._mysql_wire import Parameter
 from atlas_etl.connectors.sql._reader import SqlConnector
 from atlas_etl.connectors.sql._source import (
@@ -37,7 +39,7 @@ from atlas_etl.connectors.sql._source import (
     subquery,
     table_not_found,
 )
-from atlas_etl.errors import SourceError
+from atlas_etl.errors import AtlasError, SourceError
 from atlas_etl.model import (
     BatchLimits,
     ConnectionStatus,
@@ -48,6 +50,7 @@ from atlas_etl.model import (
     TableName,
 )
 
+_UNLOCKED = ("lock_timeout", "permission_denied")
 _ROUNDING = timedelta(seconds=1)  # columns with whole seconds may round what they are given
 
 # MySQL has server_uuid, MariaDB server_uid since 10.5.26; the others are for older ones.
@@ -108,17 +111,29 @@ class ReaderDialect:
         return f"{sql} LIMIT {rows}"
 
 
-class MySQLSnapshot:
+class MySQLSnapshot(OneFetchAtATime):
     """One read-only transaction that sees what was committed when it began (_source.Snapshot)."""
 
-    def __init__(self, session: Session, database: str | None, began: datetime) -> None:
+    def __init__(self, session: Session, config: MySQLConnection, kind: Failure, began: datetime) -> None:
         self._session = session
-        self._database = database
-        session.run("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+        self._config = config
+        self._database = config.database
+        self._kind = kind
+        session.run(SNAPSHOT)
         self._began = began
+        self._stack = ExitStack()
+        self._others: list[Session] = []  # which see what this one sees of the table that is read
+        self._ranges: RangesRead | None = None
 
     def interrupt(self) -> None:
+        if self._ranges is not None:
+            self._ranges.interrupt(self._kind("the read was interrupted", code="interrupted"))
         self._session.hang_up()
+
+    def end(self) -> None:
+        """End what is read, and give the other sessions back; the first one is not ours to close."""
+        self.close()
+        self._stack.close()
 
     def forecast(self, select: Select) -> Forecast:
         # https://dev.mysql.com/doc/refman/8.4/en/explain-output.html: `rows` stands before `filtered`, which
@@ -126,7 +141,7 @@ class MySQLSnapshot:
         steps = self._session.rows(f"EXPLAIN {select.sql}", parameters_of(select))
         place = -2 if self._session.is_mariadb else -3
         counts = [int(str(step[place])) for step in steps if step[place] is not None]
-        # It sorts keys and then seeks each row again where one has a long column: five times as slow as a scan.
+        # It sorts keys and then seeks each row again where one has a long column, at five times a scan's cost.
         sorts = any("filesort" in str(step[-1]) for step in steps)
         return Forecast(max(counts, default=None), None if sorts else READ_IN_ORDER)
 
@@ -151,6 +166,7 @@ class MySQLSnapshot:
         names = ", ".join(quoted(column.name) for column in table.columns)
         described = self._session.describe(f"SELECT {names or '*'} FROM {table.sql}")
         is_json = json_columns(self._session.rows, table) if self._session.is_mariadb else frozenset()
+        ranges, unsplit = self._parted(table, stream.partitions)
         return Relation(
             table.sql,
             tuple(
@@ -160,16 +176,30 @@ class MySQLSnapshot:
             table.primary_key,
             table.estimated_rows,
             TableName(table.name, table.schema),
+            ranges,
+            unsplit,
         )
 
-    def fetch(self, select: Select, limits: BatchLimits) -> Batches:
-        schema = pa.schema([column.field for column in select.columns])
-        for batch, cells in self._session.stream(select.sql, parameters_of(select), limits):
-            columns = [
-                values.convert(column, field.type)
-                for column, field in zip(batch.columns, schema, strict=True)
-            ]
-            yield pa.RecordBatch.from_arrays(columns, schema=schema), cells
+    def fetched(self, select: Select, limits: BatchLimits) -> Batches:
+        if select.ranges and all(session.is_open for session in self._others):
+            self._ranges = RangesRead(self._others, select, limits, _rows)
+            return self._ranges.batches()
+        return _rows(self._session, select, limits)
+
+    def _parted(self, table: CatalogTable, count: int) -> tuple[tuple[str, ...], str | None]:
+        """The table's ranges, with a session for each that sees what this one sees of it."""
+        if count == 1:
+            return (), None
+        ranges, unsplit = conditions(self._session.rows, table, count)
+        if ranges:
+            sessions = alike(self._config, self._kind, self._session, table, len(ranges))
+            try:
+                self._others = self._stack.enter_context(sessions)
+            except AtlasError as failure:
+                if failure.code not in _UNLOCKED:
+                    raise
+                return (), f"it cannot be locked for a moment ({failure.message})"
+        return ranges, unsplit
 
     def _find(self, stream: Stream) -> CatalogTable:
         wanted, rows = stream.table or "", self._session.rows
@@ -178,6 +208,15 @@ class MySQLSnapshot:
         if table is None:
             raise table_not_found(wanted, table_names(rows, self._database), stream.name)
         return table
+
+
+def _rows(session: Session, select: Select, limits: BatchLimits) -> Batches:
+    schema = pa.schema([column.field for column in select.columns])
+    for batch, cells in session.stream(select.sql, parameters_of(select), limits):
+        columns = [
+            values.convert(column, field.type) for column, field in zip(batch.columns, schema, strict=True)
+        ]
+        yield pa.RecordBatch.from_arrays(columns, schema=schema), cells
 
 
 def parameters_of(select: Select) -> list[Parameter]:
@@ -198,7 +237,11 @@ class MySQLConnector(SqlConnector[MySQLConnection]):
     def snapshot(self) -> Iterator[MySQLSnapshot]:
         with session_of(self.config, SourceError) as session:
             writers = self._probe.writers(session)
-            yield MySQLSnapshot(session, self.config.database, writers.began)
+            snapshot = MySQLSnapshot(session, self.config, SourceError, writers.began)
+            try:
+                yield snapshot
+            finally:
+                snapshot.end()
 
     def look(self, *, first: bool) -> AbstractContextManager[MySQLSnapshot] | None:
         # InnoDB's list of writers would have to be read for each look, which it renews too seldom for that.
@@ -207,13 +250,13 @@ class MySQLConnector(SqlConnector[MySQLConnection]):
     @contextmanager
     def _look(self) -> Iterator[MySQLSnapshot]:
         with session_of(self.config, SourceError) as session:
-            yield MySQLSnapshot(session, self.config.database, datetime.now(UTC))
+            yield MySQLSnapshot(session, self.config, SourceError, datetime.now(UTC))
         self._probe.forget()  # who writes has to be looked for after this
 
     def test(self) -> ConnectionStatus:
         with session_of(self.config, SourceError) as session:
             writers = self._probe.writers(session)
-            tables = MySQLSnapshot(session, self.config.database, writers.began).tables()
+            tables = MySQLSnapshot(session, self.config, SourceError, writers.began).tables()
             transactional = {
                 str(name)
                 for (name,) in session.rows(

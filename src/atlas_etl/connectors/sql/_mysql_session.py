@@ -116,6 +116,11 @@ class Session:
             while (found := self._next(result)) is not None:
                 yield found
 
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing has closed it: giving a result up does."""
+        return bool(self._client.open)
+
     def hang_up(self) -> None:
         """End the connection under another thread that may be waiting for rows."""
         hang_up_client(self._client)

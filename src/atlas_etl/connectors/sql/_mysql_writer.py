@@ -145,7 +145,7 @@ class MySQLDestination(SqlDestination):
     @contextmanager
     def reading(self) -> Iterator[MySQLSnapshot]:
         with session_of(self._config, DestinationError) as session:
-            yield MySQLSnapshot(session, self._config.database, datetime.now(UTC))
+            yield MySQLSnapshot(session, self._config, DestinationError, datetime.now(UTC))
 
     def query(self, sql: str) -> pa.Table:
         session = Session(self._config, DestinationError, sql_mode=READING)

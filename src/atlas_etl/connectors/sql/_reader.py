@@ -39,7 +39,7 @@ class SqlConnector(BaseConnector[Config], ABC):
 
     def describe(self, stream: Stream) -> StreamInfo:
         with self.snapshot() as snapshot:
-            relation = snapshot.relation(stream)
+            relation = snapshot.relation(replace(stream, partitions=1))
         return StreamInfo(
             stream.name,
             tuple(ColumnInfo(column.name, column.native, column.nullable) for column in relation.columns),
@@ -52,13 +52,21 @@ class SqlConnector(BaseConnector[Config], ABC):
         """A snapshot; of a stream without a watermark yet, one that its first watermark is old enough for."""
         found = () if request.limit is not None else self._watermark(request)
         later = replace(request, watermarks=(*request.watermarks, *found))
-        for left in reversed(range(_LOOKS if found and not request.watermarks else 1)):
+        # Ranges may take a lock to find: only those that are read are asked for.
+        waiting = replace(later, stream=replace(request.stream, partitions=1))
+        left = _LOOKS if found and not request.watermarks else 1
+        while True:
+            left -= 1
             with self.snapshot() as snapshot:
-                extract = SqlExtract(self.dialect, snapshot, later)
-                if not left or not timedelta() < extract.unsettled < _LOOKS * _PAUSE:
+                extract = SqlExtract(self.dialect, snapshot, waiting if left else later)
+                is_settled = not timedelta() < extract.unsettled < _LOOKS * _PAUSE
+                if not left or (is_settled and waiting == later):
                     yield extract
                     return
-            time.sleep(_PAUSE.total_seconds())
+            if is_settled:
+                left = 1
+            else:
+                time.sleep(_PAUSE.total_seconds())
 
     def _watermark(self, request: ReadRequest) -> tuple[Watermark, ...]:
         """How far cursors were given out before the snapshot; empty for cursors that are times."""
