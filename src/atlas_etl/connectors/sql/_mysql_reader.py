@@ -141,7 +141,7 @@ class MySQLSnapshot(OneFetchAtATime):
         steps = self._session.rows(f"EXPLAIN {select.sql}", parameters_of(select))
         place = -2 if self._session.is_mariadb else -3
         counts = [int(str(step[place])) for step in steps if step[place] is not None]
-        # It sorts keys and then seeks each row again where one has a long column, at five times a scan's cost.
+        # With a long column it sorts keys and then seeks each row again, at five times the cost of a scan.
         sorts = any("filesort" in str(step[-1]) for step in steps)
         return Forecast(max(counts, default=None), None if sorts else READ_IN_ORDER)
 
