@@ -22,6 +22,8 @@ from atlas_etl.connectors.unordered import UnorderedExtract, may_grow
 from atlas_etl.errors import WiderColumnsError
 from atlas_etl.model import ColumnInfo, ConnectionStatus, ReadRequest, Stream, StreamInfo
 
+_NO_CONTENT = 204
+
 
 @dataclass(slots=True)
 class _Unfinished:
@@ -37,7 +39,7 @@ class HttpConnector(BaseConnector[HttpConnection]):
     def __init__(self, config: HttpConnection) -> None:
         super().__init__(config, protocol="http")
         self._transport = Transport(config)
-        self._unfinished: _Unfinished | None = None
+        self._unfinished: dict[str, _Unfinished] = {}  # by stream: several may be read at once
 
     def test(self) -> ConnectionStatus:
         name, resource = next(iter(self.config.resources.items()), ("base_url", Resource(path="/")))
@@ -77,27 +79,29 @@ class HttpConnector(BaseConnector[HttpConnection]):
 
     @contextmanager
     def open(self, request: ReadRequest) -> Iterator[UnorderedExtract]:
-        again, self._unfinished = self._unfinished, None
+        name = request.stream.name
+        again = self._unfinished.pop(name, None)
         if again is not None and again.request != request:
             again.pages.close()
             again = None
         pages = again.pages if again is not None else Pages(self._fetched(self._resource(request.stream)))
         try:
+            asked = request
             rows = self._rows(request, pages, whole=again is not None)
             if not rows.schema.names:  # no record has ever told what there is to choose from
-                request = ReadRequest(Stream(request.stream.name, table=request.stream.table))
-            yield UnorderedExtract(rows, request)
+                asked = ReadRequest(Stream(name, table=request.stream.table))
+            yield UnorderedExtract(rows, asked)
         except WiderColumnsError:
-            self._unfinished = _Unfinished(request, pages)
+            self._unfinished[name] = _Unfinished(request, pages)
             raise
         finally:
-            if self._unfinished is None:
+            if name not in self._unfinished:
                 pages.close()
 
     def close(self) -> None:
-        if self._unfinished is not None:
-            self._unfinished.pages.close()
-            self._unfinished = None
+        for left in self._unfinished.values():
+            left.pages.close()
+        self._unfinished.clear()
         self._transport.close()
 
     def stream_of(self, query: str) -> Stream:
@@ -153,7 +157,7 @@ class HttpConnector(BaseConnector[HttpConnection]):
             while True:
                 response = self._transport.fetch(request)
                 document, records = None, []
-                if response.content.strip():
+                if response.status != _NO_CONTENT:
                     document = Document(response.content, where)
                     if path is None:
                         path = document.records_path()

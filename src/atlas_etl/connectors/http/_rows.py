@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 
 import pyarrow as pa
 
@@ -12,9 +13,9 @@ from atlas_etl.connectors.unordered import Wanted
 from atlas_etl.errors import WiderColumnsError
 from atlas_etl.model import Hazard, TableName
 
-_SURVEY_ROWS = 20_000  # a nullable member shows its first value in few of the first rows
+_SURVEY_ROWS = 10_000  # a nullable member shows its first value in few of the first rows
 _SURVEY_BYTES = 8 * 1024 * 1024
-_CHUNK_BYTES = 4 * 1024 * 1024  # decoded at once
+_CHUNK_BYTES = 2 * 1024 * 1024  # decoded at once
 
 
 class HttpRows:
@@ -61,31 +62,38 @@ class HttpRows:
         self._pages.close()
 
     def batches(self, wanted: Wanted) -> Iterator[pa.RecordBatch]:
-        chunk: list[Records] = []
-        size = 0
-        for number, page in enumerate(self._pages.read()):
-            if number == self._surveyed:
-                break
-            chunk.append(page)
-            size += sum(map(len, page))
-            if size >= _CHUNK_BYTES:
-                yield self._decoded(chunk, wanted.schema)
-                chunk, size = [], 0
-        if chunk:
+        for chunk in self._chunks():
             yield self._decoded(chunk, wanted.schema)
 
     def _survey(self, limit: int | None, *, whole: bool) -> bool:
         """Look at records; gives back whether there may be more."""
-        size = 0
-        for number, page in enumerate(self._pages.read(), 1):
-            self._columns.see(page)
-            size += sum(map(len, page))
-            if limit is not None and self._columns.rows >= limit:
-                self._surveyed = number
+        rows = size = pages = 0
+        enough = min(limit or _SURVEY_ROWS, _SURVEY_ROWS)
+        for chunk in self._chunks(enough):
+            self._columns.see(list(chain.from_iterable(chunk)))
+            pages += len(chunk)
+            rows, size = self._columns.rows, size + sum(sum(map(len, page)) for page in chunk)
+            if limit is not None and rows >= limit:
+                self._surveyed = pages
                 return True
-            if not whole and (self._columns.rows >= _SURVEY_ROWS or size >= _SURVEY_BYTES):
+            if not whole and (rows >= _SURVEY_ROWS or size >= _SURVEY_BYTES):
                 return True
         return False
+
+    def _chunks(self, enough: int | None = None) -> Iterator[list[Records]]:
+        """Pages, as many as are worth being looked at together; `enough` rows are."""
+        chunk: list[Records] = []
+        rows = size = 0
+        for number, page in enumerate(self._pages.read()):
+            if number == self._surveyed:
+                break
+            chunk.append(page)
+            rows, size = rows + len(page), size + sum(map(len, page))
+            if size >= _CHUNK_BYTES or (enough is not None and rows >= enough):
+                yield chunk
+                chunk, rows, size = [], 0, 0
+        if chunk:
+            yield chunk
 
     def _decoded(self, pages: list[Records], schema: pa.Schema) -> pa.RecordBatch:
         found = self._columns.decode(pages, schema)

@@ -239,7 +239,7 @@ class Transport:
         asked = failure.wait if isinstance(failure, _StatusError) else None
         if asked is not None:
             return min(asked, most)
-        return float(wait_exponential_jitter(initial=0.5, max=min(30.0, most), jitter=0.5)(state))
+        return float(wait_exponential_jitter(multiplier=0.5, max=min(30.0, most), jitter=0.5)(state))
 
 
 class _StatusError(SourceError):

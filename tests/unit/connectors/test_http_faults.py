@@ -1,0 +1,274 @@
+"""A server that fails in all the ways of servers: nothing is loaded by halves, and no secret goes astray."""
+
+from __future__ import annotations
+
+import gzip
+import socket
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from pytest_httpserver import HTTPServer
+from werkzeug import Request, Response
+
+from atlas_etl.errors import SourceError
+from atlas_etl.model import Stream
+from tests.unit.connectors.http_api import Api, as_json, read, rows, sync
+
+THINGS = Stream("things", path="things")
+BODY = b'[{"id": 1, "name": "' + b"x" * 5000 + b'"}, {"id": 2}]'
+
+
+@pytest.fixture
+def api(httpserver: HTTPServer) -> Api:
+    return Api(httpserver)
+
+
+@pytest.fixture
+def other() -> Iterator[HTTPServer]:
+    with HTTPServer() as server:
+        yield server
+
+
+@contextmanager
+def raw_server(answer: bytes, *, pause: float = 0) -> Iterator[str]:
+    """A server of one answer, byte for byte; with a pause, a byte at a time."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(5)
+        ended = threading.Event()
+
+        def serve() -> None:
+            while not ended.is_set():
+                try:
+                    connection, _ = listening.accept()
+                except OSError:
+                    return
+                with connection:
+                    connection.recv(65536)
+                    try:
+                        for at in range(0, len(answer), 1 if pause else max(1, len(answer))):
+                            connection.sendall(answer[at : at + 1] if pause else answer)
+                            if pause and ended.wait(pause):
+                                return
+                    except OSError:
+                        continue
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        ended.set()
+    thread.join(5)
+
+
+def answer_of(headers: str, body: bytes) -> bytes:
+    return f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n{headers}\r\n".encode() + body
+
+
+ZIPPED = gzip.compress(BODY)
+CHUNKED = b"%x\r\n%s\r\n" % (len(BODY), BODY)
+BROKEN = {
+    "gzip cut off": answer_of(
+        f"Content-Encoding: gzip\r\nContent-Length: {len(ZIPPED) - 9}\r\n", ZIPPED[:-9]
+    ),
+    "gzip damaged": answer_of(
+        f"Content-Encoding: gzip\r\nContent-Length: {len(ZIPPED)}\r\n", ZIPPED[:20] + b"XX" + ZIPPED[22:]
+    ),
+    "short": answer_of(f"Content-Length: {len(BODY)}\r\n", BODY[:-100]),
+    "no end of chunks": answer_of("Transfer-Encoding: chunked\r\n", CHUNKED),
+    "json cut off": answer_of("Connection: close\r\n", BODY[:-1]),
+    "nothing": b"",
+    "half a header": b"HTTP/1.1 200 OK\r\nContent-Le",
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_half_an_answer_is_an_error_and_loads_nothing(api: Api, tmp_path: Path, fault: str) -> None:
+    with raw_server(BROKEN[fault]) as url:
+        connector = api.connector(base_url=url, attempts=2)
+        with pytest.raises(SourceError) as caught:
+            sync(connector, tmp_path, THINGS)
+    assert caught.value.retryable
+    assert caught.value.code in ("incomplete", "malformed_json", "unreachable")
+
+
+ENCODINGS: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": gzip.compress,
+    "deflate": zlib.compress,
+    "deflate ": lambda body: zlib.compress(body)[2:-4],
+    "zstd": lambda body: bytes(pa.compress(body, codec="zstd", asbytes=True)),
+    "identity": lambda body: body,
+    "gzip, gzip": lambda body: gzip.compress(gzip.compress(body)),
+}
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_compressed_answers(api: Api, encoding: str) -> None:
+    body = ENCODINGS[encoding](BODY)
+    api.serve("/things", lambda _: Response(body, headers={"Content-Encoding": encoding.strip()}))
+    assert read(api.connector(), THINGS).column("id").to_pylist() == [1, 2]
+
+
+def test_a_body_that_unpacks_to_too_much_is_not_unpacked(api: Api) -> None:
+    body = gzip.compress(b"[" + b" " * 10_000_000 + b"]")
+    api.serve("/things", lambda _: Response(body, headers={"Content-Encoding": "gzip"}))
+    with pytest.raises(SourceError, match="larger"):
+        read(api.connector(largest_page="1MB", attempts=1), THINGS)
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+def test_what_may_pass_is_tried_again(api: Api, status: int) -> None:
+    def answer(_: Request) -> Response:
+        return as_json([{"id": 1}]) if len(api.asked) == 3 else Response(status=status)
+
+    api.serve("/things", answer)
+    assert read(api.connector(), THINGS).num_rows == 1
+    assert len(api.asked) == 3
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 410, 501])
+def test_what_will_not_pass_is_an_error_at_once(api: Api, status: int) -> None:
+    api.serve("/things", lambda _: Response('{"password": "hush-hush"}', status=status))
+    with pytest.raises(SourceError) as caught:
+        read(api.connector(params={"key": "hush-hush"}), THINGS)
+    assert (caught.value.code, len(api.asked)) == (f"http_{status}", 1)
+    assert "hush" not in caught.value.message
+
+
+def test_a_failure_between_pages_changes_nothing(api: Api, tmp_path: Path) -> None:
+    api.serve("/things", lambda _: as_json([{"id": 1}]))
+    sync(api.connector(pagination="none"), tmp_path, THINGS)
+
+    def answer(request: Request) -> Response:
+        return as_json([{"id": 2}, {"id": 3}]) if request.args["page"] == "1" else Response(status=500)
+
+    api.server.clear()
+    api.serve("/things", answer)
+    with pytest.raises(SourceError) as caught:
+        sync(api.connector(pagination="page"), tmp_path, THINGS)
+    assert caught.value.code == "http_500"
+    assert rows(tmp_path, "SELECT id FROM api.things") == [(1,)]
+
+
+def test_retry_after_is_honoured_and_capped(api: Api) -> None:
+    def answer(_: Request) -> Response:
+        if len(api.asked) < 2:
+            return Response(status=429, headers={"Retry-After": "3600"})
+        return as_json([{"id": 1}])
+
+    api.serve("/things", answer)
+    began = time.monotonic()
+    assert read(api.connector(longest_wait="300ms"), THINGS).num_rows == 1
+    assert 0.3 <= time.monotonic() - began < 30
+
+
+def test_requests_per_minute_hold_back(api: Api) -> None:
+    api.serve_pages("/things", [f'[{{"id": {n}}}]' for n in range(3)])
+    began = time.monotonic()
+    read(api.connector(pagination="page", requests_per_minute=600), THINGS)
+    assert time.monotonic() - began >= 0.3
+
+
+def test_a_server_that_drips_is_given_up(api: Api) -> None:
+    drip = answer_of("Content-Length: 5000\r\n", b"[" + b" " * 5000)
+    with raw_server(drip, pause=0.02) as url, pytest.raises(SourceError) as caught:
+        read(api.connector(base_url=url, page_timeout="2s", attempts=1), THINGS)
+    assert caught.value.code in ("too_slow", "timeout")
+
+
+def test_a_server_that_says_nothing_is_given_up(api: Api) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(SourceError) as caught:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        read(api.connector(base_url=url, timeout="200ms", attempts=1), THINGS)
+    assert caught.value.code == "timeout"
+
+
+def test_nobody_there(api: Api) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        port = gone.getsockname()[1]
+    with pytest.raises(SourceError) as caught:
+        read(api.connector(base_url=f"http://127.0.0.1:{port}/", attempts=1), THINGS)
+    assert caught.value.code == "unreachable"
+
+
+SECRETS = {
+    "auth": {"type": "bearer", "token": "hush-hush"},
+    "headers": {"X-Key": "hush-hush"},
+}
+
+
+@pytest.mark.parametrize("way", ["redirect", "next", "link"])
+def test_no_credential_goes_to_another_server(api: Api, other: HTTPServer, way: str) -> None:
+    elsewhere: list[Request] = []
+
+    def answer_elsewhere(request: Request) -> Response:
+        elsewhere.append(request)
+        return as_json([{"id": 2}])
+
+    other.expect_request("/more").respond_with_handler(answer_elsewhere)
+    target = other.url_for("/more")
+
+    def answer(_: Request) -> Response:
+        if way == "redirect":
+            return Response(status=302, headers={"Location": target, "Set-Cookie": "sid=hush-hush"})
+        if way == "link":
+            return as_json([{"id": 1}], Link=f'<{target}>; rel="next"')
+        return as_json({"data": [{"id": 1}], "next": target})
+
+    api.serve("/things", answer)
+    connector = api.connector(**SECRETS, records=None, pagination="auto" if way != "next" else "next_url")
+    if way == "next":
+        with pytest.raises(SourceError):  # the other server's list is not where the records are
+            read(connector, THINGS)
+    else:
+        assert read(connector, THINGS).num_rows in (1, 2)
+    (request,) = elsewhere
+    assert "hush" not in str(request.headers)
+
+
+def test_a_redirect_at_home_keeps_the_credentials(api: Api) -> None:
+    api.serve("/things", lambda _: Response(status=307, headers={"Location": "/moved?x=1"}))
+    api.serve("/moved", lambda _: as_json([{"id": 1}]))
+    assert read(api.connector(**SECRETS), THINGS).num_rows == 1
+    assert api.asked[-1].headers["Authorization"] == "Bearer hush-hush"
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["file:///etc/passwd", "ftp://example.com/x", "http://169.254.169.254/latest", "http://[::1]:1/"],
+)
+def test_links_into_the_network_are_refused(api: Api, target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    api.serve("/things", lambda _: Response(status=302, headers={"Location": target}))
+    with pytest.raises(SourceError) as caught:
+        read(api.connector(), THINGS)
+    assert caught.value.code == "refused_redirect"
+
+
+def test_redirects_without_an_end(api: Api) -> None:
+    api.serve("/things", lambda _: Response(status=302, headers={"Location": "/things"}))
+    with pytest.raises(SourceError) as caught:
+        read(api.connector(), THINGS)
+    assert caught.value.code == "refused_redirect"
+
+
+def test_the_environment_changes_nothing(api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login hush password hush\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    api.serve("/things", lambda _: as_json([{"id": 1}]))
+    read(api.connector(auth={"type": "bearer", "token": "t"}), THINGS)
+    assert api.asked[0].headers["Authorization"] == "Bearer t"
+
+
+def test_closing_does_not_wait_for_a_server(api: Api) -> None:
+    with raw_server(answer_of("Content-Length: 100\r\n", b" " * 100), pause=0.5) as url:
+        connector = api.connector(base_url=url)
+        with closing(connector):
+            pages = connector._fetched(connector._resource(THINGS))
+            pages.close()
