@@ -120,7 +120,7 @@ class Transport:
             request = Request(
                 url,
                 request.method if kept or request.method == "GET" else "GET",
-                headers=request.headers if is_home and origin(url) == self._home else {},
+                headers=request.headers,
                 body=request.body if kept else None,
             )
         raise _refused(request.url, f"there are more than {_MOST_REDIRECTS} in a row")
@@ -143,7 +143,8 @@ class Transport:
 
     def _send(self, request: Request, who: Credentials, *, is_home: bool) -> Response:
         """One request and its whole answer, whatever its status."""
-        headers = {**_ACCEPT, **(self._config.headers if is_home else {}), **request.headers, **who.headers}
+        own = {**self._config.headers, **request.headers} if is_home else {}
+        headers = {**_ACCEPT, **own, **who.headers}
         url = request.url
         auth = None
         if is_home and self._config.auth.type == "digest":
