@@ -20,7 +20,10 @@ from benchmarks.runs import Result, Round, Skipped, run_all
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, print and write; 1 where a run failed or, with --check, memory grows or a ratio got worse."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.publish and options.rounds is not FULL:
+        parser.error("--publish is for --full alone")
     if not matching(options.path):
         sys.stderr.write(f"no path is called so; there are {', '.join(path.name for path in PATHS)}\n")
         return 2

@@ -48,6 +48,8 @@ def parts(
     drawn = "\n".join(f"![{name}](performance/{name}.svg)\n" for name in charts(standings))
     who = [f"- {peer.name} ({peer.requirements[0]}): {peer.words}" for peer in PEERS]
     who += [f"- {', '.join(entry.names)}: could not be had ({entry.reason})" for entry in skipped]
+    failed = [result for result in results if bars.is_peer(result.contender) and result.repeat == 0]
+    who += [f"- {line}" for line in report.failures(failed)]
     lines = [standing for standing in standings if ":lineitem" in standing.path]
     windows = [standing for standing in standings if standing.against == "one commit"]
     return {

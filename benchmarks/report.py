@@ -111,10 +111,12 @@ def peers_memory_table(results: Sequence[Result]) -> str:
 
 
 def limits_table(results: Sequence[Result]) -> str:
-    """What each path's limit does."""
-    words = {path.name: path.limit.words for path in paths.PATHS if path.limit}
-    lines = [[name, words[name]] for name in _names(results) if name in words]
-    return _table(["path", "limit"], lines) if lines else "no limits"
+    """What limits do, and which paths have them."""
+    having: dict[str, list[str]] = {}
+    for path in paths.PATHS:
+        if path.limit and path.name in _names(results):
+            having.setdefault(path.limit.words, []).append(path.name)
+    return _table(["limit", "paths"], [[words, ", ".join(names)] for words, names in having.items()])
 
 
 def failures(results: Iterable[Result]) -> list[str]:
@@ -235,6 +237,7 @@ def _rows(rows: int) -> str:
 
 
 def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    lines = [[cell.replace("|", "\\|") for cell in line] for line in lines]
     widths = [max(len(line[n]) for line in (header, *lines)) for n in range(len(header))]
 
     def row(cells: Sequence[str]) -> str:
