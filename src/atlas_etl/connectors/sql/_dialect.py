@@ -28,7 +28,10 @@ class Connection(Protocol):
         """One statement; its rows where it has any."""
 
     def ingest(self, table: str, batch: pa.RecordBatch) -> None:
-        """Insert a batch into a table (already quoted), columns by name, as fast as the system can."""
+        """Insert a batch into a table (already quoted), columns by name, as fast as the system can.
+
+        What the table refuses of it may be raised by a later call.
+        """
 
     def begin(self) -> None: ...
 

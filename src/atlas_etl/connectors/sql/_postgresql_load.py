@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
+import psycopg
 import pyarrow as pa
 
 from atlas_etl import values
-from atlas_etl.connectors.sql._pgcopy_encode import RowEncoder
-from atlas_etl.connectors.sql._pgcopy_types import (
-    HEADER,
-    TRAILER,
-    PgCopyError,
-    PgType,
-    UnrepresentableError,
-    text_type,
-)
+from atlas_etl.connectors.sql._pgcopy_types import PgCopyError, PgType, UnrepresentableError, text_type
 from atlas_etl.connectors.sql._pgcopy_values import accepts
 from atlas_etl.connectors.sql._postgresql_catalog import CatalogColumn, table_called
-from atlas_etl.connectors.sql._postgresql_connection import Session, given_up, rendered
+from atlas_etl.connectors.sql._postgresql_connection import Session
+from atlas_etl.connectors.sql._postgresql_copy_in import CopyIn
 from atlas_etl.connectors.sql._postgresql_errors import quoted, translated
 from atlas_etl.errors import DestinationError, RefusedRowError
 
@@ -32,9 +27,11 @@ class LoadConnection:
         self._session = session
         self._opening = opening
         self._columns: dict[str, dict[str, CatalogColumn]] = {}
+        self._copying: CopyIn | None = None
         self.about: str | None = None  # the table that a GRANT would name
 
     def execute(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
+        self._end_copy()
         with translated(DestinationError, self._session, about=self.about):
             cursor = self._session.execute(sql.encode(), tuple(parameters))
             return cursor.fetchall() if cursor.description else []
@@ -58,6 +55,7 @@ class LoadConnection:
             self._session.execute(self._opening.encode())
 
     def commit(self) -> None:
+        self._end_copy()
         try:
             with translated(DestinationError, self._session):
                 done = self._session.execute("COMMIT").statusmessage
@@ -74,6 +72,7 @@ class LoadConnection:
             raise DestinationError("the load was rolled back instead of committed", code="rolled_back")
 
     def rollback(self) -> None:
+        self.abandon_copy()
         with translated(DestinationError, self._session):
             self._session.rollback()
 
@@ -83,9 +82,19 @@ class LoadConnection:
             self._columns[table] = {column.name: column for column in found.columns} if found else {}
         return self._columns[table]
 
+    def abandon_copy(self) -> None:
+        """Give up rows that are on their way, as an exception leaves them; a lost session has none."""
+        copying, self._copying = self._copying, None
+        if copying is not None and not self._session.closed:
+            with suppress(psycopg.Error):
+                copying.abandon()
+
     def _copy(self, table: str, batch: pa.RecordBatch, types: Sequence[PgType]) -> None:
+        """Into a COPY that goes on with the next batch; what the server refuses may show then."""
         try:
-            rows = RowEncoder(batch.schema, types).encode(batch)
+            with translated(DestinationError, self._session, about=self.about):
+                copying = self._copy_into(table, _names(batch.schema))
+                copying.write(batch, types)
         except UnrepresentableError as failure:
             raise RefusedRowError(
                 f"column {failure.column!r}: {failure.reason} ({len(failure.rows)} rows of a batch)",
@@ -95,13 +104,20 @@ class LoadConnection:
             ) from failure
         except PgCopyError as failure:
             raise DestinationError(f"a batch cannot be written: {failure}", code="protocol") from failure
-        with translated(DestinationError, self._session, about=self.about):
-            into = f"COPY {table} ({_names(batch.schema)}) FROM STDIN (FORMAT binary)"
-            statement = rendered(self._session, into).encode()
-            with self._session.cursor().copy(statement) as copy, given_up(self._session):
-                copy.write(HEADER)
-                copy.write(rows)
-                copy.write(TRAILER)
+        if copying.is_answered:
+            self._end_copy()
+
+    def _copy_into(self, table: str, names: str) -> CopyIn:
+        if self._copying is None or self._copying.into != (table, names):
+            self._end_copy()
+            self._copying = CopyIn(self._session, table, names)
+        return self._copying
+
+    def _end_copy(self) -> None:
+        copying, self._copying = self._copying, None
+        if copying is not None:
+            with translated(DestinationError, self._session, about=self.about):
+                copying.end()
 
     def _copy_spelled(
         self,

@@ -122,7 +122,11 @@ class PostgresDestination(SqlDestination):
     @contextmanager
     def connect(self) -> Iterator[LoadConnection]:
         with self._pool.session() as session:
-            yield LoadConnection(session, self._config.opening("ISOLATION LEVEL READ COMMITTED"))
+            opened = LoadConnection(session, self._config.opening("ISOLATION LEVEL READ COMMITTED"))
+            try:
+                yield opened
+            finally:
+                opened.abandon_copy()
 
     @contextmanager
     def begin(self, plan: LoadPlan) -> Iterator[SqlLoadSession]:

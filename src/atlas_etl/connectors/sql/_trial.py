@@ -41,13 +41,13 @@ class SavepointTrial:
         self._connection.execute(f"SAVEPOINT {_PART}")
         try:
             self._load(rows)
+            self._connection.execute(f"RELEASE SAVEPOINT {_PART}")
         except RefusedRowError as why:
             self._undo(_PART)
             if rows.num_rows == 1:
                 yield first, why
                 return
         else:
-            self._connection.execute(f"RELEASE SAVEPOINT {_PART}")
             return
         half = rows.num_rows // 2
         yield from self._told_apart(rows.slice(0, half), first)
