@@ -138,6 +138,13 @@ class UnorderedExtract:
     def estimated_rows(self) -> int | None:
         return None if self._request.since else self._source.rows
 
+    @property
+    def wire_format(self) -> None:
+        return None
+
+    def wire_batches(self) -> Iterator[pa.RecordBatch]:
+        return self.batches()
+
     def interrupt(self) -> None:
         self._source.interrupt()
 

@@ -20,6 +20,7 @@ from atlas_etl.model import (
     Stream,
     TableName,
     TableState,
+    WireFormat,
 )
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ class LoadSession(Protocol):
 
     def write(self, batch: pa.RecordBatch) -> Mapping[int, RefusedRowError]:
         """Take one batch of the plan's schema; gives back its rows, by their place, that the table refuses.
+
+        Where the plan has a wire format, batches in it (values.wire_batch) come, too.
 
         Only a careful plan tells them from the others. Else it raises RefusedRowError, and so may `commit`.
         """
@@ -106,6 +109,9 @@ class Destination(Protocol):
 
     def inspect(self, connector: str, stream: str, table: TableName) -> TableState:
         """What is there of this stream: the truth about what was committed."""
+
+    def takes(self, offered: WireFormat, plan: LoadPlan) -> bool:
+        """Whether the plan's table, or the one that it makes, takes rows of this form as they are."""
 
     def snapshot(self, table: TableName) -> AbstractContextManager[TableSnapshot]:
         """Open one snapshot of a table that is there. Leaving the block ends it."""

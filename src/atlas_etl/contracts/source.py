@@ -15,6 +15,7 @@ from atlas_etl.model import (
     Stream,
     StreamInfo,
     TableName,
+    WireFormat,
 )
 
 if TYPE_CHECKING:
@@ -55,6 +56,13 @@ class Extract(Protocol):
 
         Leaving the connector's block ends a read that was left in its middle.
         """
+
+    @property
+    def wire_format(self) -> WireFormat | None:
+        """The form in which the rows can be had undecoded; None where they cannot."""
+
+    def wire_batches(self) -> Iterator[pa.RecordBatch]:
+        """As `batches`, in `wire_format` (values.wire_batch); those with a hazard come decoded."""
 
     def interrupt(self) -> None:
         """Have a read that waits for its source end soon, in failure. Called while another thread reads.

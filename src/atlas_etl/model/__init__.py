@@ -35,6 +35,7 @@ from atlas_etl.model.reading import (
     RefusedRow,
     StreamInfo,
     Window,
+    WireFormat,
 )
 from atlas_etl.model.run import RetryPolicy, Run, RunError, RunStatus, StreamRun
 from atlas_etl.model.stream import (
@@ -92,4 +93,5 @@ __all__ = [
     "Watermark",
     "WidenColumn",
     "Window",
+    "WireFormat",
 ]

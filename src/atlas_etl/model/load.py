@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from atlas_etl.model.checkpoint import Checkpoint
+from atlas_etl.model.reading import WireFormat
 from atlas_etl.model.stream import Deletes, Disposition, TableName
 
 if TYPE_CHECKING:
@@ -119,6 +120,7 @@ class LoadPlan:
     by_key: bool = False  # of rows that share the key the latest stays, in a replace too
     version: int | None = None  # None: whatever the destination has
     deletes: bool = False  # rows will be deleted by their key
+    wire_format: WireFormat | None = None  # in which rows may come, too, as they are
     careful: bool = False  # rows that the table refuses are told from the others
     load_id: str = field(default_factory=lambda: str(uuid4()))
 

@@ -68,6 +68,20 @@ class ReadRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class WireFormat:
+    """Rows as a system itself sends them: its columns, in order, with what stands for each.
+
+    Where a destination takes the same for columns of these names, rows can pass without being decoded.
+    """
+
+    columns: tuple[tuple[str, str], ...]  # names and forms, e.g. ("amount", "postgresql numeric(12,2)")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(name for name, _ in self.columns)
+
+
+@dataclass(frozen=True, slots=True)
 class HazardCells:
     """The cells of one column of one batch that a decoder could not express; they are NULL in the batch."""
 

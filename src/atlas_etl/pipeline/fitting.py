@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from atlas_etl import values
 from atlas_etl.contracts import Extract
 from atlas_etl.errors import NullKeyError, RefusedRowError
 from atlas_etl.model import LoadPlan, RefusedRow
@@ -24,7 +25,8 @@ class Fitting:
 
     def fitted(self, extract: Extract) -> Generator[tuple[pa.RecordBatch, list[RefusedRow]], None, None]:
         """What an extract reads, in the plan's schema, and the rows that are refused on the way."""
-        for batch in extract.batches():
+        passes = self.plan.wire_format is not None
+        for batch in extract.wire_batches() if passes else extract.batches():
             rows, refused = self.fit(batch)
             yield rows, [*map(self._shape_of, extract.refused()), *refused]
         if left := extract.refused():
@@ -35,6 +37,8 @@ class Fitting:
 
         Raises RefusedRowError for the first of them, unless the plan is careful.
         """
+        if values.wire_format(rows.schema) is not None:
+            return rows, []
         if not self.plan.careful:
             return conform(self.shaped(rows), self.plan.schema), []
         fitting: list[pa.RecordBatch] = []

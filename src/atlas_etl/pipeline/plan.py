@@ -21,6 +21,7 @@ from atlas_etl.model import (
     TableName,
     TableState,
     Window,
+    WireFormat,
 )
 from atlas_etl.pipeline.deletes import refuse_unreconcilable
 from atlas_etl.pipeline.schema import evolve
@@ -142,6 +143,18 @@ def plan_load(
         version=state.version,
         careful=careful,
     )
+
+
+def may_pass(
+    plan: LoadPlan, read: pa.Schema, shaped: pa.Schema, offered: WireFormat, state: TableState
+) -> bool:
+    """Whether rows may come as they are: the table has the source's very columns, and none is looked at.
+
+    `read` is the extract's schema and `shaped` what the definition makes of it.
+    """
+    is_ready = all(isinstance(change, CreateTable | DropTable) for change in plan.changes)
+    is_same = read.equals(shaped) and tuple(plan.schema.names) == offered.names
+    return is_ready and is_same and not (plan.careful or plan.merges or state.quarantine)
 
 
 def _refuse_other_order(stream: Stream, resumed: Checkpoint, read: pa.Schema) -> None:

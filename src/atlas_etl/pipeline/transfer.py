@@ -29,7 +29,7 @@ from atlas_etl.pipeline.events import (
 )
 from atlas_etl.pipeline.fitting import Fitting
 from atlas_etl.pipeline.own_source import refuse_own_source
-from atlas_etl.pipeline.plan import disposition_of, next_window, plan_load, resume_from, window_for
+from atlas_etl.pipeline.plan import disposition_of, may_pass, next_window, plan_load, resume_from, window_for
 from atlas_etl.pipeline.portions import LoadEnd, Portion, portions
 from atlas_etl.pipeline.prefetch import Prefetch
 from atlas_etl.pipeline.quarantine import Quarantine
@@ -119,6 +119,10 @@ def _transferred(
             full_refresh=job.full_refresh,
             careful=careful,
         )
+        offered = extract.wire_format
+        passes = offered is not None and may_pass(plan, extract.schema, read, offered, state)
+        if offered is not None and passes and destination.takes(offered, plan):
+            plan = replace(plan, wire_format=offered)
         disposition = disposition_of(stream, extract.primary_key)
         yield StreamStarted(
             job.connector, stream.name, str(table), disposition, resumed, extract.estimated_rows

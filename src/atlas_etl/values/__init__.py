@@ -19,6 +19,7 @@ from atlas_etl.values.cursors import cursor_kind, cursor_scalar, cursor_value, e
 from atlas_etl.values.rows import json_rows, split
 from atlas_etl.values.text import from_text, hexadecimal, to_text
 from atlas_etl.values.types import source_type, type_name, with_source_type
+from atlas_etl.values.wire import wire_batch, wire_bytes, wire_format
 
 __all__ = [
     "comparable",
@@ -36,5 +37,8 @@ __all__ = [
     "storage",
     "to_text",
     "type_name",
+    "wire_batch",
+    "wire_bytes",
+    "wire_format",
     "with_source_type",
 ]

@@ -44,6 +44,7 @@ from atlas_etl.model import (
     Stream,
     TableName,
     TableState,
+    WireFormat,
 )
 
 _NAME_BYTES = 255  # of a file name (NAME_MAX of every common file system)
@@ -75,6 +76,9 @@ class FilesDestination:
     def table_name(self, connector: str, stream: Stream) -> TableName:
         into = stream.into or TableName(stream.name, connector)
         return TableName(_fitting(into.name), _fitting(into.schema or connector))
+
+    def takes(self, offered: WireFormat, plan: LoadPlan) -> bool:  # noqa: ARG002
+        return False
 
     def place(self) -> str:
         return place_of_root(self._path)

@@ -33,6 +33,7 @@ from atlas_etl.model import (
     Stream,
     TableName,
     Watermark,
+    WireFormat,
 )
 
 
@@ -78,9 +79,25 @@ class SqlExtract:
         return None if self._request.since else self._relation.estimated_rows
 
     def batches(self) -> Iterator[pa.RecordBatch]:
+        return self._read(self._selects)
+
+    @property
+    def wire_format(self) -> WireFormat | None:
+        forms = [(column.name, column.wire) for column in self._columns if column.wire is not None]
+        # By ranges, sessions take longer to agree on a batch than to decode it.
+        if not forms or len(forms) < len(self._columns) or self._relation.ranges:
+            return None
+        return WireFormat(tuple(forms))
+
+    def wire_batches(self) -> Iterator[pa.RecordBatch]:
+        plain = tuple(replace(c, select=self._dialect.quote(c.name)) for c in self._columns)
+        beside = (self._cursor.name,) if self._cursor else ()
+        return self._read(replace(self._selects, columns=plain, beside=beside))
+
+    def _read(self, selects: StreamSelects) -> Iterator[pa.RecordBatch]:
         # Of upper bounds the source judges those that Arrow cannot.
-        condition = self._selects.within(self._request, upper_bounds=not self._orders_as_arrow)
-        for batch, cells in self._snapshot.fetch(self._select(condition), self._request.limits):
+        condition = selects.within(self._request, upper_bounds=not self._orders_as_arrow)
+        for batch, cells in self._snapshot.fetch(self._select(selects, condition), self._request.limits):
             kept, refused = self._hazards.settle(batch, cells)
             self._refused += (found for found in refused if self._within(found.row).num_rows)
             for piece in values.split(self._within(kept), self._request.limits):
@@ -272,7 +289,7 @@ class SqlExtract:
         # Python's own times have no nanoseconds.
         return found.value if isinstance(found, pa.TimestampScalar) else found.as_py()
 
-    def _select(self, condition: Condition) -> Select:
+    def _select(self, selects: StreamSelects, condition: Condition) -> Select:
         """In one of three ways: by ranges of the whole table, in the cursor's order, or as it comes."""
         request = self._request
         if (
@@ -281,8 +298,8 @@ class SqlExtract:
             and request.after is None
             and request.limit is None
         ):
-            return self._selects.in_ranges(condition)
-        plain = self._selects.rows(condition, request.limit)
+            return selects.in_ranges(condition)
+        plain = selects.rows(condition, request.limit)
         ordered = self._in_order(plain)
         self._is_ordered = ordered is not None
         return ordered or plain

@@ -11,14 +11,15 @@ import pyarrow as pa
 from atlas_etl.connectors.sql._fetching import Batches, gathered
 from atlas_etl.connectors.sql._meaning import Failure
 from atlas_etl.connectors.sql._pgcopy_decode import RowDecoder
+from atlas_etl.connectors.sql._pgcopy_pass import RowPasser
 from atlas_etl.connectors.sql._pgcopy_types import PgCopyError
 from atlas_etl.connectors.sql._postgresql_connection import INTERRUPTIONS, Session, given_up, rendered
 from atlas_etl.connectors.sql._postgresql_errors import translated
 from atlas_etl.connectors.sql._postgresql_messages import CopyMessages, copy_messages
-from atlas_etl.connectors.sql._postgresql_types import wire_type
+from atlas_etl.connectors.sql._postgresql_types import passed_type, wire_type
 from atlas_etl.connectors.sql._source import Select
 from atlas_etl.errors import ConfigError
-from atlas_etl.model import BatchLimits
+from atlas_etl.model import BatchLimits, WireFormat
 
 # A table that was truncated or rewritten after the snapshot looks empty in it:
 # https://www.postgresql.org/docs/current/mvcc-caveats.html. The catalog's row is the snapshot's, the function
@@ -51,14 +52,20 @@ class CopyReader:
     def batches(self, select: Select, limits: BatchLimits) -> Batches:
         """The rows, as `Snapshot.fetch` gives them."""
         schema = pa.schema([column.field for column in select.columns])
-        decoder = RowDecoder(schema, [wire_type(field.type) for field in schema])
+        if select.beside is None:
+            decoder = RowDecoder(schema, [wire_type(field.type) for field in schema])
+        else:
+            form = WireFormat(tuple((column.name, str(column.wire)) for column in select.columns))
+            decoder = RowPasser(schema, list(map(passed_type, select.columns)), form, select.beside)
         statement = f"COPY ({select.sql}) TO STDOUT (FORMAT binary)"
         with ExitStack() as stack:
             with self.translated(), _comparing():
                 copy_sql = rendered(self._session, statement, select.parameters)
                 messages = stack.enter_context(copy_messages(self._session, copy_sql.encode()))
             stack.enter_context(given_up(self._session, self._given_up_by))
-            yield from gathered(self._decoded(messages, decoder), limits)
+            pieces = self._decoded(messages, decoder)
+            # To gather is to copy; what is not decoded has little else done to it.
+            yield from gathered(pieces, limits) if select.beside is None else pieces
         with self._decoding():
             decoder.finish()
         if select.is_stream:

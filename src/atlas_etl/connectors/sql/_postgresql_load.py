@@ -15,7 +15,9 @@ from atlas_etl.connectors.sql._postgresql_catalog import CatalogColumn, table_ca
 from atlas_etl.connectors.sql._postgresql_connection import Session
 from atlas_etl.connectors.sql._postgresql_copy_in import CopyIn
 from atlas_etl.connectors.sql._postgresql_errors import quoted, translated
+from atlas_etl.connectors.sql._postgresql_types import wire_form
 from atlas_etl.errors import DestinationError, RefusedRowError
+from atlas_etl.model import WireFormat
 
 _SPELLED = '"_atlas_spelled"'  # a batch on its way to columns whose types have no binary form here
 
@@ -36,7 +38,16 @@ class LoadConnection:
             cursor = self._session.execute(sql.encode(), tuple(parameters))
             return cursor.fetchall() if cursor.description else []
 
+    def forms(self, table: str) -> dict[str, str]:
+        """What each column of a table takes on the wire, without those that only take text here."""
+        wires = {name: column.type.wire() for name, column in self._columns_of(table).items()}
+        return {name: wire_form(wire) for name, wire in wires.items() if wire is not None}
+
     def ingest(self, table: str, batch: pa.RecordBatch) -> None:
+        passed = values.wire_format(batch.schema)
+        if passed is not None:
+            self._pass_on(table, passed, batch)
+            return
         there = self._columns_of(table)
         columns = [there[name] for name in batch.schema.names]
         types = [_wire(column, field) for column, field in zip(columns, batch.schema, strict=True)]
@@ -104,6 +115,21 @@ class LoadConnection:
             ) from failure
         except PgCopyError as failure:
             raise DestinationError(f"a batch cannot be written: {failure}", code="protocol") from failure
+        if copying.is_answered:
+            self._end_copy()
+
+    def _pass_on(self, table: str, passed: WireFormat, batch: pa.RecordBatch) -> None:
+        """Rows as another PostgreSQL sent them, which the table took when the load was planned."""
+        if not self.forms(table).items() >= set(passed.columns):
+            raise DestinationError(
+                "the table's columns were changed while the load began",
+                hint="run again",
+                code="table_changed",
+                retryable=True,
+            )
+        with translated(DestinationError, self._session, about=self.about):
+            copying = self._copy_into(table, ", ".join(map(_name, passed.names)))
+            copying.write_rows(values.wire_bytes(batch))
         if copying.is_answered:
             self._end_copy()
 

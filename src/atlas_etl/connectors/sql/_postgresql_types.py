@@ -48,7 +48,30 @@ def source_column(name: str, nullable: bool, type_: ServerType) -> SourceColumn:
     kind, form = _form(type_)
     field = values.with_source_type(pa.field(name, kind, nullable), type_.native)
     hazards = wire_type(kind).hazards()
-    return SourceColumn(name, type_.native, nullable, field, form.replace("?", column), text, hazards)
+    select = form.replace("?", column)
+    wire = type_.wire()
+    passed = wire_form(wire) if wire and (form == "?" or wire.wire is Wire.JSONB) else None
+    return SourceColumn(name, type_.native, nullable, field, select, text, hazards, passed)
+
+
+def wire_form(type_: PgType) -> str:
+    """What values of a type are on the wire: where it is the same for two columns, so are equal values."""
+    if type_.element is not None:
+        return f"{wire_form(type_.element)}[]"
+    scale = type_.numeric_scale()
+    return f"postgresql {type_.wire}{scale or ''}"
+
+
+def declared_form(field: pa.Field) -> str:
+    """The same of a column that is declared for a field of a stored type (`declared_type`)."""
+    is_jsonb = declared_type(field) == "jsonb"
+    return wire_form(PgType(Wire.JSONB, 0) if is_jsonb else wire_type(field.type))
+
+
+def passed_type(column: SourceColumn) -> PgType:
+    """How a column arrives where it is selected as it is, and not in the form of `source_column`."""
+    is_jsonb = column.wire == wire_form(PgType(Wire.JSONB, 0))
+    return PgType(Wire.JSONB, 0) if is_jsonb else wire_type(column.field.type)
 
 
 def arrow_type(type_: ServerType) -> pa.DataType:

@@ -17,7 +17,7 @@ from atlas_etl.connectors.sql._postgresql_errors import quoted
 from atlas_etl.connectors.sql._postgresql_load import LoadConnection
 from atlas_etl.connectors.sql._postgresql_reader import ReaderDialect
 from atlas_etl.connectors.sql._postgresql_snapshot import PostgresSnapshot
-from atlas_etl.connectors.sql._postgresql_types import arrow_type, declared_type, stored_type
+from atlas_etl.connectors.sql._postgresql_types import arrow_type, declared_form, declared_type, stored_type
 from atlas_etl.connectors.sql._source import Select
 from atlas_etl.connectors.sql._writer import SqlDestination, SqlLoadSession
 from atlas_etl.errors import DataError, DestinationError, UsageError
@@ -30,6 +30,7 @@ from atlas_etl.model import (
     Stream,
     TableName,
     WidenColumn,
+    WireFormat,
 )
 
 _DDL_LOCK = 0x61746C6173  # "atlas": who makes schemas and ledgers in this database waits for each other
@@ -138,6 +139,14 @@ class PostgresDestination(SqlDestination):
                 for statement in self._change(connection, plan, change):
                     connection.execute(statement)
             yield SqlLoadSession(self._dialect_for(connection, plan), connection, plan)
+
+    def takes(self, offered: WireFormat, plan: LoadPlan) -> bool:
+        if plan.changes:
+            forms = {field.name: declared_form(field) for field in plan.schema}
+        else:
+            with self.connect() as connection:
+                forms = connection.forms(_sql(plan.table).replace("%", "%%"))
+        return forms.items() >= set(offered.columns)
 
     def dialect_for_keys(self, connection: Connection, plan: ReconcilePlan) -> PostgresWriterDialect:
         target = _sql(plan.table)

@@ -24,6 +24,7 @@ class StreamSelects:
     stream: Stream
     columns: tuple[SourceColumn, ...]
     cursor: SourceColumn | None
+    beside: tuple[str, ...] | None = None  # as a Select's, of the stream's rows
 
     def rows(self, condition: Condition, limit: int | None) -> Select:
         """The stream's rows, at most so many."""
@@ -31,7 +32,7 @@ class StreamSelects:
         sql = f"{self._cells(self.columns)}{where}"
         if limit is not None:
             sql = self.dialect.limit(sql, limit)
-        return Select(sql, parameters, self.columns, is_stream=True)
+        return Select(sql, parameters, self.columns, is_stream=True, beside=self.beside)
 
     def in_ranges(self, condition: Condition) -> Select:
         """The same rows without a limit, by the relation's ranges, where it has any."""

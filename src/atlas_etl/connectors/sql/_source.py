@@ -26,10 +26,11 @@ class SourceColumn:
     select: str
     text_select: str  # the SQL of its exact text form, for the hazard policy `text`
     hazards: frozenset[Hazard] = field(default_factory=frozenset)
+    wire: str | None = None  # what the plain column is on the wire, where it may pass undecoded
 
     def as_text(self) -> SourceColumn:
         plain = values.with_source_type(pa.field(self.name, pa.string(), self.nullable), self.native)
-        return replace(self, field=plain, select=self.text_select, hazards=frozenset())
+        return replace(self, field=plain, select=self.text_select, hazards=frozenset(), wire=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,8 @@ class Select:
     parameters: tuple[object, ...]
     columns: tuple[SourceColumn, ...]
     is_stream: bool = False  # whether it gives the stream's own rows, none of which may be missing
+    # Rows in wire form (values.wire_batch), with only these columns decoded; None: every column is.
+    beside: tuple[str, ...] | None = None
     ranges: tuple[Select, ...] = ()  # which give the same rows together, to be read side by side
 
 

@@ -39,6 +39,7 @@ from atlas_etl.model import (
     TableName,
     TableState,
     WidenColumn,
+    WireFormat,
 )
 
 
@@ -98,6 +99,9 @@ class SqlDestination(ABC):
                 return TableState(schema, empty=empty)
             checkpoint, version = ledger.checkpoint(connection)
             return TableState(schema, checkpoint, ledger.loaded(connection), empty, version, refused)
+
+    def takes(self, offered: WireFormat, plan: LoadPlan) -> bool:  # noqa: ARG002
+        return False
 
     def place(self) -> str | None:
         with self.reading() as snapshot:
