@@ -292,12 +292,7 @@ class SqlExtract:
     def _select(self, selects: StreamSelects, condition: Condition) -> Select:
         """In one of three ways: by ranges of the whole table, in the cursor's order, or as it comes."""
         request = self._request
-        if (
-            self._relation.ranges
-            and request.since is None
-            and request.after is None
-            and request.limit is None
-        ):
+        if self._relation.ranges and _is_whole(request):
             return selects.in_ranges(condition)
         plain = selects.rows(condition, request.limit)
         ordered = self._in_order(plain)
