@@ -16,7 +16,8 @@ from atlas_etl import values
 from atlas_etl.connectors import columns
 from atlas_etl.connectors.ahead import Ahead
 from atlas_etl.connectors.hazards import HazardCounter, mask_temporal, reads_as_text
-from atlas_etl.connectors.order import Edges, at_or_after, within
+from atlas_etl.connectors.order import Edges, at_or_after, before, edges, within
+from atlas_etl.errors import SourceError
 from atlas_etl.model import (
     BatchLimits,
     Checkpoint,
@@ -67,6 +68,10 @@ class RowSource(Protocol):
     @property
     def primary_key(self) -> tuple[str, ...]:
         """The key that the source itself knows of."""
+
+    @property
+    def is_ordered(self) -> bool:
+        """Whether rows come in the order of the stream's cursor, the least first."""
 
     @property
     def time_hazards(self) -> frozenset[Hazard]:
@@ -156,6 +161,7 @@ class UnorderedExtract:
                 cursors = rows.column(self._stream.cursor)
                 if self._refuses_nulls and cursors.null_count:
                     raise columns.null_cursor_error(cursors.null_count, self._stream)
+                self._refuse_other_order(cursors)
                 self._edges = self._edges.with_column(cursors)
                 self._ahead.see(cursors)
             yield from values.split(rows, self._request.limits)
@@ -164,8 +170,16 @@ class UnorderedExtract:
                 if left <= 0:
                     return
 
-    def reached(self) -> None:
-        return None  # rows come in no order
+    def reached(self) -> Checkpoint | None:
+        is_ordered = self._source.is_ordered and self._request.window is not None
+        if not is_ordered or self._edges.high is None or self._stream.cursor is None:
+            return None
+        past = self._request.past
+        if past is not None and not before(
+            values.cursor_scalar(past, self._edges.high.type), self._edges.high
+        ):
+            return None
+        return self.checkpoint()
 
     def checkpoint(self) -> Checkpoint | None:
         cursor = self._stream.cursor
@@ -264,6 +278,21 @@ class UnorderedExtract:
     def _ahead_of(self, cursor: str) -> Ahead:
         field, zone = self.schema.field(cursor), self._stream.timezone
         return Ahead(field, stream=self._stream.name, now=datetime.now(UTC), timezone=zone)
+
+    def _refuse_other_order(self, cursors: pa.Array) -> None:
+        """A load that ends here would lose what comes later and is before it."""
+        high = self._edges.high
+        if not self._source.is_ordered or high is None:
+            return
+        low = edges(cursors).low
+        if low is not None and before(low, high):
+            raise SourceError(
+                f"{self._source.where} does not give its records in the order of {self._stream.cursor!r}",
+                hint="set `order: none` under the resource's `incremental`, or have the API sort them",
+                code="not_in_order",
+                stream=self._stream.name,
+                column=self._stream.cursor,
+            )
 
     def _refuse_null_cursors(self) -> None:
         cursor, nulls = self._stream.cursor, None

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from atlas_etl.contracts import Connector, Destination
 from atlas_etl.errors import DataError, DestinationError
-from atlas_etl.model import Disposition, LoadPlan, ReadRequest, RunStatus, StreamRun
+from atlas_etl.model import Disposition, LoadPlan, RunStatus, StreamRun
 from atlas_etl.pipeline.differences import Differences, key_hashes
 from atlas_etl.pipeline.digest import row_digests
 from atlas_etl.pipeline.events import (
@@ -34,7 +34,7 @@ from atlas_etl.pipeline.fitting import Fitting
 from atlas_etl.pipeline.reconcile import reconcile
 from atlas_etl.pipeline.schema import evolve
 from atlas_etl.pipeline.shape import shape, shaped_schema
-from atlas_etl.pipeline.sides import Sides, sides_of
+from atlas_etl.pipeline.sides import Sides, sides_of, whole
 from atlas_etl.pipeline.transfer import Job, transfer
 from atlas_etl.pipeline.verify import (
     Comparison,
@@ -60,7 +60,7 @@ def repair(source: Connector, destination: Destination, job: Job) -> Repairing:
     commit and then the second StreamVerified. Raises AtlasError, having committed nothing.
     """
     looking = VerifyJob(job.connector, job.stream, job.limits)
-    with source.open(ReadRequest(job.stream, limits=job.limits)) as extract:
+    with source.open(whole(job.connector, job.stream, destination, job.limits)) as extract:
         sides = sides_of(job.connector, job.stream, destination, extract)
         with closing(differences_of(sides)) as differences:
             found: Comparison | None = None

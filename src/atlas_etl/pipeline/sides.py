@@ -14,12 +14,14 @@ from atlas_etl import values
 from atlas_etl.contracts import Destination, Extract, TableSnapshot
 from atlas_etl.model import (
     DELETED_AT,
+    BatchLimits,
     Checkpoint,
     CursorKind,
     CursorValue,
     Disposition,
     LoadPlan,
     NullCursor,
+    ReadRequest,
     Stream,
     TableName,
     TableState,
@@ -27,7 +29,7 @@ from atlas_etl.model import (
 from atlas_etl.pipeline.digest import Digests, row_digests
 from atlas_etl.pipeline.fitting import Fitting
 from atlas_etl.pipeline.plan import disposition_of, resume_from
-from atlas_etl.pipeline.schema import evolve
+from atlas_etl.pipeline.schema import evolve, known_columns
 from atlas_etl.pipeline.shape import shape, shaped_schema, shaped_tail, stored_tail
 
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)  # the columns that would tell it are not compared
@@ -221,6 +223,12 @@ def _fitting_cells(column: pa.Array, kind: pa.DataType) -> pa.Array:
             return pa.nulls(len(column), kind)
     half = len(column) // 2
     return pa.concat_arrays([_fitting_cells(column[:half], kind), _fitting_cells(column[half:], kind)])
+
+
+def whole(connector: str, stream: Stream, destination: Destination, limits: BatchLimits) -> ReadRequest:
+    """All that a stream's source has, in the types that a sync would read it in."""
+    there = destination.inspect(connector, stream.name, destination.table_name(connector, stream)).schema
+    return ReadRequest(stream, limits=limits, known=known_columns(there, destination.storable))
 
 
 def sides_of(connector: str, stream: Stream, destination: Destination, extract: Extract) -> Sides:

@@ -21,10 +21,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from atlas_etl.contracts import Connector, Destination
-from atlas_etl.model import BatchLimits, ReadRequest, Stream
+from atlas_etl.model import BatchLimits, Stream
 from atlas_etl.pipeline.differences import Counts, Differences, Example, Latest
 from atlas_etl.pipeline.digest import Buckets, Digests, bucket_of, row_digests
-from atlas_etl.pipeline.sides import Rows, Sides, sides_of
+from atlas_etl.pipeline.sides import Rows, Sides, sides_of, whole
 
 _EXAMPLES = 10
 
@@ -92,7 +92,7 @@ Verifying = Generator[VerifyEvent, None, None]
 
 def verify(source: Connector, destination: Destination, job: VerifyJob) -> Verifying:
     """Compare one stream; the last event is its StreamVerified. Raises AtlasError. Changes nothing."""
-    with source.open(ReadRequest(job.stream, limits=job.limits)) as extract:
+    with source.open(whole(job.connector, job.stream, destination, job.limits)) as extract:
         sides = sides_of(job.connector, job.stream, destination, extract)
         with closing(differences_of(sides)) as differences:
             yield from compare(job, sides, destination, differences)

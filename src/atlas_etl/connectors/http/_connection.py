@@ -155,6 +155,33 @@ def _pagination(value: object) -> object:
 PaginationField = Annotated[Pagination, BeforeValidator(_pagination, json_schema_input_type=Pagination | str)]
 
 
+class Incremental(BaseModel):
+    """How the API is asked for what is new since the checkpoint; without it, what is old is left out here."""
+
+    model_config = _MODEL
+
+    parameter: str | None = Field(default=None, description="its name, e.g. updated_since")
+    into: Literal["query", "header", "body"] = Field(default="query", description="where it is sent")
+    format: str = Field(
+        default="iso8601",
+        min_length=1,
+        description="iso8601, epoch, epoch_ms, date, plain (as records have it), or such as %Y-%m-%d %H:%M",
+    )
+    boundary: Literal["inclusive", "exclusive"] = Field(
+        default="inclusive", description="whether records that are equal to the parameter come"
+    )
+    order: Literal["none", "ascending", "descending"] = Field(
+        default="none",
+        description="of the cursor: ascending commits long loads in windows, descending stops early",
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Incremental:
+        if self.format not in ("iso8601", "epoch", "epoch_ms", "date", "plain") and "%" not in self.format:
+            raise ValueError("format: should be iso8601, epoch, epoch_ms, date, plain or a pattern with %")
+        return self
+
+
 class Resource(BaseModel):
     """One thing that the API offers; a stream reads it as its `table`."""
 
@@ -175,6 +202,10 @@ class Resource(BaseModel):
     cursor: str | None = Field(
         default=None, description="the member that grows, where no stream says otherwise"
     )
+    incremental: Incremental = Incremental()
+    format: Literal["json", "jsonl", "csv", "xml"] | None = Field(
+        default=None, description="default: the connection's"
+    )
 
 
 def _resource(value: object) -> object:
@@ -194,6 +225,7 @@ class HttpConnection(ConnectionConfig):
     records: RecordsPath | None = Field(
         default=None, description="where responses hold their records, e.g. data.items; default: found out"
     )
+    format: Literal["json", "jsonl", "csv", "xml"] = "json"
     pagination: PaginationField = Field(default=Pagination(), description="a type, or a mapping with more")
     nested: Literal["json", "flatten"] = Field(
         default="json", description="objects inside records: as JSON, or as columns a__b"

@@ -12,10 +12,13 @@ from atlas_etl.connectors.base import BaseConnector
 from atlas_etl.connectors.declared import declared
 from atlas_etl.connectors.http._columns import Columns
 from atlas_etl.connectors.http._connection import HttpConnection, Resource
+from atlas_etl.connectors.http._formats import FORMATS, NOTHING
+from atlas_etl.connectors.http._incremental import Newest, since
 from atlas_etl.connectors.http._messages import Request, shown
 from atlas_etl.connectors.http._pages import Pages, Records
 from atlas_etl.connectors.http._pagination import Page, paged
-from atlas_etl.connectors.http._records import Document, Path, parse_path
+from atlas_etl.connectors.http._records import parse_path
+from atlas_etl.connectors.http._repeats import Repeats
 from atlas_etl.connectors.http._rows import HttpRows
 from atlas_etl.connectors.http._transport import Transport
 from atlas_etl.connectors.unordered import UnorderedExtract, may_grow
@@ -84,7 +87,7 @@ class HttpConnector(BaseConnector[HttpConnection]):
         if again is not None and again.request != request:
             again.pages.close()
             again = None
-        pages = again.pages if again is not None else Pages(self._fetched(self._resource(request.stream)))
+        pages = again.pages if again is not None else Pages(self._new(request))
         try:
             asked = request
             rows = self._rows(request, pages, whole=again is not None)
@@ -124,6 +127,7 @@ class HttpConnector(BaseConnector[HttpConnection]):
             where=where,
             primary_key=resource.primary_key,
             limit=request.limit,
+            is_ordered=resource.incremental.order == "ascending",
             whole=whole or not request.may_read_again,
         )
 
@@ -145,25 +149,43 @@ class HttpConnector(BaseConnector[HttpConnection]):
             body=resource.body,
         ).with_params({name: _written(value) for name, value in given.items()})
 
-    def _fetched(self, resource: Resource) -> Generator[Records, None, None]:
-        """The pages of a resource, one request after another."""
-        first = self._request(resource)
+    def _new(self, request: ReadRequest) -> Generator[Records, None, None]:
+        """The pages of what is new of a stream, as far as its API can tell."""
+        stream = request.stream
+        resource = self._resource(stream)
+        first, newest = self._request(resource), None
+        if request.since is not None and stream.cursor is not None:
+            first = since(first, resource.incremental, request.since, stream.timezone)
+            if resource.incremental.order == "descending":
+                newest = Newest(stream.cursor, request.since)
+        key = stream.primary_key or resource.primary_key
+        for records in self._fetched(resource, first=first, key=key):
+            yield records
+            if newest is not None and newest.is_past(records):
+                return
+
+    def _fetched(
+        self, resource: Resource, *, first: Request | None = None, key: Sequence[str] = ()
+    ) -> Generator[Records, None, None]:
+        """The pages of a resource in turn, without what a page repeats of the one before."""
+        first = first or self._request(resource)
         where = shown(first.url)
         written = resource.records if resource.records is not None else self.config.records
-        path: Path | None = parse_path(written) if written is not None else None
-        flow = paged(resource.pagination or self.config.pagination, first)
+        path = parse_path(written) if written is not None else None
+        form = FORMATS[resource.format or self.config.format](path)
+        pagination = resource.pagination or self.config.pagination
+        is_counted = pagination.type in ("offset", "page", "auto")
+        repeats = Repeats(key if is_counted else (), overlap=pagination.overlap, where=where)
+        flow = paged(pagination, first)
         try:
             request = next(flow)
             while True:
                 response = self._transport.fetch(request)
-                document, records = None, []
+                document, records = NOTHING
                 if response.status != _NO_CONTENT:
-                    document = Document(response.content, where)
-                    if path is None:
-                        path = document.records_path()
-                    records = document.records(path)
-                if records:
-                    yield records
+                    document, records = form.read(response.content, where)
+                if unseen := repeats.new(records):
+                    yield unseen
                 request = flow.send(Page(response, document, records))
         except StopIteration:
             return

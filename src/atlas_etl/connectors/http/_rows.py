@@ -32,6 +32,7 @@ class HttpRows:
         where: str,
         primary_key: tuple[str, ...],
         limit: int | None,
+        is_ordered: bool,
         whole: bool,
     ) -> None:
         """Looks at all records for their types; where not `whole`, only at the first ones.
@@ -42,6 +43,7 @@ class HttpRows:
         self._columns = columns
         self.where = where
         self.primary_key = primary_key
+        self.is_ordered = is_ordered
         self._surveyed: int | None = None  # how many pages, where they are all that is wanted
         self.rows: int | None = None
         if not self._survey(limit, whole=whole):

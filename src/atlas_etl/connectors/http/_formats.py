@@ -1,0 +1,141 @@
+"""What an answer's body holds: JSON, JSON lines, CSV or XML, each as JSON records.
+
+CSV and XML know text only. A cell that is written as JSON writes a number, `true` or `false` becomes one, so
+that types are found as in JSON; `007` and `1,5` stay text. An empty cell is null.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from typing import Protocol
+from xml.etree.ElementTree import Element, ParseError
+
+import defusedxml.ElementTree
+import msgspec
+from defusedxml import DefusedXmlException
+
+from atlas_etl.connectors.http._records import EVERY, Document, Path, lines
+from atlas_etl.errors import SourceError
+
+_PLAIN = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?|true|false")
+_NULL = msgspec.Raw(b"null")
+
+Answer = tuple[Document | None, list[msgspec.Raw]]
+NOTHING: Answer = (None, [])
+
+
+class Format(Protocol):
+    """Reads the answers of one resource."""
+
+    def read(self, content: bytes, where: str) -> Answer:
+        """The document, where it is JSON, and its records. Raises SourceError."""
+
+
+class _Json:
+    """A document with its records at a path, which the first answer shows where it is not given."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+
+    def read(self, content: bytes, where: str) -> Answer:
+        document = Document(content, where)
+        if self._path is None:
+            self._path = document.records_path()
+        return document, document.records(self._path)
+
+
+class _Lines:
+    """A record on each line (https://jsonlines.org)."""
+
+    def __init__(self, _: Path | None) -> None: ...
+
+    def read(self, content: bytes, where: str) -> Answer:
+        return None, lines(content, where)
+
+
+class _Csv:
+    """RFC 4180 with a header, in UTF-8."""
+
+    def __init__(self, _: Path | None) -> None: ...
+
+    def read(self, content: bytes, where: str) -> Answer:
+        try:
+            rows = list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True))
+        except (UnicodeDecodeError, csv.Error) as failure:
+            raise _malformed(where, "CSV", failure) from None
+        if not rows:
+            return None, []
+        header, *cells = rows
+        cells = [row for row in cells if row]  # a blank line is none
+        if any(len(row) != len(header) for row in cells):
+            raise _malformed(where, "CSV", ValueError("a row has not as many cells as the header"))
+        return None, [_record(dict(zip(header, map(_cell, row), strict=True))) for row in cells]
+
+
+class _Xml:
+    """Elements as objects: children by their names, repeated ones as lists, attributes as `@name`.
+
+    The path names elements below the root, each meaning all of that name; without one, the root's children
+    are the records. Entities and external references are refused.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path if path is not None else (EVERY,)
+
+    def read(self, content: bytes, where: str) -> Answer:
+        try:
+            found = [defusedxml.ElementTree.fromstring(content)]
+        except (ParseError, DefusedXmlException, ValueError) as failure:
+            raise _malformed(where, "XML", failure) from None
+        for step in self._path:
+            found = [child for element in found for child in element if step in (EVERY, _name(child.tag))]
+        return None, [_record(_members(element)) for element in found]
+
+
+FORMATS: dict[str, Callable[[Path | None], Format]] = {
+    "json": _Json,
+    "jsonl": _Lines,
+    "csv": _Csv,
+    "xml": _Xml,
+}
+
+
+def _record(members: Mapping[str, object]) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(members))
+
+
+def _cell(text: str) -> msgspec.Raw:
+    if not text:
+        return _NULL
+    return msgspec.Raw(text.encode() if _PLAIN.fullmatch(text) else msgspec.json.encode(text))
+
+
+def _members(element: Element) -> dict[str, object]:
+    found: dict[str, object] = {f"@{_name(name)}": _cell(value) for name, value in element.attrib.items()}
+    children: dict[str, list[object]] = defaultdict(list)
+    for child in element:
+        has_more = len(child) > 0 or bool(child.attrib)
+        children[_name(child.tag)].append(_members(child) if has_more else _cell((child.text or "").strip()))
+    found |= {name: several[0] if len(several) == 1 else several for name, several in children.items()}
+    text = (element.text or "").strip()
+    if text:
+        found["#text"] = _cell(text)
+    return found
+
+
+def _name(tag: str) -> str:
+    """A name without its namespace."""
+    return tag.rpartition("}")[2]
+
+
+def _malformed(where: str, form: str, failure: Exception) -> SourceError:
+    return SourceError(
+        f"{where} answered with what is not {form}: {str(failure)[:80]}",
+        hint="set `format` to what the API answers with; an answer that was cut off is read again",
+        code=f"malformed_{form.lower()}",
+        retryable=True,
+    )
