@@ -17,6 +17,8 @@ from benchmarks.publish import PUBLISHED, publish
 from benchmarks.rounds import BESIDE_PEERS, EVERYBODY, FULL, QUICK, called, matching
 from benchmarks.runs import Result, Round, Skipped, run_all
 
+_RUNS, _FULL_RUNS = Path("build/benchmarks.json"), Path("build/benchmarks-full.json")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, print and write; 1 where a run failed or, with --check, memory grows or a ratio got worse."""
@@ -27,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not matching(options.path):
         sys.stderr.write(f"no path is called so; there are {', '.join(path.name for path in PATHS)}\n")
         return 2
+    options.json = options.json or (_FULL_RUNS if options.rounds is FULL else _RUNS)
     rounds, skipped = _installed(_rounds(options))
     facts = machine.facts()
     results = report.read_results(options.json, facts) if options.resume else []
@@ -129,9 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--resume", action="store_true", help="run only what --json does not hold yet")
     parser.add_argument("--seed", type=int, default=1, help="of the rows (default 1)")
     parser.add_argument("--folder", type=Path, help="where to put everything (default: TMPDIR)")
-    parser.add_argument(
-        "--json", type=Path, default=Path("build/benchmarks.json"), help="default %(default)s"
-    )
+    parser.add_argument("--json", type=Path, help=f"default {_RUNS}, with --full {_FULL_RUNS}")
     parser.set_defaults(rounds=QUICK)
     return parser
 

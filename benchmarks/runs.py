@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
+import duckdb
+import psycopg
 from tests.servers import Unavailable
 
 from benchmarks.contenders import Contender
@@ -119,8 +121,8 @@ def _one(
             _succeeded(measured)
             if contender.copies(path):
                 _complete(path, setting)
-        except (TimeoutError, FileNotFoundError, WrongResultError) as failure:
-            error = str(failure)
+        except (OSError, duckdb.Error, psycopg.Error, WrongResultError) as failure:
+            error = str(failure) or type(failure).__name__
     return Result(
         path.name,
         contender.name,

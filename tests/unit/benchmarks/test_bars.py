@@ -137,6 +137,15 @@ def test_every_row_must_be_there(tmp_path):
     assert short.error == "4 rows at the destination, not 5"
 
 
+def test_a_contender_that_leaves_nothing_is_told_and_the_others_run(tmp_path):
+    nothing = Copying(5, "nothing")
+    nothing.command = lambda path, setting: Command((sys.executable, "-c", ""), setting.folder)
+    with Place(seed=1, parent=tmp_path) as place:
+        failed, good = run_all([Round(5, 1, (route(),), (nothing, Copying(5)))], place)
+    assert "warehouse.duckdb" in failed.error
+    assert good.error is None
+
+
 def test_what_was_done_is_not_done_again(tmp_path):
     path = route()
     with Place(seed=1, parent=tmp_path) as place:
