@@ -11,7 +11,8 @@ import pymysql
 import pytest
 from pymysql.constants import CR, ER, FIELD_TYPE, FLAG
 
-from atlas_etl.connectors.sql._mysql_decode import SLACK, decode_rows
+from atlas_etl.connectors.sql._mysql_cells import SLACK
+from atlas_etl.connectors.sql._mysql_decode import decode_rows
 from atlas_etl.connectors.sql._mysql_packets import Packets
 from atlas_etl.connectors.sql._mysql_types import Column, arrow_schema
 from atlas_etl.model import BatchLimits

@@ -14,7 +14,7 @@ import numpy as np
 from pymysql import err
 from pymysql.constants import CR
 
-from atlas_etl.connectors.sql._mysql_decode import SLACK, Ints
+from atlas_etl.connectors.sql._mysql_cells import SLACK, Ints
 from atlas_etl.model import BatchLimits
 
 _FULL_PACKET = 0xFF_FF_FF
