@@ -115,6 +115,7 @@ _FLAG = Column("b", FIELD_TYPE.BIT, 63, 3, FLAG.UNSIGNED, 0)
         (_WORD, b"\xfd\xff\xff\xff"),
         (_WORD, b"\xfe" + (2**64 - 1).to_bytes(8, "little")),
         (_WORD, b"\xfe" + (2**62).to_bytes(8, "little")),
+        (_WORD, b"\xfe" + (2**63 - 1).to_bytes(8, "little")),
         (_DAY, b"\5\xe8\7\1\1\0"),
         (_DAY, b"\4\xe8\7\1"),
         (_FLAG, b"\2\0\1"),

@@ -26,9 +26,9 @@ from atlas_etl.connectors.sql._mysql_columns import bound_as, native_name, sourc
 from atlas_etl.connectors.sql._mysql_connection import MySQLConnection
 from atlas_etl.connectors.sql._mysql_errors import quoted
 from atlas_etl.connectors.sql._mysql_open_writers import UNSEEN_LAG, WriterProbe, Writers
+from atlas_etl.connectors.sql._mysql_parameters import Parameter
 from atlas_etl.connectors.sql._mysql_ranges import SNAPSHOT, RangesRead, alike, conditions
 from atlas_etl.connectors.sql._mysql_session import READING, Session
-from atlas_etl.connectors.sql._mysql_wire import Parameter
 from atlas_etl.connectors.sql._reader import SqlConnector
 from atlas_etl.connectors.sql._source import (
     READ_IN_ORDER,

@@ -12,15 +12,10 @@ import pymysql
 from atlas_etl.connectors.sql._meaning import Failure
 from atlas_etl.connectors.sql._mysql_connection import MySQLConnection, open_client
 from atlas_etl.connectors.sql._mysql_errors import translated
+from atlas_etl.connectors.sql._mysql_parameters import Parameter
+from atlas_etl.connectors.sql._mysql_prepared import describe_query, execute_statement, hang_up_client
 from atlas_etl.connectors.sql._mysql_types import Column
-from atlas_etl.connectors.sql._mysql_wire import (
-    Parameter,
-    QueryResult,
-    describe_query,
-    execute_statement,
-    hang_up_client,
-    stream_query,
-)
+from atlas_etl.connectors.sql._mysql_wire import QueryResult, stream_query
 from atlas_etl.model import BatchLimits, HazardCells
 
 Batches = Iterator[tuple[pa.RecordBatch, Sequence[HazardCells]]]

@@ -1,22 +1,16 @@
-"""Prepared queries on an open PyMySQL connection, their binary results read from the socket in large pieces.
+"""Rows of a prepared query on an open PyMySQL connection, read from its socket in large pieces.
 
-PyMySQL connects, authenticates, encrypts and frames commands; this room speaks COM_STMT_PREPARE, _EXECUTE
-and _CLOSE on its connection and takes the rows past its packet reader, which makes Python objects per row.
-Rules: MySQL source documentation, "Prepared Statements" and "MySQL Packets"
+They are taken past PyMySQL's packet reader, which makes Python objects per row. Rules: MySQL source
+documentation, "Prepared Statements" and "MySQL Packets"
 (https://dev.mysql.com/doc/dev/mysql-server/latest/PAGE_PROTOCOL.html). The compressed protocol is not
 spoken, because PyMySQL cannot negotiate it, nor are OK packets in the place of EOF (CLIENT_DEPRECATE_EOF).
-
-Private members of PyMySQL that are used, present since 0.10: see `_Channel`.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from dataclasses import replace
-from io import BufferedReader
-from socket import socket
 from types import TracebackType
 from typing import Any, Protocol, Self, cast
 
@@ -25,52 +19,20 @@ import pymysql
 from pymysql import err
 from pymysql.charset import charset_by_id
 from pymysql.constants import COMMAND, CR, SERVER_STATUS
-from pymysql.protocol import FieldDescriptorPacket, MysqlPacket, OKPacketWrapper
 
-from atlas_etl.connectors.sql._fetching import hang_up
 from atlas_etl.connectors.sql._mysql_decode import decode_rows
 from atlas_etl.connectors.sql._mysql_packets import Packets
 from atlas_etl.connectors.sql._mysql_parameters import Parameter, encode_parameters
+from atlas_etl.connectors.sql._mysql_prepared import (
+    Channel,
+    close_statement,
+    definitions,
+    exchange,
+    prepare_query,
+    require_parameters,
+)
 from atlas_etl.connectors.sql._mysql_types import Column, arrow_schema
 from atlas_etl.model import BatchLimits, HazardCells
-
-__all__ = [
-    "Parameter", "QueryResult", "describe_query", "execute_statement", "hang_up_client", "stream_query",
-]  # fmt: skip
-
-
-def describe_query(connection: pymysql.Connection[Any], sql: str) -> tuple[Column, ...]:
-    """The columns that a query will give, from preparing it only; no row is read and nothing locked.
-
-    Raises pymysql.err.MySQLError as `stream_query` does.
-    """
-    channel = cast(_Channel, connection)
-    with _exchange(channel):
-        statement, _, columns = _prepare_query(channel, sql)
-        _close_statement(channel, statement)
-    return columns
-
-
-def execute_statement(
-    connection: pymysql.Connection[Any], sql: str, parameters: Sequence[Parameter]
-) -> tuple[int, int]:
-    """Prepare and execute a statement that gives no rows: how many rows it changed, and its warnings.
-
-    Parameters are bound as `stream_query` does. Raises pymysql.err.MySQLError.
-    """
-    channel = cast(_Channel, connection)
-    bound = encode_parameters(parameters, channel.encoding)
-    with _exchange(channel):
-        statement, expected, columns = _prepare(channel, sql)
-        try:
-            _require_parameters(parameters, expected)
-            if columns:
-                raise err.ProgrammingError(CR.CR_COMMANDS_OUT_OF_SYNC, "the statement gives rows")
-            channel._execute_command(COMMAND.COM_STMT_EXECUTE, struct.pack("<IBI", statement, 0, 1) + bound)
-            answer = channel._read_ok_packet()
-        finally:
-            _close_statement(channel, statement)
-    return answer.affected_rows, answer.warning_count
 
 
 def stream_query(
@@ -86,17 +48,17 @@ def stream_query(
     Raises the pymysql.err class that PyMySQL itself would: ProgrammingError for SQL that gives no rows or
     another number of parameters, NotSupportedError for a text that would not arrive as UTF-8.
     """
-    channel = cast(_Channel, connection)
+    channel = cast(Channel, connection)
     bound = encode_parameters(parameters, channel.encoding)
-    with _exchange(channel):
-        statement, expected, _ = _prepare_query(channel, sql)
+    with exchange(channel):
+        statement, expected, _ = prepare_query(channel, sql)
         try:
-            _require_parameters(parameters, expected)
+            require_parameters(parameters, expected)
             # No cursor, one iteration: the server sends all rows, as fast as they are taken.
             channel._execute_command(COMMAND.COM_STMT_EXECUTE, struct.pack("<IBI", statement, 0, 1) + bound)
-            columns = _definitions(channel, int(channel._read_packet().read_length_encoded_integer() or 0))
+            columns = definitions(channel, int(channel._read_packet().read_length_encoded_integer() or 0))
         except err.MySQLError:
-            _close_statement(channel, statement)
+            close_statement(channel, statement)
             raise
     try:
         return QueryResult(channel, statement, columns, limits)
@@ -118,7 +80,7 @@ class QueryResult:
     """
 
     def __init__(
-        self, channel: _Channel, statement: int, columns: tuple[Column, ...], limits: BatchLimits
+        self, channel: Channel, statement: int, columns: tuple[Column, ...], limits: BatchLimits
     ) -> None:
         self.columns = columns
         self.schema: pa.Schema = arrow_schema(columns)
@@ -189,7 +151,7 @@ class QueryResult:
         self._channel._result = None
         if self._packets.out_of_step:
             self._channel._force_close()
-        _close_statement(self._channel, self._statement)
+        close_statement(self._channel, self._statement)
         if failed:
             err.raise_mysql_exception(packet)
 
@@ -214,119 +176,8 @@ class _UnreadResult:
         )
 
 
-class _Channel(Protocol):
-    """What of a PyMySQL connection is used here beyond its public interface."""
-
-    encoding: str
-    _sock: socket | None
-    _rfile: BufferedReader
-    _next_seq_id: int
-    _result: object | None
-
-    def _execute_command(self, command: int, sql: bytes) -> None:
-        """Refuse if a result is unread; frame and send a command. Raises err.Error."""
-
-    def _read_packet(self, packet_type: type[MysqlPacket] = ...) -> MysqlPacket:
-        """One whole packet. Raises the server's error if that is what it is."""
-
-    def _read_ok_packet(self) -> OKPacketWrapper:
-        """The answer to a statement that gives no rows. Raises the server's error."""
-
-    def _force_close(self) -> None:
-        """Close the socket, without a word to the server."""
-
-
-class _Definition(Protocol):
-    """PyMySQL's FieldDescriptorPacket, as its type stubs do not show it."""
-
-    db: bytes
-    org_table: str
-    name: str
-    org_name: str
-    type_code: int
-    charsetnr: int
-    length: int
-    flags: int
-    scale: int
-
-
 class _Named(Protocol):
     name: str
-
-
-@contextmanager
-def _exchange(channel: _Channel) -> Iterator[None]:
-    """A command and its answer; an interruption between them leaves no connection that is out of step.
-
-    After one of its own errors PyMySQL has either read the server's whole answer or closed the connection.
-    """
-    try:
-        yield
-    except err.MySQLError:
-        raise
-    except BaseException:
-        channel._force_close()
-        raise
-
-
-def _prepare(channel: _Channel, sql: str) -> tuple[int, int, tuple[Column, ...]]:
-    """A statement's number, how many parameters it takes, and the columns it gives."""
-    channel._execute_command(COMMAND.COM_STMT_PREPARE, sql.encode(channel.encoding))
-    statement, columns, parameters = channel._read_packet().read_struct("<xIHH")
-    _definitions(channel, parameters)
-    return statement, parameters, _definitions(channel, columns)
-
-
-def _prepare_query(channel: _Channel, sql: str) -> tuple[int, int, tuple[Column, ...]]:
-    """As `_prepare`, for statements that give rows only."""
-    statement, parameters, columns = _prepare(channel, sql)
-    if not columns:
-        _close_statement(channel, statement)
-        raise err.ProgrammingError(CR.CR_NO_RESULT_SET, "the statement is not a query: it gives no rows")
-    return statement, parameters, columns
-
-
-def _require_parameters(parameters: Sequence[Parameter], expected: int) -> None:
-    if len(parameters) != expected:
-        raise err.ProgrammingError(
-            CR.CR_INVALID_PARAMETER_NO,
-            f"the statement has {expected} parameters, {len(parameters)} were given",
-        )
-
-
-def _definitions(channel: _Channel, count: int) -> tuple[Column, ...]:
-    if not count:
-        return ()
-    packets = [cast(_Definition, channel._read_packet(FieldDescriptorPacket)) for _ in range(count)]
-    if not channel._read_packet().is_eof_packet():
-        channel._force_close()
-        raise err.InternalError(CR.CR_MALFORMED_PACKET, "column definitions do not end where they should")
-    return tuple(
-        Column(
-            field.name,
-            field.type_code,
-            field.charsetnr,
-            field.length,
-            field.flags,
-            field.scale,
-            origin=(field.db.decode(channel.encoding), field.org_table, field.org_name),
-        )
-        for field in packets
-    )
-
-
-def hang_up_client(client: pymysql.Connection[Any]) -> None:
-    """End the connection under a thread that may be waiting on it."""
-    channel = cast(_Channel, client)
-    if channel._sock is not None:
-        hang_up(channel._sock.fileno())
-
-
-def _close_statement(channel: _Channel, statement: int) -> None:
-    """Let the server forget the statement; it does not answer. A lost connection has forgotten it already."""
-    if channel._sock is not None:
-        with suppress(err.Error):
-            channel._execute_command(COMMAND.COM_STMT_CLOSE, struct.pack("<I", statement))
 
 
 def _require_utf8(columns: Sequence[Column]) -> None:
