@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks import bars, machine, report
+from benchmarks import bars, machine, profile, report
 from benchmarks.contenders import Contender
 from benchmarks.ends import Place
 from benchmarks.paths import PATHS
@@ -41,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             results.append(came)
             sys.stderr.write(f"{_in_words(came)}\n")
             report.write_json(options.json, facts, results, skipped)
+        if options.publish:
+            publish(facts, results, skipped, profile.published(place))
     report.write_json(options.json, facts, results, skipped)
     sys.stdout.write(f"{machine.in_words(facts)}\n\n{report.tables(results)}\n\nevery run: {options.json}\n")
     wrong = report.failures(result for result in results if not bars.is_peer(result.contender))
@@ -49,8 +51,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.check:
         wrong += report.not_flat(results)
         wrong += bars.worse(bars.standings(results, PATHS), report.read_standings(PUBLISHED))
-    if options.publish:
-        publish(facts, results, skipped)
     for entry in skipped:
         sys.stdout.write(f"skipped {', '.join(entry.names)}: {entry.reason}\n")
     for line in wrong:

@@ -6,11 +6,6 @@ cannot be had by everybody: it is listed with the reason.
 
 from __future__ import annotations
 
-import hashlib
-import os
-import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,11 +13,11 @@ from pathlib import Path
 from tests.servers import Unavailable
 
 from benchmarks.ends import ChangingPostgresSource, End, Setting
+from benchmarks.environments import Environment
 from benchmarks.measure import Command
 from benchmarks.paths import Path as Route
 from benchmarks.programs import program
 
-_FOLDER = Path(__file__).resolve().parents[1] / "build" / "peers"
 # None of them may tell anybody about a benchmark, nor wait for an answer.
 _QUIET = {
     "RUNTIME__DLTHUB_TELEMETRY": "false",
@@ -44,36 +39,8 @@ class Peer:
     make: Callable[[Route, Setting, Path], Command] = field(repr=False)
 
     @property
-    def environment(self) -> Path:
-        """The folder with its programs."""
-        digest = hashlib.sha256("\n".join((sys.version, *self.requirements)).encode()).hexdigest()[:8]
-        return _FOLDER / f"{self.name.replace(' ', '-')}-{digest}"
-
-    def install(self) -> None:
-        """Make its environment unless it is there. Raises tests.servers.Unavailable."""
-        ready = self.environment / "ready"
-        if ready.exists():
-            return
-        shutil.rmtree(self.environment, ignore_errors=True)
-        python = str(self.environment / "bin" / "python")
-        if uv := shutil.which("uv"):
-            _succeed([uv, "venv", "--quiet", "--python", sys.executable, str(self.environment)])
-            _succeed(
-                [
-                    uv,
-                    "pip",
-                    "install",
-                    "--quiet",
-                    "--compile-bytecode",
-                    "--python",
-                    python,
-                    *self.requirements,
-                ]
-            )
-        else:
-            _succeed([sys.executable, "-m", "venv", str(self.environment)])
-            _succeed([python, "-m", "pip", "install", "--quiet", *self.requirements])
-        ready.touch()
+    def environment(self) -> Environment:
+        return Environment(self.name, self.requirements)
 
     def prepare(self, path: Route, setting: Setting) -> Sequence[Command]:
         if path.load != "changes":
@@ -87,7 +54,7 @@ class Peer:
         return True
 
     def _made(self, path: Route, setting: Setting) -> Command:
-        made = self.make(path, setting, self.environment / "bin")
+        made = self.make(path, setting, self.environment.programs)
         return Command(made.arguments, made.folder, {**_QUIET, **made.environment})
 
 
@@ -96,17 +63,10 @@ def installed(peers: Iterable[Peer]) -> dict[str, str]:
     missing = {}
     for peer in peers:
         try:
-            peer.install()
+            peer.environment.install()
         except Unavailable as reason:
             missing[peer.name] = str(reason)
     return missing
-
-
-def _succeed(arguments: Sequence[str]) -> None:
-    environment = {key: value for key, value in os.environ.items() if key != "VIRTUAL_ENV"}
-    done = subprocess.run(arguments, capture_output=True, text=True, env=environment, check=False)
-    if done.returncode != 0:
-        raise Unavailable(" ".join(done.stderr.split())[:300])
 
 
 def _script(name: str) -> Callable[[Route, Setting, Path], Command]:

@@ -16,7 +16,9 @@ _PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
 _CHARTS = _PAGE.parent / "performance"
 
 
-def publish(facts: Mapping[str, object], results: Sequence[Result], skipped: Sequence[Skipped]) -> None:
+def publish(
+    facts: Mapping[str, object], results: Sequence[Result], skipped: Sequence[Skipped], profile: str
+) -> None:
     """Write all of it. Raises ValueError where the page has not the places for it."""
     standings = bars.standings(results, paths.PATHS)
     report.write_standings(PUBLISHED, facts, standings)
@@ -24,7 +26,7 @@ def publish(facts: Mapping[str, object], results: Sequence[Result], skipped: Seq
     for name, drawn in charts(standings).items():
         (_CHARTS / f"{name}.svg").write_text(drawn, encoding="utf-8")
     page = _PAGE.read_text(encoding="utf-8")
-    for name, text in parts(facts, results, standings, skipped).items():
+    for name, text in {**parts(facts, results, standings, skipped), "profile": profile}.items():
         page = replaced(page, name, text)
     _PAGE.write_text(page, encoding="utf-8")
 
