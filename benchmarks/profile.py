@@ -1,8 +1,8 @@
 """Where Atlas's time goes on a path, by file: `python -m benchmarks.profile PATH...`
 
-py-spy looks 200 times a second at every thread that runs, into the libraries' own functions. A look counts for
-the import that it is in, or else for the file of ours that was called last. Looking slows the process, most of
-all while it starts.
+py-spy looks 200 times a second at every thread that runs, into the libraries' own functions, too. A look
+counts for the import that it is in, or else for the file of ours that was called last. Looking slows the
+process, most of all while it starts.
 """
 
 from __future__ import annotations
