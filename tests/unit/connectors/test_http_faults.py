@@ -8,7 +8,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,8 +16,9 @@ import pytest
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
+from atlas_etl.connectors.http._pages import Pages
 from atlas_etl.errors import SourceError
-from atlas_etl.model import Stream
+from atlas_etl.model import ReadRequest, Stream
 from tests.unit.connectors.http_api import Api, as_json, read, rows, sync
 
 THINGS = Stream("things", path="things")
@@ -269,8 +270,21 @@ def test_the_environment_changes_nothing(api: Api, tmp_path: Path, monkeypatch: 
 
 
 def test_closing_does_not_wait_for_a_server(api: Api) -> None:
-    with raw_server(answer_of("Content-Length: 100\r\n", b" " * 100), pause=0.5) as url:
-        connector = api.connector(base_url=url)
-        with closing(connector):
-            pages = connector._fetched(connector._resource(THINGS))
-            pages.close()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        connector = api.connector(base_url=f"http://127.0.0.1:{silent.getsockname()[1]}", timeout="60s")
+        pages = Pages(connector._new(ReadRequest(THINGS)))
+        failures: list[SourceError] = []
+
+        def wait() -> None:
+            try:
+                next(pages.read(), None)
+            except SourceError as failure:
+                failures.append(failure)
+
+        waiting = threading.Thread(target=wait, daemon=True)
+        waiting.start()
+        silent.accept()
+        pages.close()
+        waiting.join(10)
+        connector.close()
+    assert [failure.code for failure in failures] == ["given_up"]

@@ -182,6 +182,19 @@ class Incremental(BaseModel):
         return self
 
 
+class Parent(BaseModel):
+    """The resource for each of whose records another one is asked for."""
+
+    model_config = _MODEL
+
+    resource: str = Field(description="its name under `resources`")
+    fields: dict[str, RecordsPath] = Field(
+        min_length=1,
+        description="names for `{name}` in path, params and body, and where its records have them",
+    )
+    include: bool = Field(default=True, description="whether these are columns of the records, too")
+
+
 class Resource(BaseModel):
     """One thing that the API offers; a stream reads it as its `table`."""
 
@@ -203,6 +216,7 @@ class Resource(BaseModel):
         default=None, description="the member that grows, where no stream says otherwise"
     )
     incremental: Incremental = Incremental()
+    parent: Parent | None = Field(default=None, description="for each of whose records this is asked for")
     format: Literal["json", "jsonl", "csv", "xml"] | None = Field(
         default=None, description="default: the connection's"
     )
@@ -250,6 +264,27 @@ class HttpConnection(ConnectionConfig):
     ca_bundle: ProjectPath | None = Field(
         default=None, description="certificates to trust instead of the usual"
     )
+
+    concurrency: int = Field(
+        default=1, ge=1, le=16, description="how many parents' records are asked for at once"
+    )
+
+    @model_validator(mode="after")
+    def _parents_lead_to_an_end(self) -> HttpConnection:
+        for name, resource in self.resources.items():
+            above, seen = resource.parent, {name}
+            if above is not None and resource.incremental.order == "ascending":
+                raise ValueError(f"resources.{name}: no order holds over the records of several parents")
+            while above is not None:
+                if above.resource not in self.resources:
+                    raise ValueError(
+                        f"resources.{name}: there is no resource {above.resource!r} to be its parent"
+                    )
+                if above.resource in seen:
+                    raise ValueError(f"resources.{name}: it is a parent of itself")
+                seen.add(above.resource)
+                above = self.resources[above.resource].parent
+        return self
 
     @model_validator(mode="before")
     @classmethod

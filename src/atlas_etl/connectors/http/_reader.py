@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
+
+import msgspec
 
 from atlas_etl import values
 from atlas_etl.connectors.base import BaseConnector
@@ -13,10 +15,12 @@ from atlas_etl.connectors.declared import declared
 from atlas_etl.connectors.http._columns import Columns
 from atlas_etl.connectors.http._connection import HttpConnection, Resource
 from atlas_etl.connectors.http._formats import FORMATS, NOTHING
+from atlas_etl.connectors.http._in_order import in_order
 from atlas_etl.connectors.http._incremental import Newest, since
 from atlas_etl.connectors.http._messages import Request, shown
 from atlas_etl.connectors.http._pages import Pages, Records
 from atlas_etl.connectors.http._pagination import Page, paged
+from atlas_etl.connectors.http._parents import filled, values_of, with_values
 from atlas_etl.connectors.http._records import parse_path
 from atlas_etl.connectors.http._repeats import Repeats
 from atlas_etl.connectors.http._rows import HttpRows
@@ -49,7 +53,7 @@ class HttpConnector(BaseConnector[HttpConnection]):
         if not self.config.resources:
             response = self._transport.fetch(self._request(resource))
             return ConnectionStatus(f"{shown(response.url)} answered with {response.status}")
-        pages = self._fetched(resource)
+        pages = self._read(resource, self._request(resource))
         try:
             found = next(pages, [])
         finally:
@@ -60,7 +64,7 @@ class HttpConnector(BaseConnector[HttpConnection]):
         return [self.describe(Stream(name, table=name)) for name in self.config.resources]
 
     def describe(self, stream: Stream) -> StreamInfo:
-        pages = Pages(self._fetched(self._resource(stream)))
+        pages = Pages(self._new(ReadRequest(stream)))
         try:
             rows = self._rows(ReadRequest(stream, may_read_again=True), pages)
         finally:
@@ -159,16 +163,32 @@ class HttpConnector(BaseConnector[HttpConnection]):
             if resource.incremental.order == "descending":
                 newest = Newest(stream.cursor, request.since)
         key = stream.primary_key or resource.primary_key
-        for records in self._fetched(resource, first=first, key=key):
-            yield records
-            if newest is not None and newest.is_past(records):
-                return
+        yield from self._read(resource, first, key, newest)
+
+    def _read(
+        self, resource: Resource, first: Request, key: Sequence[str] = (), newest: Newest | None = None
+    ) -> Generator[Records, None, None]:
+        """The pages of a resource; of one with a parent, those of each of its records, in their order."""
+        parent = resource.parent
+        if parent is None:
+            yield from self._fetched(resource, first, key, newest)
+            return
+        above = self.config.resources[parent.resource]
+
+        def pages_below(record: msgspec.Raw) -> list[Records]:
+            found = values_of(parent, record)
+            pages = self._fetched(resource, filled(first, found), key, newest)
+            return [with_values(page, found) if parent.include else page for page in pages]
+
+        with closing(self._read(above, self._request(above))) as parents:
+            records = (record for page in parents for record in page)
+            for pages in in_order(pages_below, records, at_once=self.config.concurrency):
+                yield from pages
 
     def _fetched(
-        self, resource: Resource, *, first: Request | None = None, key: Sequence[str] = ()
+        self, resource: Resource, first: Request, key: Sequence[str], newest: Newest | None
     ) -> Generator[Records, None, None]:
-        """The pages of a resource in turn, without what a page repeats of the one before."""
-        first = first or self._request(resource)
+        """The pages of one list in turn, without what a page repeats of the one before."""
         where = shown(first.url)
         written = resource.records if resource.records is not None else self.config.records
         path = parse_path(written) if written is not None else None
@@ -186,6 +206,8 @@ class HttpConnector(BaseConnector[HttpConnection]):
                     document, records = form.read(response.content, where)
                 if unseen := repeats.new(records):
                     yield unseen
+                if newest is not None and newest.is_past(records):
+                    return
                 request = flow.send(Page(response, document, records))
         except StopIteration:
             return

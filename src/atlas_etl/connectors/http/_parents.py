@@ -1,0 +1,86 @@
+"""Resources that depend on another one's records: `/orders/{order_id}/refunds` for each order.
+
+Templates are plain substitution of the names that `parent` gives, and nothing is evaluated.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from urllib.parse import quote
+
+import msgspec
+from pydantic import JsonValue
+
+from atlas_etl.connectors.http._connection import Parent
+from atlas_etl.connectors.http._messages import Request
+from atlas_etl.connectors.http._records import Document, Scalar, parse_path
+from atlas_etl.errors import SourceError
+
+_NAME = re.compile(r"\{(\w+)\}")
+_BRACE = b"{"
+
+Values = Mapping[str, Scalar]
+
+
+def values_of(parent: Parent, record: msgspec.Raw) -> Values:
+    """What the parent's record gives to its children. Raises SourceError (`no_parent_value`)."""
+    document = Document(bytes(record), "a record")
+    found = {name: document.find(parse_path(path)) for name, path in parent.fields.items()}
+    for name, value in found.items():
+        if value is None:
+            raise SourceError(
+                f"a record of {parent.resource!r} has nothing at {parent.fields[name]!r}",
+                hint="set `fields` under `parent` to members that every record has",
+                code="no_parent_value",
+            )
+    return found
+
+
+def filled(request: Request, values: Values) -> Request:
+    """The request with `{name}` replaced in its path, parameters and body."""
+    return replace(
+        request,
+        url=_NAME.sub(lambda name: _in_path(name, values), request.url),
+        params=tuple((name, str(_substituted(value, values))) for name, value in request.params),
+        body=_in_body(request.body, values),
+    )
+
+
+def with_values(records: list[msgspec.Raw], values: Values) -> list[msgspec.Raw]:
+    """The records with the parent's values as members; where they have such members, those count."""
+    members = msgspec.json.encode(values)[1:-1]
+    return [_spliced(record, members) for record in records]
+
+
+def _spliced(record: msgspec.Raw, members: bytes) -> msgspec.Raw:
+    text = bytes(record)
+    if text[:1] != _BRACE:
+        return record  # no object: the columns refuse it
+    rest = text[1:].lstrip()
+    return msgspec.Raw(_BRACE + members + (b"" if rest == b"}" else b",") + rest)
+
+
+def _in_path(name: re.Match[str], values: Values) -> str:
+    return quote(_text(values[name[1]]), safe="") if name[1] in values else name[0]
+
+
+def _substituted(text: str, values: Values) -> Scalar:
+    """A text of nothing but one name becomes its value, with its type."""
+    alone = _NAME.fullmatch(text)
+    if alone is not None and alone[1] in values:
+        return values[alone[1]]
+    return _NAME.sub(lambda name: _text(values[name[1]]) if name[1] in values else name[0], text)
+
+
+def _in_body(body: JsonValue, values: Values) -> JsonValue:
+    if isinstance(body, str):
+        return _substituted(body, values)
+    if isinstance(body, dict):
+        return {name: _in_body(inner, values) for name, inner in body.items()}
+    return [_in_body(inner, values) for inner in body] if isinstance(body, list) else body
+
+
+def _text(value: Scalar) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,128 @@
+"""Resources that are asked for once for each record of another one."""
+
+from __future__ import annotations
+
+import json
+import threading
+
+import pytest
+from pytest_httpserver import HTTPServer
+from werkzeug import Request, Response
+
+from atlas_etl.errors import SourceError
+from atlas_etl.model import Stream
+from tests.unit.connectors.http_api import Api, as_json, read
+
+ORDERS = [{"id": 1, "code": "a/b"}, {"id": 2, "code": "ü"}, {"id": 3, "code": "c"}]
+REFUNDS = {1: [11, 12, 13], 2: [], 3: [31]}
+
+
+@pytest.fixture
+def api(httpserver: HTTPServer) -> Api:
+    made = Api(httpserver)
+
+    def orders(request: Request) -> Response:
+        number = int(request.args.get("page", "1"))
+        return as_json(ORDERS[number - 1 : number])
+
+    made.serve("/orders", orders)
+    for order, refunds in REFUNDS.items():
+
+        def answer(request: Request, refunds: list[int] = refunds) -> Response:
+            number = int(request.args.get("page", "1"))
+            return as_json([{"id": found} for found in refunds][2 * number - 2 : 2 * number])
+
+        made.serve(f"/orders/{order}/refunds", answer)
+    return made
+
+
+def resources(**refunds: object) -> dict[str, object]:
+    parent = {"resource": "orders", "fields": {"order_id": "id", "code": "code"}}
+    return {
+        "orders": "/orders",
+        "refunds": {"path": "/orders/{order_id}/refunds", "parent": parent, **refunds},
+    }
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+def test_every_parent_is_asked_for_and_known_by_its_children(api: Api, concurrency: int) -> None:
+    connector = api.connector(resources=resources(), pagination="page", concurrency=concurrency)
+    found = read(connector, Stream("refunds", table="refunds"))
+    pairs = list(zip(found.column("order_id").to_pylist(), found.column("id").to_pylist(), strict=True))
+    assert pairs == [(order, refund) for order, refunds in REFUNDS.items() for refund in refunds]
+    assert found.column("code").to_pylist() == ["a/b", "a/b", "a/b", "c"]
+
+
+def test_so_many_are_asked_for_at_once() -> None:
+    together = threading.Barrier(3)
+    with HTTPServer(threaded=True) as server:
+        api = Api(server)
+        api.serve("/orders", lambda _: as_json(ORDERS))
+        for order in REFUNDS:
+            api.serve(f"/orders/{order}/refunds", lambda _: as_json([{"n": together.wait(20)}]))
+        connector = api.connector(resources=resources(), pagination="none", concurrency=3)
+        found = read(connector, Stream("refunds", table="refunds"))
+    assert sorted(found.column("n").to_pylist()) == [0, 1, 2]
+
+
+def test_values_go_into_path_parameters_and_body_and_nothing_is_evaluated(api: Api) -> None:
+    asked: list[tuple[str, object, object]] = []
+
+    def answer(request: Request) -> Response:
+        asked.append(
+            (request.environ["RAW_URI"].partition("?")[0], request.args["of"], json.loads(request.data))
+        )
+        return as_json([])
+
+    api.server.clear()
+    api.serve("/orders", lambda _: as_json(ORDERS[:2]))
+    for code in ("a/b", "ü"):
+        api.serve(f"/by/{code}", answer)
+    more = {
+        "path": "/by/{code}", "method": "POST", "params": {"of": "no {order_id}"},
+        "body": {"order": "{order_id}", "list": ["{code}", "{unknown} {order_id.real}"]},
+    }  # fmt: skip
+    connector = api.connector(resources=resources(**more), pagination="none")
+    assert read(connector, Stream("refunds", table="refunds")).num_rows == 0
+    assert asked == [
+        ("/by/a%2Fb", "no 1", {"order": 1, "list": ["a/b", "{unknown} {order_id.real}"]}),
+        ("/by/%C3%BC", "no 2", {"order": 2, "list": ["ü", "{unknown} {order_id.real}"]}),
+    ]
+
+
+def test_a_childs_own_members_count(api: Api) -> None:
+    api.server.clear()
+    api.serve("/orders", lambda _: as_json(ORDERS[2:]))
+    api.serve("/orders/3/refunds", lambda _: as_json([{"code": 7}, {}]))
+    connector = api.connector(resources=resources(), pagination="none")
+    found = read(connector, Stream("refunds", table="refunds"))
+    assert found.column("code").to_pylist() == ["7", "c"]
+    assert found.column("order_id").to_pylist() == [3, 3]
+
+
+def test_a_failure_below_fails_the_read(api: Api) -> None:
+    api.server.clear()
+    api.serve("/orders", lambda _: as_json(ORDERS))
+    for order in REFUNDS:
+        api.serve(f"/orders/{order}/refunds", lambda _: Response(status=404))
+    for concurrency in (1, 2):
+        connector = api.connector(resources=resources(), pagination="none", concurrency=concurrency)
+        with pytest.raises(SourceError) as caught:
+            read(connector, Stream("refunds", table="refunds"))
+        assert caught.value.code == "http_404"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"a": {"path": "/a", "parent": {"resource": "b", "fields": {"x": "id"}}}},
+        {"a": {"path": "/a", "parent": {"resource": "a", "fields": {"x": "id"}}}},
+        {
+            "a": {"path": "/a", "parent": {"resource": "b", "fields": {"x": "id"}}},
+            "b": {"path": "/b", "parent": {"resource": "a", "fields": {"x": "id"}}},
+        },
+    ],
+)
+def test_parents_that_lead_nowhere(api: Api, wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="resources"):
+        api.connector(resources=wrong)
