@@ -98,20 +98,22 @@ class Atlas:
 
     def sync(
         self,
-        names: Sequence[str],
+        names: Sequence[str] | None = None,
         *,
         streams: Sequence[str] = (),
         full_refresh: bool = False,
         jobs: int = 1,
         triggered_by: str = "manual",
     ) -> Generator[Event, None, None]:
-        """Bring connectors up to date, told as events; each ends with its RunFinished.
+        """Bring connectors up to date, every enabled one without names; each ends with its RunFinished.
 
         Everything is validated before anything is touched. Raises ConfigError, UsageError, StateError.
         """
+        prepared = [self.connector(name) for name in (self.names() if names is None else names)]
         planned = [
-            self.job(name, streams=streams, full_refresh=full_refresh, triggered_by=triggered_by)
-            for name in names
+            self._job(connector, streams, full_refresh=full_refresh, triggered_by=triggered_by)
+            for connector in prepared
+            if names is not None or connector.definition.enabled
         ]
         with self.state() as store:
             yield from sync_all(planned, store, side_by_side=jobs)
@@ -126,9 +128,13 @@ class Atlas:
         triggered_by: str = "manual",
     ) -> SyncJob:
         """One connector's sync, validated. Raises ConfigError, UsageError."""
-        prepared = self.connector(name)
-        destination = self.destination(prepared.definition.destination)
-        return SyncJob(prepared, destination, prepared.chosen(tuple(streams)), triggered_by, full_refresh)
+        return self._job(self.connector(name), streams, full_refresh=full_refresh, triggered_by=triggered_by)
+
+    def _job(
+        self, connector: PreparedConnector, streams: Sequence[str], *, full_refresh: bool, triggered_by: str
+    ) -> SyncJob:
+        destination = self.destination(connector.definition.destination)
+        return SyncJob(connector, destination, connector.chosen(tuple(streams)), triggered_by, full_refresh)
 
     def verify(
         self, name: str, *, streams: Sequence[str] = (), repair: bool = False

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from queue import Queue
 
 from atlas_etl.api.prepared import PreparedConnector, PreparedDestination
-from atlas_etl.contracts import Connector, Destination, Lease, StateStore
+from atlas_etl.api.systems import Ends, ends_of
+from atlas_etl.contracts import Lease, StateStore
 from atlas_etl.errors import AtlasError, InterruptedRunError, LockedError, LostLeaseError
 from atlas_etl.model import Run, RunStatus, Stream
 from atlas_etl.pipeline.events import Event, RunFinished, RunStarted, StreamRead
@@ -33,6 +34,10 @@ def sync_one(job: SyncJob, store: StateStore) -> Generator[Event, None, None]:
 
     Closing the iterator undoes the load that was open and leaves the run `interrupted`.
     """
+    yield from sync_all((job,), store, side_by_side=1)
+
+
+def _sync(job: SyncJob, ends: Ends, store: StateStore) -> Generator[Event, None, None]:
     connector = job.connector
     schedule, enabled = connector.definition.schedule, connector.definition.enabled
     store.register(connector.name, connector.protocol, enabled=enabled, schedule=schedule)
@@ -41,7 +46,7 @@ def sync_one(job: SyncJob, store: StateStore) -> Generator[Event, None, None]:
             connector.name, triggered_by=job.triggered_by, destination=job.destination.name
         ) as lease:
             yield RunStarted(lease.run)
-            with closing(_run(job, lease.run)) as running:
+            with closing(ends), closing(_run(job, ends, lease.run)) as running:
                 for event in running:
                     if isinstance(event, StreamRead):
                         refuse_lost(lease)
@@ -65,11 +70,9 @@ def refuse_lost(lease: Lease) -> None:
         )
 
 
-def _run(job: SyncJob, run: Run) -> Generator[Event, None, None]:
-    source: Connector | None = None
-    destination: Destination | None = None
+def _run(job: SyncJob, ends: Ends, run: Run) -> Generator[Event, None, None]:
     try:
-        source, destination = job.connector.open(), job.destination.open()
+        source, destination = ends.open()
         yield from run_streams(
             run,
             [(source, destination)],
@@ -83,10 +86,6 @@ def _run(job: SyncJob, run: Run) -> Generator[Event, None, None]:
         raise
     except AtlasError as failure:
         yield RunFinished(failed_run(run, failure))
-    finally:
-        for opened in (source, destination):
-            if opened is not None:
-                opened.close()
 
 
 def sync_all(
@@ -96,16 +95,24 @@ def sync_all(
 
     Closing the iterator stops every run at its next batch, undoing what was not committed.
     """
-    if side_by_side <= 1 or len(jobs) <= 1:
-        for job in jobs:
-            yield from sync_one(job, store)
-        return
+    with ends_of([(job.connector, job.destination) for job in jobs]) as ends:
+        both = list(zip(jobs, ends, strict=True))
+        if side_by_side <= 1 or len(jobs) <= 1:
+            for job, own in both:
+                yield from _sync(job, own, store)
+        else:
+            yield from _side_by_side(both, store, side_by_side)
+
+
+def _side_by_side(
+    jobs: Sequence[tuple[SyncJob, Ends]], store: StateStore, at_once: int
+) -> Generator[Event, None, None]:
     events: Queue[Event | BaseException | None] = Queue()
     stopping = threading.Event()
 
-    def work(job: SyncJob) -> None:
+    def work(job: SyncJob, ends: Ends) -> None:
         try:
-            with closing(sync_one(job, store)) as running:
+            with closing(_sync(job, ends, store)) as running:
                 for event in running:
                     events.put(event)
                     if stopping.is_set():
@@ -115,10 +122,10 @@ def sync_all(
         finally:
             events.put(None)
 
-    with ThreadPoolExecutor(side_by_side, thread_name_prefix="atlas-sync") as pool:
+    with ThreadPoolExecutor(at_once, thread_name_prefix="atlas-sync") as pool:
         try:
-            for job in jobs:
-                pool.submit(work, job)
+            for job, ends in jobs:
+                pool.submit(work, job, ends)
             remaining = len(jobs)
             while remaining:
                 event = events.get()

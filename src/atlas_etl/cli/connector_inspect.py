@@ -185,7 +185,7 @@ def preview(
     render.data(columns, rows)
 
 
-def chosen(atlas: Atlas, names: list[str] | None, every: bool, *, enabled_only: bool = False) -> list[str]:
+def chosen(atlas: Atlas, names: list[str] | None, every: bool) -> list[str]:
     """The connectors that a command line names. Raises UsageError where it names none, or both."""
     if every and names:
         raise UsageError("name connectors or give --all, not both")
@@ -193,4 +193,4 @@ def chosen(atlas: Atlas, names: list[str] | None, every: bool, *, enabled_only: 
         return list(dict.fromkeys(names))
     if not every:
         raise UsageError("no connector was named", hint="name one, or give --all for every one")
-    return [name for name in atlas.names() if not enabled_only or atlas.connector(name).definition.enabled]
+    return atlas.names()

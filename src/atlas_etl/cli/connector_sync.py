@@ -39,10 +39,14 @@ def sync(  # noqa: PLR0917  # Typer passes by name
     """
     session: Session = context.obj
     atlas = open_atlas(session)
-    wanted = chosen(atlas, names, every, enabled_only=True)
+    wanted = chosen(atlas, names, every)
     report = SyncReport(session.output)
     events = atlas.sync(
-        wanted, streams=stream or (), full_refresh=full_refresh, jobs=jobs, triggered_by=triggered_by
+        None if every else wanted,
+        streams=stream or (),
+        full_refresh=full_refresh,
+        jobs=jobs,
+        triggered_by=triggered_by,
     )
     with interruptible(), closing(events), report:
         for event in events:

@@ -160,6 +160,7 @@ class Adapter(Generic[Config]):
     destination: Callable[[Config], Destination] | None = None
     default_streams: Callable[[Config], tuple[Stream, ...]] = lambda _: ()  # of a definition without streams
     thread_bound: bool = False  # whether a client may only be used by the thread that made it
+    shared: bool = False  # whether one connector, or one destination, may serve several threads at once
 
 
 def _with_python_times(rows: pa.Table) -> pa.Table:

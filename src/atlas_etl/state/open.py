@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
 import weakref
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
-from sqlalchemy import URL, Engine, NullPool, QueuePool, create_engine, make_url
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import URL, Engine, Pool, QueuePool, create_engine, event, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from atlas_etl.errors import ConfigError
 from atlas_etl.state.database import PostgresDatabase, SqliteDatabase
@@ -47,14 +51,17 @@ class LocalStateStore(SqlStateStore):
             raise unwritable(name, error) from error
         except sqlite3.Error:
             pass  # opening it again below tells why
-        # Opened when needed, for that costs nothing, and an open file may not be taken through a fork.
         engine = create_engine(
             # A file removed meanwhile is an error, not a new and empty state.
             URL.create("sqlite", database=file.as_uri(), query={"mode": "rw", "uri": "true"}),
-            poolclass=NullPool,
-            connect_args={"timeout": _BUSY_SECONDS},
+            poolclass=QueuePool,
+            pool_size=1,  # kept open: who closes the file as the last one writes its whole log back
+            max_overflow=-1,
+            connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False},
             hide_parameters=True,
         )
+        _leave_to_parent(engine)
+        _notice_removal(engine, file)
         super().__init__(SqliteDatabase(engine, name), times or LeaseTimes())
 
 
@@ -117,15 +124,39 @@ def open_state_store(location: str | Path, *, times: LeaseTimes | None = None) -
 
 
 def _leave_to_parent(engine: Engine) -> None:
-    """A forked child makes connections of its own: two processes cannot speak on one socket."""
+    """A forked child makes connections of its own: two processes cannot share a socket, or a SQLite file."""
     reference = weakref.ref(engine)
+    left: list[Pool] = []  # never closed: https://www.sqlite.org/howtocorrupt.html, section 2.6
 
     def forget() -> None:
         inherited = reference()
         if inherited is not None:
+            left.append(inherited.pool)
             inherited.dispose(close=False)
 
     os.register_at_fork(after_in_child=forget)
+
+
+def _notice_removal(engine: Engine, file: Path) -> None:
+    """What another process sees at the path is what every transaction writes to, or it fails."""
+
+    def remember(_: DBAPIConnection, record: ConnectionPoolEntry) -> None:
+        record.info["identity"] = _identity(file)
+
+    def compare(_: DBAPIConnection, record: ConnectionPoolEntry, __: PoolProxiedConnection) -> None:
+        if record.info["identity"] != _identity(file):
+            raise DisconnectionError
+
+    event.listen(engine, "connect", remember)
+    event.listen(engine, "checkout", compare)
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _make_private(file: Path) -> None:
@@ -135,9 +166,33 @@ def _make_private(file: Path) -> None:
         folder.mkdir(mode=0o700, exist_ok=True)
         folder.chmod(0o700)
     if not file.exists():
-        _make(file)
+        with _alone_in(folder):
+            if not file.exists():
+                _remove_log(file)
+                _make(file)
     elif file.stat().st_size == 0:
         raise corrupt(f"the state file {file}", "it is empty")
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Makers of a file take turns, where the filesystem has locks."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(opened, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(opened)
+
+
+def _remove_log(file: Path) -> None:
+    """What a process that was killed had not written back, of a file that somebody removed since.
+
+    SQLite would take it for the new file's (https://www.sqlite.org/howtocorrupt.html, section 1.4).
+    """
+    for end in ("-wal", "-shm"):
+        file.with_name(f"{file.name}{end}").unlink(missing_ok=True)
 
 
 def _make(file: Path) -> None:

@@ -189,7 +189,8 @@ class TestUnwritable:
         assert refused(lambda: LocalStateStore(tmp_path / folder)).code == "state_unwritable"
 
     def test_a_disk_that_is_read_only(self, small_disk: Path) -> None:
-        LocalStateStore(small_disk / "state.db").finish(run(1))
+        with closing(LocalStateStore(small_disk / "state.db")) as store:
+            store.finish(run(1))
         subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
         for name in ("state.db", "other.db", "folder/state.db"):
             assert refused(lambda name=name: LocalStateStore(small_disk / name)).code == "state_unwritable"
@@ -251,7 +252,26 @@ class TestDamaged:
         store = LocalStateStore(self._filled(tmp_path))
         (tmp_path / "state.db").unlink()
         assert refused(store.history).code == "state_unwritable"
-        assert list(tmp_path.iterdir()) == []
+        assert not (tmp_path / "state.db").exists()
+
+    def test_a_file_that_was_removed_takes_its_log_with_it(self, tmp_path: Path) -> None:
+        """A killed process leaves a log behind: it is not the next file's."""
+        killed = LocalStateStore(tmp_path / "state.db")
+        killed.finish(run(1))
+        assert (tmp_path / "state.db-wal").stat().st_size > 0
+        (tmp_path / "state.db").unlink()
+        with closing(LocalStateStore(tmp_path / "state.db")) as store:
+            assert list(store.history()) == []
+            store.finish(run(2))
+        assert len(list(LocalStateStore(tmp_path / "state.db").history())) == 1
+
+    def test_another_file_in_the_place_of_the_one_that_was_open(self, tmp_path: Path) -> None:
+        store = LocalStateStore(self._filled(tmp_path))
+        assert store.count_runs() == 100
+        (tmp_path / "state.db").unlink()
+        with closing(LocalStateStore(tmp_path / "state.db")) as other:
+            other.finish(run(1))
+        assert store.count_runs() == 1
 
     def test_an_empty_file(self, tmp_path: Path) -> None:
         os.truncate(self._filled(tmp_path), 0)
@@ -274,9 +294,9 @@ class TestDamaged:
 
     @staticmethod
     def _filled(folder: Path) -> Path:
-        store = LocalStateStore(folder / "state.db")
-        for number in range(100):
-            store.finish(run(number))
+        with closing(LocalStateStore(folder / "state.db")) as store:
+            for number in range(100):
+                store.finish(run(number))
         return folder / "state.db"
 
 

@@ -24,11 +24,12 @@ class LoadMemory:
         self._is_ours = _OPTIONS.isdisjoint(map(str.lower, options))
         self._is_set = False
 
-    def limit(self, opened: duckdb.DuckDBPyConnection) -> None:
-        """To what any load needs, at the first one: queries alone are not limited."""
+    def limit(self, opened: duckdb.DuckDBPyConnection) -> bool:
+        """To what any load needs, where it is ours; queries alone are not limited. Says whether it is."""
         if self._is_ours and not self._is_set:
             _run(opened, _limited(_LOAD))
             self._is_set = True
+        return self._is_ours
 
     def to_write(self, opened: duckdb.DuckDBPyConnection, *, columns: int) -> None:
         """Allow what a table of so many columns needs."""
@@ -39,12 +40,10 @@ class LoadMemory:
         """The statement that allows what so many deleted or updated rows need."""
         return (_limited(f"greatest({_NOW}, {_LOAD} + {_CHANGED_ROW} * {rows})"),) if self._is_ours else ()
 
-    def leave_to_duckdb(self, opened: duckdb.DuckDBPyConnection) -> bool:
-        """Lift the limit, which was too low; False where it was not ours, or is lifted already."""
-        was_ours, self._is_ours = self._is_ours, False
-        if was_ours:
-            _run(opened, "RESET memory_limit")
-        return was_ours
+    def leave_to_duckdb(self, opened: duckdb.DuckDBPyConnection) -> None:
+        """Lift the limit, which was too low."""
+        self._is_ours = False
+        _run(opened, "RESET memory_limit")
 
 
 def _run(opened: duckdb.DuckDBPyConnection, statement: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 
 import duckdb
 import pyarrow as pa
@@ -12,7 +12,6 @@ import pyarrow as pa
 from atlas_etl import values
 from atlas_etl.connectors.sql._dialect import ROW, Connection, Trial, WriterDialect
 from atlas_etl.connectors.sql._duckdb_database import (
-    HERE,
     OUT_OF_MEMORY,
     DuckDBConnection,
     connect,
@@ -37,6 +36,9 @@ _READING = [
     [duckdb.StatementType.EXPLAIN],
     [duckdb.StatementType.MULTI],
 ]
+
+
+_LOADS = 16  # until a checkpoint; before it each keeps a megabyte or two of its tables in memory
 
 
 class _WriterDialect(WriterDialect):
@@ -122,16 +124,19 @@ class DuckDBDestination(SqlDestination):
         self._memory = LoadMemory(config.options)
         self.dialect = _WriterDialect(self._memory)
         self._root: duckdb.DuckDBPyConnection | None = None
+        self._opening = threading.Lock()
+        self._loads = 0  # since the last checkpoint
 
     @contextmanager
     def connect(self) -> Iterator[_Connection]:
         with self._cursor() as opened, closing(_Connection(opened)) as connection:
-            self._memory.limit(self._database())
+            is_limited = self._memory.limit(self._database())
             try:
                 yield connection
             except DestinationError as failure:
-                is_out = failure.code == OUT_OF_MEMORY
-                failure.retryable |= is_out and self._memory.leave_to_duckdb(self._database())
+                if is_limited and failure.code == OUT_OF_MEMORY:
+                    self._memory.leave_to_duckdb(self._database())
+                    failure.retryable = True
                 raise
 
     @contextmanager
@@ -141,6 +146,12 @@ class DuckDBDestination(SqlDestination):
         with super().begin(plan) as session:
             self._memory.to_write(self._database(), columns=len(plan.schema))
             yield session
+        self._loads += 1
+        if self._loads >= _LOADS:
+            # While others write it is refused, and so tried again after the next load.
+            with suppress(duckdb.Error), self._cursor() as opened:
+                opened.execute("CHECKPOINT")
+                self._loads = 0
 
     @contextmanager
     def reading(self) -> Iterator[DuckDBSnapshot]:
@@ -159,13 +170,15 @@ class DuckDBDestination(SqlDestination):
         return self._root is None and path is not None and path.parent.is_dir() and not path.exists()
 
     def table_schema(self, connection: Connection, table: TableName) -> pa.Schema | None:
-        rows = connection.execute(
-            f"SELECT column_name, data_type FROM duckdb_columns() {HERE} ORDER BY column_index",
-            (table.schema or "main", table.name),
-        )
-        if not rows:
-            return None
-        return pa.schema([(str(name), arrow_type(str(native)) or pa.string()) for name, native in rows])
+        named = TableName(table.name, table.schema or "main")
+        try:
+            # duckdb_columns() would list the columns of every table first.
+            rows = connection.execute(f"DESCRIBE {self.dialect.table(named)}")
+        except DestinationError as failure:
+            if isinstance(failure.__cause__, duckdb.CatalogException):
+                return None
+            raise
+        return pa.schema([(str(name), arrow_type(str(native)) or pa.string()) for name, native, *_ in rows])
 
     def _make_ledger(self, plan: LoadPlan) -> None:
         """Schema and ledger, in a transaction of their own: one that is open would refuse other loads."""
@@ -224,14 +237,15 @@ class DuckDBDestination(SqlDestination):
             opened.close()  # undoes a transaction that was not committed
 
     def _database(self) -> duckdb.DuckDBPyConnection:
-        if self._root is None:
-            path = self._config.path
-            if path is not None and not path.parent.is_dir():
-                raise DestinationError(
-                    f"the folder {path.parent} does not exist",
-                    hint="make it, or change the destination's `path`",
-                    code="folder_not_found",
-                )
-            with translated(DestinationError):
-                self._root = connect(self._config)
-        return self._root
+        with self._opening:
+            if self._root is None:
+                path = self._config.path
+                if path is not None and not path.parent.is_dir():
+                    raise DestinationError(
+                        f"the folder {path.parent} does not exist",
+                        hint="make it, or change the destination's `path`",
+                        code="folder_not_found",
+                    )
+                with translated(DestinationError):
+                    self._root = connect(self._config)
+            return self._root

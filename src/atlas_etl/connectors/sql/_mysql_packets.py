@@ -23,6 +23,7 @@ _RECEIVE = 256 * 1024  # the least room for a read; more than Python's own read 
 _PIECE = 1024 * 1024  # decoded while the next is on its way: larger ones leave the server waiting
 _PIECE_ROWS = 4096  # enough to make what a column costs small beside what its cells cost
 _BUFFER = 4 * _PIECE
+_FIRST_BUFFER = 2 * _RECEIVE  # most answers are a few rows, and a buffer's memory is cleared before its use
 _LARGEST_BATCH = 256 * 1024 * 1024  # with a row of at most 1 GiB (max_allowed_packet) it stays below 2 GiB
 
 
@@ -38,7 +39,7 @@ class Packets:
         self._sequence = sequence
         self._most_rows = 0
         self._most_bytes = min(max(1, limits.bytes), _LARGEST_BATCH)
-        self.buffer = bytearray(_BUFFER)
+        self.buffer = bytearray(_FIRST_BUFFER)
         self._base = 0  # where the batch begins
         self._scanned = 0  # where the first incomplete row begins
         self._filled = 0  # where the received bytes end
@@ -58,8 +59,8 @@ class Packets:
         needed = _PIECE + _RECEIVE + SLACK
         if len(self.buffer) > 2 * self._most_bytes + _BUFFER:  # there was a very large row
             self._rebase(max(_BUFFER, self._filled - self._base + needed))
-        elif len(self.buffer) - self._base < needed:
-            self._rebase(max(len(self.buffer), self._filled - self._base + needed))
+        elif self._begun and len(self.buffer) - self._base < needed:
+            self._rebase(max(len(self.buffer), _BUFFER, self._filled - self._base + needed))
         self._scan()
         while not self._heads or not self._enough():
             self._receive()

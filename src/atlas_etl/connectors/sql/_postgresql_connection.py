@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import select
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
@@ -223,7 +224,7 @@ class SessionPool:
     def __init__(self, config: PostgresConnection, kind: Failure) -> None:
         self.config = config
         self.kind = kind
-        self._idle: list[tuple[Session, float]] = []  # append and pop are atomic
+        self._idle: deque[tuple[Session, float]] = deque()  # append and pop are atomic
         self._closed = False
 
     @contextmanager
@@ -245,17 +246,23 @@ class SessionPool:
     def close(self) -> None:
         """Close what is idle now, and what is out as soon as it comes back."""
         self._closed = True
-        while self._idle:
-            self._idle.pop()[0].close()
+        while (idle := self._pop()) is not None:
+            idle[0].close()
 
     def _take(self) -> Session | None:
-        while self._idle:
-            session, since = self._idle.pop()
+        while (idle := self._pop()) is not None:
+            session, since = idle
             # A server that has something to say to an idle session says goodbye.
             if not session.closed and not _speaks(session) and time.monotonic() - since < _MAX_IDLE_SECONDS:
                 return session
             session.close()
         return None
+
+    def _pop(self) -> tuple[Session, float] | None:
+        try:
+            return self._idle.pop()
+        except IndexError:  # another thread may take the last one between a look and a pop
+            return None
 
 
 def _speaks(session: Session) -> bool:

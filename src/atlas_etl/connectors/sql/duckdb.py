@@ -32,4 +32,5 @@ ADAPTER = Adapter(
     connector=_connector,
     destination=DuckDBDestination,
     thread_bound=True,  # one DuckDB connection is one transaction
+    shared=True,
 )

@@ -18,4 +18,5 @@ ADAPTER = Adapter(
     dispose=dispose,
     connector=_connector,
     destination=PostgresDestination,
+    shared=True,
 )
