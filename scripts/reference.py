@@ -6,7 +6,6 @@ python -m atlas_etl.cli.reference docs --check    fails where they are not what 
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from pydantic.json_schema import JsonSchemaValue
 from typer.core import TyperGroup
 
 from atlas_etl.cli.app import GROUPS, app
+from atlas_etl.cli.connector import COMMANDS
 from atlas_etl.connectors import registry
 
 _WIDTH = 100
@@ -33,11 +33,13 @@ def _helps() -> Iterator[tuple[str, str]]:
     root = typer.main.get_command(app)
     yield "atlas", _help(root, "atlas", None)
     for name, group in GROUPS.items():
-        command = typer.main.get_command(importlib.import_module(f"atlas_etl.cli.{group.module}").app)
+        command = group.load()
         yield f"atlas {name}", _help(command, name, "atlas")
         if isinstance(command, TyperGroup):
+            lazy = COMMANDS if name == "connector" else {}
             for inner_name, inner in command.commands.items():
-                yield f"atlas {name} {inner_name}", _help(inner, inner_name, f"atlas {name}")
+                loaded = lazy[inner_name].load() if inner_name in lazy else inner
+                yield f"atlas {name} {inner_name}", _help(loaded, inner_name, f"atlas {name}")
 
 
 def _help(command, name: str, parent: str | None) -> str:  # type: ignore[no-untyped-def]  # Typer's own

@@ -22,7 +22,6 @@ from atlas_etl.api.prepared import (
 from atlas_etl.api.quarantine import Quarantines
 from atlas_etl.api.state_location import state_location
 from atlas_etl.api.sync import SyncJob, sync_all
-from atlas_etl.api.verify import Verification, look, mend
 from atlas_etl.config.connection import connector_connection
 from atlas_etl.config.definitions import load_definition
 from atlas_etl.config.folder import definition_names
@@ -33,7 +32,6 @@ from atlas_etl.connectors.base import preview
 from atlas_etl.errors import AtlasError
 from atlas_etl.model import ConnectionStatus, Run, StreamInfo
 from atlas_etl.pipeline.events import Event
-from atlas_etl.pipeline.verify import VerifyEvent
 from atlas_etl.state.open import open_state_store
 from atlas_etl.state.store import SqlStateStore
 
@@ -135,19 +133,6 @@ class Atlas:
     ) -> SyncJob:
         destination = self.destination(connector.definition.destination)
         return SyncJob(connector, destination, connector.chosen(tuple(streams)), triggered_by, full_refresh)
-
-    def verify(
-        self, name: str, *, streams: Sequence[str] = (), repair: bool = False
-    ) -> Generator[VerifyEvent | Event, None, None]:
-        """Compare a connector's streams with their source, told as events; `repair` brings what differs.
-
-        Each stream has a StreamVerified, one that was repaired a second. Raises AtlasError.
-        """
-        prepared = self.connector(name)
-        destination = self.destination(prepared.definition.destination)
-        job = Verification(prepared, destination, prepared.chosen(tuple(streams)))
-        with self.state() as store:
-            yield from (mend if repair else look)(job, store)
 
     @contextmanager
     def state(self) -> Iterator[SqlStateStore]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 
+from atlas_etl.api.atlas import Atlas
 from atlas_etl.api.located import located
 from atlas_etl.api.prepared import PreparedConnector, PreparedDestination
 from atlas_etl.api.sync import refuse_lost
@@ -29,7 +30,7 @@ REPAIR = "verify --repair"
 
 
 @dataclass(frozen=True, slots=True)
-class Verification:
+class _Verification:
     """One connector to compare with its destination."""
 
     connector: PreparedConnector
@@ -37,7 +38,21 @@ class Verification:
     streams: tuple[Stream, ...]
 
 
-def look(job: Verification, store: StateStore) -> Generator[VerifyEvent, None, None]:
+def verify_connector(
+    atlas: Atlas, name: str, *, streams: Sequence[str] = (), repair: bool = False
+) -> Generator[VerifyEvent | Event, None, None]:
+    """Compare a connector's streams with their source, told as events; `repair` brings what differs.
+
+    Each stream has a StreamVerified, one that was repaired a second. Raises AtlasError.
+    """
+    prepared = atlas.connector(name)
+    destination = atlas.destination(prepared.definition.destination)
+    job = _Verification(prepared, destination, prepared.chosen(tuple(streams)))
+    with atlas.state() as store:
+        yield from (_mend if repair else _look)(job, store)
+
+
+def _look(job: _Verification, store: StateStore) -> Generator[VerifyEvent, None, None]:
     """Compare each stream; history does not tell of it. Raises LockedError while the connector runs."""
     name, limits = job.connector.name, job.connector.definition.batch_limits
     with store.hold(name), _opened(job) as (source, destination):
@@ -46,7 +61,7 @@ def look(job: Verification, store: StateStore) -> Generator[VerifyEvent, None, N
                 yield from verify(source, destination, VerifyJob(name, stream, limits))
 
 
-def mend(job: Verification, store: StateStore) -> Generator[VerifyEvent | Event, None, None]:
+def _mend(job: _Verification, store: StateStore) -> Generator[VerifyEvent | Event, None, None]:
     """Compare each stream, and bring what differs: a run. The last event is its RunFinished.
 
     Raises the first AtlasError after it; a stream that cannot be repaired does not stop the others.
@@ -84,6 +99,6 @@ def mend(job: Verification, store: StateStore) -> Generator[VerifyEvent | Event,
 
 
 @contextmanager
-def _opened(job: Verification) -> Iterator[tuple[Connector, Destination]]:
+def _opened(job: _Verification) -> Iterator[tuple[Connector, Destination]]:
     with closing(job.connector.open()) as source, closing(job.destination.open()) as destination:
         yield source, destination

@@ -2,74 +2,43 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
 from atlas_etl.cli.arguments import hoisted
+from atlas_etl.cli.lazy import Command, lazy_app
 from atlas_etl.cli.memory import give_back_at_once
 from atlas_etl.cli.output import LogFormat, Output
 from atlas_etl.cli.session import Session
 from atlas_etl.cli.streams import open_standard_streams
 from atlas_etl.errors import AtlasError, ExitCode, InterruptedRunError, UsageError
 
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """A command, or a group of them, whose module is imported when it is called."""
-
-    module: str
-    summary: str
-
-
 GROUPS = {
-    "quickstart": Group(
+    "quickstart": Command(
         "quickstart", "See rows move, in seconds: a first sync, a change, an incremental sync."
     ),
-    "init": Group("init", "Make a project: atlas.yaml, connectors.d/ and a .gitignore."),
-    "connector": Group("connector", "Define, test and sync connectors, and see what they did."),
-    "query": Group("query", "Ask the warehouse with SQL."),
-    "state": Group("state", "See and set how far each stream is committed."),
-    "quarantine": Group("quarantine", "See the rows that were refused and kept aside, and load them again."),
-    "config": Group("config", "See, check and document the configuration."),
+    "init": Command("init", "Make a project: atlas.yaml, connectors.d/ and a .gitignore."),
+    "connector": Command("connector", "Define, test and sync connectors, and see what they did."),
+    "query": Command("query", "Ask the warehouse with SQL."),
+    "state": Command("state", "See and set how far each stream is committed."),
+    "quarantine": Command(
+        "quarantine", "See the rows that were refused and kept aside, and load them again."
+    ),
+    "config": Command("config", "See, check and document the configuration."),
 }
 
-
-class LazyGroup(TyperGroup):
-    """A group whose help knows every command's summary without importing one."""
-
-    def resolve_command(self, ctx, args):  # type: ignore[no-untyped-def]  # Typer's own types are private
-        name, command, rest = super().resolve_command(ctx, args)
-        if name in GROUPS:
-            module = importlib.import_module(f"atlas_etl.cli.{GROUPS[name].module}")
-            command = typer.main.get_command(module.app)
-            command.name = name
-        return name, command, rest
-
-
-app = typer.Typer(
+app = lazy_app(
+    GROUPS,
+    "Copy tables, files and API resources into a warehouse: only what is new, exactly once.",
     name="atlas",
-    cls=LazyGroup,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    help="Copy tables, files and API resources into a warehouse: only what is new, exactly once.",
+    completes=True,
     epilog="The options above may stand anywhere. Begin with: atlas quickstart",
 )
-
-
-def _loaded_when_called() -> None:
-    """LazyGroup puts the real command in this one's place."""
-
-
-for _name, _group in GROUPS.items():
-    app.command(_name, help=_group.summary)(_loaded_when_called)
 
 
 def _show_version(wanted: bool) -> None:

@@ -2,34 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from atlas_etl.cli.lazy import Command, lazy_app
 
-import typer
-
-from atlas_etl.cli import connector_define, connector_inspect, connector_sync, connector_verify
-
-app = typer.Typer(
-    add_completion=False,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    help="Define, test and sync connectors, and see what they did.",
-)
-
-_COMMANDS: dict[str, Callable[..., None]] = {
-    "types": connector_inspect.types,
-    "add": connector_define.add,
-    "list": connector_inspect.show_list,
-    "show": connector_inspect.show,
-    "update": connector_define.update,
-    "remove": connector_define.remove,
-    "enable": connector_define.enable,
-    "disable": connector_define.disable,
-    "test": connector_inspect.try_connections,
-    "discover": connector_inspect.discover,
-    "preview": connector_inspect.preview,
-    "sync": connector_sync.sync,
-    "history": connector_sync.history,
-    "verify": connector_verify.verify,
+COMMANDS = {
+    "types": Command(
+        "connector_inspect",
+        "The protocols: what each reads and writes, and whether its driver is installed.",
+        "types",
+    ),
+    "add": Command(
+        "connector_define",
+        "Write connectors.d/NAME.yaml, after trying the connection.",
+        "add",
+    ),
+    "list": Command(
+        "connector_inspect", "The connectors of this project, when each ran last and runs next.", "show_list"
+    ),
+    "show": Command(
+        "connector_inspect",
+        "One connector's effective settings, secrets masked.",
+        "show",
+    ),
+    "update": Command(
+        "connector_define", "Set keys of a definition; an empty VALUE removes the key.", "update"
+    ),
+    "remove": Command(
+        "connector_define", "Delete a definition; what it loaded and its history stay.", "remove"
+    ),
+    "enable": Command(
+        "connector_define",
+        "Let `sync --all` and the schedule run a connector.",
+        "enable",
+    ),
+    "disable": Command(
+        "connector_define", "Keep `sync --all` and the schedule from running a connector.", "disable"
+    ),
+    "test": Command(
+        "connector_inspect", "Reach each source, log in, and say what is there.", "try_connections"
+    ),
+    "discover": Command(
+        "connector_inspect",
+        "What a connector can read: streams, columns, keys, cursor candidates, estimated rows.",
+        "discover",
+    ),
+    "preview": Command(
+        "connector_inspect",
+        "The first rows of a stream, as they would arrive.",
+        "preview",
+    ),
+    "sync": Command(
+        "connector_sync",
+        "Copy what is new since the last sync, exactly once.",
+        "sync",
+    ),
+    "history": Command(
+        "connector_sync",
+        "The runs, the latest first.",
+        "history",
+    ),
+    "verify": Command(
+        "connector_verify",
+        "Compare source and destination, row by row, as of the last sync. Exit code 8: they differ.",
+        "verify",
+    ),
 }
-for _name, _command in _COMMANDS.items():
-    app.command(_name)(_command)
+
+app = lazy_app(COMMANDS, "Define, test and sync connectors, and see what they did.")

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from atlas_etl.api.verify import verify_connector
 from atlas_etl.cli import documents, render
 from atlas_etl.cli.completion import Name
 from atlas_etl.cli.connector_sync import interruptible
@@ -49,7 +50,7 @@ def verify(
     Example: atlas connector verify shop
     """
     session: Session = context.obj
-    events = open_atlas(session).verify(name, streams=stream or (), repair=repair)
+    events = verify_connector(open_atlas(session), name, streams=stream or (), repair=repair)
     report = _VerifyReport(session.output)
     with interruptible(), closing(events), report:
         for event in events:

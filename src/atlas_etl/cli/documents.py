@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pyarrow as pa
 
 from atlas_etl import values
@@ -18,7 +20,9 @@ from atlas_etl.model import (
     StreamRun,
 )
 from atlas_etl.pipeline.replay import Replayed
-from atlas_etl.pipeline.verify import Comparison
+
+if TYPE_CHECKING:
+    from atlas_etl.pipeline.verify import Comparison
 
 
 def rows(answer: pa.Table) -> list[list[object]]:

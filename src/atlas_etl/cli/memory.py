@@ -1,7 +1,8 @@
-"""How this process allocates: memory that is free goes back to the system at once, not to a reserve.
+"""How this process allocates and waits: nothing is kept in reserve, neither memory nor threads.
 
 Large buffers come and go with every batch. Reserves of them, which Arrow's own allocator and the C library
-keep by default, made a sync a third larger.
+keep by default, made a sync a third larger. NumPy's library for matrices, which nothing here has, starts a
+thread for each processor, which waits for work in a loop.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ _LARGE_BYTES = 1024 * 1024
 
 
 def give_back_at_once() -> None:
-    """To be called before Arrow is imported. What the environment says of allocators stays true."""
+    """To be called before Arrow and NumPy are imported. What the environment says stays true."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     if "MALLOC_MMAP_THRESHOLD_" not in os.environ:
         with suppress(OSError, TypeError, AttributeError):  # other C libraries have no such function

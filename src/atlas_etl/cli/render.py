@@ -1,4 +1,4 @@
-"""Tables and the live progress line: the only user of rich."""
+"""Tables and the live progress line: the only user of rich, which loads when something is drawn."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
-from rich.text import Text
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import TaskID
+    from rich.text import Text
 
 _PIPE_WIDTH = 10_000  # a pipe has no width, so nothing is cut or folded there
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
@@ -25,6 +26,9 @@ def safe(value: object) -> str:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A table on stdout; what is None stays empty."""
+    from rich.table import Table
+    from rich.text import Text
+
     console = _console()
     grid = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
@@ -36,11 +40,15 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
 
 def data(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Rows of data on stdout; NULL is dim on a terminal and empty elsewhere."""
+    from rich.text import Text
+
     null = Text("NULL", style="dim") if _console().is_terminal else None
     table(columns, [[null if value is None else value for value in row] for row in rows])
 
 
 def _cell(value: object) -> Text:
+    from rich.text import Text
+
     if isinstance(value, Text):
         return value
     numeric = isinstance(value, int | float) and not isinstance(value, bool)
@@ -48,6 +56,8 @@ def _cell(value: object) -> Text:
 
 
 def _console() -> Console:
+    from rich.console import Console
+
     console = Console(file=sys.stdout, highlight=False, soft_wrap=False)
     return console if console.is_terminal else Console(file=sys.stdout, highlight=False, width=_PIPE_WIDTH)
 
@@ -56,6 +66,9 @@ class ProgressLine:
     """One live line per stream on stderr, where that is a terminal."""
 
     def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -99,4 +112,8 @@ class ProgressLine:
 
 def is_terminal() -> bool:
     """Whether people watch stderr."""
+    if not sys.stderr.isatty():
+        return False
+    from rich.console import Console
+
     return Console(stderr=True).is_terminal

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from croniter import croniter
-
 _NAMES = frozenset({"@hourly", "@daily", "@midnight", "@weekly", "@monthly", "@yearly", "@annually"})
 _FIELDS = 5
 
@@ -14,6 +12,8 @@ def check_schedule(text: str) -> str:
     Fields as in crontab(5): minute, hour, day of month, month, day of week. croniter's own extensions
     (seconds, years, random `R` and hashed `H` fields) are refused, for crontab does not know them.
     """
+    from croniter import croniter  # takes longer to load than definitions without a schedule to check
+
     expression = " ".join(text.split())
     if expression in _NAMES:
         return expression
