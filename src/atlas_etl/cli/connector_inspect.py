@@ -10,11 +10,11 @@ import typer
 from atlas_etl.api.atlas import Atlas, TestOutcome
 from atlas_etl.cli import documents, render
 from atlas_etl.cli.completion import Name, Names
-from atlas_etl.cli.opening import open_atlas
+from atlas_etl.cli.opening import chosen, open_atlas
 from atlas_etl.cli.session import Session
 from atlas_etl.config.definitions import load_definition
 from atlas_etl.connectors import registry
-from atlas_etl.errors import AtlasError, ConfigError, ExitCode, UsageError
+from atlas_etl.errors import AtlasError, ConfigError, ExitCode
 from atlas_etl.model import Run
 from atlas_etl.scheduler.due import next_slot
 
@@ -183,14 +183,3 @@ def preview(
         session.output.document(document)
         return
     render.data(columns, rows)
-
-
-def chosen(atlas: Atlas, names: list[str] | None, every: bool) -> list[str]:
-    """The connectors that a command line names. Raises UsageError where it names none, or both."""
-    if every and names:
-        raise UsageError("name connectors or give --all, not both")
-    if names:
-        return list(dict.fromkeys(names))
-    if not every:
-        raise UsageError("no connector was named", hint="name one, or give --all for every one")
-    return atlas.names()

@@ -12,8 +12,7 @@ import typer
 
 from atlas_etl.cli import documents, render
 from atlas_etl.cli.completion import Names, connectors
-from atlas_etl.cli.connector_inspect import chosen
-from atlas_etl.cli.opening import open_atlas
+from atlas_etl.cli.opening import chosen, open_atlas
 from atlas_etl.cli.session import Session
 from atlas_etl.cli.sync_report import SyncReport
 from atlas_etl.config.folder import definition_path

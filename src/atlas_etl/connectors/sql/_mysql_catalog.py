@@ -1,4 +1,4 @@
-"""What information_schema says of tables, their columns and keys: one statement for each of the three.
+"""What information_schema says of tables, their columns and keys, in one statement.
 
 Tables: https://dev.mysql.com/doc/refman/8.4/en/information-schema.html and
 https://mariadb.com/kb/en/information-schema-tables/.
@@ -7,8 +7,9 @@ https://mariadb.com/kb/en/information-schema-tables/.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 from atlas_etl.connectors.sql._mysql_errors import quoted
 from atlas_etl.model import ColumnInfo, StreamInfo
@@ -18,19 +19,19 @@ Run = Callable[[str, Sequence[str]], Rows]
 
 SYSTEM_DATABASES = ("information_schema", "performance_schema", "mysql", "sys")
 _TABLES = """
-SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE, COALESCE(ENGINE, ''), TABLE_ROWS
-FROM information_schema.TABLES WHERE {where} AND TABLE_TYPE <> 'SEQUENCE'
-ORDER BY TABLE_SCHEMA, TABLE_NAME"""
+SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES
+WHERE {where} AND TABLE_TYPE <> 'SEQUENCE' ORDER BY TABLE_SCHEMA, TABLE_NAME"""
 # Columns that the account may not select are left out, as those are on which it has no right at all.
-_COLUMNS = """
-SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, IS_NULLABLE = 'YES',
-  EXTRA LIKE '%auto_increment%', COLUMN_COMMENT
+_CATALOG = """
+SELECT 'table' AS kind, TABLE_SCHEMA AS table_schema, TABLE_NAME AS table_name, TABLE_TYPE AS name,
+  COALESCE(ENGINE, '') AS a, '' AS b, '' AS c, TABLE_ROWS AS n, 0 AS place, 0 AS flag
+FROM information_schema.TABLES WHERE {where} AND TABLE_TYPE <> 'SEQUENCE'
+UNION ALL SELECT 'column', TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, COLUMN_COMMENT,
+  IS_NULLABLE = 'YES', ORDINAL_POSITION, EXTRA LIKE '%auto_increment%'
 FROM information_schema.COLUMNS WHERE {where} AND FIND_IN_SET('select', PRIVILEGES)
-ORDER BY TABLE_SCHEMA, TABLE_NAME, ORDINAL_POSITION"""
-_KEYS = """
-SELECT TABLE_SCHEMA, TABLE_NAME, INDEX_NAME, COLUMN_NAME, SEQ_IN_INDEX
+UNION ALL SELECT 'key', TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, INDEX_NAME, '', '', 0, SEQ_IN_INDEX, 0
 FROM information_schema.STATISTICS WHERE {where} AND COLUMN_NAME IS NOT NULL
-ORDER BY TABLE_SCHEMA, TABLE_NAME, INDEX_NAME, SEQ_IN_INDEX"""
+ORDER BY table_schema, table_name, kind, a, place"""
 # MariaDB's JSON is longtext with a constraint, which has the column's name.
 _JSON = """
 SELECT CONSTRAINT_NAME, CHECK_CLAUSE FROM information_schema.CHECK_CONSTRAINTS
@@ -115,7 +116,7 @@ def every_table(run: Run, database: str | None) -> list[CatalogTable]:
 def table_names(run: Run, database: str | None) -> list[str]:
     """What may be meant by a name that is not found."""
     rows = run(_TABLES.format(where=f"TABLE_SCHEMA NOT IN {SYSTEM_DATABASES}"), ())
-    return [str(name) if schema == database else f"{schema}.{name}" for schema, name, *_ in rows]
+    return [str(name) if schema == database else f"{schema}.{name}" for schema, name in rows]
 
 
 def json_columns(run: Run, table: CatalogTable) -> frozenset[str]:
@@ -127,33 +128,28 @@ def json_columns(run: Run, table: CatalogTable) -> frozenset[str]:
 
 
 def _catalog(run: Run, where: str, parameters: Sequence[str]) -> list[CatalogTable]:
-    tables = run(_TABLES.format(where=where), parameters)
-    if not tables:
-        return []
-    columns: defaultdict[tuple[object, object], list[CatalogColumn]] = defaultdict(list)
-    for schema, table, name, data_type, native, nullable, counts, comment in run(
-        _COLUMNS.format(where=where), parameters
-    ):
-        columns[schema, table].append(
-            CatalogColumn(
-                str(name), str(data_type).lower(), str(native), bool(nullable), bool(counts), str(comment)
-            )
-        )
-    keys: defaultdict[tuple[object, object], list[str]] = defaultdict(list)
-    leading: defaultdict[tuple[object, object], set[str]] = defaultdict(set)
-    for schema, table, index, name, place in run(_KEYS.format(where=where), parameters):
-        if index == "PRIMARY":
-            keys[schema, table].append(str(name))
-        if place == 1:
-            leading[schema, table].add(str(name))
-    return [
-        CatalogTable(
-            str(schema), str(name), kind in ("VIEW", "SYSTEM VIEW"), str(engine),
-            None if rows is None else int(str(rows)), tuple(columns[schema, name]),
-            tuple(keys[schema, name]), frozenset(leading[schema, name]),
-        )
-        for schema, name, kind, engine, rows in tables
+    found: defaultdict[tuple[str, str], defaultdict[str, list[tuple[object, ...]]]]
+    found = defaultdict(lambda: defaultdict(list))
+    for kind, schema, table, *more in run(_CATALOG.format(where=where), (*parameters,) * 3):
+        found[str(schema), str(table)][str(kind)].append(tuple(more))
+    return [_table(name, parts) for name, parts in found.items() if "table" in parts]
+
+
+def _table(called: tuple[str, str], parts: Mapping[str, Rows]) -> CatalogTable:
+    ((kind, engine, _, _, rows, _, _),) = parts["table"]
+    columns = [
+        (int(str(place)), CatalogColumn(
+            str(name), str(data_type).lower(), str(native), bool(nullable), bool(counts), str(comment)
+        ))
+        for name, data_type, native, comment, nullable, place, counts in parts.get("column", ())
     ]  # fmt: skip
+    keys = [(str(index), str(name), place) for name, index, _, _, _, place, _ in parts.get("key", ())]
+    return CatalogTable(
+        *called, kind in ("VIEW", "SYSTEM VIEW"), str(engine), None if rows is None else int(str(rows)),
+        tuple(column for _, column in sorted(columns, key=itemgetter(0))),
+        tuple(name for index, name, _ in keys if index == "PRIMARY"),
+        frozenset(name for _, name, place in keys if place == 1),
+    )  # fmt: skip
 
 
 def _spellings(text: str, database: str | None) -> Iterator[tuple[str, str]]:

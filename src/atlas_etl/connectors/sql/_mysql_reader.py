@@ -28,7 +28,7 @@ from atlas_etl.connectors.sql._mysql_errors import quoted
 from atlas_etl.connectors.sql._mysql_open_writers import UNSEEN_LAG, WriterProbe, Writers
 from atlas_etl.connectors.sql._mysql_parameters import Parameter
 from atlas_etl.connectors.sql._mysql_ranges import SNAPSHOT, RangesRead, alike, conditions
-from atlas_etl.connectors.sql._mysql_session import READING, Session
+from atlas_etl.connectors.sql._mysql_session import READING, Session, version_of
 from atlas_etl.connectors.sql._reader import SqlConnector
 from atlas_etl.connectors.sql._source import (
     READ_IN_ORDER,
@@ -124,6 +124,12 @@ class MySQLSnapshot(OneFetchAtATime):
         self._stack = ExitStack()
         self._others: list[Session] = []  # which see what this one sees of the table that is read
         self._ranges: RangesRead | None = None
+        ((now, folds, version),) = session.rows(
+            "SELECT UTC_TIMESTAMP(6), @@lower_case_table_names, VERSION()"
+        )
+        self._taken = cast(datetime, now).replace(tzinfo=UTC)
+        self._folds_case = bool(folds)
+        session.version = version_of(version)
 
     def interrupt(self) -> None:
         if self._ranges is not None:
@@ -146,9 +152,8 @@ class MySQLSnapshot(OneFetchAtATime):
         return Forecast(max(counts, default=None), None if sorts else READ_IN_ORDER)
 
     def open_writers(self) -> OpenWriters:
-        ((now,),) = self._session.rows("SELECT UTC_TIMESTAMP(6)")
         wrote = (self._began - _ROUNDING).replace(microsecond=0)
-        return OpenWriters(self._began, wrote, cast(datetime, now).replace(tzinfo=UTC))
+        return OpenWriters(self._began, wrote, self._taken)
 
     def place(self) -> str:
         return f"mysql {sorted(self._session.rows(_SERVER))}"
@@ -203,8 +208,7 @@ class MySQLSnapshot(OneFetchAtATime):
 
     def _find(self, stream: Stream) -> CatalogTable:
         wanted, rows = stream.table or "", self._session.rows
-        ((folds,),) = rows("SELECT @@lower_case_table_names")
-        table = find_table(rows, wanted, self._database, folds_case=bool(folds))
+        table = find_table(rows, wanted, self._database, folds_case=self._folds_case)
         if table is None:
             raise table_not_found(wanted, table_names(rows, self._database), stream.name)
         return table

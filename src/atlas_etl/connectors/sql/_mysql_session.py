@@ -64,8 +64,7 @@ class Session:
     def version(self) -> str:
         """`MariaDB 10.11.6` or `MySQL 8.4.3`."""
         ((text,),) = self.rows("SELECT VERSION()")
-        number = str(text).partition("-")[0]
-        return f"{'MariaDB' if 'mariadb' in str(text).lower() else 'MySQL'} {number}"
+        return version_of(text)
 
     @property
     def is_mariadb(self) -> bool:
@@ -128,3 +127,9 @@ class Session:
     def _next(self, result: QueryResult) -> tuple[pa.RecordBatch, Sequence[HazardCells]] | None:
         with translated(self._kind):
             return next(result, None)
+
+
+def version_of(text: object) -> str:
+    """What VERSION() gives, as `Session.version` has it."""
+    number = str(text).partition("-")[0]
+    return f"{'MariaDB' if 'mariadb' in str(text).lower() else 'MySQL'} {number}"

@@ -24,7 +24,7 @@ from atlas_etl.model import BatchLimits, WireFormat
 # A table that was truncated or rewritten after the snapshot looks empty in it:
 # https://www.postgresql.org/docs/current/mvcc-caveats.html. The catalog's row is the snapshot's, the function
 # knows today's file. Our locks name every table that was read, and keep it from changing from now on.
-_REWRITTEN = b"""
+REWRITTEN = """
 SELECT c.oid::regclass::text FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_class c ON c.oid = l.relation
 WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND c.relkind = 'r'
   AND c.relfilenode <> 0 AND c.relfilenode <> pg_relation_filenode(c.oid) LIMIT 1"""
@@ -69,12 +69,12 @@ class CopyReader:
         with self._decoding():
             decoder.finish()
         if select.is_stream:
-            self.refuse_rewritten()
+            with self.translated():
+                found = self._session.execute(REWRITTEN.encode()).fetchone()
+            self.refuse(found)
 
-    def refuse_rewritten(self) -> None:
+    def refuse(self, rewritten: tuple[object, ...] | None) -> None:
         """Raise where a table that this session has read is not the one that the snapshot saw."""
-        with self.translated():
-            rewritten = self._session.execute(_REWRITTEN).fetchone()
         if rewritten:
             raise self._kind(
                 f"{rewritten[0]} was truncated or rewritten while it was read, so its rows cannot be seen",

@@ -31,7 +31,7 @@ from atlas_etl.connectors.sql._postgresql_connection import (
     SessionPool,
     rendered,
 )
-from atlas_etl.connectors.sql._postgresql_copy import CopyReader
+from atlas_etl.connectors.sql._postgresql_copy import REWRITTEN, CopyReader
 from atlas_etl.connectors.sql._postgresql_errors import quoted
 from atlas_etl.connectors.sql._postgresql_ranges import RangesRead, conditions, export
 from atlas_etl.connectors.sql._postgresql_types import ServerType, source_column
@@ -174,8 +174,10 @@ class PostgresSnapshot(OneFetchAtATime):
 
     def forecast(self, select: Select) -> Forecast:
         """As the planner has it. It locks the tables, so that none of them can be rewritten from now on."""
-        ((found,),) = self.run(f"EXPLAIN (FORMAT JSON) {select.sql}", select.parameters)
-        self._rows.refuse_rewritten()
+        cursor = self._execute(f"EXPLAIN (FORMAT JSON) {select.sql}; {REWRITTEN}", select.parameters)
+        ((found,),) = cursor.fetchall()
+        cursor.nextset()
+        self._rows.refuse(cursor.fetchone())
         (plan,) = cast(list[dict[str, Any]], found)
         sorts = "Sort" in _steps(plan["Plan"])
         return Forecast(plan["Plan"]["Plan Rows"], SORTED if sorts else READ_IN_ORDER)

@@ -34,7 +34,10 @@ class SqlConnector(BaseConnector[Config], ABC):
         """Open a read-only snapshot, sessions pinned to UTC. Raises SourceError."""
 
     def look(self, *, first: bool) -> AbstractContextManager[Snapshot] | None:  # noqa: ARG002
-        """Open a snapshot for a watermark, the stream's first or one more; None where none is needed."""
+        """Open a snapshot for a watermark, the stream's first or one more; None where none is needed.
+
+        One more must be as good as `snapshot`: it is read where nothing has come since the last watermark.
+        """
         return None
 
     def describe(self, stream: Stream) -> StreamInfo:
@@ -50,7 +53,16 @@ class SqlConnector(BaseConnector[Config], ABC):
     @contextmanager
     def open(self, request: ReadRequest) -> Iterator[SqlExtract]:
         """A snapshot; of a stream without a watermark yet, one that its first watermark is old enough for."""
-        found = () if request.limit is not None else self._watermark(request)
+        found: tuple[Watermark, ...] = ()
+        looking = self._looking(request)
+        if looking is not None:
+            with looking as before:
+                extract = SqlExtract(self.dialect, before, _look_of(request))
+                watermark = extract.watermark()
+                if request.watermarks and watermark is not None and watermark.high == request.past:
+                    yield extract
+                    return
+            found = (watermark,) if watermark is not None else ()
         later = replace(request, watermarks=(*request.watermarks, *found))
         # Ranges may take a lock to find: only those that are read are asked for.
         waiting = replace(later, stream=replace(request.stream, partitions=1))
@@ -68,14 +80,19 @@ class SqlConnector(BaseConnector[Config], ABC):
             else:
                 time.sleep(_PAUSE.total_seconds())
 
-    def _watermark(self, request: ReadRequest) -> tuple[Watermark, ...]:
-        """How far cursors were given out before the snapshot; empty for cursors that are times."""
+    def _looking(self, request: ReadRequest) -> AbstractContextManager[Snapshot] | None:
+        """A look at how far cursors are given out before the snapshot; None for cursors that are times."""
         is_clocked = request.since is not None and request.since.kind not in COUNTED
-        if request.stream.cursor is None or is_clocked:
-            return ()
-        looking = self.look(first=not request.watermarks)
-        if looking is None:
-            return ()
-        with looking as before:
-            found = SqlExtract(self.dialect, before, replace(request, since=None, limit=0)).watermark()
-        return (found,) if found is not None else ()
+        if request.limit is not None or request.stream.cursor is None or is_clocked:
+            return None
+        return self.look(first=not request.watermarks)
+
+
+def _look_of(request: ReadRequest) -> ReadRequest:
+    """What to ask of a look: its greatest cursor, and, where that is the last watermark's, all the rows.
+
+    A load that reaches no further than the one before it has no windows.
+    """
+    if request.watermarks:
+        return replace(request, window=None)
+    return replace(request, since=None, limit=0)
