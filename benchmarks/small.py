@@ -108,7 +108,7 @@ def project(pair: Pair, connectors: int, place: Place) -> Iterator[Project]:
         yield made
 
 
-def _referring(end: End, which: str) -> dict[str, str | int]:
+def _referring(end: End, which: str) -> dict[str, object]:
     reference = f"${{env:{_PASSWORDS[which]}}}"
     return {key: reference if key == "password" else value for key, value in end.connection.items()}
 
