@@ -488,3 +488,19 @@ def test_quickstart_moves_rows_and_shows_an_answer(project: Project) -> None:
         ).fetchone() or ("",)
     assert kind == "TIMESTAMP"
     assert project.atlas("quickstart", "demo").returncode == 2
+
+
+def test_a_broken_definition_hides_no_other_and_keeps_all_from_running(shop: Project) -> None:
+    """Exit code 2 says that nothing was touched: what is defined runs, or none of it does."""
+    shop.write("connectors.d/broken.yaml", "protocol: sqlite\nstreams: 7\n")
+    listed = shop.atlas("connector", "list", "--json")
+    broken, whole = listed.json()["connectors"]
+    assert listed.returncode == 2
+    assert (broken["name"], whole["name"], whole["protocol"]) == ("broken", "shop", "sqlite")
+    assert broken["error"]["connector"] == "broken"
+    assert "connectors.d/broken.yaml" in broken["error"]["message"]
+    assert "connectors.d/broken.yaml" in shop.atlas("connector", "list").stderr
+    synced = shop.atlas("connector", "sync", "--all", "--json")
+    assert (synced.returncode, synced.json()["error"]["connector"]) == (2, "broken")
+    assert shop.atlas("connector", "history", "--json").json()["total_runs"] == 0
+    assert shop.atlas("connector", "sync", "shop").returncode == 0

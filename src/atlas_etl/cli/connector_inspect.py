@@ -11,6 +11,7 @@ from atlas_etl.api.atlas import Atlas, TestOutcome
 from atlas_etl.cli import documents, render
 from atlas_etl.cli.completion import Name, Names
 from atlas_etl.cli.opening import chosen, open_atlas
+from atlas_etl.cli.output import error_document
 from atlas_etl.cli.session import Session
 from atlas_etl.config.definitions import load_definition
 from atlas_etl.connectors import registry
@@ -47,20 +48,32 @@ def _yes(value: bool) -> str:
 def show_list(context: typer.Context) -> None:
     """The connectors of this project, when each ran last and runs next.
 
+    One whose definition is wrong is listed by its name, with its error; the exit code is 2 then.
+
     Example: atlas connector list
     """
     session: Session = context.obj
     atlas = open_atlas(session)
     runs = atlas.last_runs()
-    lines = [_line(atlas, session, name, runs.get(name)) for name in atlas.names()]
+    lines: list[dict[str, object]] = []
+    wrong: list[AtlasError] = []
+    for name in atlas.names():
+        try:
+            lines.append(_line(atlas, session, name, runs.get(name)))
+        except ConfigError as failure:
+            wrong.append(failure.located(connector=name))
+            lines.append({"name": name, "error": error_document(failure)})
+    columns = ("name", "protocol", "enabled", "schedule", "destination", "last_sync_at", "last_sync_status")
     if session.output.as_json:
         session.output.document({"connectors": lines})
-        return
-    if not lines:
+    elif lines:
+        render.table(columns, [[_shown(line.get(column)) for column in columns] for line in lines])
+    else:
         session.output.line("no connectors yet; `atlas connector add` makes one")
-        return
-    columns = ("name", "protocol", "enabled", "schedule", "destination", "last_sync_at", "last_sync_status")
-    render.table(columns, [[_shown(line[column]) for column in columns] for line in lines])
+    for each in wrong:
+        session.output.failure(each)
+    if wrong:
+        raise typer.Exit(ExitCode.USAGE)
 
 
 def _line(atlas: Atlas, session: Session, name: str, run: Run | None) -> dict[str, object]:
