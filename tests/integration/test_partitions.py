@@ -13,6 +13,7 @@ from tests.servers import ServerAddress
 from tests.unit.connectors.postgres_database import Database
 
 from atlas_etl import Atlas
+from atlas_etl.api.verify import verify_connector
 from atlas_etl.model import Run, RunStatus
 from atlas_etl.pipeline.events import RowsRefused, RunFinished
 from atlas_etl.pipeline.verify import StreamVerified
@@ -58,7 +59,7 @@ def synced(atlas: Atlas) -> tuple[Run, list[object]]:
 
 
 def assert_equal(atlas: Atlas) -> None:
-    (verified,) = (event for event in atlas.verify("shop") if isinstance(event, StreamVerified))
+    (verified,) = (event for event in verify_connector(atlas, "shop") if isinstance(event, StreamVerified))
     assert verified.comparison.is_equal
 
 
@@ -75,7 +76,7 @@ def test_refused_rows_of_all_ranges_are_kept_aside(project: Project, database: D
     (stream,) = run.streams
     found = (run.status, stream.rows_loaded, stream.rows_quarantined, stream.loads)
     assert found == (RunStatus.COMPLETED, ROWS - 3, 3, 1)  # in one commit, whatever the window says
-    (verified,) = (event for event in atlas.verify("shop") if isinstance(event, StreamVerified))
+    (verified,) = (event for event in verify_connector(atlas, "shop") if isinstance(event, StreamVerified))
     assert verified.comparison.counts.missing == 0
 
 
