@@ -80,6 +80,7 @@ def test_fields_may_be_given_as_other_drivers_name_them() -> None:
     [
         ({"options": {"read_timout": 3}}, "did you mean 'read_timeout'"),
         ({"options": {"local_infile": True}}, "read files of this machine"),
+        ({"options": {"compress": True}}, "`compress` cannot be had: the driver does not compress"),
         ({"options": {"autocommit": True}}, "unknown option 'autocommit'"),
         ({"options": {"sql_mode": "ANSI"}}, "unknown option"),
         ({"ssl_mode": "required", "options": {"ssl-mode": "disabled"}}, "given twice"),

@@ -19,6 +19,12 @@ SslMode = Literal["disabled", "preferred", "required", "verify_ca", "verify_iden
 
 # Of PyMySQL's connect(), those that neither have a field nor change how values are written and read.
 _OPTIONS = ("bind_address", "init_command", "read_timeout", "write_timeout", "server_public_key")
+_NO_COMPRESSION = "cannot be had: the driver does not compress; a tunnel can, as with `ssh -C`"
+_REFUSED = {
+    "local_infile": "would let the server read files of this machine",
+    "compress": _NO_COMPRESSION,
+    "compression": _NO_COMPRESSION,
+}
 # Other drivers' names for what the model has as fields, e.g. in the query of a connection URI.
 _FIELDS = {
     "db": "database", "user": "username", "passwd": "password", "program_name": "application_name",
@@ -71,8 +77,8 @@ class MySQLConnection(ServerConnection):
     @classmethod
     def _known_options(cls, options: dict[str, object]) -> dict[str, object]:
         for name in options:
-            if name == "local_infile":
-                raise ValueError("`local_infile` would let the server read files of this machine")
+            if name in _REFUSED:
+                raise ValueError(f"`{name}` {_REFUSED[name]}")
             if name not in _OPTIONS:
                 hint = (
                     nearest(name, (*_OPTIONS, *cls.model_fields)) or f"the options are {', '.join(_OPTIONS)}"
