@@ -116,6 +116,9 @@ class LoadPlan:
     changes: tuple[SchemaChange, ...] = ()
     tail: Checkpoint | None = None
     tail_has_nulls: bool = False  # rows with a NULL cursor are read again every time: they belong to the tail
+    # Of a merge: what the table had before has cursors up to its `high`; what comes, from its `tail_from` on.
+    past: Checkpoint | None = None
+    distinct: bool = False  # rows are one of each key already
     keyed: bool = False  # no two rows will share the primary key, so a table that is made may declare it
     by_key: bool = False  # of rows that share the key the latest stays, in a replace too
     version: int | None = None  # None: whatever the destination has

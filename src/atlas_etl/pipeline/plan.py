@@ -25,7 +25,7 @@ from atlas_etl.model import (
 )
 from atlas_etl.pipeline.deletes import refuse_unreconcilable
 from atlas_etl.pipeline.schema import evolve
-from atlas_etl.pipeline.shape import stored_tail
+from atlas_etl.pipeline.shape import stored_bound, stored_tail
 
 _NUMBERS = frozenset({CursorKind.INTEGER, CursorKind.DECIMAL, CursorKind.FLOAT})
 
@@ -136,6 +136,8 @@ def plan_load(
         cursor=cursor,
         changes=changes,
         tail=stored_tail(resumed, schema.field(cursor).type) if appends else None,
+        past=_past(resumed, schema.field(cursor), stream) if cursor and not appends else None,
+        distinct=key_is_unique and all(_is_same_anywhere(read.field(name).type) for name in primary_key),
         tail_has_nulls=stream.null_cursor is NullCursor.INCLUDE,
         # An append may bring a row of a key again, each time that it changed.
         keyed=wanted is Disposition.MERGE or (key_is_unique and wanted is not Disposition.APPEND),
@@ -143,6 +145,22 @@ def plan_load(
         version=state.version,
         careful=careful,
     )
+
+
+def _past(resumed: Checkpoint | None, cursor: pa.Field, stream: Stream) -> Checkpoint | None:
+    """The checkpoint as the table's cursors have it, where the destination can tell what is past it."""
+    if resumed is None or resumed.high.kind is CursorKind.TEXT:
+        return None
+    kind = values.cursor_kind(cursor.type, stream=stream.name, column=cursor.name)
+    if not resumed.high.kind is resumed.tail_from.kind is kind:
+        return None
+    high, tail_from = (stored_bound(bound, cursor.type) for bound in (resumed.high, resumed.tail_from))
+    return replace(resumed, high=high, tail_from=tail_from)
+
+
+def _is_same_anywhere(kind: pa.DataType) -> bool:
+    """Whether values of this type that differ at the source differ everywhere; texts may fold."""
+    return bool(pa.types.is_integer(kind) or pa.types.is_date32(kind) or kind == pa.uuid())
 
 
 def may_pass(

@@ -79,12 +79,16 @@ def stored_tail(tail: Checkpoint | None, kind: pa.DataType) -> Checkpoint | None
 
     Rows at it were stored exactly, or not at all, so that what is cut off is zeros.
     """
-    if tail is None or not pa.types.is_timestamp(kind) or kind.unit == "ns":
-        return tail
-    moment, point, fraction = tail.tail_from.text.rstrip("Z").partition(".")
-    zone = "Z" if tail.tail_from.kind is CursorKind.TIMESTAMPTZ else ""
-    text = f"{moment}{point}{fraction[:_MICROSECOND_DIGITS]}{zone}"
-    return replace(tail, tail_from=CursorValue(tail.tail_from.kind, text))
+    return tail and replace(tail, tail_from=stored_bound(tail.tail_from, kind))
+
+
+def stored_bound(bound: CursorValue, kind: pa.DataType) -> CursorValue:
+    """A cursor's value no finer than a column of this type keeps it."""
+    if not pa.types.is_timestamp(kind) or kind.unit == "ns":
+        return bound
+    moment, point, fraction = bound.text.rstrip("Z").partition(".")
+    zone = "Z" if bound.kind is CursorKind.TIMESTAMPTZ else ""
+    return CursorValue(bound.kind, f"{moment}{point}{fraction[:_MICROSECOND_DIGITS]}{zone}")
 
 
 def _has_mark(stream: Stream) -> bool:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from atlas_etl import values
 from atlas_etl.errors import RefusedRowError
 from atlas_etl.model import LoadPlan, TableName, WidenColumn
 
@@ -174,14 +175,27 @@ class WriterDialect(ABC):
         key, row = self.names(plan.primary_key), self.quote(ROW)
         return f"row_number() OVER (PARTITION BY {key} ORDER BY {by_cursor}{row} DESC)"
 
-    def count_added(self, plan: LoadPlan, stage: str) -> str:
-        """How many of the stage's rows are new or changed: no row of their key has their cursor yet."""
+    def count_added(self, plan: LoadPlan, stage: str) -> Sequence[tuple[str, Sequence[object]]]:
+        """How many of the stage's rows are new or changed: no row of their key has their cursor yet.
+
+        Several statements with their parameters, whose counts make the sum: only those of the tail that was
+        read again are looked up.
+        """
         if plan.cursor is None:
-            return f"SELECT count(*) FROM {stage}"
+            return ((f"SELECT count(*) FROM {stage}", ()),)
         target, same_as = self.table(plan.table), [*plan.primary_key, plan.cursor]
         same = " AND ".join(f"there.{name} = staged.{name}" for name in map(self.quote, same_as))
-        there = f"SELECT 1 FROM {target} AS there WHERE {same}"
-        return f"SELECT count(*) FROM {stage} AS staged WHERE NOT EXISTS ({there})"
+        absent = f"NOT EXISTS (SELECT 1 FROM {target} AS there WHERE {same})"
+        every = f"SELECT count(*) FROM {stage} AS staged WHERE"
+        if plan.past is None:
+            return ((f"{every} {absent}", ()),)
+        field = plan.schema.field(plan.cursor)
+        bounds = (plan.past.tail_from, plan.past.high)
+        (first, low), (last, high) = (self.parameter(values.cursor_scalar(b, field.type)) for b in bounds)
+        cursor = self.ordered(field)
+        # All have the lower bound: without statistics PostgreSQL expects few rows of a range, many of a half.
+        tail = f"({cursor} >= {first} AND {cursor} <= {last} OR {self.quote(plan.cursor)} IS NULL)"
+        return ((f"{every} {cursor} > {last}", (high,)), (f"{every} {tail} AND {absent}", (low, high)))
 
     def trial(self, connection: Connection, plan: LoadPlan) -> Trial | None:  # noqa: ARG002
         """A way of its own to find the rows that a table refuses; None where savepoints are the way."""

@@ -283,14 +283,15 @@ class SqlLoadSession:
         missing = " OR ".join(f"{key} IS NULL" for key in map(self._dialect.quote, plan.primary_key))
         if self._connection.execute(f"SELECT 1 FROM {stage} WHERE {missing} LIMIT 1"):
             raise NullKeyError(plan.primary_key, plan.stream)
-        self._run(self._dialect.delete_superseded(plan, stage))
-        added = self._connection.execute(self._dialect.count_added(plan, stage))
+        if not plan.distinct:
+            self._run(self._dialect.delete_superseded(plan, stage))
+        counted = [self._connection.execute(*count) for count in self._dialect.count_added(plan, stage)]
         if plan.deletes:
             self._delete_gone()
         self._run(self._dialect.before_changing(self._rows))
         self._run(self._dialect.merge(plan, stage))
         self._connection.execute(self._dialect.drop_stage(stage))
-        return int(str(added[0][0]))
+        return sum(int(str(count)) for ((count,),) in counted)
 
     def _delete_gone(self) -> None:
         plan, connection = self._plan, self._connection
