@@ -140,7 +140,7 @@ class Mirror:
         going_on = GoesOn(self.source.connector(), lambda: self.change(step.between if not events else ()))
         with closing(going_on) as source:
             running = run_streams(
-                run, [(source, self.destination)], [stream], limits=BatchLimits(rows=step.batch_rows),
+                run, source, self.destination, [stream], limits=BatchLimits(rows=step.batch_rows),
                 window=Window(rows=step.window_rows), retry=ONCE,
             )  # fmt: skip
             with closing(running):

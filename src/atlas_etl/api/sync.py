@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Generator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from queue import Queue
 
 from atlas_etl.api.prepared import PreparedConnector, PreparedDestination
 from atlas_etl.api.systems import Ends, ends_of
@@ -15,7 +12,8 @@ from atlas_etl.contracts import Lease, StateStore
 from atlas_etl.errors import AtlasError, InterruptedRunError, LockedError, LostLeaseError
 from atlas_etl.model import Run, RunStatus, Stream
 from atlas_etl.pipeline.events import Event, RunFinished, RunStarted, StreamRead
-from atlas_etl.pipeline.run import failed_run, run_error, run_streams
+from atlas_etl.pipeline.interleaved import interleaved
+from atlas_etl.pipeline.run import Turns, failed_run, run_error, run_streams
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +35,7 @@ def sync_one(job: SyncJob, store: StateStore) -> Generator[Event, None, None]:
     yield from sync_all((job,), store, side_by_side=1)
 
 
-def _sync(job: SyncJob, ends: Ends, store: StateStore) -> Generator[Event, None, None]:
+def _sync(job: SyncJob, ends: Ends, store: StateStore, turns: Turns) -> Generator[Event, None, None]:
     connector = job.connector
     schedule, enabled = connector.definition.schedule, connector.definition.enabled
     store.register(connector.name, connector.protocol, enabled=enabled, schedule=schedule)
@@ -46,7 +44,7 @@ def _sync(job: SyncJob, ends: Ends, store: StateStore) -> Generator[Event, None,
             connector.name, triggered_by=job.triggered_by, destination=job.destination.name
         ) as lease:
             yield RunStarted(lease.run)
-            with closing(ends), closing(_run(job, ends, lease.run)) as running:
+            with closing(ends), closing(_run(job, ends, lease.run, turns)) as running:
                 for event in running:
                     if isinstance(event, StreamRead):
                         refuse_lost(lease)
@@ -70,17 +68,20 @@ def refuse_lost(lease: Lease) -> None:
         )
 
 
-def _run(job: SyncJob, ends: Ends, run: Run) -> Generator[Event, None, None]:
+def _run(job: SyncJob, ends: Ends, run: Run, turns: Turns) -> Generator[Event, None, None]:
     try:
         source, destination = ends.open()
         yield from run_streams(
             run,
-            [(source, destination)],
+            source,
+            destination,
             job.streams,
             full_refresh=job.full_refresh,
             limits=job.connector.definition.batch_limits,
             window=job.connector.definition.load_window,
             retry=job.connector.definition.retry_policy,
+            turns=turns,
+            lanes=turns.at_once if ends.shared else 1,
         )
     except InterruptedRunError:
         raise
@@ -91,50 +92,17 @@ def _run(job: SyncJob, ends: Ends, run: Run) -> Generator[Event, None, None]:
 def sync_all(
     jobs: Sequence[SyncJob], store: StateStore, *, side_by_side: int
 ) -> Generator[Event, None, None]:
-    """Run every connector, at most so many at once; their events interleave.
+    """Run every connector, at most so many streams of them at once; their events interleave.
 
     Closing the iterator stops every run at its next batch, undoing what was not committed.
     """
+    turns = Turns(side_by_side)
     with ends_of([(job.connector, job.destination) for job in jobs]) as ends:
-        both = list(zip(jobs, ends, strict=True))
-        if side_by_side <= 1 or len(jobs) <= 1:
-            for job, own in both:
-                yield from _sync(job, own, store)
-        else:
-            yield from _side_by_side(both, store, side_by_side)
+        # A list's iterator, which gives each of them once, whichever thread asks.
+        left = iter([_sync(job, own, store, turns) for job, own in zip(jobs, ends, strict=True)])
+        yield from interleaved([_lane(left) for _ in jobs[:side_by_side]])
 
 
-def _side_by_side(
-    jobs: Sequence[tuple[SyncJob, Ends]], store: StateStore, at_once: int
-) -> Generator[Event, None, None]:
-    events: Queue[Event | BaseException | None] = Queue()
-    stopping = threading.Event()
-
-    def work(job: SyncJob, ends: Ends) -> None:
-        try:
-            with closing(_sync(job, ends, store)) as running:
-                for event in running:
-                    events.put(event)
-                    if stopping.is_set():
-                        break
-        except BaseException as failure:
-            events.put(failure)
-        finally:
-            events.put(None)
-
-    with ThreadPoolExecutor(at_once, thread_name_prefix="atlas-sync") as pool:
-        try:
-            for job, ends in jobs:
-                pool.submit(work, job, ends)
-            remaining = len(jobs)
-            while remaining:
-                event = events.get()
-                if event is None:
-                    remaining -= 1
-                elif isinstance(event, BaseException):
-                    raise event
-                else:
-                    yield event
-        finally:
-            stopping.set()
-            pool.shutdown(wait=False, cancel_futures=True)
+def _lane(left: Iterator[Generator[Event, None, None]]) -> Generator[Event, None, None]:
+    for run in left:
+        yield from run

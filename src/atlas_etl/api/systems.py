@@ -62,6 +62,11 @@ class Ends:
     source: _System[Connector]
     destination: _System[Destination]
 
+    @property
+    def shared(self) -> bool:
+        """Whether both may serve several threads at once."""
+        return self.source.prepared.adapter.shared and self.destination.prepared.adapter.shared
+
     def open(self) -> tuple[Connector, Destination]:
         """Raises AtlasError."""
         return self.source.open(), self.destination.open()

@@ -29,7 +29,7 @@ def sync(  # noqa: PLR0917  # Typer passes by name
     full_refresh: Annotated[
         bool, typer.Option("--full-refresh", help="Read everything and replace what is there.")
     ] = False,
-    jobs: Annotated[int, typer.Option(min=1, help="How many connectors run side by side.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="How many streams run side by side.")] = 1,
     triggered_by: Annotated[str, typer.Option(help="What history shows as the run's cause.")] = "manual",
 ) -> None:
     """Copy what is new since the last sync, exactly once.

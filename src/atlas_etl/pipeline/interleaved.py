@@ -10,25 +10,31 @@ from queue import SimpleQueue
 
 from atlas_etl.pipeline.events import Event
 
+_NAME = "atlas-lane"
+
 Events = Generator[Event, None, None]
 
 
 def interleaved(works: Sequence[Events]) -> Events:
-    """The events of all, as they come; of one, without a thread.
+    """The events of all, as they come; of a single one, without a thread.
 
     As with a single generator, none goes on past an event before the next one is asked for, and closing the
     iterator closes each in its thread: where it waits, or at its next event. What one raises ends all.
     """
-    if len(works) == 1:
-        yield from works[0]
+    if len(works) <= 1:
+        for work in works:
+            yield from work
         return
     told: SimpleQueue[_Told] = SimpleQueue()
     stopping = threading.Event()
     latest, going = _Told(), 0
+    started: list[threading.Thread] = []
     try:
         for work in works:
             # Who interrupts twice waits for nobody: the process may end while they are at work.
-            threading.Thread(target=_drive, args=(work, told, stopping), daemon=True).start()
+            thread = threading.Thread(target=_drive, args=(work, told, stopping), name=_NAME, daemon=True)
+            thread.start()
+            started.append(thread)
             going += 1
         while going:
             latest = told.get()
@@ -46,6 +52,8 @@ def interleaved(works: Sequence[Events]) -> Events:
             latest = told.get()
             latest.heard.set()
             going -= latest.event is None
+        for thread in started:
+            thread.join()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
+from threading import BoundedSemaphore
 
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
@@ -25,35 +26,49 @@ from atlas_etl.pipeline.interleaved import interleaved
 from atlas_etl.pipeline.reconcile import reconcile
 from atlas_etl.pipeline.transfer import Job, transfer
 
-Ends = tuple[Connector, Destination]
-
 _Work = Callable[[], Generator[Event, None, None]]
+
+
+class Turns:
+    """How many streams go at once, of one run or of several; a stream has a turn while it runs."""
+
+    def __init__(self, at_once: int) -> None:
+        self.at_once = at_once
+        self._free = BoundedSemaphore(at_once)
+
+    def __enter__(self) -> None:
+        self._free.acquire()
+
+    def __exit__(self, *exc: object) -> None:
+        self._free.release()
 
 
 def run_streams(
     run: Run,
-    lanes: Sequence[Ends],
+    source: Connector,
+    destination: Destination,
     streams: Sequence[Stream],
     *,
     full_refresh: bool = False,
     limits: BatchLimits,
     window: Window,
     retry: RetryPolicy,
-    turns: AbstractContextManager[object] | None = None,
+    turns: Turns | None = None,
+    lanes: int = 1,
 ) -> Generator[Event, None, None]:
     """Transfer every stream; one that fails does not stop the others. The last event is RunFinished.
 
-    Streams run one after another in each lane, and the lanes side by side. A stream has one of `turns`, which
-    other runs may share, while it runs. A failure that may pass is tried again; retry is resume: the
-    transfer begins at the last commit.
+    In each of several lanes streams run one after another, in a thread that both ends must be able to serve.
+    A failure that may pass is tried again. Retry is resume: the transfer begins at the last commit.
     """
+    turns = turns or Turns(lanes)
     jobs = [
         Job(run.run_id, run.connector, stream, run.started_at, full_refresh, limits, window)
         for stream in streams
     ]
-    outcomes: dict[str, StreamRun] = {}
     left = iter(jobs)  # a list's, which gives each of them once, whichever thread asks
-    works = [_lane(ends, left, retry, turns or nullcontext()) for ends in lanes[: len(jobs)]]
+    works = [_lane(source, destination, left, retry, turns) for _ in jobs[:lanes]]
+    outcomes: dict[str, StreamRun] = {}
     with closing(interleaved(works)) as events:
         for event in events:
             if isinstance(event, StreamFinished):
@@ -63,12 +78,12 @@ def run_streams(
 
 
 def _lane(
-    ends: Ends, left: Iterator[Job], retry: RetryPolicy, turns: AbstractContextManager[object]
+    source: Connector, destination: Destination, left: Iterator[Job], retry: RetryPolicy, turns: Turns
 ) -> Generator[Event, None, None]:
     """Streams that no other lane has taken, until there are none."""
     for job in left:
         with turns:
-            yield from _settled(*ends, job, retry)
+            yield from _settled(source, destination, job, retry)
 
 
 def _settled(

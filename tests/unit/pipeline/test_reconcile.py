@@ -100,7 +100,7 @@ class Syncs:
         ):
             self.events = list(
                 run_streams(
-                    run, [(source, target)], streams, full_refresh=full_refresh,
+                    run, source, target, streams, full_refresh=full_refresh,
                     limits=limits or BatchLimits(), window=Window(), retry=AT_ONCE,
                 )
             )  # fmt: skip
@@ -423,7 +423,7 @@ def test_closing_the_run_before_the_commit_deletes_nothing(
     run = Run("run-9", any_house.connector_name, RunStatus.RUNNING, "test", STARTED)
     with closing(any_house.connector()) as source, closing(any_house.destination()) as target:
         running = run_streams(
-            run, [(source, target)], [stream], limits=BatchLimits(rows=2), window=Window(), retry=AT_ONCE
+            run, source, target, [stream], limits=BatchLimits(rows=2), window=Window(), retry=AT_ONCE
         )
         with closing(running):
             assert any(isinstance(event, at) for event in running)

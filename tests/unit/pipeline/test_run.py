@@ -73,7 +73,7 @@ def run(folder: Path, failures: list[AtlasError]) -> tuple[Generator[Event, None
     destination = adapter.destination(adapter.connection(path=folder / "w.duckdb"))
     streams = [Stream("t", table="t")]
     return run_streams(
-        RUN, [(unsteady, destination)], streams, limits=BatchLimits(), window=Window(), retry=AT_ONCE
+        RUN, unsteady, destination, streams, limits=BatchLimits(), window=Window(), retry=AT_ONCE
     ), unsteady
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator, Iterator
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from atlas_etl.pipeline.events import (
     StreamStarted,
 )
 from atlas_etl.pipeline.interleaved import interleaved
-from atlas_etl.pipeline.run import run_streams
+from atlas_etl.pipeline.run import Turns, run_streams
 from tests.unit.pipeline.conftest import server_house
 from tests.unit.pipeline.house import STARTED, House
 
@@ -47,17 +47,27 @@ def shop(request: pytest.FixtureRequest, tmp_path: Path) -> House:
 
 @contextmanager
 def running(
-    house: House, lanes: int = 3, turns: AbstractContextManager[object] | None = None
+    house: House, lanes: int = 3, turns: Turns | None = None
 ) -> Iterator[Generator[Event, None, None]]:
     run = Run("run-1", house.connector_name, RunStatus.RUNNING, "manual", STARTED)
-    with ExitStack() as stack:
-        ends = [
-            (stack.enter_context(closing(source)), stack.enter_context(closing(target)))
-            for source, target in ((house.connector(), house.destination()) for _ in range(lanes))
-        ]
-        limits = BatchLimits(rows=500)
-        events = run_streams(run, ends, STREAMS, limits=limits, window=Window(), retry=AT_ONCE, turns=turns)
-        yield stack.enter_context(closing(events))
+    with closing(house.connector()) as source, closing(house.destination()) as target:
+        events = run_streams(
+            run,
+            source,
+            target,
+            STREAMS,
+            limits=BatchLimits(rows=500),
+            window=Window(),
+            retry=AT_ONCE,
+            turns=turns,
+            lanes=lanes,
+        )
+        with closing(events):
+            yield events
+
+
+def lanes_alive() -> int:
+    return sum(thread.name == "atlas-lane" for thread in threading.enumerate())
 
 
 def test_streams_side_by_side_are_each_as_if_alone(shop: House) -> None:
@@ -91,7 +101,7 @@ def test_none_commits_before_its_reader_asks_for_more(shop: House) -> None:
     """Whoever reads the events looks there whether the run's lease is still its own."""
     with running(shop) as events:
         next(event for event in events if isinstance(event, StreamRead))
-    assert threading.active_count() == 1
+    assert lanes_alive() == 0
     assert [shop.state(stream).empty for stream in STREAMS] == 6 * [True]
 
 
@@ -104,7 +114,7 @@ def test_closing_the_events_undoes_what_is_open(shop: House) -> None:
             if done and isinstance(event, BatchLoaded):
                 undone = event.stream
                 break
-    assert threading.active_count() == 1
+    assert lanes_alive() == 0
     loaded = {stream.name: len(shop.rows(stream)) for stream in STREAMS if not shop.state(stream).empty}
     assert done <= set(loaded)  # one more may have been committed whose event was still to come
     assert undone not in loaded
@@ -115,7 +125,7 @@ def test_no_more_run_than_have_a_turn(duck: House) -> None:
     duck.source(*(f"CREATE TABLE {name} AS SELECT i::BIGINT AS id FROM range(9) n(i)" for name in TABLES))
     going: set[str] = set()
     most = 0
-    with running(duck, lanes=4, turns=threading.BoundedSemaphore(2)) as events:
+    with running(duck, lanes=4, turns=Turns(2)) as events:
         for event in events:
             if isinstance(event, StreamStarted):
                 going.add(event.stream)
@@ -137,5 +147,5 @@ def test_what_one_raises_ends_all() -> None:
     seen: list[Event] = []
     with pytest.raises(DataError):
         seen += interleaved(works)
-    assert threading.active_count() == 1
+    assert lanes_alive() == 0
     assert [next(work, None) for work in works] == [None, None, None]

@@ -162,7 +162,8 @@ def run_of(house: House, *streams: Stream) -> Run:
     with closing(house.connector()) as source, closing(house.destination()) as target:
         *_, last = run_streams(
             run,
-            [(source, target)],
+            source,
+            target,
             streams,
             limits=BatchLimits(),
             window=Window(),

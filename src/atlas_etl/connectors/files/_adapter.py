@@ -38,6 +38,7 @@ def adapter(
         connector=lambda config: FilesConnector(config, reads(config), store, _root(config)),
         destination=lambda config: FilesDestination(store, writes(config), _root(config)),
         default_streams=streams,
+        shared=True,
     )
 
 

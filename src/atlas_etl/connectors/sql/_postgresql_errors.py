@@ -27,7 +27,8 @@ _PERMISSION = Meaning("permission_denied", "grant the role what it needs")
 
 _SQLSTATES: Mapping[str, Meaning] = {
     "23503": Meaning(
-        "foreign_key", "load the tables in the order of that foreign key, delete in the other, or drop it"
+        "foreign_key",
+        "load the tables in the order of that foreign key (with --jobs 1), delete in the other, or drop it",
     ),
     "25006": Meaning("read_only", "connect to the primary server, or lift default_transaction_read_only"),
     "25P03": _GONE,
