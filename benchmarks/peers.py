@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.servers import Unavailable
+from tests.servers import Unavailable, postgres
 
-from benchmarks.ends import ChangingPostgresSource, End, Setting
+from benchmarks.ends import ChangingPostgresSource, End, Setting, address_of
 from benchmarks.environments import Environment
 from benchmarks.measure import Command
 from benchmarks.paths import Path as Route
@@ -36,7 +36,8 @@ class Peer:
     requirements: tuple[str, ...]
     words: str
     paths: frozenset[str]
-    make: Callable[[Route, Setting, Path], Command] = field(repr=False)
+    make: Callable[[Route, Setting, Path, bool], Command] = field(repr=False)
+    """The command; `again` of a load after the first one."""
 
     @property
     def environment(self) -> Environment:
@@ -45,16 +46,17 @@ class Peer:
     def prepare(self, path: Route, setting: Setting) -> Sequence[Command]:
         if path.load != "changes":
             return ()
-        return self._made(path, setting), ChangingPostgresSource().change(setting.source, setting.folder)
+        first = self._made(path, setting, again=False)
+        return first, ChangingPostgresSource().change(setting.source, setting.folder)
 
     def command(self, path: Route, setting: Setting) -> Command | None:
-        return self._made(path, setting) if path.name in self.paths else None
+        return self._made(path, setting, again=path.load != "append") if path.name in self.paths else None
 
     def copies(self, path: Route) -> bool:  # noqa: ARG002
         return True
 
-    def _made(self, path: Route, setting: Setting) -> Command:
-        made = self.make(path, setting, self.environment.programs)
+    def _made(self, path: Route, setting: Setting, *, again: bool) -> Command:
+        made = self.make(path, setting, self.environment.programs, again)
         return Command(made.arguments, made.folder, {**_QUIET, **made.environment})
 
 
@@ -69,8 +71,8 @@ def installed(peers: Iterable[Peer]) -> dict[str, str]:
     return missing
 
 
-def _script(name: str) -> Callable[[Route, Setting, Path], Command]:
-    def make(path: Route, setting: Setting, programs: Path) -> Command:
+def _script(name: str) -> Callable[[Route, Setting, Path, bool], Command]:
+    def make(path: Route, setting: Setting, programs: Path, again: bool) -> Command:  # noqa: ARG001
         ends = {"from": path.source.name, "to": path.destination.name, "load": path.load}
         file = {"file": str(setting.source.path)} if "path" in setting.source.connection else {}
         return program(name, setting, python=str(programs / "python"), **ends, **file)
@@ -78,13 +80,14 @@ def _script(name: str) -> Callable[[Route, Setting, Path], Command]:
     return make
 
 
-def _ingestr(path: Route, setting: Setting, programs: Path) -> Command:
+def _ingestr(path: Route, setting: Setting, programs: Path, again: bool) -> Command:  # noqa: ARG001
     table = setting.table
     name = f"public.{table.name}"
     load: tuple[str, ...] = ("--incremental-strategy", "replace")
-    if path.load == "changes":
+    if again:  # it keeps no checkpoint: its user says from where on
         keys = tuple(part for key in table.key for part in ("--primary-key", key))
-        load = ("--incremental-strategy", "merge", "--incremental-key", table.cursor, *keys)
+        since = ("--incremental-key", table.cursor, "--interval-start", _greatest(setting))
+        load = ("--incremental-strategy", "merge", *keys, *since)
     uris = {"SOURCE_URI": _uri(setting.source), "DESTINATION_URI": _uri(setting.destination)}
     return Command(
         (
@@ -95,7 +98,7 @@ def _ingestr(path: Route, setting: Setting, programs: Path) -> Command:
     )  # fmt: skip
 
 
-def _sling(path: Route, setting: Setting, programs: Path) -> Command:
+def _sling(path: Route, setting: Setting, programs: Path, again: bool) -> Command:  # noqa: ARG001
     table = setting.table
     found = next(programs.parent.glob("lib/*/site-packages/sling_linux_amd64/bin/sling-linux-amd64"))
     environment = {
@@ -109,6 +112,13 @@ def _sling(path: Route, setting: Setting, programs: Path) -> Command:
     stream = ("--src-conn", "SOURCE", "--src-stream", f"public.{table.name}")
     target = ("--tgt-conn", "TARGET", "--tgt-object", f"public.{table.name}")
     return Command((str(found), "run", *stream, *target, *mode), setting.folder, environment)
+
+
+def _greatest(setting: Setting) -> str:
+    """The cursor's, at the source and before anything changes."""
+    with postgres.connect(address_of(setting.source)) as client:
+        found = client.execute(f"SELECT max({setting.table.cursor}) FROM {setting.table.name}").fetchone()
+    return str(found[0].isoformat()) if found else ""
 
 
 def _uri(end: End) -> str:
@@ -134,8 +144,8 @@ DLT = Peer(
 INGESTR = Peer(
     "ingestr",
     ("ingestr==0.15.9",),
-    "ingestr ingest with its defaults, uuids as text because it fails otherwise; the last version whose "
-    "program is in its package; for DuckDB it downloads one from elsewhere",
+    "ingestr ingest with its defaults, uuids as text because it fails otherwise, told from where on to merge; "
+    "the last version whose program is in its package; for DuckDB it downloads one from elsewhere",
     frozenset({"postgres->postgres", "postgres->postgres:changes"}),
     _ingestr,
 )
