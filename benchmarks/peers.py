@@ -144,7 +144,7 @@ DLT = Peer(
 INGESTR = Peer(
     "ingestr",
     ("ingestr==0.15.9",),
-    "ingestr ingest with its defaults, uuids as text because it fails otherwise, told from where on to merge; "
+    "ingestr ingest with its defaults, uuids as text (it fails otherwise), told from where on to merge; "
     "the last version whose program is in its package; for DuckDB it downloads one from elsewhere",
     frozenset({"postgres->postgres", "postgres->postgres:changes"}),
     _ingestr,
