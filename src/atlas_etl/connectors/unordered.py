@@ -91,6 +91,9 @@ class RowSource(Protocol):
     def count_nulls(self, column: str) -> int | None:
         """How many rows have no value in this column; None where only reading them tells."""
 
+    def warnings(self) -> Sequence[str]:
+        """As an Extract's."""
+
     def interrupt(self) -> None:
         """As an Extract's."""
 
@@ -217,7 +220,8 @@ class UnorderedExtract:
         return other
 
     def warnings(self) -> Sequence[str]:
-        return (self._warning,) if self._warning else ()
+        own = (self._warning,) if self._warning else ()
+        return (*own, *self._source.warnings())
 
     def text_forms(self) -> Mapping[str, str]:
         return {}

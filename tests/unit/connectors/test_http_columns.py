@@ -8,7 +8,7 @@ from decimal import Decimal
 import msgspec
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atlas_etl import values
@@ -154,6 +154,7 @@ RECORD = st.dictionaries(st.sampled_from(["a", "b", 'c"', "é"]), TEXTS, max_siz
 PAGES = st.lists(st.lists(RECORD, min_size=1, max_size=4), min_size=1, max_size=4)
 
 
+@settings(deadline=None)
 @given(PAGES)
 def test_both_ways_give_the_same(pages: list[list[str]]) -> None:
     whole = [records(*page) for page in pages]
@@ -177,6 +178,7 @@ def test_both_ways_give_the_same(pages: list[list[str]]) -> None:
             assert by_either.equals(by_text)
 
 
+@settings(deadline=None)
 @given(PAGES)
 def test_a_parsed_page_is_one_that_would_not_have_widened_anything(pages: list[list[str]]) -> None:
     found, exact = columns(), columns()

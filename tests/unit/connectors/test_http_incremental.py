@@ -191,6 +191,22 @@ def test_rows_that_are_added_while_pages_are_read_come_once(api: Api) -> None:
     assert found.column("id").to_pylist() == list(range(6))
 
 
+@pytest.mark.parametrize("disposition", [Disposition.MERGE, Disposition.REPLACE])
+def test_a_record_that_changes_while_pages_are_read_is_not_there_twice(
+    api: Api, tmp_path: Path, disposition: Disposition
+) -> None:
+    pages = ['[{"id": 1, "v": 1}, {"id": 2, "v": 1}]', '[{"id": 2, "v": 2}, {"id": 3, "v": 1}]']
+    api.serve_pages("/things", pages)
+    stream = Stream("things", path="things", primary_key=("id",), disposition=disposition)
+    if disposition is Disposition.MERGE:
+        sync(api.connector(pagination="page"), tmp_path, stream)
+        assert rows(tmp_path, "SELECT * FROM api.things ORDER BY id") == [(1, 1), (2, 2), (3, 1)]
+        return
+    with pytest.raises(SourceError) as caught:
+        sync(api.connector(pagination="page"), tmp_path, stream)
+    assert (caught.value.code, caught.value.retryable) == ("rows_moved", True)
+
+
 @pytest.mark.parametrize(("deleted", "is_seen"), [(1, True), (3, False)])
 def test_rows_that_are_deleted_while_pages_are_read_are_missed_by_nobody(
     api: Api, deleted: int, is_seen: bool

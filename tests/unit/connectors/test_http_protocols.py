@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from pytest_httpserver import HTTPServer
@@ -12,7 +13,7 @@ from werkzeug import Request, Response
 
 from atlas_etl.errors import AtlasError, SourceError
 from atlas_etl.model import Stream
-from tests.unit.connectors.http_api import Api, as_json, read
+from tests.unit.connectors.http_api import Api, as_json, read, sync
 
 RECORDS = [{"id": number, "name": f"n{number}"} for number in range(1, 8)]
 SIZE = 3
@@ -141,6 +142,25 @@ def test_every_page_comes_once_whoever_asks(api: Api, pages: str, how: str) -> N
     assert found.column("id").to_pylist() == [record["id"] for record in RECORDS]
     logins = [request.path for request in api.asked if request.path in ("/token", "/login")]
     assert len(logins) == (auth["type"] in ("oauth2", "session"))
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (cursor, "pagination was recognised as cursor (parameter cursor, cursor meta.next_cursor)"),
+        (next_url, "pagination was recognised as next_url (next links.next)"),
+        (lambda _: as_json([{"id": n} for n in range(20)]), "no pagination was recognised"),
+        (lambda _: as_json(RECORDS), None),
+    ],
+)
+def test_what_was_recognised_is_said(
+    api: Api, tmp_path: Path, answer: Callable[[Request], Response], says: str | None
+) -> None:
+    api.serve("/things", answer)
+    warnings = sync(api.connector(), tmp_path, THINGS).warnings
+    assert len(warnings) == (says is not None)
+    assert warnings == () or str(says) in warnings[0]
+    assert (says or "records") in api.connector(resources={"things": "things"}).test().message
 
 
 def test_digest(api: Api) -> None:

@@ -50,6 +50,10 @@ class FileRows:
         only = Wanted(pa.schema([self.schema.field(column)]))
         return sum(batch.column(0).null_count for batch in self._batches(only))
 
+    def warnings(self) -> tuple[str, ...]:
+        """Files are as they are."""
+        return ()
+
     def interrupt(self) -> None:
         """Files keep nobody waiting."""
 

@@ -159,6 +159,7 @@ _FLOWS: dict[str, Callable[[Pagination, Request], Flow]] = {
     "auto": _auto,
 }
 
+_SMALLEST_PAGE = 10  # of those that APIs give by themselves
 _NEXT_URLS = (
     "next", "links.next", "paging.next", "_links.next.href", "links.next.href", "next_page_url", "nextLink",
     "next_url", "@odata~nextLink", "meta.next", "pagination.next_url", "next_page",
@@ -200,6 +201,18 @@ def recognised(page: Page) -> Pagination | None:
         if here == 0 and isinstance(rows, int) and len(page.records) < rows:
             return Pagination(type="offset", total=total)
     return None
+
+
+def told(page: Page) -> str | None:
+    """What was made of a first response, for people; None where it looks like all that there is."""
+    chosen = recognised(page)
+    if chosen is None:
+        if len(page.records) < _SMALLEST_PAGE:
+            return None
+        return f"no pagination was recognised, so that there is one page of {len(page.records):,} records"
+    details = chosen.model_dump(exclude_defaults=True, exclude={"type"})
+    found = ", ".join(f"{name} {value}" for name, value in details.items())
+    return f"pagination was recognised as {chosen.type}" + (f" ({found})" if found else "")
 
 
 def next_link(header: str) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 import msgspec
@@ -19,7 +19,7 @@ from atlas_etl.connectors.http._in_order import in_order
 from atlas_etl.connectors.http._incremental import Newest, since
 from atlas_etl.connectors.http._messages import Request, shown
 from atlas_etl.connectors.http._pages import Pages, Records
-from atlas_etl.connectors.http._pagination import Page, paged
+from atlas_etl.connectors.http._pagination import Page, paged, told
 from atlas_etl.connectors.http._parents import filled, values_of, with_values
 from atlas_etl.connectors.http._records import parse_path
 from atlas_etl.connectors.http._repeats import Repeats
@@ -27,9 +27,19 @@ from atlas_etl.connectors.http._rows import HttpRows
 from atlas_etl.connectors.http._transport import Transport
 from atlas_etl.connectors.unordered import UnorderedExtract, may_grow
 from atlas_etl.errors import WiderColumnsError
-from atlas_etl.model import ColumnInfo, ConnectionStatus, ReadRequest, Stream, StreamInfo
+from atlas_etl.model import ColumnInfo, ConnectionStatus, Disposition, ReadRequest, Stream, StreamInfo
 
 _NO_CONTENT = 204
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """How the lists of one stream are read."""
+
+    key: tuple[str, ...] = ()
+    merges: bool = False
+    newest: Newest | None = None
+    notes: list[str] = field(default_factory=list)  # what a person should know of it
 
 
 @dataclass(slots=True)
@@ -38,6 +48,7 @@ class _Unfinished:
 
     request: ReadRequest
     pages: Pages
+    reading: _Reading
 
 
 class HttpConnector(BaseConnector[HttpConnection]):
@@ -53,20 +64,21 @@ class HttpConnector(BaseConnector[HttpConnection]):
         if not self.config.resources:
             response = self._transport.fetch(self._request(resource))
             return ConnectionStatus(f"{shown(response.url)} answered with {response.status}")
-        pages = self._read(resource, self._request(resource))
-        try:
+        reading = _Reading()
+        with closing(self._read(resource, self._request(resource), reading)) as pages:
             found = next(pages, [])
-        finally:
-            pages.close()
-        return ConnectionStatus(f"{name} answered, with {len(found):,} records on its first page")
+        message = f"{name} answered, with {len(found):,} records on its first page"
+        return ConnectionStatus("; ".join((message, *reading.notes)))
 
     def discover(self) -> Sequence[StreamInfo]:
         return [self.describe(Stream(name, table=name)) for name in self.config.resources]
 
     def describe(self, stream: Stream) -> StreamInfo:
-        pages = Pages(self._new(ReadRequest(stream)))
+        request = ReadRequest(stream, may_read_again=True)
+        reading = self._reading(request)
+        pages = Pages(self._new(request, reading))
         try:
-            rows = self._rows(ReadRequest(stream, may_read_again=True), pages)
+            rows = self._rows(request, pages, reading)
         finally:
             pages.close()
         return StreamInfo(
@@ -91,15 +103,16 @@ class HttpConnector(BaseConnector[HttpConnection]):
         if again is not None and again.request != request:
             again.pages.close()
             again = None
-        pages = again.pages if again is not None else Pages(self._new(request))
+        reading = again.reading if again is not None else self._reading(request)
+        pages = again.pages if again is not None else Pages(self._new(request, reading))
         try:
             asked = request
-            rows = self._rows(request, pages, whole=again is not None)
+            rows = self._rows(request, pages, reading, whole=again is not None)
             if not rows.schema.names:  # no record has ever told what there is to choose from
                 asked = ReadRequest(Stream(name, table=request.stream.table))
             yield UnorderedExtract(rows, asked)
         except WiderColumnsError:
-            self._unfinished[name] = _Unfinished(request, pages)
+            self._unfinished[name] = _Unfinished(request, pages, reading)
             raise
         finally:
             if name not in self._unfinished:
@@ -114,7 +127,9 @@ class HttpConnector(BaseConnector[HttpConnection]):
     def stream_of(self, query: str) -> Stream:
         return Stream(name="query", path=query)
 
-    def _rows(self, request: ReadRequest, pages: Pages, *, whole: bool = False) -> HttpRows:
+    def _rows(
+        self, request: ReadRequest, pages: Pages, reading: _Reading, *, whole: bool = False
+    ) -> HttpRows:
         resource = self._resource(request.stream)
         where = shown(self._request(resource).url)
         columns = Columns(
@@ -131,6 +146,7 @@ class HttpConnector(BaseConnector[HttpConnection]):
             where=where,
             primary_key=resource.primary_key,
             limit=request.limit,
+            notes=reading.notes,
             is_ordered=resource.incremental.order == "ascending",
             whole=whole or not request.may_read_again,
         )
@@ -153,40 +169,45 @@ class HttpConnector(BaseConnector[HttpConnection]):
             body=resource.body,
         ).with_params({name: _written(value) for name, value in given.items()})
 
-    def _new(self, request: ReadRequest) -> Generator[Records, None, None]:
+    def _reading(self, request: ReadRequest) -> _Reading:
+        stream = request.stream
+        resource = self._resource(stream)
+        merges = stream.disposition is Disposition.MERGE
+        merges = merges or (stream.disposition is None and stream.cursor is not None)
+        newest = None
+        if request.since is not None and stream.cursor and resource.incremental.order == "descending":
+            newest = Newest(stream.cursor, request.since)
+        return _Reading(stream.primary_key or resource.primary_key, merges, newest)
+
+    def _new(self, request: ReadRequest, reading: _Reading) -> Generator[Records, None, None]:
         """The pages of what is new of a stream, as far as its API can tell."""
         stream = request.stream
         resource = self._resource(stream)
-        first, newest = self._request(resource), None
+        first = self._request(resource)
         if request.since is not None and stream.cursor is not None:
             first = since(first, resource.incremental, request.since, stream.timezone)
-            if resource.incremental.order == "descending":
-                newest = Newest(stream.cursor, request.since)
-        key = stream.primary_key or resource.primary_key
-        yield from self._read(resource, first, key, newest)
+        yield from self._read(resource, first, reading)
 
-    def _read(
-        self, resource: Resource, first: Request, key: Sequence[str] = (), newest: Newest | None = None
-    ) -> Generator[Records, None, None]:
+    def _read(self, resource: Resource, first: Request, reading: _Reading) -> Generator[Records, None, None]:
         """The pages of a resource; of one with a parent, those of each of its records, in their order."""
         parent = resource.parent
         if parent is None:
-            yield from self._fetched(resource, first, key, newest)
+            yield from self._fetched(resource, first, reading)
             return
         above = self.config.resources[parent.resource]
 
         def pages_below(record: msgspec.Raw) -> list[Records]:
             found = values_of(parent, record)
-            pages = self._fetched(resource, filled(first, found), key, newest)
+            pages = self._fetched(resource, filled(first, found), reading)
             return [with_values(page, found) if parent.include else page for page in pages]
 
-        with closing(self._read(above, self._request(above))) as parents:
+        with closing(self._read(above, self._request(above), _Reading(above.primary_key))) as parents:
             records = (record for page in parents for record in page)
             for pages in in_order(pages_below, records, at_once=self.config.concurrency):
                 yield from pages
 
     def _fetched(
-        self, resource: Resource, first: Request, key: Sequence[str], newest: Newest | None
+        self, resource: Resource, first: Request, reading: _Reading
     ) -> Generator[Records, None, None]:
         """The pages of one list in turn, without what a page repeats of the one before."""
         where = shown(first.url)
@@ -195,7 +216,13 @@ class HttpConnector(BaseConnector[HttpConnection]):
         form = FORMATS[resource.format or self.config.format](path)
         pagination = resource.pagination or self.config.pagination
         is_counted = pagination.type in ("offset", "page", "auto")
-        repeats = Repeats(key if is_counted else (), overlap=pagination.overlap, where=where)
+        repeats = Repeats(
+            reading.key if is_counted else (),
+            overlap=pagination.overlap,
+            merges=reading.merges,
+            where=where,
+        )
+        is_open = pagination.type == "auto"  # how the pages follow each other is not known yet
         flow = paged(pagination, first)
         try:
             request = next(flow)
@@ -204,11 +231,15 @@ class HttpConnector(BaseConnector[HttpConnection]):
                 document, records = NOTHING
                 if response.status != _NO_CONTENT:
                     document, records = form.read(response.content, where)
+                page = Page(response, document, records)
+                if is_open and not reading.notes and (note := told(page)) is not None:
+                    reading.notes.append(note)
+                is_open = False
                 if unseen := repeats.new(records):
                     yield unseen
-                if newest is not None and newest.is_past(records):
+                if reading.newest is not None and reading.newest.is_past(records):
                     return
-                request = flow.send(Page(response, document, records))
+                request = flow.send(page)
         except StopIteration:
             return
 

@@ -22,31 +22,43 @@ Key = tuple[bytes, ...]
 class Repeats:
     """Leaves out what the page before had already."""
 
-    def __init__(self, key: Sequence[str], *, overlap: int, where: str) -> None:
+    def __init__(self, key: Sequence[str], *, overlap: int, merges: bool, where: str) -> None:
+        """Where rows are not merged by their key, two versions of one record would be two rows."""
         self._key = tuple(key)
         self._overlap = overlap
+        self._merges = merges
         self._where = where
-        self._before: frozenset[Key] = frozenset()
+        self._before: dict[Key, bytes] = {}
 
     def new(self, records: list[msgspec.Raw]) -> list[msgspec.Raw]:
         """The records of the next page that the one before did not have.
 
-        Raises SourceError (`rows_moved`) where an overlap should have brought some again and did not.
+        Raises SourceError (`rows_moved`) where an overlap should have brought some again and did not, and
+        where a record came again and is another one.
         """
         if not self._key or not records:
             return records
-        keys = [self._key_of(record) for record in records]
-        found = [record for record, key in zip(records, keys, strict=True) if key not in self._before]
-        if self._overlap and self._before and len(found) == len(records):
-            raise SourceError(
-                f"{self._where}: more rows were deleted while pages were read than `overlap` covers, so that "
-                "some were not seen",
-                hint="sync again, or raise `overlap`; a cursor or keyset pagination has no such gaps",
-                code="rows_moved",
-                retryable=True,
+        before, self._before = self._before, {self._key_of(record): bytes(record) for record in records}
+        repeated = before.keys() & self._before.keys()
+        if self._overlap and before and not repeated:
+            raise self._moved(
+                "more rows were deleted while pages were read than `overlap` covers: some were not seen",
+                "sync again, or raise `overlap`; a cursor or keyset pagination has no such gaps",
             )
-        self._before = frozenset(keys)
-        return found
+        if not repeated:
+            return records
+        changed = {key for key in repeated if before[key] != self._before[key]}
+        if changed and not self._merges:
+            raise self._moved(
+                "a record was changed while pages were read, and came with two of them",
+                "sync again; with the disposition merge the newer one counts",
+            )
+        return [
+            record for record in records if (key := self._key_of(record)) not in repeated or key in changed
+        ]
+
+    def _moved(self, why: str, hint: str) -> SourceError:
+        return SourceError(f"{self._where}: {why}", hint=hint, code="rows_moved", retryable=True)
 
     def _key_of(self, record: msgspec.Raw) -> Key:
         try:

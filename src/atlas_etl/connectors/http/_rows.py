@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 
 import pyarrow as pa
@@ -32,6 +32,7 @@ class HttpRows:
         where: str,
         primary_key: tuple[str, ...],
         limit: int | None,
+        notes: Sequence[str],
         is_ordered: bool,
         whole: bool,
     ) -> None:
@@ -44,6 +45,7 @@ class HttpRows:
         self.where = where
         self.primary_key = primary_key
         self.is_ordered = is_ordered
+        self._notes = notes
         self._surveyed: int | None = None  # how many pages, where they are all that is wanted
         self.rows: int | None = None
         if not self._survey(limit, whole=whole):
@@ -59,6 +61,10 @@ class HttpRows:
     def nulls_seen(self, column: str) -> int:
         """How many of the records that were looked at have no value in this column."""
         return self._columns.nulls(column)
+
+    def warnings(self) -> Sequence[str]:
+        """How pages were found to follow each other, where no definition says it."""
+        return tuple(self._notes)
 
     def interrupt(self) -> None:
         self._pages.close()
