@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -70,7 +72,16 @@ def main() -> None:
     """The console script: run, and end the process with the code that CLI users rely on."""
     open_standard_streams()
     give_back_at_once()
-    sys.exit(run(sys.argv[1:]))
+    _end(run(sys.argv[1:]))
+
+
+def _end(code: int) -> NoReturn:
+    """End the process as sys.exit does, but for taking every module apart: a sixth of a small sync's time."""
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AtlasError, OSError, ValueError):  # `run` has told of what could not be written
+            stream.flush()
+    os._exit(code)
 
 
 def run(arguments: list[str]) -> int:
