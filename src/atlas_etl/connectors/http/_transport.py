@@ -11,7 +11,6 @@ import socket
 import threading
 import time
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
 from urllib.parse import urljoin, urlsplit
 
@@ -24,13 +23,21 @@ from tenacity.wait import wait_exponential_jitter
 from atlas_etl.connectors.http._auth import Credentials, credentials, is_renewable, usable_for
 from atlas_etl.connectors.http._bodies import IncompleteBodyError, decoded
 from atlas_etl.connectors.http._connection import HttpConnection
+from atlas_etl.connectors.http._failures import (
+    StatusError,
+    may_pass,
+    refused,
+    seconds,
+    status_error,
+    too_large,
+    unreachable,
+)
 from atlas_etl.connectors.http._messages import Request, Response, origin, shown
 from atlas_etl.errors import SourceError
 
 _CHUNK = 256 * 1024
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 5
-_MAY_PASS = frozenset({408, 425, 429, 500, 502, 503, 504})
 _ACCEPT = {"Accept": "application/json, */*;q=0.5", "Accept-Encoding": "gzip, deflate, zstd"}
 _GRACE = 10.0  # seconds before the least rate of a transfer counts
 
@@ -56,7 +63,7 @@ class Transport:
         `too_slow`, `too_large`, `refused_redirect`, `login_failed`.
         """
         for attempt in Retrying(
-            retry=retry_if_exception(_may_pass),
+            retry=retry_if_exception(may_pass),
             stop=stop_after_attempt(self._config.attempts),
             wait=self._wait,
             sleep=self._pause,
@@ -79,7 +86,7 @@ class Transport:
                 self._credentials = None
             response = self._redirected(request, self._current())
         if response.status >= 400:
-            raise _status_error(request, response)
+            raise status_error(request, response)
         return response
 
     def _current(self) -> Credentials:
@@ -113,9 +120,9 @@ class Transport:
                 return response
             url = urljoin(response.url, target)
             if urlsplit(url).scheme.lower() not in ("http", "https"):
-                raise _refused(url, "it is no address of the web")
+                raise refused(url, "it is no address of the web")
             if origin(request.url)[0] == "https" and origin(url)[0] == "http":
-                raise _refused(url, "it leads from https to http, where others can read along")
+                raise refused(url, "it leads from https to http, where others can read along")
             kept = response.status in (307, 308)
             request = Request(
                 url,
@@ -123,12 +130,12 @@ class Transport:
                 headers=request.headers,
                 body=request.body if kept else None,
             )
-        raise _refused(request.url, f"there are more than {_MOST_REDIRECTS} in a row")
+        raise refused(request.url, f"there are more than {_MOST_REDIRECTS} in a row")
 
     def _refuse_inside(self, url: str) -> None:
         """Raise SourceError where another origin is inside the network that this machine is in."""
         if self._home[0] == "https" and origin(url)[0] == "http":
-            raise _refused(url, "it leads from https to http, where others can read along")
+            raise refused(url, "it leads from https to http, where others can read along")
         host = urlsplit(url).hostname or ""
         try:
             found = {str(info[4][0]) for info in socket.getaddrinfo(host, None)}
@@ -139,7 +146,7 @@ class Transport:
             return
         for address in found:
             if not ipaddress.ip_address(address.partition("%")[0]).is_global:
-                raise _refused(url, "it leads to an address that is not public")
+                raise refused(url, "it leads to an address that is not public")
 
     def _send(self, request: Request, who: Credentials, *, is_home: bool) -> Response:
         """One request and its whole answer, whatever its status."""
@@ -185,7 +192,7 @@ class Transport:
                 retryable=True,
             ) from None
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as failure:
-            raise _unreachable(url, failure) from None
+            raise unreachable(url, failure) from None
 
     def _body(self, raw: urllib3.BaseHTTPResponse, where: str, began: float) -> bytes:
         """The body as it came, within its deadline, its least rate and its greatest size."""
@@ -206,7 +213,7 @@ class Transport:
                     retryable=True,
                 )
             if size > self._config.largest_page:
-                raise _too_large(where, self._config.largest_page)
+                raise too_large(where, self._config.largest_page)
         return b"".join(found)
 
     def _wait_for_turn(self) -> None:
@@ -228,7 +235,7 @@ class Transport:
         remaining = headers.get("x-ratelimit-remaining", headers.get("ratelimit-remaining"))
         if status == 429 or remaining is None or not remaining.strip().isdecimal() or int(remaining) > 0:
             return
-        reset = _seconds(headers.get("x-ratelimit-reset", headers.get("ratelimit-reset", "")))
+        reset = seconds(headers.get("x-ratelimit-reset", headers.get("ratelimit-reset", "")))
         if reset is not None:
             most = self._config.longest_wait.total_seconds()
             with self._lock_of_turns:
@@ -237,16 +244,10 @@ class Transport:
     def _wait(self, state: RetryCallState) -> float:
         failure = state.outcome.exception() if state.outcome is not None else None
         most = self._config.longest_wait.total_seconds()
-        asked = failure.wait if isinstance(failure, _StatusError) else None
+        asked = failure.wait if isinstance(failure, StatusError) else None
         if asked is not None:
             return min(asked, most)
         return float(wait_exponential_jitter(multiplier=0.5, max=min(30.0, most), jitter=0.5)(state))
-
-
-class _StatusError(SourceError):
-    """An answer that is no success, and how long its server asks to wait."""
-
-    wait: float | None = None
 
 
 def session(config: HttpConnection) -> requests.Session:
@@ -258,80 +259,3 @@ def session(config: HttpConnection) -> requests.Session:
         proxy = config.proxy.get_secret_value()
         made.proxies = {"http": proxy, "https": proxy}
     return made
-
-
-def _may_pass(failure: BaseException) -> bool:
-    return isinstance(failure, SourceError) and failure.retryable
-
-
-def _status_error(request: Request, response: Response) -> SourceError:
-    status = response.status
-    hints = {
-        401: "check the credentials under `auth`",
-        403: "these credentials may not read it: check their rights, or what they are for",
-        404: "check `base_url` and the resource's `path`",
-        429: "the API allows no more requests for now: set `requests_per_minute`, or sync less often",
-    }
-    failure = _StatusError(
-        f"{request.method} {shown(request.url)} was answered with {status}",
-        hint=hints.get(status, "the server says no more; its own documentation may"),
-        code=f"http_{status}",
-        retryable=status in _MAY_PASS,
-    )
-    failure.wait = _seconds(response.headers.get("retry-after", ""))
-    return failure
-
-
-def _seconds(text: str) -> float | None:
-    """A time to wait: seconds, an epoch second, or an HTTP date (RFC 9110, section 10.2.3)."""
-    text = text.strip()
-    try:
-        number = float(text)
-    except ValueError:
-        try:
-            return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-        except (ValueError, TypeError):
-            return None
-    return max(0.0, number - time.time() if number > 1_000_000_000 else number)
-
-
-def _unreachable(url: str, failure: Exception) -> SourceError:
-    where = shown(url)
-    if isinstance(failure, requests.exceptions.SSLError):
-        return SourceError(
-            f"{where} has no certificate that is trusted",
-            hint="name the one that signed it with `ca_bundle`",
-            code="untrusted_certificate",
-        )
-    if isinstance(failure, requests.Timeout | urllib3.exceptions.TimeoutError | TimeoutError):
-        why, code = "it did not answer in time", "timeout"
-    elif isinstance(failure, requests.exceptions.ProxyError):
-        why, code = "the proxy cannot be reached", "unreachable"
-    elif isinstance(failure, requests.ConnectionError):
-        why, code = "it cannot be reached", "unreachable"
-    elif isinstance(failure, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
-        return SourceError(f"{where} is no URL", hint="check `base_url` and `path`", code="invalid_url")
-    else:
-        why, code = "the connection broke while it answered", "incomplete"
-    return SourceError(
-        f"{where}: {why}",
-        hint="check the address, and that this machine may reach it",
-        code=code,
-        retryable=True,
-    )
-
-
-def _refused(url: str, why: str) -> SourceError:
-    return SourceError(
-        f"a link or redirect to {shown(url)} was not followed: {why}",
-        hint="if it is meant, make that address the `base_url`",
-        code="refused_redirect",
-    )
-
-
-def _too_large(where: str, most: int) -> SourceError:
-    return SourceError(
-        f"{where} sends more than {most >> 20} MiB in one answer",
-        hint="ask for smaller pages, or raise `largest_page`",
-        code="too_large",
-    )

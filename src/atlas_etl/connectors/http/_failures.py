@@ -1,0 +1,97 @@
+"""What goes wrong between us and an API, in the words of the error tree. Nothing of a query is shown."""
+
+from __future__ import annotations
+
+import time
+from email.utils import parsedate_to_datetime
+
+import requests
+import urllib3
+
+from atlas_etl.connectors.http._messages import Request, Response, shown
+from atlas_etl.errors import SourceError
+
+_MAY_PASS = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+class StatusError(SourceError):
+    """An answer that is no success, and how long its server asks to wait."""
+
+    wait: float | None = None
+
+
+def may_pass(failure: BaseException) -> bool:
+    return isinstance(failure, SourceError) and failure.retryable
+
+
+def status_error(request: Request, response: Response) -> SourceError:
+    status = response.status
+    hints = {
+        401: "check the credentials under `auth`",
+        403: "these credentials may not read it: check their rights, or what they are for",
+        404: "check `base_url` and the resource's `path`",
+        429: "the API allows no more requests for now: set `requests_per_minute`, or sync less often",
+    }
+    failure = StatusError(
+        f"{request.method} {shown(request.url)} was answered with {status}",
+        hint=hints.get(status, "the server says no more; its own documentation may"),
+        code=f"http_{status}",
+        retryable=status in _MAY_PASS,
+    )
+    failure.wait = seconds(response.headers.get("retry-after", ""))
+    return failure
+
+
+def seconds(text: str) -> float | None:
+    """A time to wait: seconds, an epoch second, or an HTTP date (RFC 9110, section 10.2.3)."""
+    text = text.strip()
+    try:
+        number = float(text)
+    except ValueError:
+        try:
+            return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+        except (ValueError, TypeError):
+            return None
+    return max(0.0, number - time.time() if number > 1_000_000_000 else number)
+
+
+def unreachable(url: str, failure: Exception) -> SourceError:
+    where = shown(url)
+    if isinstance(failure, requests.exceptions.SSLError):
+        return SourceError(
+            f"{where} has no certificate that is trusted",
+            hint="name the one that signed it with `ca_bundle`",
+            code="untrusted_certificate",
+        )
+    if isinstance(failure, requests.Timeout | urllib3.exceptions.TimeoutError | TimeoutError):
+        why, code = "it did not answer in time", "timeout"
+    elif isinstance(failure, requests.exceptions.ProxyError):
+        why, code = "the proxy cannot be reached", "unreachable"
+    elif isinstance(failure, requests.ConnectionError):
+        why, code = "it cannot be reached", "unreachable"
+    elif isinstance(failure, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
+        return SourceError(f"{where} is no URL", hint="check `base_url` and `path`", code="invalid_url")
+    else:
+        why, code = "the connection broke while it answered", "incomplete"
+    return SourceError(
+        f"{where}: {why}",
+        hint="check the address, and that this machine may reach it",
+        code=code,
+        retryable=True,
+    )
+
+
+def refused(url: str, why: str) -> SourceError:
+    return SourceError(
+        f"a link or redirect to {shown(url)} was not followed: {why}",
+        hint="if it is meant, make that address the `base_url`",
+        code="refused_redirect",
+    )
+
+
+def too_large(where: str, most: int) -> SourceError:
+    return SourceError(
+        f"{where} sends more than {most >> 20} MiB in one answer",
+        hint="ask for smaller pages, or raise `largest_page`",
+        code="too_large",
+    )
