@@ -13,7 +13,7 @@ Item = TypeVar("Item")
 class Prefetch(Generic[Item]):
     """What `items` gives, in order; after its failure, if it has one, comes that failure.
 
-    It goes on while fewer than `most` of what `size` counts wait to be taken. `interrupt` is called, from the
+    No more than `most` of what `size` counts waits to be taken, or one item. `interrupt` is called, from the
     thread that closes, to end a wait of `items` that nobody needs any more.
     """
 
@@ -79,11 +79,14 @@ class Prefetch(Generic[Item]):
                 self._changed.notify_all()
 
     def _put(self, item: Item) -> bool:
+        size = self._size(item)
         with self._changed:
-            self._changed.wait_for(lambda: self._held < self._most or self._closed)
+            self._changed.wait_for(
+                lambda: not self._waiting or self._held + size <= self._most or self._closed
+            )
             if self._closed:
                 return False
             self._waiting.append(item)
-            self._held += self._size(item)
+            self._held += size
             self._changed.notify_all()
             return True
