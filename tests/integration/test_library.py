@@ -97,8 +97,8 @@ def test_fetch_data_gives_rows_and_their_schema(people: tuple[ConnectorCase, dic
     with atlas_etl.create_connector(config) as connector:
         assert isinstance(connector, atlas_etl.BaseConnector)
         assert connector.connect() is connector
-        query = "SELECT * FROM people ORDER BY id" if case.is_sql else str(config["path"])
-        result = connector.fetch_data(query)
+        everything = "SELECT * FROM people ORDER BY id" if case.is_sql else config.get("path", "people")
+        result = connector.fetch_data(str(everything))
     assert isinstance(result, atlas_etl.IngestionResult)
     assert len(result) == 2
     first, second = result
@@ -162,10 +162,17 @@ def test_test_connection_says_whether_it_can_be_read(
     people: tuple[ConnectorCase, dict[str, object]], tmp_path: Path
 ) -> None:
     case, config = people
-    key = {"sqlite": "database_path"}.get(case.protocol, "path")
+    nowhere = str(tmp_path / "none")
     arguments = {name: value for name, value in config.items() if name != "protocol"}
     assert atlas_etl.test_connection(case.protocol, **arguments) is True
-    elsewhere = {"database": "not_there_at_all"} if "host" in arguments else {key: str(tmp_path / "none")}
+    elsewhere = (
+        {"database": "not_there_at_all"}
+        if "host" in arguments
+        else {
+            "sqlite": {"database_path": nowhere},
+            "http": {"base_url": "http://127.0.0.1:9", "attempts": 1},
+        }.get(case.protocol, {"path": nowhere})
+    )
     assert atlas_etl.test_connection(case.protocol, **{**arguments, **elsewhere}) is False
 
 

@@ -34,6 +34,7 @@ from atlas_etl.errors import HazardError, SourceError
 from atlas_etl.model import Hazard
 
 _GROUP_ROWS, _GROUP_BYTES = 1_048_576, 32 * 1024 * 1024
+_WRITE_BYTES = 4 * 1024 * 1024
 _SAMPLE_ROWS, _REPEATS = 65_536, 50  # a dictionary pays where a value comes so often
 
 
@@ -101,7 +102,8 @@ class _Writer:
     """Gathers batches into row groups."""
 
     def __init__(self, sink: BinaryIO, schema: pa.Schema) -> None:
-        self._sink = sink
+        # Few large writes: at each, Arrow waits for Python, which another thread keeps busy with reading.
+        self._sink = pa.output_stream(sink, buffer_size=_WRITE_BYTES)
         self._schema = schema
         self._writer: pq.ParquetWriter | None = None  # once the first rows tell what a dictionary is good for
         self._batches: list[pa.RecordBatch] = []
@@ -117,6 +119,7 @@ class _Writer:
     def close(self) -> None:
         self._end_group()
         self._opened(pa.table({})).close()
+        self._sink.flush()
 
     def abandon(self) -> None:
         if self._writer is not None:

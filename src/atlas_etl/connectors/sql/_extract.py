@@ -90,9 +90,7 @@ class SqlExtract:
         return WireFormat(tuple(forms))
 
     def wire_batches(self) -> Iterator[pa.RecordBatch]:
-        plain = tuple(replace(c, select=self._dialect.quote(c.name)) for c in self._columns)
-        beside = (self._cursor.name,) if self._cursor else ()
-        return self._read(replace(self._selects, columns=plain, beside=beside))
+        return self._read(replace(self._selects, beside=(self._cursor.name,) if self._cursor else ()))
 
     def _read(self, selects: StreamSelects) -> Iterator[pa.RecordBatch]:
         # Of upper bounds the source judges those that Arrow cannot.

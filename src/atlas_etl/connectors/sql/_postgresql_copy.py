@@ -16,7 +16,7 @@ from atlas_etl.connectors.sql._pgcopy_types import PgCopyError
 from atlas_etl.connectors.sql._postgresql_connection import INTERRUPTIONS, Session, given_up, rendered
 from atlas_etl.connectors.sql._postgresql_errors import translated
 from atlas_etl.connectors.sql._postgresql_messages import CopyMessages, copy_messages
-from atlas_etl.connectors.sql._postgresql_types import passed_type, wire_type
+from atlas_etl.connectors.sql._postgresql_types import column_type
 from atlas_etl.connectors.sql._source import Select
 from atlas_etl.errors import ConfigError
 from atlas_etl.model import BatchLimits, WireFormat
@@ -52,11 +52,12 @@ class CopyReader:
     def batches(self, select: Select, limits: BatchLimits) -> Batches:
         """The rows, as `Snapshot.fetch` gives them."""
         schema = pa.schema([column.field for column in select.columns])
+        types = list(map(column_type, select.columns))
         if select.beside is None:
-            decoder = RowDecoder(schema, [wire_type(field.type) for field in schema])
+            decoder = RowDecoder(schema, types)
         else:
             form = WireFormat(tuple((column.name, str(column.wire)) for column in select.columns))
-            decoder = RowPasser(schema, list(map(passed_type, select.columns)), form, select.beside)
+            decoder = RowPasser(schema, types, form, select.beside)
         statement = f"COPY ({select.sql}) TO STDOUT (FORMAT binary)"
         with ExitStack() as stack:
             with self.translated(), _comparing():

@@ -50,7 +50,7 @@ def source_column(name: str, nullable: bool, type_: ServerType) -> SourceColumn:
     hazards = wire_type(kind).hazards()
     select = form.replace("?", column)
     wire = type_.wire()
-    passed = wire_form(wire) if wire and (form == "?" or wire.wire is Wire.JSONB) else None
+    passed = wire_form(wire) if wire and form == "?" else None
     return SourceColumn(name, type_.native, nullable, field, select, text, hazards, passed)
 
 
@@ -68,8 +68,8 @@ def declared_form(field: pa.Field) -> str:
     return wire_form(PgType(Wire.JSONB, 0) if is_jsonb else wire_type(field.type))
 
 
-def passed_type(column: SourceColumn) -> PgType:
-    """How a column arrives where it is selected as it is, and not in the form of `source_column`."""
+def column_type(column: SourceColumn) -> PgType:
+    """How a column arrives, because `source_column` selects it so."""
     is_jsonb = column.wire == wire_form(PgType(Wire.JSONB, 0))
     return PgType(Wire.JSONB, 0) if is_jsonb else wire_type(column.field.type)
 
@@ -93,7 +93,7 @@ def _form(type_: ServerType) -> tuple[pa.DataType, str]:
     if type_.element is None:
         return _scalar_form(type_.oid, type_.typmod)
     kind, form = _scalar_form(type_.element, type_.typmod)
-    if form != "?":
+    if form != "?" or kind == pa.json_():
         return pa.list_(kind), "?::text::text[]"  # through the array's own text, which is its elements' own
     return pa.list_(kind), f"?::{type_.element_native}[]" if type_.element_is_domain else "?"
 
@@ -104,7 +104,7 @@ def _scalar_form(oid: int, typmod: int) -> tuple[pa.DataType, str]:
         # As text an inet has its mask even where it does not show one.
         return pa.string(), "abbrev(?)" if oid == _INET else "?::text"
     kind = wire.arrow_type()
-    as_text = wire.wire in (Wire.CHAR, Wire.JSONB) or oid in (_NAME, _XML)
+    as_text = wire.wire is Wire.CHAR or oid in (_NAME, _XML)
     unscaled = wire.wire is Wire.NUMERIC and pa.types.is_string(kind)
     return kind, "?::text" if as_text or unscaled else "?"
 
