@@ -15,7 +15,7 @@ from atlas_etl import Atlas
 from atlas_etl.model import RunStatus
 from atlas_etl.pipeline.events import BatchLoaded
 
-ROWS = 3_000_000
+ROWS = 5_000_000
 
 
 @pytest.fixture
@@ -39,6 +39,7 @@ def is_running(project: Project) -> bool:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_undoes_the_load_and_exits_130(big: Project, number: signal.Signals) -> None:
+    assert not is_running(big)  # what that imports is there now
     running = big.start("connector", "sync", "big")
     deadline = time.monotonic() + 30
     while not is_running(big):

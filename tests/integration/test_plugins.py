@@ -47,6 +47,7 @@ class Counting:
     key_is_unique = False
     tables = frozenset()
     estimated_rows = None
+    wire_format = None
 
     def __init__(self, upto, request):
         if request.stream.table != "numbers":
@@ -60,6 +61,9 @@ class Counting:
 
     def batches(self):
         yield pa.RecordBatch.from_arrays([pa.array(self._numbers, pa.int64())], schema=self.schema)
+
+    def interrupt(self):
+        pass
 
     def reached(self):
         return None

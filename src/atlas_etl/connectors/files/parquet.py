@@ -17,6 +17,7 @@ digits as doubles; `atlas query` gives their text.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import BinaryIO
 
 import pyarrow as pa
@@ -119,11 +120,13 @@ class _Writer:
     def close(self) -> None:
         self._end_group()
         self._opened(pa.table({})).close()
-        self._sink.flush()
+        self._sink.close()
 
     def abandon(self) -> None:
         if self._writer is not None:
             self._writer.is_open = False  # else it would write its footer when it is collected
+        with suppress(OSError):
+            self._sink.close()
 
     def _end_group(self) -> None:
         if self._rows:
