@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atlas_etl.connectors.sql._pgcopy_decode import RowDecoder
+from atlas_etl.connectors.sql._pgcopy_decode import Payloads, RowDecoder
 from atlas_etl.connectors.sql._pgcopy_encode import RowEncoder
 from atlas_etl.connectors.sql._pgcopy_types import (
     HEADER,
@@ -110,7 +110,7 @@ def encode(batch: pa.RecordBatch, types: list[PgType]) -> bytes:
 
 def decode(schema: pa.Schema, types: list[PgType], messages: list[bytes]) -> pa.RecordBatch:
     decoder = RowDecoder(schema, types)
-    decoded = decoder.feed(messages)
+    decoded = decoder.feed(Payloads.joined(messages))
     decoder.finish()
     decoded.batch.validate(full=True)
     assert decoded.hazards == ()
@@ -140,7 +140,7 @@ def test_what_is_encoded_is_decoded_however_the_messages_are_cut(
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=6)))
     pieces = [stream[a:b] for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
     decoder = RowDecoder(batch.schema, types)
-    found = [decoder.feed([piece]) for piece in pieces]
+    found = [decoder.feed(Payloads.joined([piece])) for piece in pieces]
     decoder.finish()
     joined = pa.Table.from_batches([one.batch for one in found], batch.schema).combine_chunks()
     again = joined.to_batches()[0] if joined.num_rows else batch.slice(0, 0)
@@ -188,7 +188,7 @@ def test_bytes_gone_wrong_are_an_error_or_other_valid_values(schema: pa.Schema) 
             wrong[wheel.randrange(len(wrong))] = wheel.choice((0, 1, 0x7F, 0x80, 0xFF, wheel.randrange(256)))
         decoder = RowDecoder(schema, TYPES)
         try:
-            decoder.feed([wrong]).batch.validate(full=True)
+            decoder.feed(Payloads.joined([wrong])).batch.validate(full=True)
             decoder.finish()
         except PgCopyError:
             refused += 1
@@ -265,7 +265,7 @@ def test_rows_must_fill_the_buffer_from_its_beginning() -> None:
 def test_the_header_may_have_an_extension_and_come_in_pieces() -> None:
     stream = SIGNATURE + bytes(4) + b"\x00\x00\x00\x03abc" + b"\x00\x01\x00\x00\x00\x01\x01" + TRAILER
     decoder = RowDecoder(pa.schema([("c0", pa.bool_())]), [pg(Wire.BOOL)])
-    found = [decoder.feed([stream[i : i + 1]]).batch for i in range(len(stream))]
+    found = [decoder.feed(Payloads.joined([stream[i : i + 1]])).batch for i in range(len(stream))]
     decoder.finish()
     assert [value for batch in found for value in batch["c0"].to_pylist()] == [True]
 
@@ -275,7 +275,7 @@ def test_a_number_beyond_the_decimal_that_was_asked_for_is_a_hazard() -> None:
         [(numeric(20, 4), [*map(Decimal, ("1.2500", "123.4000", "0.1234", "1000000000.0000")), None])]
     )
     decoder = RowDecoder(pa.schema([("c0", pa.decimal128(4, 2))]), [numeric(20, 4)])
-    decoded = decoder.feed([HEADER + encode(wide, [numeric(20, 4)]) + TRAILER])
+    decoded = decoder.feed(Payloads.joined([HEADER + encode(wide, [numeric(20, 4)]) + TRAILER]))
     assert decoded.batch["c0"].to_pylist() == [Decimal("1.25"), None, None, None, None]
     (found,) = decoded.hazards
     assert (found.hazard, found.rows) == (Hazard.PRECISION, (1, 2, 3))
@@ -398,7 +398,7 @@ def test_elements_under_a_null_are_left_out() -> None:
 def test_nothing_may_be_fed_at_any_time() -> None:
     decoder = RowDecoder(ROWS.schema, TYPES)
     feeds: list[list[bytes]] = [[], [STREAM[:40], b""], [], [STREAM[40:]], [], [b""]]
-    found = [decoder.feed(messages).batch.num_rows for messages in feeds]
+    found = [decoder.feed(Payloads.joined(messages)).batch.num_rows for messages in feeds]
     decoder.finish()
     assert found == [0, 0, 0, 3, 0, 0]
 

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from atlas_etl.connectors.sql._pgcopy_decode import Decoded, RowDecoder
+from atlas_etl.connectors.sql._pgcopy_decode import Decoded, Payloads, RowDecoder
 from atlas_etl.connectors.sql._pgcopy_encode import RowEncoder
 from atlas_etl.connectors.sql._pgcopy_types import (
     EPOCH_DAYS,
@@ -69,7 +69,7 @@ def schema_of(types: dict[str, PgType]) -> pa.Schema:
 def copy_out(client: Client, select: str, types: dict[str, PgType]) -> Decoded:
     decoder = RowDecoder(schema_of(types), tuple(types.values()))
     with client.cursor().copy(f"COPY ({select}) TO STDOUT (FORMAT binary)") as copy:
-        decoded = decoder.feed(list(iter(copy.read, b"")))
+        decoded = decoder.feed(Payloads.joined(list(iter(copy.read, b""))))
     decoder.finish()
     decoded.batch.validate(full=True)
     return decoded

@@ -38,6 +38,22 @@ class Decoded:
     hazards: tuple[HazardCells, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Payloads:
+    """What CopyData messages hold, in one buffer and in order: `buffer[starts[i]:ends[i]]`."""
+
+    buffer: Buffer
+    starts: Ints
+    ends: Ints
+
+    @classmethod
+    def joined(cls, messages: Sequence[Buffer]) -> Payloads:
+        """Those of messages that lie apart."""
+        lengths = np.fromiter(map(len, messages), np.int64, len(messages))
+        ends = np.cumsum(lengths)
+        return cls(b"".join(messages), ends - lengths, ends)
+
+
 class RowDecoder:
     """Decodes one COPY stream of these columns; `types[i]` says how the schema's field i is sent.
 
@@ -57,20 +73,13 @@ class RowDecoder:
         self._header_read = False
         self._ended = False
 
-    def feed(self, messages: Sequence[Buffer]) -> Decoded:
-        """The rows that these CopyData messages complete; the messages may be cut anywhere.
+    def feed(self, payloads: Payloads) -> Decoded:
+        """The rows that these messages complete; the messages may be cut anywhere.
 
-        Raises PgCopyError on malformed bytes.
+        Fast where a message holds one row, as PostgreSQL sends them. Nothing of the buffer is kept. Raises
+        PgCopyError on malformed bytes.
         """
-        lengths = np.fromiter(map(len, messages), np.int64, len(messages))
-        ends = np.cumsum(lengths)
-        return self.feed_payloads(b"".join(messages), ends - lengths, ends)
-
-    def feed_payloads(self, buffer: Buffer, starts: Ints, ends: Ints) -> Decoded:
-        """The same of messages that lie in one buffer, in order: `buffer[starts[i]:ends[i]]`.
-
-        Fast where a message holds one row, as PostgreSQL sends them. Nothing of the buffer is kept.
-        """
+        buffer, starts, ends = payloads.buffer, payloads.starts, payloads.ends
         if not self._header_read:
             starts, ends = self._without_header(buffer, starts, ends)
             if not self._header_read:

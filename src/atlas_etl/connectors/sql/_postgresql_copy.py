@@ -95,7 +95,7 @@ class CopyReader:
             if payloads is None:
                 return
             with self._decoding():
-                decoded = decoder.feed_payloads(payloads.buffer, payloads.starts, payloads.ends)
+                decoded = decoder.feed(payloads)
             yield decoded.batch, decoded.hazards
 
     @contextmanager

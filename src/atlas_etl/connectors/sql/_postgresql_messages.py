@@ -16,7 +16,6 @@ import socket
 import struct
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -24,7 +23,7 @@ import psycopg
 from psycopg import errors, pq
 from psycopg.abc import Buffer
 
-from atlas_etl.connectors.sql._pgcopy_types import Ints
+from atlas_etl.connectors.sql._pgcopy_decode import Payloads
 from atlas_etl.connectors.sql._postgresql_connection import Session, given_up
 
 _PIECE_BYTES = 1024 * 1024  # about what a processor's cache holds: larger pieces are decoded more slowly
@@ -34,20 +33,14 @@ _LENGTH_BYTES = 4
 _DATA, _ERROR, _READY = b"dEZ"
 
 
-@dataclass(frozen=True, slots=True)
-class Payloads:
-    """What some messages hold: `buffer[starts[i]:ends[i]]`, valid until the next ones are read."""
-
-    buffer: Buffer
-    starts: Ints
-    ends: Ints
-
-
 class CopyMessages(Protocol):
     """One COPY, being read."""
 
     def read(self) -> Payloads | None:
-        """The next messages, about a MiB; None at the statement's end. Raises psycopg.Error."""
+        """The next messages, about a MiB; None at the statement's end. Raises psycopg.Error.
+
+        They are valid until those after them are read.
+        """
 
 
 def copy_messages(session: Session, statement: bytes) -> AbstractContextManager[CopyMessages]:
@@ -106,11 +99,7 @@ class LibpqMessages:
                     break
             messages.append(bytes(message))  # a memoryview is one more object for the garbage collector
             size += length
-        if not messages:
-            return None
-        lengths = np.fromiter(map(len, messages), np.int64, len(messages))
-        ends = np.cumsum(lengths)
-        return Payloads(b"".join(messages), ends - lengths, ends)
+        return Payloads.joined(messages) if messages else None
 
     def close(self) -> None:
         """Have the server end what it has not ended."""
