@@ -27,6 +27,7 @@ from tests.integration.table_history import (
     TEXT,
     TIMESTAMP,
     Change,
+    CursorType,
     History,
     Row,
     Step,
@@ -214,6 +215,18 @@ REFRESHED = History(INTEGER, 0, NullCursor.ERROR, (TWICE, Step((), 0, 1, full_re
 @pytest.mark.parametrize("pair", PAIRS)
 def test_a_full_refresh_keeps_the_latest_row_of_a_key_too(pair: str) -> None:
     check_log(PAIRS[pair], REFRESHED)
+
+
+AGAIN = (
+    Step((Change("insert", 0, 1, 0), Change("insert", 1, 2, 0)), 0, 1),
+    Step((Change("update", 0, 3, 1),), 0, 1),
+)
+
+
+@pytest.mark.parametrize("cursor", EMBEDDED, ids=lambda cursor: cursor.sql)
+@pytest.mark.parametrize("pair", PAIRS)
+def test_a_merge_meets_the_one_before_it(pair: str, cursor: CursorType) -> None:
+    check_merge(PAIRS[pair], History(cursor, 0, NullCursor.ERROR, AGAIN))
 
 
 def server_systems(kind: type[Server], address: ServerAddress) -> Systems:

@@ -65,7 +65,8 @@ class SqlExtract:
 
     @property
     def key_is_unique(self) -> bool:
-        return bool(self.primary_key) and set(self.primary_key) == set(self._relation.primary_key)
+        is_its_key = bool(self.primary_key) and set(self.primary_key) == set(self._relation.primary_key)
+        return is_its_key and self._relation.key_is_unique
 
     @property
     def tables(self) -> frozenset[TableName]:

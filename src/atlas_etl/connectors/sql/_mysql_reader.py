@@ -178,11 +178,11 @@ class MySQLSnapshot(OneFetchAtATime):
                 source_column(wire, column.native, column.nullable, is_json=column.name in is_json)
                 for wire, column in zip(described, table.columns, strict=True)
             ),
-            table.primary_key,
-            table.estimated_rows,
-            TableName(table.name, table.schema),
-            ranges,
-            unsplit,
+            primary_key=table.primary_key,
+            estimated_rows=table.estimated_rows,
+            table=TableName(table.name, table.schema),
+            ranges=ranges,
+            unsplit=unsplit,
         )
 
     def fetched(self, select: Select, limits: BatchLimits) -> Batches:

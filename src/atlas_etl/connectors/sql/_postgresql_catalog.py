@@ -63,6 +63,7 @@ SELECT n.nspname, c.relname, pg_table_is_visible(c.oid), has_schema_privilege(n.
     WHERE p.isleaf AND l.reltuples >= 0)
   WHEN 'r' THEN (SELECT c.reltuples WHERE c.reltuples > 0 OR c.reltuples = 0 AND c.relpages > 0)
   ELSE nullif(greatest(c.reltuples, 0), 0) END,
+  NOT (c.relkind = 'r' AND c.relhassubclass),
   a.attname, NOT a.attnotnull, {_TYPE},
   (SELECT k.place FROM pg_catalog.pg_index i, unnest(i.indkey) WITH ORDINALITY k(attnum, place)
    WHERE i.indrelid = c.oid AND i.indisprimary AND k.attnum = a.attnum AND k.place <= i.indnkeyatts),
@@ -111,6 +112,7 @@ class CatalogTable:
     usable: bool  # whether the role may use the schema
     readable: bool  # whether the role may read at least one column
     estimated_rows: int | None
+    key_is_unique: bool  # no other table, whose rows are read as this one's, inherits from it
     columns: tuple[CatalogColumn, ...]
 
     @property
@@ -128,8 +130,9 @@ class CatalogTable:
             self.sql.replace("%", "%%"),
             columns,
             self.primary_key,
-            self.estimated_rows,
-            TableName(self.name, self.schema),
+            key_is_unique=self.key_is_unique,
+            estimated_rows=self.estimated_rows,
+            table=TableName(self.name, self.schema),
         )
 
     def stream_info(self) -> StreamInfo:
@@ -204,15 +207,15 @@ def described_types(run: Run, types: Sequence[tuple[int, int]]) -> list[ServerTy
 
 def _tables(run: Run, found: str, parameters: Sequence[object]) -> list[CatalogTable]:
     rows = run(f"WITH RECURSIVE {_BASES}, {found} {_TABLES}", parameters)
-    return [_table(key, list(group)) for key, group in groupby(rows, key=lambda row: row[:6])]
+    return [_table(key, list(group)) for key, group in groupby(rows, key=lambda row: row[:7])]
 
 
 def _table(key: tuple[object, ...], rows: Rows) -> CatalogTable:
-    schema, name, on_search_path, usable, readable, estimated = key
+    schema, name, on_search_path, usable, readable, estimated, has_no_heirs = key
     return CatalogTable(
         str(schema), str(name), bool(on_search_path), bool(usable), bool(readable),
-        None if estimated is None else int(float(str(estimated))),
-        tuple(_column(row[6:]) for row in rows if row[6] is not None),
+        None if estimated is None else int(float(str(estimated))), bool(has_no_heirs),
+        tuple(_column(row[7:]) for row in rows if row[7] is not None),
     )  # fmt: skip
 
 

@@ -27,10 +27,11 @@ class CopyIn:
     def __init__(self, session: Session, table: str, names: str) -> None:
         self.into = (table, names)
         self._session = session
-        self._stack = ExitStack()
         statement = rendered(session, f"COPY {table} ({names}) FROM STDIN (FORMAT binary)")
-        self._copy = self._stack.enter_context(session.cursor().copy(statement.encode()))
-        self._copy.write(HEADER)
+        with ExitStack() as stack:  # the driver locks the session until the COPY is left
+            self._copy = stack.enter_context(session.cursor().copy(statement.encode()))
+            self._copy.write(HEADER)
+            self._stack = stack.pop_all()
 
     def write(self, batch: pa.RecordBatch, types: Sequence[PgType]) -> None:
         """The batch's rows, encoded for columns of these types."""

@@ -94,9 +94,9 @@ class LoadConnection:
         return self._columns[table]
 
     def abandon_copy(self) -> None:
-        """Give up rows that are on their way, as an exception leaves them; a lost session has none."""
+        """Give up rows that are on their way, as an exception leaves them."""
         copying, self._copying = self._copying, None
-        if copying is not None and not self._session.closed:
+        if copying is not None:
             with suppress(psycopg.Error):
                 copying.abandon()
 

@@ -40,6 +40,7 @@ class Relation:
     sql: str
     columns: tuple[SourceColumn, ...]
     primary_key: tuple[str, ...] = ()
+    key_is_unique: bool = True  # as it is read: False where tables that inherit, or spellings, may repeat one
     estimated_rows: int | None = None
     table: TableName | None = None  # None for a query
     # Where the stream's `partitions` ask for more than one: conditions that each row meets exactly one of.

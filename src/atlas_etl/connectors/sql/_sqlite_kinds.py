@@ -78,6 +78,13 @@ def is_ordered(column: CatalogColumn, kind: Kind) -> bool:
     return not kind.mixed and base_name(column.declared) != "DECIMAL_TEXT"
 
 
+def is_spelled_once(column: SourceColumn) -> bool:
+    """Whether values that differ in the file differ as they are read: one instant has several spellings."""
+    kind = column.field.type
+    is_mixed = Hazard.TYPE_MISMATCH not in column.hazards
+    return not is_mixed and bool(pa.types.is_integer(kind) or kind in (pa.string(), pa.binary()))
+
+
 def _hazards(kind: pa.DataType) -> frozenset[Hazard]:
     possible = {Hazard.TYPE_MISMATCH}
     if kind in (pa.string(), pa.json_()):

@@ -26,7 +26,7 @@ from atlas_etl.connectors.sql._sqlite_catalog import CatalogColumn, Entry, quote
 from atlas_etl.connectors.sql._sqlite_decode import decode_careful, decode_fast
 from atlas_etl.connectors.sql._sqlite_driver import Driver, WireMismatchError
 from atlas_etl.connectors.sql._sqlite_forms import Form, careful_statement, fast_statement, form
-from atlas_etl.connectors.sql._sqlite_kinds import is_ordered, source_column
+from atlas_etl.connectors.sql._sqlite_kinds import is_ordered, is_spelled_once, source_column
 from atlas_etl.connectors.sql._sqlite_kinds import kinds as resolve
 from atlas_etl.errors import AtlasError, ConfigError
 from atlas_etl.model import BatchLimits, ColumnInfo, HazardCells, HazardPolicy, Stream, StreamInfo, TableName
@@ -94,7 +94,13 @@ class SqliteSnapshot:
         required = self._required(entry, found, key)
         made = self._relation(stream, f"main.{quote(entry.name)}", found, required=required)
         rows = catalog.estimated_rows(self._driver, entry, found)
-        return replace(made, primary_key=key, estimated_rows=rows, table=TableName(entry.name))
+        return replace(
+            made,
+            primary_key=key,
+            key_is_unique=all(is_spelled_once(column) for column in made.columns if column.name in key),
+            estimated_rows=rows,
+            table=TableName(entry.name),
+        )
 
     def fetch(
         self, select: Select, limits: BatchLimits

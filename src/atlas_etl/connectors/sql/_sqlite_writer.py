@@ -31,7 +31,9 @@ class SqliteDialect(WriterDialect):
 
     def parameter(self, scalar: pa.Scalar) -> tuple[str, object]:
         cell = encoded(pa.array([scalar], type=scalar.type))[0].as_py()
-        return (decimal_key("?1", scalar.type) if pa.types.is_decimal(scalar.type) else "?"), cell
+        if not pa.types.is_decimal(scalar.type):
+            return "?", cell
+        return f"(SELECT {decimal_key('bound', scalar.type)} FROM (SELECT ? AS bound))", cell
 
     def ordered(self, field: pa.Field) -> str:
         name = self.quote(field.name)
