@@ -59,22 +59,47 @@ def protocols_page() -> str:
         parts += [f"## {info.protocol}", "", f"{info.summary}; it is {does}.", ""]
         if info.aliases:
             parts += [f"Also called {', '.join(f'`{alias}`' for alias in info.aliases)}.", ""]
-        parts += ["| key | type | default | |", "|---|---|---|---|"]
         schema = registry.load(info.protocol).connection.model_json_schema()
-        for name, field in schema["properties"].items():
-            default = "" if field.get("default") is None else f"`{field['default']}`"
-            text = field.get("description", "").replace("|", "\\|")
-            parts.append(f"| `{name}` | {_type(field)} | {default} | {text} |")
-        parts.append("")
+        parts += _keys(schema)
+        for name, inner in schema.get("$defs", {}).items():
+            if "properties" in inner:
+                parts += [
+                    f"### {name} of {info.protocol}",
+                    "",
+                    inner.get("description", ""),
+                    "",
+                    *_keys(inner),
+                ]
     return "\n".join(parts)
+
+
+def _keys(schema: JsonSchemaValue) -> list[str]:
+    """A model's keys as a table, those that are needed first."""
+    needed = schema.get("required", [])
+    rows = ["| key | type | default | |", "|---|---|---|---|"]
+    for name, field in sorted(schema["properties"].items(), key=lambda item: item[0] not in needed):
+        given = field.get("default")
+        default = "" if given is None or isinstance(given, dict) else f"`{given}`"
+        text = field.get("description", "").replace("|", "\\|")
+        rows.append(f"| `{name}` | {_type(field)} | {default} | {text} |")
+    return [*rows, ""]
 
 
 def _type(field: JsonSchemaValue) -> str:
     choices: list[JsonSchemaValue] = field.get("anyOf", [field])
     if any(choice.get("format") == "password" for choice in choices):
         return "secret"
-    names = [str(choice.get("type") or choice.get("$ref", "")).rpartition("/")[2] for choice in choices]
+    names = [_named(choice) for choice in choices]
     return " or ".join(name for name in names if name != "null")
+
+
+def _named(choice: JsonSchemaValue) -> str:
+    if "enum" in choice:
+        return ", ".join(f"`{value}`" for value in choice["enum"])
+    inner = choice.get("additionalProperties")
+    if isinstance(inner, dict) and (name := _type(inner)):
+        return f"object of {name}"
+    return str(choice.get("type") or choice.get("$ref", "")).rpartition("/")[2]
 
 
 def main(arguments: list[str]) -> int:

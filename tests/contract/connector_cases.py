@@ -216,6 +216,39 @@ def serve_files(request: pytest.FixtureRequest, folder: Path) -> dict[str, objec
     }
 
 
+class GraphqlSource(HttpSource):
+    """The same of a GraphQL API, whose endpoint has the path."""
+
+    @property
+    def file(self) -> Path:
+        return Path(urlsplit(str(self.config["endpoint"])).path) / "people.json"
+
+
+def serve_connections(request: pytest.FixtureRequest, folder: Path) -> dict[str, object]:
+    """A GraphQL API of one connection: the folder's file, in text form."""
+    server: HTTPServer = request.getfixturevalue("httpserver")
+
+    def people(asked: Request) -> Response:
+        objects = json.loads((Path(asked.path) / "people.json").read_text(encoding="utf-8"))
+        start = int(json.loads(asked.data)["variables"].get("after", "0"))
+        end = start + 30
+        info = json.dumps({"hasNextPage": end < len(objects), "endCursor": str(end)})
+        nodes = ", ".join(objects[start:end])
+        body = f'{{"data": {{"people": {{"nodes": [{nodes}], "pageInfo": {info}}}}}}}'
+        return Response(body, content_type="application/json")
+
+    server.expect_request(str(folder), method="POST").respond_with_handler(people)
+    fields = " ".join(COLUMNS)
+    query = (
+        "query ($after: String) { people(first: 30, after: $after) "
+        f"{{ nodes {{ {fields} }} pageInfo {{ hasNextPage endCursor }} }} }}"
+    )
+    return {
+        "endpoint": server.url_for(str(folder)),
+        "resources": {"people": {"query": query, "records": "people.nodes"}},
+    }
+
+
 @dataclass(frozen=True)
 class ConnectorCase:
     """One protocol that is read from."""
@@ -241,5 +274,6 @@ CONNECTORS = (
     ConnectorCase("parquet", ParquetSource, lambda _, f: {"path": str(f / "drop" / "people-*.parquet")}),
     ConnectorCase("jsonl", JsonlSource, lambda _, f: {"path": str(f / "drop" / "people-*.jsonl")}),
     ConnectorCase("http", HttpSource, serve_files),
+    ConnectorCase("graphql", GraphqlSource, serve_connections),
     ConnectorCase("csv", CsvSource, lambda _, f: {"path": str(f / "drop" / "people-*.csv")}),
 )

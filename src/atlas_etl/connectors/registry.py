@@ -67,6 +67,10 @@ _BUILT_IN = (
         "http", "atlas_etl.connectors.http.http", "an HTTP API's resources: JSON, page by page",
         writes=False, aliases=("rest", "rest_api"), requires=("requests",),
     ),
+    ProtocolInfo(
+        "graphql", "atlas_etl.connectors.http.graphql", "a GraphQL API's queries, page by page",
+        writes=False, requires=("requests",),
+    ),
     ProtocolInfo("parquet", "atlas_etl.connectors.files.parquet", "Parquet files"),
 )  # fmt: skip
 

@@ -32,6 +32,13 @@ def _path(text: str) -> str:
     return text
 
 
+def check_members(*names: str | None) -> None:
+    """Raises ValueError for a name that is no place in a body."""
+    for name in names:
+        if name is not None and not parse_path(name):
+            raise ValueError("a parameter in the body should have a name")
+
+
 def _url(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme.lower() not in ("http", "https") or not parts.hostname:
@@ -105,7 +112,9 @@ class Pagination(BaseModel):
 
     model_config = _MODEL
 
-    type: Literal["auto", "none", "offset", "page", "cursor", "keyset", "next_url", "link_header"] = "auto"
+    type: Literal[
+        "auto", "none", "offset", "page", "cursor", "keyset", "next_url", "link_header", "page_info"
+    ] = "auto"
     page_size: int | None = Field(
         default=None, ge=1, description="records to ask for; default: the API's own"
     )
@@ -115,7 +124,9 @@ class Pagination(BaseModel):
     )
     start: int | None = Field(default=None, ge=0, description="the first offset (0) or page (1)")
     cursor: RecordsPath | None = Field(
-        default=None, description="where a response holds the next cursor; default next_cursor"
+        default=None,
+        description="where a response holds the next cursor, or for page_info the object of hasNextPage "
+        "and endCursor; default next_cursor, pageInfo",
     )
     header: str | None = Field(default=None, description="the response's header that holds the next cursor")
     next: RecordsPath | None = Field(
@@ -136,7 +147,10 @@ class Pagination(BaseModel):
     overlap: int = Field(
         default=0, ge=0, description="offset: records that are read again with the next page"
     )
-    into: Literal["query", "body"] = Field(default="query", description="where the parameters are sent")
+    into: Literal["query", "body"] = Field(
+        default="query",
+        description="where the parameters are sent; a name in the body may be a path: page.after",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Pagination:
@@ -146,6 +160,8 @@ class Pagination(BaseModel):
             raise ValueError("overlap is for the type offset")
         if self.page_size is not None and self.overlap >= self.page_size:
             raise ValueError("overlap should be less than page_size")
+        if self.into == "body":
+            check_members(self.parameter, self.page_size_parameter)
         return self
 
 
@@ -156,13 +172,11 @@ def _pagination(value: object) -> object:
 PaginationField = Annotated[Pagination, BeforeValidator(_pagination, json_schema_input_type=Pagination | str)]
 
 
-class Incremental(BaseModel):
-    """How the API is asked for what is new since the checkpoint; without it, what is old is left out here."""
+class Since(BaseModel):
+    """How the checkpoint is written for an API, and what its answers hold then."""
 
     model_config = _MODEL
 
-    parameter: str | None = Field(default=None, description="its name, e.g. updated_since")
-    into: Literal["query", "header", "body"] = Field(default="query", description="where it is sent")
     format: str = Field(
         default="iso8601",
         min_length=1,
@@ -177,9 +191,24 @@ class Incremental(BaseModel):
     )
 
     @model_validator(mode="after")
-    def _consistent(self) -> Incremental:
+    def _known_format(self) -> Since:
         if self.format not in ("iso8601", "epoch", "epoch_ms", "date", "plain") and "%" not in self.format:
             raise ValueError("format: should be iso8601, epoch, epoch_ms, date, plain or a pattern with %")
+        return self
+
+
+class Incremental(Since):
+    """How the API is asked for what is new since the checkpoint; without it, what is old is left out here."""
+
+    parameter: str | None = Field(default=None, description="its name, e.g. updated_since")
+    into: Literal["query", "header", "body"] = Field(
+        default="query", description="where it is sent; a name in the body may be a path: filter.since"
+    )
+
+    @model_validator(mode="after")
+    def _is_a_place(self) -> Incremental:
+        if self.into == "body":
+            check_members(self.parameter)
         return self
 
 
@@ -196,18 +225,11 @@ class Parent(BaseModel):
     include: bool = Field(default=True, description="whether these are columns of the records, too")
 
 
-class Resource(BaseModel):
-    """One thing that the API offers; a stream reads it as its `table`."""
+class Offered(BaseModel):
+    """One thing that an API offers; a stream reads it as its `table`."""
 
     model_config = _MODEL
 
-    path: str = Field(min_length=1, description="below base_url, or a whole URL")
-    method: Literal["GET", "POST"] = "GET"
-    params: dict[str, Plain] = Field(default_factory=dict, description="parameters of the query")
-    headers: dict[str, str] = Field(default_factory=dict)
-    body: JsonValue = Field(default=None, description="what is posted, as JSON")
-    records: RecordsPath | None = Field(default=None, description="where the records are; default: found out")
-    pagination: PaginationField | None = Field(default=None, description="default: the connection's")
     nested: Literal["json", "flatten"] | None = Field(default=None, description="default: the connection's")
     types: Annotated[dict[str, str], AfterValidator(known_types)] = Field(
         default_factory=dict, description="types of columns that are not to be inferred: {at: timestamptz}"
@@ -216,8 +238,21 @@ class Resource(BaseModel):
     cursor: str | None = Field(
         default=None, description="the member that grows, where no stream says otherwise"
     )
-    incremental: Incremental = Incremental()
+    incremental: Since = Since()
     parent: Parent | None = Field(default=None, description="for each of whose records this is asked for")
+
+
+class Resource(Offered):
+    """What is at a path below the base URL."""
+
+    path: str = Field(min_length=1, description="below base_url, or a whole URL")
+    method: Literal["GET", "POST"] = "GET"
+    params: dict[str, Plain] = Field(default_factory=dict, description="parameters of the query")
+    headers: dict[str, str] = Field(default_factory=dict)
+    body: JsonValue = Field(default=None, description="what is posted, as JSON")
+    records: RecordsPath | None = Field(default=None, description="where the records are; default: found out")
+    pagination: PaginationField | None = Field(default=None, description="default: the connection's")
+    incremental: Incremental = Incremental()
     format: Literal["json", "jsonl", "csv", "xml"] | None = Field(
         default=None, description="default: the connection's"
     )
@@ -230,23 +265,30 @@ def _resource(value: object) -> object:
 ResourceField = Annotated[Resource, BeforeValidator(_resource, json_schema_input_type=Resource | str)]
 
 
-class HttpConnection(ConnectionConfig):
-    """An HTTP API."""
+def parents_lead_to_an_end(resources: Mapping[str, Offered]) -> None:
+    """Raises ValueError where a parent is missing or leads back, or has children that are to be in order."""
+    for name, resource in resources.items():
+        above, seen = resource.parent, {name}
+        if above is not None and resource.incremental.order == "ascending":
+            raise ValueError(f"resources.{name}: no order holds over the records of several parents")
+        while above is not None:
+            if above.resource not in resources:
+                raise ValueError(
+                    f"resources.{name}: there is no resource {above.resource!r} to be its parent"
+                )
+            if above.resource in seen:
+                raise ValueError(f"resources.{name}: it is a parent of itself")
+            seen.add(above.resource)
+            above = resources[above.resource].parent
 
-    base_url: Url = Field(description="where the API begins, e.g. https://api.example.com/v1")
+
+class ApiConnection(ConnectionConfig):
+    """What every protocol that speaks HTTP has: who asks, and within which limits."""
+
     auth: Auth = Auth()
     headers: dict[str, str] = Field(default_factory=dict, description="sent with each request")
-    params: dict[str, Plain] = Field(default_factory=dict, description="sent with each request")
-    records: RecordsPath | None = Field(
-        default=None, description="where responses hold their records, e.g. data.items; default: found out"
-    )
-    format: Literal["json", "jsonl", "csv", "xml"] = "json"
-    pagination: PaginationField = Field(default=Pagination(), description="a type, or a mapping with more")
     nested: Literal["json", "flatten"] = Field(
         default="json", description="objects inside records: as JSON, or as columns a__b"
-    )
-    resources: dict[str, ResourceField] = Field(
-        default_factory=dict, description="what the API offers, by the names that streams have"
     )
     connect_timeout: Duration = Field(default=timedelta(seconds=10), description="to reach the server")
     timeout: Duration = Field(default=timedelta(seconds=60), description="without a byte from the server")
@@ -265,29 +307,31 @@ class HttpConnection(ConnectionConfig):
     ca_bundle: ProjectPath | None = Field(
         default=None, description="certificates to trust instead of the usual"
     )
-
     concurrency: int = Field(
         default=1, ge=1, le=16, description="how many parents' records are asked for at once"
     )
-
-    @model_validator(mode="after")
-    def _parents_lead_to_an_end(self) -> HttpConnection:
-        for name, resource in self.resources.items():
-            above, seen = resource.parent, {name}
-            if above is not None and resource.incremental.order == "ascending":
-                raise ValueError(f"resources.{name}: no order holds over the records of several parents")
-            while above is not None:
-                if above.resource not in self.resources:
-                    raise ValueError(
-                        f"resources.{name}: there is no resource {above.resource!r} to be its parent"
-                    )
-                if above.resource in seen:
-                    raise ValueError(f"resources.{name}: it is a parent of itself")
-                seen.add(above.resource)
-                above = self.resources[above.resource].parent
-        return self
 
     @model_validator(mode="before")
     @classmethod
     def _older_keys(cls, given: Any) -> Any:
         return from_older_keys(given) if isinstance(given, Mapping) else given
+
+
+class HttpConnection(ApiConnection):
+    """An HTTP API."""
+
+    base_url: Url = Field(description="where the API begins, e.g. https://api.example.com/v1")
+    params: dict[str, Plain] = Field(default_factory=dict, description="sent with each request")
+    records: RecordsPath | None = Field(
+        default=None, description="where responses hold their records, e.g. data.items; default: found out"
+    )
+    format: Literal["json", "jsonl", "csv", "xml"] = "json"
+    pagination: PaginationField = Field(default=Pagination(), description="a type, or a mapping with more")
+    resources: dict[str, ResourceField] = Field(
+        default_factory=dict, description="what the API offers, by the names that streams have"
+    )
+
+    @model_validator(mode="after")
+    def _parents_lead_to_an_end(self) -> HttpConnection:
+        parents_lead_to_an_end(self.resources)
+        return self

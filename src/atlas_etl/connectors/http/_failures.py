@@ -24,6 +24,11 @@ def may_pass(failure: BaseException) -> bool:
     return isinstance(failure, SourceError) and failure.retryable
 
 
+def refusal(request: Request, response: Response) -> SourceError | None:
+    """What an answer says went wrong, by its status; None for one to be read."""
+    return status_error(request, response) if response.status >= 400 else None
+
+
 def status_error(request: Request, response: Response) -> SourceError:
     status = response.status
     hints = {

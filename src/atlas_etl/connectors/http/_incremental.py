@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from atlas_etl import values
-from atlas_etl.connectors.http._connection import Incremental
+from atlas_etl.connectors.http._connection import Incremental, Since
 from atlas_etl.connectors.http._messages import Request
 from atlas_etl.connectors.http._records import Document, parse_path
 from atlas_etl.errors import ConfigError
@@ -43,7 +43,7 @@ def since(request: Request, how: Incremental, bound: CursorValue, timezone: str 
     return request.with_params({how.parameter: str(value)})
 
 
-def written(how: Incremental, bound: CursorValue, timezone: str | None) -> str | int:
+def written(how: Since, bound: CursorValue, timezone: str | None) -> str | int:
     """A cursor as the API wants it, at most as late. Raises ConfigError (`cursor_format`)."""
     exclusive = how.boundary == "exclusive"
     if bound.kind is CursorKind.INTEGER and how.format in ("plain", _SECONDS, _MILLISECONDS):
@@ -111,7 +111,7 @@ def _moment(bound: CursorValue) -> datetime:
     return datetime.fromisoformat(f"{whole}.{fraction[:6]:0<6}")
 
 
-def _unfit(how: Incremental, why: str) -> ConfigError:
+def _unfit(how: Since, why: str) -> ConfigError:
     return ConfigError(
         f"the checkpoint cannot be sent as {how.format}: {why}",
         hint="choose another `format` under the resource's `incremental`",

@@ -9,6 +9,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import JsonValue
 
+from atlas_etl.connectors.http._records import Path, parse_path
+
 Parameters: TypeAlias = tuple[tuple[str, str], ...]
 
 _PORTS = {"http": 80, "https": 443}
@@ -31,9 +33,11 @@ class Request:
         return replace(self, params=(*kept, *more.items()))
 
     def with_body(self, more: Mapping[str, JsonValue]) -> Request:
-        """The request with these members of its body instead of those of the same names."""
-        body = self.body if isinstance(self.body, dict) else {}
-        return replace(self, body={**body, **more})
+        """The request with these members of its body, given by their paths, instead of what is there."""
+        body = self.body
+        for path, value in more.items():
+            body = _placed(body, parse_path(path), value)
+        return replace(self, body=body)
 
     def with_headers(self, more: Mapping[str, str]) -> Request:
         """The request with these headers instead of those of the same names, in any case."""
@@ -50,6 +54,12 @@ class Response:
     headers: Mapping[str, str]  # of lower-case names
     content: bytes
     url: str  # that was asked last, after redirects
+
+
+def _placed(body: JsonValue, path: Path, value: JsonValue) -> JsonValue:
+    members = body if isinstance(body, dict) else {}
+    first, *rest = path
+    return {**members, first: _placed(members.get(first), tuple(rest), value) if rest else value}
 
 
 def origin(url: str) -> tuple[str, str, int | None]:

@@ -130,6 +130,28 @@ def _followed(how: Pagination, first: Request, following: Callable[[Page], Scala
         request = replace(first, url=bare, params=params)
 
 
+def _page_info(how: Pagination, first: Request) -> Flow:
+    """Forward, as GraphQL connections go (https://relay.dev/graphql/connections.htm#sec-undefined.PageInfo)."""
+    name, at = how.parameter or "after", how.cursor or "pageInfo"
+    path = parse_path(at)
+    request = sized = _sized(how, first, "first")
+    seen: set[Scalar] = set()
+    while True:
+        page = yield request
+        more, cursor = page.find((*path, "hasNextPage")), page.find((*path, "endCursor"))
+        if more is False or (more is None and not page.records):
+            return
+        if more is None or cursor in (None, ""):
+            missing = "hasNextPage" if more is None else "endCursor"
+            raise SourceError(
+                f"a page of records has no {missing} at {at!r}, so that the next one cannot be asked for",
+                hint="have the answer hold `pageInfo { hasNextPage endCursor }` beside its records",
+                code="no_page_info",
+            )
+        _advance(cursor, seen, what="endCursor")
+        request = _placed(how, sized, {name: cursor})
+
+
 def _auto(how: Pagination, first: Request) -> Flow:
     """Whatever the first response shows; a single page where it shows nothing."""
     request = _sized(how, first, "limit") if how.page_size else first
@@ -156,6 +178,7 @@ _FLOWS: dict[str, Callable[[Pagination, Request], Flow]] = {
     "keyset": _keyset,
     "next_url": _next_url,
     "link_header": _link_header,
+    "page_info": _page_info,
     "auto": _auto,
 }
 

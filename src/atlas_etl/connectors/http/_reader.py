@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
@@ -13,7 +13,8 @@ from atlas_etl import values
 from atlas_etl.connectors.base import BaseConnector
 from atlas_etl.connectors.declared import declared
 from atlas_etl.connectors.http._columns import Columns
-from atlas_etl.connectors.http._connection import HttpConnection, Resource
+from atlas_etl.connectors.http._connection import HttpConnection, Offered, Resource
+from atlas_etl.connectors.http._failures import refusal
 from atlas_etl.connectors.http._formats import FORMATS, NOTHING
 from atlas_etl.connectors.http._in_order import in_order
 from atlas_etl.connectors.http._incremental import Newest, since
@@ -24,7 +25,7 @@ from atlas_etl.connectors.http._parents import filled, values_of, with_values
 from atlas_etl.connectors.http._records import parse_path
 from atlas_etl.connectors.http._repeats import Repeats
 from atlas_etl.connectors.http._rows import HttpRows
-from atlas_etl.connectors.http._transport import Transport
+from atlas_etl.connectors.http._transport import Refusal, Transport
 from atlas_etl.connectors.unordered import UnorderedExtract, may_grow
 from atlas_etl.errors import WiderColumnsError
 from atlas_etl.model import ColumnInfo, ConnectionStatus, Disposition, ReadRequest, Stream, StreamInfo
@@ -54,14 +55,14 @@ class _Unfinished:
 class HttpConnector(BaseConnector[HttpConnection]):
     """Reads the resources of one API."""
 
-    def __init__(self, config: HttpConnection) -> None:
-        super().__init__(config, protocol="http")
-        self._transport = Transport(config)
+    def __init__(self, config: HttpConnection, *, protocol: str = "http", refusal: Refusal = refusal) -> None:
+        super().__init__(config, protocol=protocol)
+        self._transport = Transport(config, refusal)
         self._unfinished: dict[str, _Unfinished] = {}  # by stream: several may be read at once
 
     def test(self) -> ConnectionStatus:
-        name, resource = next(iter(self.config.resources.items()), ("base_url", Resource(path="/")))
-        if not self.config.resources:
+        name, resource = next(iter(self.config.resources.items()), ("", self._probe()))
+        if not name:
             response = self._transport.fetch(self._request(resource))
             return ConnectionStatus(f"{shown(response.url)} answered with {response.status}")
         reading = _Reading()
@@ -154,7 +155,15 @@ class HttpConnector(BaseConnector[HttpConnection]):
     def _resource(self, stream: Stream) -> Resource:
         """The resource of a stream; a name that there is none of is a path below the base URL."""
         named = stream.table or stream.path or stream.query or ""
-        return self.config.resources.get(named) or Resource(path=named)
+        return self.config.resources.get(named) or self._unnamed(named)
+
+    def _unnamed(self, name: str) -> Resource:
+        """What a stream reads that names no resource."""
+        return Resource(path=name)
+
+    def _probe(self) -> Resource:
+        """What is asked for to see whether the API answers, where no resource is described."""
+        return Resource(path="/")
 
     def _request(self, resource: Resource) -> Request:
         base = self.config.base_url.rstrip("/")
@@ -246,3 +255,11 @@ class HttpConnector(BaseConnector[HttpConnection]):
 
 def _written(value: str | int | float | bool) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def streams_of(resources: Mapping[str, Offered]) -> tuple[Stream, ...]:
+    """The streams of a definition that names none: each resource is one."""
+    return tuple(
+        Stream(name, table=name, cursor=resource.cursor, primary_key=resource.primary_key)
+        for name, resource in resources.items()
+    )

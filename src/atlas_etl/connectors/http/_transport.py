@@ -10,8 +10,9 @@ import ipaddress
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http.cookiejar import DefaultCookiePolicy
+from typing import TypeAlias, cast
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -22,18 +23,20 @@ from tenacity.wait import wait_exponential_jitter
 
 from atlas_etl.connectors.http._auth import Credentials, credentials, is_renewable, usable_for
 from atlas_etl.connectors.http._bodies import IncompleteBodyError, decoded
-from atlas_etl.connectors.http._connection import HttpConnection
+from atlas_etl.connectors.http._connection import ApiConnection, HttpConnection
 from atlas_etl.connectors.http._failures import (
     StatusError,
     may_pass,
+    refusal,
     refused,
     seconds,
-    status_error,
     too_large,
     unreachable,
 )
 from atlas_etl.connectors.http._messages import Request, Response, origin, shown
 from atlas_etl.errors import SourceError
+
+Refusal: TypeAlias = Callable[[Request, Response], SourceError | None]
 
 _CHUNK = 256 * 1024
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -45,8 +48,10 @@ _GRACE = 10.0  # seconds before the least rate of a transfer counts
 class Transport:
     """Sends the requests of one connection. May be used by several threads."""
 
-    def __init__(self, config: HttpConnection) -> None:
+    def __init__(self, config: HttpConnection, refusal: Refusal = refusal) -> None:
+        """`refusal` tells which answers are failures: a protocol may have others than statuses."""
         self._config = config
+        self._refusal = refusal
         self._home = origin(config.base_url)
         self._session = session(config)
         self._elsewhere = session(config)
@@ -85,8 +90,9 @@ class Transport:
             with self._lock:
                 self._credentials = None
             response = self._redirected(request, self._current())
-        if response.status >= 400:
-            raise status_error(request, response)
+        failure = self._refusal(request, response)
+        if failure is not None:
+            raise failure
         return response
 
     def _current(self) -> Credentials:
@@ -250,7 +256,7 @@ class Transport:
         return float(wait_exponential_jitter(multiplier=0.5, max=min(30.0, most), jitter=0.5)(state))
 
 
-def session(config: HttpConnection) -> requests.Session:
+def session(config: ApiConnection) -> requests.Session:
     """A client that looks at nothing but this connection. It carries no credentials."""
     made = requests.Session()
     made.trust_env = False
@@ -259,3 +265,8 @@ def session(config: HttpConnection) -> requests.Session:
         proxy = config.proxy.get_secret_value()
         made.proxies = {"http": proxy, "https": proxy}
     return made
+
+
+def dispose(client: object) -> None:
+    """Give back what `session` made."""
+    cast(requests.Session, client).close()

@@ -1,0 +1,120 @@
+"""What a GraphQL server says went wrong, which it mostly says in an answer 200.
+
+Errors are an error also where data comes with them: nobody could tell which records are missing
+(https://spec.graphql.org/October2021/#sec-Errors).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from atlas_etl.connectors.http._failures import StatusError, seconds, status_error
+from atlas_etl.connectors.http._messages import Request, Response, shown
+from atlas_etl.errors import SourceError
+
+_SHOWN = 200  # characters of a server's message
+_MAY_PASS = frozenset(
+    {
+        "RATE_LIMITED", "RATE_LIMIT", "RATELIMITED", "RATE_LIMIT_EXCEEDED", "THROTTLED", "TOO_MANY_REQUESTS",
+        "INTERNAL_SERVER_ERROR", "SERVICE_UNAVAILABLE", "TIMEOUT",
+    }
+)  # fmt: skip
+_LOGIN = frozenset({"UNAUTHENTICATED", "UNAUTHORIZED", "FORBIDDEN", "ACCESS_DENIED", "INSUFFICIENT_SCOPES"})
+_DESCRIBED = frozenset({200, 400, 422})  # statuses of which the errors say more than the number
+
+_NULL = msgspec.Raw(b"null")
+_QUOTED = r"""(?<!\w)(?P<quote>["'`]).+?(?P=quote)(?!\w)"""
+_DIGITS = r"[^\s,;()\[\]{}]*[0-9@][^\s,;()\[\]{}]*"
+_VALUE = re.compile(rf"{_QUOTED}|{_DIGITS}|\w{{21,}}")  # what may be one, and not the server's own words
+
+
+class _Answer(msgspec.Struct):
+    data: msgspec.Raw = _NULL
+    errors: msgspec.Raw = _NULL
+
+
+_ANSWER = msgspec.json.Decoder(_Answer)
+
+
+@dataclass(frozen=True, slots=True)
+class _Error:
+    message: str
+    code: str | None
+
+
+def refusal(request: Request, response: Response) -> SourceError | None:
+    """What an answer says went wrong, by its status or its errors; None for one to be read."""
+    failure = status_error(request, response) if response.status >= 400 else None
+    if response.status not in _DESCRIBED:
+        return failure
+    try:
+        answer = _ANSWER.decode(response.content)
+    except (msgspec.DecodeError, RecursionError):
+        return failure  # it is refused where it is read
+    errors = _errors(answer.errors)
+    if errors:
+        return _described(request, response, errors)
+    if failure is None and answer.data == _NULL:
+        return SourceError(
+            f"{shown(request.url)} answered with neither data nor errors",
+            hint="check that `endpoint` is where the API takes GraphQL queries",
+            code="graphql_error",
+        )
+    return failure
+
+
+def _errors(raw: msgspec.Raw) -> list[_Error]:
+    found = msgspec.json.decode(raw)
+    if not found:
+        return []
+    return [_error(each) for each in found] if isinstance(found, list) else [_error(found)]
+
+
+def _error(found: object) -> _Error:
+    if not isinstance(found, Mapping):
+        return _Error(str(found), None)
+    extensions = found.get("extensions")
+    inner = extensions if isinstance(extensions, Mapping) else {}
+    codes = (inner.get("code"), inner.get("type"), found.get("type"), found.get("code"))
+    code = next((code for code in codes if isinstance(code, str) and code), None)
+    return _Error(str(found.get("message") or "it says no more"), code)
+
+
+def _described(request: Request, response: Response, errors: Sequence[_Error]) -> SourceError:
+    first = errors[0]
+    codes = {(error.code or "").upper() for error in errors}
+    query = request.body.get("query") if isinstance(request.body, Mapping) else None
+    text = _without_values(first.message, str(query or ""))
+    named = f" ({first.code[:40]})" if first.code is not None and first.code.isidentifier() else ""
+    more = f", and {len(errors) - 1} more errors" if len(errors) > 1 else ""
+    may_pass = codes <= _MAY_PASS
+    failure = StatusError(
+        f"{shown(request.url)} did not answer the query{named}: {text}{more}",
+        hint=_hint(codes, may_pass=may_pass),
+        code="graphql_throttled" if may_pass else "graphql_error",
+        retryable=may_pass,
+    )
+    failure.wait = seconds(response.headers.get("retry-after", ""))
+    return failure
+
+
+def _hint(codes: set[str], *, may_pass: bool) -> str:
+    if may_pass:
+        return "set `requests_per_minute`, ask for fewer records at once, or sync later"
+    if codes & _LOGIN:
+        return "check the credentials under `auth`, and what they may read"
+    return "check the resource's `query` and `variables`; nothing of the answer was loaded"
+
+
+def _without_values(message: str, query: str) -> str:
+    """The message's first line; of what may be values, only what the query itself says."""
+    known = set(re.findall(r"\w+", query))
+    line = message.strip().partition("\n")[0]
+    return _VALUE.sub(
+        lambda found: found[0] if known.issuperset(re.findall(r"\w+", found[0])) else "...",
+        line if len(line) <= _SHOWN else f"{line[:_SHOWN]} ...",
+    )

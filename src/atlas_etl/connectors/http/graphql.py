@@ -1,0 +1,172 @@
+"""Any GraphQL API: a query's connections and lists to rows, by the rooms of the http protocol."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import Field, JsonValue, model_validator
+
+from atlas_etl.connectors.base import Adapter
+from atlas_etl.connectors.http._connection import (
+    ApiConnection,
+    HttpConnection,
+    Incremental,
+    Offered,
+    Pagination,
+    RecordsPath,
+    Resource,
+    Since,
+    Url,
+    parents_lead_to_an_end,
+)
+from atlas_etl.connectors.http._graphql_errors import refusal
+from atlas_etl.connectors.http._reader import HttpConnector, streams_of
+from atlas_etl.connectors.http._records import Path, parse_path
+from atlas_etl.connectors.http._transport import dispose, session
+from atlas_etl.errors import ConfigError, nearest
+from atlas_etl.model import Stream
+
+_CONNECTION = ("nodes", "edges")  # of which a Relay connection has one or both
+
+
+class SinceVariable(Since):
+    """How a query is asked for what is new since the checkpoint; without it, what is old is left out here."""
+
+    variable: str | None = Field(default=None, description="the query's variable that is set to it")
+
+
+class Query(Offered):
+    """A query and where its answer has records."""
+
+    query: str = Field(min_length=1, description="of one operation, as the API's own explorer takes it")
+    variables: dict[str, JsonValue] = Field(
+        default_factory=dict, description="sent with the query; `{name}` is a value of the parent's record"
+    )
+    records: RecordsPath = Field(
+        description="where they are below `data`: orders.nodes, shop.orders.edges[*].node, or a plain list"
+    )
+    pagination: Literal["page_info", "none"] | None = Field(
+        default=None, description="default: page_info where records are in `nodes` or `edges`"
+    )
+    cursor_variable: str = Field(
+        default="after", min_length=1, description="the query's variable that is set to pageInfo.endCursor"
+    )
+    incremental: SinceVariable = SinceVariable()
+
+    @model_validator(mode="after")
+    def _asks_for_what_is_needed(self) -> Query:
+        words = set(re.findall(r"\$?\w+", self.query))
+        if self.is_paged:
+            needed = {f"${self.cursor_variable}", "hasNextPage", "endCursor"}
+            if missing := sorted(needed - words):
+                raise ValueError(
+                    f"the query has no {' and no '.join(missing)}: ask for `after: ${self.cursor_variable}` "
+                    "and `pageInfo { hasNextPage endCursor }`, or set `pagination: none` for a single page"
+                )
+        variable = self.incremental.variable
+        if variable is not None and f"${variable}" not in words:
+            raise ValueError(f"the query has no ${variable}, which `incremental` names")
+        for name in self.parent.fields if self.parent is not None else ():
+            if f"{{{name}}}" in self.query:
+                raise ValueError(f"parent: {{{name}}} is in the query, too: give that field another name")
+        return self
+
+    @property
+    def is_paged(self) -> bool:
+        if self.pagination is not None:
+            return self.pagination == "page_info"
+        return any(step in _CONNECTION for step in parse_path(self.records))
+
+    @property
+    def page_info(self) -> str:
+        """Where the answer has the pageInfo of the records' connection."""
+        steps = parse_path(self.records)
+        depth = next((at for at, step in enumerate(steps) if step in _CONNECTION), len(steps) - 1)
+        return _written(("data", *steps[:depth], "pageInfo"))
+
+
+class GraphqlConnection(ApiConnection):
+    """A GraphQL API."""
+
+    endpoint: Url = Field(description="where queries are posted to, e.g. https://api.example.com/graphql")
+    resources: dict[str, Query] = Field(
+        default_factory=dict, description="what is asked for, by the names that streams have"
+    )
+
+    @model_validator(mode="after")
+    def _parents_lead_to_an_end(self) -> GraphqlConnection:
+        parents_lead_to_an_end(self.resources)
+        return self
+
+
+class GraphqlConnector(HttpConnector):
+    """Reads one GraphQL API as an HTTP API whose resources are all at one address."""
+
+    def __init__(self, config: GraphqlConnection) -> None:
+        super().__init__(_as_http(config), protocol="graphql", refusal=refusal)
+        self._endpoint = config.endpoint
+
+    def stream_of(self, query: str) -> Stream:
+        return Stream(name="query", table=query)
+
+    def _unnamed(self, name: str) -> Resource:
+        raise ConfigError(
+            f"there is no resource {name!r}",
+            hint=nearest(name, self.config.resources) or "describe its query under `resources`",
+            code="unknown_resource",
+        )
+
+    def _probe(self) -> Resource:
+        return _posted(self._endpoint, "{ __typename }", {})
+
+
+def _as_http(config: GraphqlConnection) -> HttpConnection:
+    shared = {name: getattr(config, name) for name in ApiConnection.model_fields}
+    parts = urlsplit(config.endpoint)
+    return HttpConnection(
+        **shared,
+        base_url=urlunsplit((parts.scheme, parts.netloc, "", "", "")),
+        resources={name: _resource(config.endpoint, query) for name, query in config.resources.items()},
+    )
+
+
+def _resource(endpoint: str, query: Query) -> Resource:
+    asked = query.incremental
+    paged = Pagination(
+        type="page_info", into="body", parameter=_variable(query.cursor_variable), cursor=query.page_info
+    )
+    return _posted(endpoint, query.query, query.variables).model_copy(
+        update={
+            **{name: getattr(query, name) for name in Offered.model_fields},
+            "records": _written(("data", *parse_path(query.records))),
+            "pagination": paged if query.is_paged else Pagination(type="none"),
+            "incremental": Incremental(
+                **{name: getattr(asked, name) for name in Since.model_fields},
+                parameter=_variable(asked.variable) if asked.variable is not None else None,
+                into="body",
+            ),
+        }
+    )
+
+
+def _posted(endpoint: str, query: str, variables: dict[str, JsonValue]) -> Resource:
+    return Resource(path=endpoint, method="POST", body={"query": query, "variables": variables})
+
+
+def _variable(name: str) -> str:
+    return _written(("variables", name))
+
+
+def _written(path: Path) -> str:
+    return "".join("[*]" if step == "*" else f"['{step}']" for step in path)
+
+
+ADAPTER = Adapter(
+    connection=GraphqlConnection,
+    client=session,
+    dispose=dispose,
+    connector=GraphqlConnector,
+    default_streams=lambda config: streams_of(config.resources),
+)
