@@ -14,7 +14,7 @@ from typing import TypeAlias
 import msgspec
 from pydantic import SecretStr
 
-from atlas_etl.connectors.http._connection import Auth
+from atlas_etl.connectors.http._auth_settings import Auth
 from atlas_etl.connectors.http._messages import Request, Response
 from atlas_etl.connectors.http._records import Document, parse_path
 from atlas_etl.errors import SourceError
@@ -100,6 +100,7 @@ def _session(auth: Auth, base_url: str) -> Flow:
     body = {name: value.get_secret_value() for name, value in auth.login_body.items()}
     login = base_url.rstrip("/") + "/" + (auth.login_path or "").lstrip("/")
     response = yield Request(login, "POST", body={**body})
+    _check(response, "login_path")
     if auth.login_token is None:
         return Credentials()
     token = _found(response, auth.login_token, "login_path")
@@ -119,18 +120,23 @@ _FLOWS: dict[str, Callable[[Auth, str], Flow]] = {
 
 
 def _found(response: Response, path: str, where: str) -> str:
-    found = None
-    if response.status < 400:
-        found = Document(response.content, where).find(parse_path(path))
+    _check(response, where)
+    found = Document(response.content, where).find(parse_path(path))
     if not isinstance(found, str) or not found:
-        why = _reason(response.content)
-        raise SourceError(
-            f"the login failed: {where} answered {response.status}"
-            + (f" ({why})" if why else ", without a token" if response.status < 400 else ""),
-            hint="check the credentials under `auth`",
-            code="login_failed",
-        )
+        raise _failed(f"{where} answered {response.status} without a token")
     return found
+
+
+def _check(response: Response, where: str) -> None:
+    if response.status >= 400:
+        why = _reason(response.content)
+        raise _failed(f"{where} answered {response.status}" + (f" ({why})" if why else ""))
+
+
+def _failed(why: str) -> SourceError:
+    return SourceError(
+        f"the login failed: {why}", hint="check the credentials under `auth`", code="login_failed"
+    )
 
 
 class _Refusal(msgspec.Struct):

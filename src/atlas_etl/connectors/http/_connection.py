@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     JsonValue,
     SecretStr,
@@ -21,15 +19,11 @@ from pydantic import (
 from atlas_etl.config.fields import Columns, Duration, Size
 from atlas_etl.connectors.base import ConnectionConfig, ProjectPath
 from atlas_etl.connectors.declared import known_types
+from atlas_etl.connectors.http._auth_settings import MODEL, Auth, RecordsPath, Url
 from atlas_etl.connectors.http._older_keys import from_older_keys
 from atlas_etl.connectors.http._records import parse_path
 
-_MODEL = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-
-def _path(text: str) -> str:
-    parse_path(text)
-    return text
+Plain = str | int | float | bool
 
 
 def check_members(*names: str | None) -> None:
@@ -39,78 +33,10 @@ def check_members(*names: str | None) -> None:
             raise ValueError("a parameter in the body should have a name")
 
 
-def _url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme.lower() not in ("http", "https") or not parts.hostname:
-        raise ValueError("should be a URL such as https://api.example.com/v1")
-    if parts.username is not None or parts.password is not None:
-        raise ValueError("should hold no credentials: give them under `auth`")
-    return text
-
-
-RecordsPath = Annotated[str, AfterValidator(_path)]
-Url = Annotated[str, AfterValidator(_url)]
-Plain = str | int | float | bool
-
-
-class Auth(BaseModel):
-    """Who asks. Credentials go to the connection's own origin, and to `token_url`, and nowhere else."""
-
-    model_config = _MODEL
-
-    type: Literal["none", "bearer", "api_key", "basic", "digest", "oauth2", "session"] = "none"
-    token: SecretStr | None = Field(default=None, description="bearer: the token")
-    api_key: SecretStr | None = Field(default=None, description="api_key: the key")
-    header: str | None = Field(
-        default=None, description="api_key, session: the header; default X-API-Key, Authorization"
-    )
-    parameter: str | None = Field(default=None, description="api_key: a query parameter instead of a header")
-    username: str | None = Field(default=None, description="basic, digest, oauth2 with the password grant")
-    password: SecretStr | None = None
-    token_url: Url | None = Field(default=None, description="oauth2: where tokens are given out")
-    grant: Literal["client_credentials", "refresh_token", "password"] = "client_credentials"
-    client_id: str | None = None
-    client_secret: SecretStr | None = None
-    refresh_token: SecretStr | None = None
-    scope: str | None = None
-    login_path: str | None = Field(default=None, description="session: where the login is posted to")
-    login_body: dict[str, SecretStr] = Field(
-        default_factory=dict, description="session: what is posted, as JSON"
-    )
-    login_token: RecordsPath | None = Field(
-        default=None, description="session: where the answer holds the token; left out: its cookies are used"
-    )
-
-    @model_validator(mode="after")
-    def _complete(self) -> Auth:
-        needed = list(_NEEDED.get(self.type, ()))
-        if self.type == "oauth2":
-            needed += _GRANTS[self.grant]
-        missing = [name for name in needed if not getattr(self, name)]
-        if missing:
-            raise ValueError(f"type {self.type} needs {' and '.join(missing)}")
-        return self
-
-
-_NEEDED: Mapping[str, tuple[str, ...]] = {
-    "bearer": ("token",),
-    "api_key": ("api_key",),
-    "basic": ("username",),
-    "digest": ("username", "password"),
-    "oauth2": ("token_url",),
-    "session": ("login_path", "login_body"),
-}
-_GRANTS: Mapping[str, tuple[str, ...]] = {
-    "client_credentials": ("client_id", "client_secret"),
-    "refresh_token": ("refresh_token",),
-    "password": ("username", "password"),
-}
-
-
 class Pagination(BaseModel):
     """How the next page is asked for, and which one is the last."""
 
-    model_config = _MODEL
+    model_config = MODEL
 
     type: Literal[
         "auto", "none", "offset", "page", "cursor", "keyset", "next_url", "link_header", "page_info"
@@ -175,7 +101,7 @@ PaginationField = Annotated[Pagination, BeforeValidator(_pagination, json_schema
 class Since(BaseModel):
     """How the checkpoint is written for an API, and what its answers hold then."""
 
-    model_config = _MODEL
+    model_config = MODEL
 
     format: str = Field(
         default="iso8601",
@@ -215,7 +141,7 @@ class Incremental(Since):
 class Parent(BaseModel):
     """The resource for each of whose records another one is asked for."""
 
-    model_config = _MODEL
+    model_config = MODEL
 
     resource: str = Field(description="its name under `resources`")
     fields: dict[str, RecordsPath] = Field(
@@ -228,7 +154,7 @@ class Parent(BaseModel):
 class Offered(BaseModel):
     """One thing that an API offers; a stream reads it as its `table`."""
 
-    model_config = _MODEL
+    model_config = MODEL
 
     nested: Literal["json", "flatten"] | None = Field(default=None, description="default: the connection's")
     types: Annotated[dict[str, str], AfterValidator(known_types)] = Field(

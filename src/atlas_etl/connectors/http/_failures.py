@@ -29,10 +29,13 @@ def refusal(request: Request, response: Response) -> SourceError | None:
     return status_error(request, response) if response.status >= 400 else None
 
 
-def status_error(request: Request, response: Response) -> SourceError:
+def status_error(request: Request, response: Response, *, was_renewed: bool = False) -> SourceError:
+    """The error for an answer; `was_renewed`: it did not take credentials that were new either."""
     status = response.status
     hints = {
-        401: "check the credentials under `auth`",
+        401: "a new token was refused as well: check what it is for, and the rights of its owner"
+        if was_renewed
+        else "check the credentials under `auth`",
         403: "these credentials may not read it: check their rights, or what they are for",
         404: "check `base_url` and the resource's `path`",
         429: "the API allows no more requests for now: set `requests_per_minute`, or sync less often",

@@ -21,15 +21,17 @@ from requests.auth import HTTPDigestAuth
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt
 from tenacity.wait import wait_exponential_jitter
 
-from atlas_etl.connectors.http._auth import Credentials, credentials, is_renewable, usable_for
+from atlas_etl.connectors.http._auth import Credentials
 from atlas_etl.connectors.http._bodies import IncompleteBodyError, decoded
 from atlas_etl.connectors.http._connection import ApiConnection, HttpConnection
+from atlas_etl.connectors.http._credential_cache import CredentialCache
 from atlas_etl.connectors.http._failures import (
     StatusError,
     may_pass,
     refusal,
     refused,
     seconds,
+    status_error,
     too_large,
     unreachable,
 )
@@ -56,8 +58,8 @@ class Transport:
         self._session = session(config)
         self._elsewhere = session(config)
         self._elsewhere.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        self._lock, self._lock_of_turns = threading.Lock(), threading.Lock()
-        self._credentials: tuple[Credentials, float | None] | None = None
+        self._credentials = CredentialCache(config.auth, config.base_url, self._login)
+        self._lock_of_turns = threading.Lock()
         self._closing = threading.Event()
         self._not_before = 0.0  # of the monotonic clock: when the next request may be sent
 
@@ -85,35 +87,20 @@ class Transport:
         self._elsewhere.close()
 
     def _authorised(self, request: Request) -> Response:
-        response = self._redirected(request, self._current())
-        if response.status == 401 and is_renewable(self._config.auth):
-            with self._lock:
-                self._credentials = None
-            response = self._redirected(request, self._current())
+        who = self._credentials.current()
+        response = self._redirected(request, who)
+        renewed = self._credentials.renewed(who) if response.status == 401 else None
+        if renewed is not None:
+            response = self._redirected(request, renewed)
+        if renewed is not None and response.status == 401:
+            raise status_error(request, response, was_renewed=True)
         failure = self._refusal(request, response)
         if failure is not None:
             raise failure
         return response
 
-    def _current(self) -> Credentials:
-        """Credentials that are still good, renewed before they end."""
-        with self._lock:
-            if self._credentials is not None:
-                found, until = self._credentials
-                if until is None or time.monotonic() < until:
-                    return found
-            flow = credentials(self._config.auth, self._config.base_url)
-            try:
-                wanted = next(flow)
-                while True:
-                    is_home = origin(wanted.url) == self._home
-                    wanted = flow.send(self._send(wanted, Credentials(), is_home=is_home))
-            except StopIteration as done:
-                made: Credentials = done.value
-            lifetime = usable_for(made)
-            until = None if lifetime is None else time.monotonic() + lifetime
-            self._credentials = (made, until)
-            return made
+    def _login(self, request: Request) -> Response:
+        return self._send(request, Credentials(), is_home=origin(request.url) == self._home)
 
     def _redirected(self, request: Request, who: Credentials) -> Response:
         for _ in range(_MOST_REDIRECTS + 1):

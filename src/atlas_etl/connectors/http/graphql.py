@@ -9,16 +9,15 @@ from urllib.parse import urlsplit, urlunsplit
 from pydantic import Field, JsonValue, model_validator
 
 from atlas_etl.connectors.base import Adapter
+from atlas_etl.connectors.http._auth_settings import RecordsPath, Url
 from atlas_etl.connectors.http._connection import (
     ApiConnection,
     HttpConnection,
     Incremental,
     Offered,
     Pagination,
-    RecordsPath,
     Resource,
     Since,
-    Url,
     parents_lead_to_an_end,
 )
 from atlas_etl.connectors.http._graphql_errors import refusal

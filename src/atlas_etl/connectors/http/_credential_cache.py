@@ -1,0 +1,59 @@
+"""Credentials that were asked for once, kept while they are good, and renewed before they end."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from time import monotonic
+
+from atlas_etl.connectors.http._auth import Credentials, credentials, is_renewable, usable_for
+from atlas_etl.connectors.http._auth_settings import Auth
+from atlas_etl.connectors.http._failures import status_error
+from atlas_etl.connectors.http._messages import Request, Response
+
+
+class CredentialCache:
+    """The credentials of one connection. Of several threads that want them, one asks and the others wait."""
+
+    def __init__(self, auth: Auth, base_url: str, send: Callable[[Request], Response]) -> None:
+        self._auth = auth
+        self._base_url = base_url
+        self._send = send
+        self._lock = threading.Lock()
+        self._kept: tuple[Credentials, float | None] | None = None  # until when, by the monotonic clock
+
+    def current(self) -> Credentials:
+        """Credentials that are still good. Raises SourceError (`login_failed`, or why nobody answered)."""
+        with self._lock:
+            if self._kept is not None:
+                found, until = self._kept
+                if until is None or monotonic() < until:
+                    return found
+            made = self._asked_for()
+            lifetime = usable_for(made)
+            self._kept = (made, None if lifetime is None else monotonic() + lifetime)
+            return made
+
+    def renewed(self, refused: Credentials) -> Credentials | None:
+        """Others than those that an answer 401 did not take; None where asking again changes nothing."""
+        if not is_renewable(self._auth):
+            return None
+        with self._lock:
+            # Somebody else may have met the same answer first.
+            if self._kept is not None and self._kept[0] is refused:
+                self._kept = None
+        return self.current()
+
+    def _asked_for(self) -> Credentials:
+        flow = credentials(self._auth, self._base_url)
+        try:
+            wanted = next(flow)
+            while True:
+                answer = self._send(wanted)
+                failure = status_error(wanted, answer)
+                if failure.retryable:
+                    raise failure
+                wanted = flow.send(answer)
+        except StopIteration as done:
+            made: Credentials = done.value
+            return made

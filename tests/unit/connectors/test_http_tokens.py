@@ -1,0 +1,187 @@
+"""Tokens of OAuth 2 against a real server: every grant, their renewal, and what is said where that fails."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field
+
+import pytest
+from pytest_httpserver import HTTPServer
+from werkzeug import Request, Response
+
+from atlas_etl.connectors.http import _credential_cache
+from atlas_etl.connectors.http._in_order import in_order
+from atlas_etl.connectors.http._messages import Request as Asked
+from atlas_etl.connectors.http._reader import HttpConnector
+from atlas_etl.errors import SourceError
+from atlas_etl.model import Stream
+from tests.unit.connectors.http_api import Api, as_json, read
+
+THINGS = Stream("things", path="things")
+PAGES = 5
+GRANTS = {
+    "client_credentials": {"client_id": "id", "client_secret": "hush-client"},
+    "refresh_token": {"client_id": "id", "client_secret": "hush-client", "refresh_token": "hush-refresh"},
+    "password": {"username": "etl", "password": "hush-password", "client_id": "id", "scope": "orders.read"},
+}
+
+
+@dataclass
+class Clock:
+    now: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Issuer:
+    """Gives out tokens for one form of a request, each good for its lifetime by the clock."""
+
+    api: Api
+    form: dict[str, str]
+    clock: Clock = field(default_factory=Clock)
+    lifetime: float = 3600
+    given: list[float] = field(default_factory=list)  # when
+    refused: int = 0
+
+    def serve(self) -> None:
+        self.api.serve("/token", self._token)
+        self.api.serve("/things", self._things)
+
+    def connector(self, **auth: object) -> HttpConnector:
+        token_url = self.api.server.url_for("/token")
+        return self.api.connector(auth={"type": "oauth2", "token_url": token_url, **auth}, pagination="page")
+
+    def takes(self, request: Request) -> bool:
+        kind, _, token = request.headers.get("Authorization", "").partition(" hush-access-")
+        good = kind == "Bearer" and self.clock() < self.given[int(token)] + self.lifetime
+        self.refused += not good
+        return good
+
+    def _token(self, request: Request) -> Response:
+        if request.form.to_dict() != self.form or request.query_string:
+            return Response('{"error": "invalid_grant", "error_description": "hush"}', status=400)
+        self.given.append(self.clock())
+        token = f"hush-access-{len(self.given) - 1}"
+        return as_json({"access_token": token, "token_type": "Bearer", "expires_in": self.lifetime})
+
+    def _things(self, request: Request) -> Response:
+        if not self.takes(request):
+            return Response(status=401)
+        self.clock.now += 40
+        number = int(request.args.get("page", "1"))
+        return as_json([{"id": number}] if number <= PAGES else [])
+
+
+@pytest.fixture
+def api(httpserver: HTTPServer) -> Api:
+    return Api(httpserver)
+
+
+@pytest.fixture
+def issuer(api: Api, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Issuer]:
+    def make(grant: str = "client_credentials", **more: object) -> Issuer:
+        made = Issuer(api, {"grant_type": grant, **GRANTS[grant]}, **more)  # type: ignore[arg-type]
+        monkeypatch.setattr(_credential_cache, "monotonic", made.clock)
+        made.serve()
+        return made
+
+    return make
+
+
+@pytest.mark.parametrize("grant", GRANTS)
+def test_every_grant_gives_a_token(issuer: Callable[..., Issuer], grant: str) -> None:
+    made = issuer(grant)
+    assert read(made.connector(grant=grant, **GRANTS[grant]), THINGS).num_rows == PAGES
+    assert (len(made.given), made.refused) == (1, 0)
+
+
+@pytest.mark.parametrize("grant", GRANTS)
+def test_a_token_is_renewed_before_it_ends(issuer: Callable[..., Issuer], grant: str) -> None:
+    made = issuer(grant, lifetime=100)  # two of the six pages take 80 s
+    assert read(made.connector(grant=grant, **GRANTS[grant]), THINGS).num_rows == PAGES
+    assert (made.given, made.refused) == ([1000, 1080, 1160], 0)
+
+
+def test_a_token_that_outlives_its_page_by_little_is_not_used_again(issuer: Callable[..., Issuer]) -> None:
+    made = issuer(lifetime=60)  # 20 s are left after a page: too few to be sure of the next one
+    read(made.connector(**GRANTS["client_credentials"]), THINGS)
+    assert (len(made.given), made.refused) == (PAGES + 1, 0)
+
+
+def test_a_new_token_that_is_refused_as_well_is_an_error_at_once(
+    api: Api, issuer: Callable[..., Issuer]
+) -> None:
+    made = issuer()
+    api.serve("/forbidden", lambda _: Response(status=401))
+    with pytest.raises(SourceError) as caught:
+        read(made.connector(**GRANTS["client_credentials"]), Stream("forbidden", path="forbidden"))
+    assert caught.value.code == "http_401"
+    assert "a new token was refused as well" in str(caught.value.hint)
+    assert [request.path for request in api.asked] == ["/token", "/forbidden", "/token", "/forbidden"]
+
+
+def test_threads_that_meet_one_end_of_a_token_renew_it_once(api: Api, issuer: Callable[..., Issuer]) -> None:
+    made = issuer()
+    api.serve("/slow", lambda request: as_json([{"id": 1}]) if made.takes(request) else Response(status=401))
+    with closing(made.connector(**GRANTS["client_credentials"])) as connector:
+        transport = connector._transport
+        asked = Asked(api.server.url_for("/slow"))
+        transport.fetch(asked)
+        stale = transport._credentials.current()
+        made.given[0] = 0  # the server forgets the token before its time
+        for renewed in in_order(lambda _: transport._credentials.renewed(stale), range(8), at_once=4):
+            assert renewed is not stale
+        assert transport.fetch(asked).status == 200
+    assert len(made.given) == 2
+
+
+@pytest.mark.parametrize("grant", GRANTS)
+def test_a_login_that_is_refused_says_so_without_a_secret(
+    issuer: Callable[..., Issuer], grant: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    made = issuer(grant)
+    made.form = {}
+    connector = made.connector(grant=grant, **GRANTS[grant])
+    assert "hush" not in repr(connector.config)
+    with pytest.raises(SourceError, match=r"token_url answered 400 \(invalid_grant\)") as caught:
+        read(connector, THINGS)
+    assert caught.value.code == "login_failed"
+    assert "hush" not in f"{caught.value.message} {caught.value.hint} {caplog.text}"
+    assert len(made.api.asked) == 1  # what is refused is not tried again
+
+
+def test_a_login_that_may_pass_is_tried_again(api: Api, issuer: Callable[..., Issuer]) -> None:
+    made = issuer()
+    answers = iter((503, 429))
+
+    def token(request: Request) -> Response:
+        status = next(answers, None)
+        return Response(status=status) if status is not None else made._token(request)
+
+    api.serve("/busy", token)
+    connector = made.connector(**GRANTS["client_credentials"] | {"token_url": api.server.url_for("/busy")})
+    assert read(connector, THINGS).num_rows == PAGES
+    assert len(made.given) == 1
+
+
+@pytest.mark.parametrize("body", ["", "<html>", '{"token": "hush"}', '{"access_token": "hush'])
+def test_an_answer_without_a_token(api: Api, body: str) -> None:
+    api.serve("/token", lambda _: as_json(body))
+    with pytest.raises(SourceError) as caught:
+        read(Issuer(api, {}).connector(**GRANTS["client_credentials"]), THINGS)
+    assert caught.value.code in ("login_failed", "malformed_json")
+    assert "hush" not in f"{caught.value.message} {caught.value.hint}"
+
+
+def test_a_session_by_cookies_whose_login_is_refused(api: Api) -> None:
+    api.serve("/login", lambda request: Response(status=403 if json.loads(request.data) else 200))
+    auth = {"type": "session", "login_path": "/login", "login_body": {"pin": "hush"}}
+    with pytest.raises(SourceError, match="login_path answered 403") as caught:
+        read(api.connector(auth=auth), THINGS)
+    assert "hush" not in f"{caught.value.message} {caught.value.hint}"
