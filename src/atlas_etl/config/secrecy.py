@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping
+from typing import get_args
 
 from pydantic import BaseModel, SecretBytes, SecretStr
 
@@ -12,6 +13,7 @@ from atlas_etl.config.keys import KeyPath
 from atlas_etl.config.references import holds_reference, is_reference
 
 MASK = "********"
+_SECRETS = {SecretStr, SecretBytes}
 
 _SECRET = re.compile(
     r"passw|passphrase|pwd|secret|token|credential|authorization|cookie|signature|bearer|dsn"
@@ -37,11 +39,15 @@ def secret_fields(model: type[BaseModel]) -> Iterator[KeyPath]:
     """The keys of a model whose type is a secret, with those of the models inside it."""
     for name, info in model.model_fields.items():
         key = info.alias or name
-        if types_in(info.annotation) & {SecretStr, SecretBytes}:
+        if types_in(info.annotation) & _SECRETS or _has_secret_values(info.annotation):
             yield (key,)
         inner = model_in(info.annotation)
         if inner is not None and inner is not model:
             yield from ((key, *rest) for rest in secret_fields(inner))
+
+
+def _has_secret_values(annotation: object) -> bool:
+    return any(types_in(inner) & _SECRETS for inner in get_args(annotation))
 
 
 def is_secret_key(path: KeyPath, declared: Collection[KeyPath] = ()) -> bool:

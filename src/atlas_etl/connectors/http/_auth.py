@@ -7,6 +7,7 @@ request proper as headers and parameters. What it yields goes to `token_url` or 
 from __future__ import annotations
 
 import base64
+import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -15,12 +16,14 @@ import msgspec
 from pydantic import SecretStr
 
 from atlas_etl.connectors.http._auth_settings import Auth
+from atlas_etl.connectors.http._jwt import CLOCK_SKEW, GRANT, signed_jwt
 from atlas_etl.connectors.http._messages import Request, Response
 from atlas_etl.connectors.http._records import Document, parse_path
 from atlas_etl.errors import SourceError
 
 _EARLY = 30.0  # seconds before its end in which a token is renewed already
 _ASSUMED_LIFE = 300.0  # of a token that does not say how long it lives
+_HINT = "check the credentials under `auth`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,7 @@ def credentials(auth: Auth, base_url: str) -> Flow:
 
 def is_renewable(auth: Auth) -> bool:
     """Whether asking again may give credentials that an answer 401 did not take."""
-    return auth.type in ("oauth2", "session")
+    return auth.type in ("oauth2", "session", "jwt")
 
 
 def usable_for(found: Credentials) -> float | None:
@@ -57,7 +60,7 @@ def _none(_: Auth, __: str) -> Flow:
 
 def _bearer(auth: Auth, _: str) -> Flow:
     yield from ()
-    return Credentials({"Authorization": f"Bearer {_secret(auth.token)}"})
+    return Credentials(_authorization(_secret(auth.token)))
 
 
 def _api_key(auth: Auth, _: str) -> Flow:
@@ -86,13 +89,34 @@ def _oauth2(auth: Auth, _: str) -> Flow:
         "scope": auth.scope,
     }
     form = tuple((name, value) for name, value in given.items() if value)
-    response = yield Request(auth.token_url or "", "POST", form=form)
-    token = _found(response, "access_token", "token_url")
+    return _granted((yield Request(auth.token_url or "", "POST", form=form)))
+
+
+def _jwt(auth: Auth, _: str) -> Flow:
+    """RFC 7523, section 2.1; without a `token_url`, the signed token is what the API takes."""
+    token = signed_jwt(auth, time.time())
+    if auth.token_url is None:
+        return Credentials(_authorization(token), lifetime=auth.lifetime.total_seconds() - CLOCK_SKEW)
+    scope = (("scope", auth.scope),) if auth.scope else ()
+    request = Request(auth.token_url, "POST", form=(("grant_type", GRANT), ("assertion", token), *scope))
+    return _granted(
+        (yield request),
+        hint="check issuer, subject, audience, claims and the key under `auth`, and this machine's clock",
+    )
+
+
+def _granted(response: Response, hint: str = _HINT) -> Credentials:
+    """The token of an answer (RFC 6749, section 5.1)."""
+    token = _found(response, "access_token", "token_url", hint)
     lifetime = Document(response.content, "token_url").find(("expires_in",))
     seconds = (
         float(lifetime) if isinstance(lifetime, int | str) and str(lifetime).isdecimal() else _ASSUMED_LIFE
     )
-    return Credentials({"Authorization": f"Bearer {token}"}, lifetime=seconds)
+    return Credentials(_authorization(token), lifetime=seconds)
+
+
+def _authorization(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
 
 
 def _session(auth: Auth, base_url: str) -> Flow:
@@ -116,27 +140,26 @@ _FLOWS: dict[str, Callable[[Auth, str], Flow]] = {
     "digest": _none,  # needs the server's challenge: requests answers it
     "oauth2": _oauth2,
     "session": _session,
+    "jwt": _jwt,
 }
 
 
-def _found(response: Response, path: str, where: str) -> str:
-    _check(response, where)
+def _found(response: Response, path: str, where: str, hint: str = _HINT) -> str:
+    _check(response, where, hint)
     found = Document(response.content, where).find(parse_path(path))
     if not isinstance(found, str) or not found:
-        raise _failed(f"{where} answered {response.status} without a token")
+        raise _failed(f"{where} answered {response.status} without a token", hint)
     return found
 
 
-def _check(response: Response, where: str) -> None:
+def _check(response: Response, where: str, hint: str = _HINT) -> None:
     if response.status >= 400:
         why = _reason(response.content)
-        raise _failed(f"{where} answered {response.status}" + (f" ({why})" if why else ""))
+        raise _failed(f"{where} answered {response.status}" + (f" ({why})" if why else ""), hint)
 
 
-def _failed(why: str) -> SourceError:
-    return SourceError(
-        f"the login failed: {why}", hint="check the credentials under `auth`", code="login_failed"
-    )
+def _failed(why: str, hint: str) -> SourceError:
+    return SourceError(f"the login failed: {why}", hint=hint, code="login_failed")
 
 
 class _Refusal(msgspec.Struct):

@@ -9,7 +9,7 @@ import requests
 import urllib3
 
 from atlas_etl.connectors.http._messages import Request, Response, shown
-from atlas_etl.errors import SourceError
+from atlas_etl.errors import MissingDriverError, SourceError
 
 _MAY_PASS = frozenset({408, 425, 429, 500, 502, 503, 504})
 
@@ -94,6 +94,13 @@ def refused(url: str, why: str) -> SourceError:
         f"a link or redirect to {shown(url)} was not followed: {why}",
         hint="if it is meant, make that address the `base_url`",
         code="refused_redirect",
+    )
+
+
+def missing_extra(what: str, package: str, *, extra: str) -> MissingDriverError:
+    return MissingDriverError(
+        f"{what} needs the package {package!r}, which is not installed",
+        hint=f'pip install "atlas-etl[{extra}]"',
     )
 
 
