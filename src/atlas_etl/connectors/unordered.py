@@ -74,6 +74,10 @@ class RowSource(Protocol):
         """Whether rows come in the order of the stream's cursor, the least first."""
 
     @property
+    def is_between(self) -> bool:
+        """Whether the rows that follow the last batch have later cursors than those before, in any order."""
+
+    @property
     def time_hazards(self) -> frozenset[Hazard]:
         """What dates and timestamps may hold."""
 
@@ -127,6 +131,7 @@ class UnorderedExtract:
         self._hazards = HazardCounter(self._stream, self.primary_key)
         self._refused: list[RefusedRow] = []
         self._edges = Edges()
+        self._is_between = False
         self._ahead = self._ahead_of(self._stream.cursor) if self._stream.cursor else None
         self._warning: str | None = None
         self._refuse_null_cursors()
@@ -165,17 +170,22 @@ class UnorderedExtract:
                 if self._refuses_nulls and cursors.null_count:
                     raise columns.null_cursor_error(cursors.null_count, self._stream)
                 self._refuse_other_order(cursors)
-                self._edges = self._edges.with_column(cursors)
-                self._ahead.see(cursors)
-            yield from values.split(rows, self._request.limits)
+            pieces = list(values.split(rows, self._request.limits))
+            for number, piece in enumerate(pieces, 1):
+                if self._ahead is not None:
+                    cursors = piece.column(self._stream.cursor)
+                    self._edges = self._edges.with_column(cursors)
+                    self._ahead.see(cursors)
+                self._is_between = number == len(pieces) and self._source.is_between
+                yield piece
             if left is not None:
                 left -= rows.num_rows
                 if left <= 0:
                     return
 
     def reached(self) -> Checkpoint | None:
-        is_ordered = self._source.is_ordered and self._request.window is not None
-        if not is_ordered or self._edges.high is None or self._stream.cursor is None:
+        may_end = (self._source.is_ordered or self._is_between) and self._request.window is not None
+        if not may_end or self._edges.high is None or self._stream.cursor is None:
             return None
         past = self._request.past
         if past is not None and not before(

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
+from pathlib import Path
 
 import pytest
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
 from atlas_etl.errors import SourceError
-from atlas_etl.model import Stream
-from tests.unit.connectors.http_api import Api, as_json, read
+from atlas_etl.model import Disposition, Stream
+from tests.unit.connectors.http_api import Api, as_json, read, rows, sync
 
 ORDERS = [{"id": 1, "code": "a/b"}, {"id": 2, "code": "ü"}, {"id": 3, "code": "c"}]
 REFUNDS = {1: [11, 12, 13], 2: [], 3: [31]}
@@ -112,9 +114,53 @@ def test_a_failure_below_fails_the_read(api: Api) -> None:
         assert caught.value.code == "http_404"
 
 
+def test_only_parents_that_changed_are_asked_for(api: Api, tmp_path: Path) -> None:
+    """Each is asked for what is new of it, and a parent that was not there before is one that changed."""
+    api.server.clear()
+    orders = {1: 10, 2: 20, 3: 30}
+    refunds = {1: [5, 10], 2: [20], 3: [30, 25]}
+
+    def since(request: Request) -> int:
+        return int(request.args.get("since", "0"))
+
+    def parents(request: Request) -> Response:
+        return as_json([{"id": key, "at": at} for key, at in orders.items() if at >= since(request)])
+
+    def children(request: Request) -> Response:
+        found = refunds[int(request.path.split("/")[2])]
+        return as_json([{"at": at} for at in found if at >= since(request)])
+
+    api.serve("/orders", parents)
+    api.server.expect_request(re.compile("/orders/.*")).respond_with_handler(
+        lambda request: (api.asked.append(request), children(request))[1]
+    )
+    asked = {"parameter": "since", "format": "plain"}
+    parent = {"resource": "orders", "fields": {"order_id": "id"}, "changed_only": True}
+    described = {
+        "orders": {"path": "/orders", "incremental": asked},
+        "refunds": {"path": "/orders/{order_id}/refunds", "parent": parent, "incremental": asked},
+    }
+    stream = Stream("refunds", table="refunds", cursor="at", disposition=Disposition.APPEND)
+    sync(api.connector(resources=described, pagination="none"), tmp_path, stream)
+    orders |= {1: 41, 4: 30}
+    refunds[1] += [30, 41]
+    refunds[4] = [30]
+    api.asked.clear()
+    sync(api.connector(resources=described, pagination="none"), tmp_path, stream)
+    assert [(request.path, since(request)) for request in api.asked] == [
+        ("/orders", 30), ("/orders/1/refunds", 30), ("/orders/3/refunds", 30), ("/orders/4/refunds", 30),
+    ]  # fmt: skip
+    loaded = rows(tmp_path, 'SELECT order_id, "at" FROM api.refunds ORDER BY ALL')
+    assert loaded == sorted((order, at) for order, found in refunds.items() for at in found)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
+        {
+            "a": {"path": "/a", "parent": {"resource": "b", "fields": {"x": "id"}, "changed_only": True}},
+            "b": {"path": "/b"},
+        },
         {"a": {"path": "/a", "parent": {"resource": "b", "fields": {"x": "id"}}}},
         {"a": {"path": "/a", "parent": {"resource": "a", "fields": {"x": "id"}}}},
         {

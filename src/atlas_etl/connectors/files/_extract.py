@@ -21,6 +21,7 @@ class FileRows:
     """Files as they were when their stream was opened (unordered.RowSource)."""
 
     is_ordered = False  # rows come as the files have them
+    is_between = False
     primary_key: tuple[str, ...] = ()  # files keep no keys
 
     def __init__(self, store: Store, form: Format, selection: Selection, limit: int | None) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -13,10 +15,11 @@ from pydantic import (
     Field,
     JsonValue,
     SecretStr,
+    WithJsonSchema,
     model_validator,
 )
 
-from atlas_etl.config.fields import Columns, Duration, Size
+from atlas_etl.config.fields import Columns, Duration, Size, parse_duration
 from atlas_etl.connectors.base import ConnectionConfig, ProjectPath
 from atlas_etl.connectors.declared import known_types
 from atlas_etl.connectors.http._auth_settings import MODEL, Auth, RecordsPath, Url
@@ -98,6 +101,38 @@ def _pagination(value: object) -> object:
 PaginationField = Annotated[Pagination, BeforeValidator(_pagination, json_schema_input_type=Pagination | str)]
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A length of time on the calendar."""
+
+    months: int
+    length: timedelta
+
+
+_CALENDAR = re.compile(r"([1-9][0-9]*)\s*(month|year)s?")
+_SHORTEST = timedelta(minutes=1)
+
+
+def _span(value: object) -> object:
+    found = _CALENDAR.fullmatch(value.strip().lower()) if isinstance(value, str) else None
+    if found is not None:
+        return Span(int(found[1]) * (12 if found[2] == "year" else 1), timedelta())
+    if value is None or isinstance(value, Span):
+        return value
+    try:
+        length = parse_duration(value)
+    except ValueError:
+        raise ValueError("should be a length of time such as 1 month, 1 year, 30d or 12h") from None
+    if length < _SHORTEST:
+        raise ValueError("should be a minute at least")
+    return Span(0, length)
+
+
+SpanField = Annotated[
+    Span, BeforeValidator(_span), WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string"}]})
+]
+
+
 class Since(BaseModel):
     """How the checkpoint is written for an API, and what its answers hold then."""
 
@@ -115,6 +150,18 @@ class Since(BaseModel):
         default="none",
         description="of the cursor: ascending commits long loads in windows, descending stops early",
     )
+    start: datetime | None = Field(
+        default=None, description="where the first sync begins, e.g. 2024-01-01 or 2024-01-01T00:00:00Z"
+    )
+    window: SpanField | None = Field(
+        default=None,
+        description="how much is asked for at once, e.g. 1 month, 30d: from the checkpoint to now",
+    )
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether the API is told the checkpoint."""
+        return False
 
     @model_validator(mode="after")
     def _known_format(self) -> Since:
@@ -130,12 +177,30 @@ class Incremental(Since):
     into: Literal["query", "header", "body"] = Field(
         default="query", description="where it is sent; a name in the body may be a path: filter.since"
     )
+    end_parameter: str | None = Field(
+        default=None, description="the name of the end that is sent with it, e.g. updated_until"
+    )
 
     @model_validator(mode="after")
-    def _is_a_place(self) -> Incremental:
+    def _is_complete(self) -> Incremental:
         if self.into == "body":
-            check_members(self.parameter)
+            check_members(self.parameter, self.end_parameter)
+        check_windows(self, self.parameter, self.end_parameter, names="parameter and end_parameter")
         return self
+
+    @property
+    def is_asked(self) -> bool:
+        return self.parameter is not None
+
+
+def check_windows(how: Since, begin: str | None, end: str | None, *, names: str) -> None:
+    """Raises ValueError for windows without what they need."""
+    if how.window is not None and (begin is None or end is None):
+        raise ValueError(f"window needs {names}")
+    if end is not None and how.start is None:
+        raise ValueError("an end needs `start`, from which the first sync reads")
+    if how.start is not None and begin is None:
+        raise ValueError("start needs the parameter that it is sent as")
 
 
 class Parent(BaseModel):
@@ -149,6 +214,11 @@ class Parent(BaseModel):
         description="names for `{name}` in path, params and body, and where its records have them",
     )
     include: bool = Field(default=True, description="whether these are columns of the records, too")
+    changed_only: bool = Field(
+        default=False,
+        description="whether only those are asked for that changed since the checkpoint, by that resource's "
+        "`incremental`: for parents that change whenever one of these records does",
+    )
 
 
 class Offered(BaseModel):
@@ -204,6 +274,10 @@ def parents_lead_to_an_end(resources: Mapping[str, Offered]) -> None:
                 )
             if above.resource in seen:
                 raise ValueError(f"resources.{name}: it is a parent of itself")
+            if above.changed_only and not resources[above.resource].incremental.is_asked:
+                raise ValueError(
+                    f"resources.{name}: changed_only needs an `incremental` parameter of {above.resource!r}"
+                )
             seen.add(above.resource)
             above = resources[above.resource].parent
 

@@ -22,7 +22,14 @@ from atlas_etl.model import CursorKind, CursorValue
 
 _TIMES = frozenset({CursorKind.TIMESTAMPTZ, CursorKind.TIMESTAMP, CursorKind.DATE})
 _SECONDS, _MILLISECONDS = "epoch", "epoch_ms"
+TICKS = {_SECONDS: timedelta(seconds=1), _MILLISECONDS: timedelta(milliseconds=1)}
 _UNITS = {_MILLISECONDS: timedelta(milliseconds=1), "date": timedelta(days=1)}
+_DIRECTIVES = (  # of a pattern, and what it cannot tell apart without them
+    ("%f", timedelta(microseconds=1)),
+    ("%S", timedelta(seconds=1)),
+    ("%M", timedelta(minutes=1)),
+    ("%H", timedelta(hours=1)),
+)
 _TYPES = {
     CursorKind.INTEGER: pa.int64(),
     CursorKind.DATE: pa.date32(),
@@ -35,12 +42,16 @@ def since(request: Request, how: Incremental, bound: CursorValue, timezone: str 
     """The request for records from `bound` on. Raises ConfigError (`cursor_format`)."""
     if how.parameter is None:
         return request
-    value = written(how, bound, timezone)
+    return sent(request, how, how.parameter, written(how, bound, timezone))
+
+
+def sent(request: Request, how: Incremental, name: str, value: str | int) -> Request:
+    """The request with a bound where the API looks for it."""
     if how.into == "header":
-        return request.with_headers({how.parameter: str(value)})
+        return request.with_headers({name: str(value)})
     if how.into == "body":
-        return request.with_body({how.parameter: value})
-    return request.with_params({how.parameter: str(value)})
+        return request.with_body({name: value})
+    return request.with_params({name: str(value)})
 
 
 def written(how: Since, bound: CursorValue, timezone: str | None) -> str | int:
@@ -52,31 +63,38 @@ def written(how: Since, bound: CursorValue, timezone: str | None) -> str | int:
         if how.format == "plain" and not exclusive:
             return bound.text
         raise _unfit(how, f"the cursor is a {bound.kind}")
-    moment = _moment(bound)
+    at = moment(bound)
     if exclusive:
-        moment -= _UNITS.get(how.format, timedelta(seconds=1))
+        at -= _UNITS.get(how.format, timedelta(seconds=1))
     if bound.kind is CursorKind.TIMESTAMP and timezone is not None:
-        moment = moment.replace(tzinfo=ZoneInfo(timezone))
+        at = at.replace(tzinfo=ZoneInfo(timezone))
     elif bound.kind is CursorKind.TIMESTAMPTZ:
-        moment = moment.replace(tzinfo=UTC)
+        at = at.replace(tzinfo=UTC)
     if how.format == "plain" and not exclusive:
         return bound.text
     if how.format == "date":
-        return moment.date().isoformat()
+        return at.date().isoformat()
     if how.format in (_SECONDS, _MILLISECONDS):
         if bound.kind is CursorKind.TIMESTAMP and timezone is None:
             raise _unfit(how, "the cursor's times have no zone: set `timezone` on the stream")
-        instant = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+        instant = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
         ticks = (instant - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
         return ticks if how.format == _MILLISECONDS else ticks // 1000
-    if moment.tzinfo is not None:
-        moment = moment.astimezone(UTC)
+    if at.tzinfo is not None:
+        at = at.astimezone(UTC)
     if how.format in ("iso8601", "plain"):
-        text = moment.replace(tzinfo=None).isoformat(
-            timespec="microseconds" if moment.microsecond else "seconds"
-        )
-        return f"{text}Z" if moment.tzinfo is not None else text
-    return moment.strftime(how.format)
+        text = at.replace(tzinfo=None).isoformat(timespec="microseconds" if at.microsecond else "seconds")
+        return f"{text}Z" if at.tzinfo is not None else text
+    return at.strftime(how.format)
+
+
+def unit_of(form: str) -> timedelta:
+    """The shortest time that a format can tell."""
+    if form in TICKS:
+        return TICKS[form]
+    if form in ("iso8601", "plain"):
+        return timedelta(microseconds=1)
+    return next((unit for directive, unit in _DIRECTIVES if directive in form), timedelta(days=1))
 
 
 class Newest:
@@ -101,7 +119,7 @@ class Newest:
         return bool(pc.less(cell, self._bound)[0].as_py())
 
 
-def _moment(bound: CursorValue) -> datetime:
+def moment(bound: CursorValue) -> datetime:
     """The bound to the microsecond, rounded down."""
     text = bound.text.removesuffix("Z")
     if bound.kind is CursorKind.DATE:

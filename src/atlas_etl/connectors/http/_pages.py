@@ -10,7 +10,7 @@ import threading
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from tempfile import TemporaryFile
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -18,6 +18,7 @@ from atlas_etl.errors import SourceError
 
 Records: TypeAlias = list[msgspec.Raw]
 
+WINDOW_END: Final[Records] = []  # behind the pages of a window: all that comes later has later cursors
 _AHEAD = 32 * 1024 * 1024  # bytes of pages that wait in memory to be read
 _ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
 

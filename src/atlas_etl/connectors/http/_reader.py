@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 import msgspec
@@ -19,16 +20,25 @@ from atlas_etl.connectors.http._formats import FORMATS, NOTHING
 from atlas_etl.connectors.http._in_order import in_order
 from atlas_etl.connectors.http._incremental import Newest, since
 from atlas_etl.connectors.http._messages import Request, shown
-from atlas_etl.connectors.http._pages import Pages, Records
+from atlas_etl.connectors.http._pages import WINDOW_END, Pages, Records
 from atlas_etl.connectors.http._pagination import Page, paged, told
 from atlas_etl.connectors.http._parents import filled, values_of, with_values
 from atlas_etl.connectors.http._records import parse_path
 from atlas_etl.connectors.http._repeats import Repeats
 from atlas_etl.connectors.http._rows import HttpRows
 from atlas_etl.connectors.http._transport import Refusal, Transport
+from atlas_etl.connectors.http._windows import Windows
 from atlas_etl.connectors.unordered import UnorderedExtract, may_grow
-from atlas_etl.errors import WiderColumnsError
-from atlas_etl.model import ColumnInfo, ConnectionStatus, Disposition, ReadRequest, Stream, StreamInfo
+from atlas_etl.errors import ConfigError, WiderColumnsError
+from atlas_etl.model import (
+    ColumnInfo,
+    ConnectionStatus,
+    CursorValue,
+    Disposition,
+    ReadRequest,
+    Stream,
+    StreamInfo,
+)
 
 _NO_CONTENT = 204
 
@@ -40,6 +50,9 @@ class _Reading:
     key: tuple[str, ...] = ()
     merges: bool = False
     newest: Newest | None = None
+    since: CursorValue | None = None
+    timezone: str | None = None
+    windows: Windows | None = None
     notes: list[str] = field(default_factory=list)  # what a person should know of it
 
 
@@ -65,8 +78,9 @@ class HttpConnector(BaseConnector[HttpConnection]):
         if not name:
             response = self._transport.fetch(self._request(resource))
             return ConnectionStatus(f"{shown(response.url)} answered with {response.status}")
-        reading = _Reading()
-        with closing(self._read(resource, self._request(resource), reading)) as pages:
+        asked = ReadRequest(Stream(name, table=name, cursor=resource.cursor))
+        reading = self._reading(asked)
+        with closing(self._new(asked, reading)) as pages:
             found = next(pages, [])
         message = f"{name} answered, with {len(found):,} records on its first page"
         return ConnectionStatus("; ".join((message, *reading.notes)))
@@ -149,6 +163,7 @@ class HttpConnector(BaseConnector[HttpConnection]):
             limit=request.limit,
             notes=reading.notes,
             is_ordered=resource.incremental.order == "ascending",
+            has_windows=reading.windows is not None,
             whole=whole or not request.may_read_again,
         )
 
@@ -186,34 +201,74 @@ class HttpConnector(BaseConnector[HttpConnection]):
         newest = None
         if request.since is not None and stream.cursor and resource.incremental.order == "descending":
             newest = Newest(stream.cursor, request.since)
-        return _Reading(stream.primary_key or resource.primary_key, merges, newest)
+        return _Reading(
+            stream.primary_key or resource.primary_key,
+            merges,
+            newest,
+            request.since if stream.cursor else None,
+            stream.timezone,
+            self._windows(resource, stream.cursor, request.since, stream.timezone),
+        )
+
+    def _windows(
+        self, resource: Resource, cursor: str | None, bound: CursorValue | None, timezone: str | None
+    ) -> Windows | None:
+        how, cursor = resource.incremental, cursor or resource.cursor
+        if how.start is None:
+            return None
+        if cursor is None:
+            raise ConfigError(
+                "`start` and `window` need a cursor, which tells when a record is",
+                hint="set `cursor` on the resource",
+                code="cursor_format",
+            )
+        return Windows(how, cursor, bound, timezone, datetime.now(UTC))
 
     def _new(self, request: ReadRequest, reading: _Reading) -> Generator[Records, None, None]:
         """The pages of what is new of a stream, as far as its API can tell."""
-        stream = request.stream
-        resource = self._resource(stream)
+        resource = self._resource(request.stream)
+        yield from self._read(resource, self._first(resource, reading.since, reading), reading)
+
+    def _first(self, resource: Resource, bound: CursorValue | None, reading: _Reading) -> Request:
+        """The request for what came since `bound`; windows have bounds of their own."""
         first = self._request(resource)
-        if request.since is not None and stream.cursor is not None:
-            first = since(first, resource.incremental, request.since, stream.timezone)
-        yield from self._read(resource, first, reading)
+        if bound is None or resource.incremental.start is not None:
+            return first
+        return since(first, resource.incremental, bound, reading.timezone)
 
     def _read(self, resource: Resource, first: Request, reading: _Reading) -> Generator[Records, None, None]:
         """The pages of a resource; of one with a parent, those of each of its records, in their order."""
         parent = resource.parent
         if parent is None:
-            yield from self._fetched(resource, first, reading)
+            yield from self._listed(resource, first, reading)
             return
         above = self.config.resources[parent.resource]
+        bound = reading.since if parent.changed_only else None
+        windows = self._windows(above, None, bound, reading.timezone)
+        of_parents = _Reading(above.primary_key, since=bound, timezone=reading.timezone, windows=windows)
 
         def pages_below(record: msgspec.Raw) -> list[Records]:
             found = values_of(parent, record)
-            pages = self._fetched(resource, filled(first, found), reading)
-            return [with_values(page, found) if parent.include else page for page in pages]
+            pages = self._listed(resource, filled(first, found), reading)
+            return [with_values(page, found) if parent.include else page for page in pages if page]
 
-        with closing(self._read(above, self._request(above), _Reading(above.primary_key))) as parents:
+        with closing(self._read(above, self._first(above, bound, of_parents), of_parents)) as parents:
             records = (record for page in parents for record in page)
             for pages in in_order(pages_below, records, at_once=self.config.concurrency):
                 yield from pages
+
+    def _listed(
+        self, resource: Resource, first: Request, reading: _Reading
+    ) -> Generator[Records, None, None]:
+        """The pages of one list; where it is read by windows, with WINDOW_END behind those of each."""
+        if reading.windows is None:
+            yield from self._fetched(resource, first, reading)
+            return
+        for request, kept in reading.windows.requests(first):
+            for page in self._fetched(resource, request, reading):
+                if records := kept(page):
+                    yield records
+            yield WINDOW_END
 
     def _fetched(
         self, resource: Resource, first: Request, reading: _Reading

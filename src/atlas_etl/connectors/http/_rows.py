@@ -8,7 +8,7 @@ from itertools import chain
 import pyarrow as pa
 
 from atlas_etl.connectors.http._columns import Columns
-from atlas_etl.connectors.http._pages import Pages, Records
+from atlas_etl.connectors.http._pages import WINDOW_END, Pages, Records
 from atlas_etl.connectors.unordered import Wanted
 from atlas_etl.errors import WiderColumnsError
 from atlas_etl.model import Hazard, TableName
@@ -34,6 +34,7 @@ class HttpRows:
         limit: int | None,
         notes: Sequence[str],
         is_ordered: bool,
+        has_windows: bool,
         whole: bool,
     ) -> None:
         """Looks at all records for their types; where not `whole`, only at the first ones.
@@ -45,6 +46,8 @@ class HttpRows:
         self.where = where
         self.primary_key = primary_key
         self.is_ordered = is_ordered
+        self._has_windows = has_windows
+        self.is_between = False  # whether all records that follow have later cursors
         self._notes = notes
         self._surveyed: int | None = None  # how many pages, where they are all that is wanted
         self.rows: int | None = None
@@ -89,19 +92,33 @@ class HttpRows:
         return False
 
     def _chunks(self, enough: int | None = None) -> Iterator[list[Records]]:
-        """Pages, as many as are worth being looked at together; `enough` rows are."""
+        """Pages, as many as are worth being looked at together; `enough` rows are.
+
+        With windows a chunk waits for what follows it, so that the last one of a window is known as such.
+        """
         chunk: list[Records] = []
-        rows = size = 0
-        for number, page in enumerate(self._pages.read()):
+        number = rows = size = 0
+        self.is_between = False
+        for page in self._pages.read():
             if number == self._surveyed:
                 break
+            is_end = page == WINDOW_END
+            if chunk and (is_end or (self._has_windows and self._is_full(rows, size, enough))):
+                self.is_between = is_end
+                yield chunk
+                chunk, rows, size, self.is_between = [], 0, 0, False
+            if is_end:
+                continue
             chunk.append(page)
-            rows, size = rows + len(page), size + sum(map(len, page))
-            if size >= _CHUNK_BYTES or (enough is not None and rows >= enough):
+            number, rows, size = number + 1, rows + len(page), size + sum(map(len, page))
+            if not self._has_windows and self._is_full(rows, size, enough):
                 yield chunk
                 chunk, rows, size = [], 0, 0
         if chunk:
             yield chunk
+
+    def _is_full(self, rows: int, size: int, enough: int | None) -> bool:
+        return size >= _CHUNK_BYTES or (enough is not None and rows >= enough)
 
     def _decoded(self, pages: list[Records], schema: pa.Schema) -> pa.RecordBatch:
         found = self._columns.decode(pages, schema)

@@ -18,6 +18,7 @@ from atlas_etl.connectors.http._connection import (
     Pagination,
     Resource,
     Since,
+    check_windows,
     parents_lead_to_an_end,
 )
 from atlas_etl.connectors.http._graphql_errors import refusal
@@ -34,6 +35,16 @@ class SinceVariable(Since):
     """How a query is asked for what is new since the checkpoint; without it, what is old is left out here."""
 
     variable: str | None = Field(default=None, description="the query's variable that is set to it")
+    end_variable: str | None = Field(default=None, description="the query's variable that is set to the end")
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> SinceVariable:
+        check_windows(self, self.variable, self.end_variable, names="variable and end_variable")
+        return self
+
+    @property
+    def is_asked(self) -> bool:
+        return self.variable is not None
 
 
 class Query(Offered):
@@ -64,9 +75,9 @@ class Query(Offered):
                     f"the query has no {' and no '.join(missing)}: ask for `after: ${self.cursor_variable}` "
                     "and `pageInfo { hasNextPage endCursor }`, or set `pagination: none` for a single page"
                 )
-        variable = self.incremental.variable
-        if variable is not None and f"${variable}" not in words:
-            raise ValueError(f"the query has no ${variable}, which `incremental` names")
+        for variable in (self.incremental.variable, self.incremental.end_variable):
+            if variable is not None and f"${variable}" not in words:
+                raise ValueError(f"the query has no ${variable}, which `incremental` names")
         for name in self.parent.fields if self.parent is not None else ():
             if f"{{{name}}}" in self.query:
                 raise ValueError(f"parent: {{{name}}} is in the query, too: give that field another name")
@@ -143,7 +154,8 @@ def _resource(endpoint: str, query: Query) -> Resource:
             "pagination": paged if query.is_paged else Pagination(type="none"),
             "incremental": Incremental(
                 **{name: getattr(asked, name) for name in Since.model_fields},
-                parameter=_variable(asked.variable) if asked.variable is not None else None,
+                parameter=_variable(asked.variable),
+                end_parameter=_variable(asked.end_variable),
                 into="body",
             ),
         }
@@ -154,8 +166,8 @@ def _posted(endpoint: str, query: str, variables: dict[str, JsonValue]) -> Resou
     return Resource(path=endpoint, method="POST", body={"query": query, "variables": variables})
 
 
-def _variable(name: str) -> str:
-    return _written(("variables", name))
+def _variable(name: str | None) -> str | None:
+    return _written(("variables", name)) if name is not None else None
 
 
 def _written(path: Path) -> str:
