@@ -163,17 +163,18 @@ def test_what_was_recognised_is_said(
     assert (says or "records") in api.connector(resources={"things": "things"}).test().message
 
 
-def test_digest(api: Api) -> None:
+def test_digest_asks_for_its_challenge_once(api: Api) -> None:
     def answer(request: Request) -> Response:
         given = request.headers.get("Authorization", "")
         if 'username="etl"' in given and 'response="' in given:
-            return as_json([{"id": 1}])
+            return page(request)
         challenge = 'Digest realm="r", nonce="n", qop="auth", algorithm=SHA-256'
         return Response(status=401, headers={"WWW-Authenticate": challenge})
 
     api.serve("/things", answer)
     auth = {"type": "digest", "username": "etl", "password": "p"}
-    assert read(api.connector(auth=auth), THINGS).num_rows == 1
+    assert read(api.connector(auth=auth, pagination="page"), THINGS).num_rows == len(RECORDS)
+    assert len(api.asked) == 1 + 4  # the challenge, three pages and an empty one
 
 
 def test_a_token_is_renewed_once_when_it_is_refused(api: Api) -> None:

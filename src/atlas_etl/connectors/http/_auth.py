@@ -141,6 +141,8 @@ _FLOWS: dict[str, Callable[[Auth, str], Flow]] = {
     "oauth2": _oauth2,
     "session": _session,
     "jwt": _jwt,
+    "hmac": _none,  # signs each request by itself: _signing
+    "aws_sigv4": _none,
 }
 
 

@@ -79,6 +79,12 @@ def unreachable(url: str, failure: Exception) -> SourceError:
         why, code = "it cannot be reached", "unreachable"
     elif isinstance(failure, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
         return SourceError(f"{where} is no URL", hint="check `base_url` and `path`", code="invalid_url")
+    elif isinstance(failure, requests.exceptions.InvalidHeader | UnicodeError):
+        return SourceError(
+            f"{where} was not asked: a header's value has a character that no header can have",
+            hint="check `headers` and the credentials under `auth`",
+            code="invalid_header",
+        )
     else:
         why, code = "the connection broke while it answered", "incomplete"
     return SourceError(

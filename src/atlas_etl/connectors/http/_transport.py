@@ -17,7 +17,6 @@ from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3
-from requests.auth import HTTPDigestAuth
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt
 from tenacity.wait import wait_exponential_jitter
 
@@ -35,10 +34,14 @@ from atlas_etl.connectors.http._failures import (
     too_large,
     unreachable,
 )
+from atlas_etl.connectors.http._logs import redact
 from atlas_etl.connectors.http._messages import Request, Response, origin, shown
+from atlas_etl.connectors.http._request_auth import request_auth
 from atlas_etl.errors import SourceError
 
 Refusal: TypeAlias = Callable[[Request, Response], SourceError | None]
+
+redact()
 
 _CHUNK = 256 * 1024
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -59,6 +62,7 @@ class Transport:
         self._elsewhere = session(config)
         self._elsewhere.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self._credentials = CredentialCache(config.auth, config.base_url, self._login)
+        self._auth = request_auth(config.auth)
         self._lock_of_turns = threading.Lock()
         self._closing = threading.Event()
         self._not_before = 0.0  # of the monotonic clock: when the next request may be sent
@@ -146,12 +150,6 @@ class Transport:
         own = {**self._config.headers, **request.headers} if is_home else {}
         headers = {**_ACCEPT, **own, **who.headers}
         url = request.url
-        auth = None
-        if is_home and self._config.auth.type == "digest":
-            password = self._config.auth.password
-            auth = HTTPDigestAuth(
-                self._config.auth.username or "", password.get_secret_value() if password else ""
-            )
         client = self._session if is_home else self._elsewhere
         self._wait_for_turn()
         began = time.monotonic()
@@ -163,7 +161,7 @@ class Transport:
                 headers=headers,
                 json=request.body,
                 data=list(request.form) or None,
-                auth=auth,
+                auth=self._auth if is_home else None,
                 stream=True,
                 allow_redirects=False,
                 timeout=(self._config.connect_timeout.total_seconds(), self._config.timeout.total_seconds()),
@@ -184,7 +182,7 @@ class Transport:
                 code="incomplete",
                 retryable=True,
             ) from None
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as failure:
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, UnicodeError) as failure:
             raise unreachable(url, failure) from None
 
     def _body(self, raw: urllib3.BaseHTTPResponse, where: str, began: float) -> bytes:

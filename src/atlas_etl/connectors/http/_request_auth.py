@@ -1,0 +1,38 @@
+"""What requests calls with each request that is ready to be sent: signatures, and answers to challenges."""
+
+from __future__ import annotations
+
+from requests import PreparedRequest
+from requests.auth import AuthBase, HTTPDigestAuth
+
+from atlas_etl.connectors.http._auth_settings import Auth
+from atlas_etl.connectors.http._signing import Outgoing, signed
+
+_SIGNED = ("hmac", "aws_sigv4")
+
+
+def request_auth(auth: Auth) -> AuthBase | None:
+    """None where headers and parameters say all that there is to say. It may be used by several threads."""
+    if auth.type == "digest":
+        password = auth.password.get_secret_value() if auth.password is not None else ""
+        return HTTPDigestAuth(auth.username or "", password)
+    return _Signed(auth) if auth.type in _SIGNED else None
+
+
+class _Signed(AuthBase):
+    def __init__(self, auth: Auth) -> None:
+        self._auth = auth
+
+    def __call__(self, prepared: PreparedRequest) -> PreparedRequest:
+        url, mark, query = (prepared.url or "").partition("?")
+        # A blank is written in one way only in what is signed (AWS: %20), and every server reads that one.
+        prepared.url = url + mark + query.replace("+", "%20")
+        body = prepared.body or b""
+        outgoing = Outgoing(
+            prepared.method or "GET",
+            prepared.url,
+            body if isinstance(body, bytes) else str(body).encode(),
+            prepared.headers.get("Content-Type"),
+        )
+        prepared.headers.update(signed(self._auth, outgoing))
+        return prepared
