@@ -96,7 +96,9 @@ def _transferred(
     resumed = resume_from(stream, state, full_refresh=job.full_refresh)
     window = window_for(stream, state, resumed, full_refresh=job.full_refresh, window=job.window)
     known = known_columns(state.schema, destination.storable)
-    request = ReadRequest(stream, limits=job.limits, window=window, known=known, may_read_again=True)
+    # One batch is filled while another waits, and one is written.
+    limits = replace(job.limits, bytes=job.limits.bytes // 2)
+    request = ReadRequest(stream, limits=limits, window=window, known=known, may_read_again=True)
     if resumed is not None:
         request = replace(request, since=resumed.tail_from, watermarks=resumed.watermarks, past=resumed.high)
     with source.open(request) as extract:
