@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from atlas_etl import values
 from atlas_etl.connectors.sql import _postgresql_load
-from atlas_etl.errors import DestinationError, HazardError
+from atlas_etl.errors import DestinationError, HazardError, NullKeyError
 from atlas_etl.model import Disposition, Hazard, HazardPolicy, Stream, StreamRun
 from atlas_etl.pipeline.events import StreamFinished
 from atlas_etl.pipeline.transfer import Job, transfer
@@ -112,6 +112,41 @@ def test_what_has_no_exact_form_is_judged_as_if_all_were_decoded(
     assert passed() > 1
     database.execute("UPDATE t SET v = NULL WHERE n = 0")
     assert table(database, "shop.t") == table(database, "public.t")
+
+
+@pytest.mark.parametrize(("key", "passes"), [("int", True), ("date", True), ("text", False)])
+def test_a_merge_passes_where_no_two_rows_can_share_a_key(
+    database: Database, passed: Callable[[], int], key: str, passes: bool
+) -> None:
+    """Texts that differ may be one key to the destination's collation."""
+    values_of = "('2024-01-01'::date + i)" if key == "date" else "i"
+    database.execute(
+        f"CREATE TABLE t (k {key} PRIMARY KEY, c bigint, x numeric(12,2), filler text)",
+        f"INSERT INTO t SELECT {values_of}, i, 1.25, repeat('x', 900) FROM generate_series(1, 5000) i",
+    )
+    merge = {
+        "cursor": "c",
+        "disposition": Disposition.MERGE,
+        "hazards": {Hazard.DECIMAL_SPECIAL: HazardPolicy.NULL},
+    }
+    assert sync(database, **merge).rows_loaded == 5000
+    before = passed()
+    database.execute(
+        "UPDATE t SET c = c + 5000, x = CASE c WHEN 2000 THEN 'NaN' ELSE 2.5 END WHERE c % 2 = 0"
+    )
+    assert sync(database, **merge).rows_loaded == 2500
+    assert (passed() > before) == passes
+    database.execute("UPDATE t SET x = NULL WHERE x = 'NaN'")
+    assert table(database, "shop.t") == table(database, "public.t")
+
+
+def test_a_merge_refuses_a_key_that_its_policy_nulls(database: Database) -> None:
+    merge = {"cursor": "c", "disposition": Disposition.MERGE, "hazards": {Hazard.INFINITY: HazardPolicy.NULL}}
+    database.execute("CREATE TABLE t (k date PRIMARY KEY, c int)", "INSERT INTO t VALUES ('2024-01-01', 1)")
+    sync(database, **merge)
+    database.execute("INSERT INTO t VALUES ('infinity', 2)")
+    with pytest.raises(NullKeyError):
+        sync(database, **merge)
 
 
 @pytest.mark.parametrize(

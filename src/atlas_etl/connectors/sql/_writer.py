@@ -240,7 +240,12 @@ class SqlLoadSession:
         return refusals
 
     def _write(self, batch: pa.RecordBatch) -> None:
-        self._connection.ingest(self._target, _numbered(batch, self._rows) if self._plan.merges else batch)
+        # Rows in wire form have a key that no other has, and no order that would matter.
+        if self._plan.merges and values.wire_format(batch.schema) is None:
+            if any(batch.column(name).null_count for name in self._plan.primary_key):
+                raise NullKeyError(self._plan.primary_key, self._plan.stream)
+            batch = _numbered(batch, self._rows)
+        self._connection.ingest(self._target, batch)
         self._rows += batch.num_rows
 
     def delete(self, keys: pa.RecordBatch) -> None:
@@ -280,9 +285,6 @@ class SqlLoadSession:
 
     def _merge(self) -> int:
         plan, stage = self._plan, self._target
-        missing = " OR ".join(f"{key} IS NULL" for key in map(self._dialect.quote, plan.primary_key))
-        if self._connection.execute(f"SELECT 1 FROM {stage} WHERE {missing} LIMIT 1"):
-            raise NullKeyError(plan.primary_key, plan.stream)
         if not plan.distinct:
             self._run(self._dialect.delete_superseded(plan, stage))
         counted = [self._connection.execute(*count) for count in self._dialect.count_added(plan, stage)]
