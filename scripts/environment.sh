@@ -14,6 +14,8 @@ ensure_environment() {
   quiet=--quiet
   if [ -t 2 ]; then quiet=; fi
   install_with_uv "$@" || install_with_pip "$@" || return 1
+  # A process that may write no bytecode (PYTHONDONTWRITEBYTECODE) would compile everything at each start.
+  "$python" -m compileall -q "$root/src" >&2 || return 1
   for group in run "$@"; do echo "$fingerprint" >"$venv/.ready-$group"; done
 }
 
@@ -33,7 +35,7 @@ install_with_uv() {
       shift
     done
     cd "$root" &&
-      UV_PROJECT_ENVIRONMENT=.venv uv sync ${quiet:+"$quiet"} --frozen --inexact --no-default-groups "$@" </dev/null >&2
+      UV_PROJECT_ENVIRONMENT=.venv uv sync ${quiet:+"$quiet"} --frozen --inexact --compile-bytecode --no-default-groups "$@" </dev/null >&2
   ) || {
     echo "uv could not do it; trying pip" >&2
     return 1

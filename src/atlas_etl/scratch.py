@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from contextlib import suppress
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
-import duckdb
 import pyarrow as pa
 
 from atlas_etl.errors import DestinationError
+
+if TYPE_CHECKING:
+    import duckdb
 
 _MEMORY = "512MB"
 
@@ -18,9 +21,12 @@ class ScratchDatabase:
 
     def __init__(self, what: str, *, stream: str | None = None) -> None:
         """`what` names the rows in messages."""
+        import duckdb  # takes longer to load than most syncs, which compare nothing, should wait
+
         self._what = what
         self._stream = stream
         self._spill = TemporaryDirectory(prefix="atlas-scratch-", ignore_cleanup_errors=True)
+        self._failures = duckdb.Error
         self._db = duckdb.connect(
             ":memory:", config={"memory_limit": _MEMORY, "threads": 2, "temp_directory": self._spill.name}
         )
@@ -31,7 +37,7 @@ class ScratchDatabase:
             self._db.register(name, given)
         try:
             return self._db.execute(sql)
-        except duckdb.Error as failure:
+        except self._failures as failure:
             raise DestinationError(
                 f"{self._what} cannot be compared: {str(failure).partition(chr(10))[0][:80]}",
                 hint="make room in the folder for temporary files (TMPDIR)",
@@ -47,6 +53,6 @@ class ScratchDatabase:
         return self._db.sql(sql).to_arrow_reader(size)
 
     def close(self) -> None:
-        with suppress(duckdb.Error):
+        with suppress(self._failures):
             self._db.close()
         self._spill.cleanup()

@@ -97,6 +97,10 @@ def test_a_sync_of_files_imports_no_driver(project: Project) -> None:
     found = loaded(project)
     assert "duckdb" in found  # the default destination
     assert found & (_NEVER | {"psycopg", "pymysql", "adbc_driver_manager"}) == set()
+    project.write(
+        "atlas.yaml", json.dumps({"destinations": {"warehouse": {"protocol": "parquet", "path": "lake"}}})
+    )
+    assert loaded(project) & (_NEVER | {"duckdb", "psycopg", "pymysql", "adbc_driver_manager"}) == set()
 
 
 def loaded(project: Project) -> set[str]:

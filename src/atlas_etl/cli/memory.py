@@ -12,7 +12,7 @@ import os
 from contextlib import suppress
 
 _M_MMAP_THRESHOLD = -3  # malloc.h; https://man7.org/linux/man-pages/man3/mallopt.3.html
-_LARGE_BYTES = 1024 * 1024
+_LARGE_BYTES = 4 * 1024 * 1024
 
 
 def give_back_at_once() -> None:

@@ -6,14 +6,17 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
-import duckdb
 import pyarrow as pa
 
 from atlas_etl.connectors.files._folder import StreamFolder, fitted
 from atlas_etl.connectors.files._manifest import Manifest
 from atlas_etl.errors import DestinationError, UsageError
 from atlas_etl.model import TableName
+
+if TYPE_CHECKING:
+    import duckdb
 
 Found = Mapping[TableName, tuple[StreamFolder, Manifest]]
 
@@ -23,6 +26,8 @@ _SETTINGS = {"autoinstall_known_extensions": False}
 
 def run(sql: str, tables: Found) -> pa.Table:
     """The rows of one SELECT over these tables. Raises UsageError (`query`) and DestinationError."""
+    import duckdb  # syncs, which ask nothing, need not wait for it
+
     with (
         TemporaryDirectory(prefix="atlas-query-", ignore_cleanup_errors=True) as spill,
         duckdb.connect(":memory:", config={**_SETTINGS, "temp_directory": spill}) as opened,
@@ -92,6 +97,8 @@ def _literal(text: str) -> str:
 
 @contextmanager
 def _translated() -> Iterator[None]:
+    import duckdb
+
     try:
         yield
     except duckdb.IOException as failure:
