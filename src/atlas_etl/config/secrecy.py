@@ -22,7 +22,7 @@ _SECRET = re.compile(
 )
 _NOT_SECRET = re.compile(
     r"(?:primary|partition|public|foreign|cursor|next|data|sort)_key$"
-    r"|_(?:url|uri|file|path|name|header|param|parameter|field|type|id|endpoint|style|format|prefix)$"
+    r"|_(?:url|uri|file|path|name|header|param|parameter|field|type|id|endpoint|style|format|encoding|prefix)$"
 )
 _USER_PART = re.compile(r"(?<=://)([^/@\s:]*):\S*@")
 _PARAMETER = re.compile(r"(^|[?&;\s])([\w.-]+)=([^&;\s#]+)")

@@ -82,6 +82,7 @@ def test_secret_names(name: str) -> None:
         "sslrootcert",
         "path",
         "bypass",
+        "secret_encoding",
     ],
 )
 def test_other_names(name: str) -> None:

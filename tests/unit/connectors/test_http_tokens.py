@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from pytest_httpserver import HTTPServer
@@ -17,8 +18,8 @@ from atlas_etl.connectors.http._in_order import in_order
 from atlas_etl.connectors.http._messages import Request as Asked
 from atlas_etl.connectors.http._reader import HttpConnector
 from atlas_etl.errors import SourceError
-from atlas_etl.model import Stream
-from tests.unit.connectors.http_api import Api, as_json, read
+from atlas_etl.model import ReadRequest, Stream
+from tests.unit.connectors.http_api import Api, as_json, read, rows, sync
 
 THINGS = Stream("things", path="things")
 PAGES = 5
@@ -168,6 +169,88 @@ def test_a_login_that_may_pass_is_tried_again(api: Api, issuer: Callable[..., Is
     connector = made.connector(**GRANTS["client_credentials"] | {"token_url": api.server.url_for("/busy")})
     assert read(connector, THINGS).num_rows == PAGES
     assert len(made.given) == 1
+
+
+@dataclass
+class Rotating:
+    """A token server that takes each refresh token once and gives another one for it."""
+
+    issuer: Issuer
+    valid: str = "hush-refresh"
+    rotated: int = 0
+
+    def serve(self) -> None:
+        self.issuer.api.serve("/rotating", self._token)
+
+    def connector(self, **more: object) -> HttpConnector:
+        url = self.issuer.api.server.url_for("/rotating")
+        given = {"grant": "refresh_token", **GRANTS["refresh_token"], "token_url": url, **more}
+        return self.issuer.connector(**given)
+
+    def _token(self, request: Request) -> Response:
+        if request.form["refresh_token"] != self.valid:
+            return Response('{"error": "invalid_grant"}', status=400)
+        self.rotated += 1
+        self.valid = f"hush-refresh-{self.rotated}"
+        answer = json.loads(self.issuer._token(self._as_expected(request)).data)
+        return as_json({**answer, "refresh_token": self.valid})
+
+    def _as_expected(self, request: Request) -> Request:
+        self.issuer.form = request.form.to_dict()
+        return request
+
+
+@pytest.fixture
+def rotating(issuer: Callable[..., Issuer]) -> Rotating:
+    made = Rotating(issuer("refresh_token", lifetime=100))
+    made.serve()
+    return made
+
+
+def test_a_rotated_refresh_token_serves_the_rest_of_the_run_and_is_warned_of(
+    rotating: Rotating, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    outcome = sync(rotating.connector(), tmp_path, THINGS)
+    assert (rotating.rotated, rotating.issuer.refused) == (3, 0)
+    assert rows(tmp_path, "SELECT count(*) FROM api.things") == [(PAGES,)]
+    (warning,) = [each for each in outcome.warnings if "rotated" in each]
+    said = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(said) == 1
+    assert warning in said[0]
+    assert "hush" not in f"{outcome} {caplog.text}"
+
+
+def test_the_streams_of_a_run_use_the_rotated_refresh_token(rotating: Rotating) -> None:
+    rotating.issuer.api.serve("/", lambda _: as_json([]))
+    with closing(rotating.connector()) as connector:
+        status = connector.test()
+        assert "stale" in status.warnings[0]
+        for _ in range(2):
+            with connector.open(ReadRequest(THINGS)) as extract:
+                assert sum(batch.num_rows for batch in extract.batches()) == PAGES
+                assert any("rotated" in each for each in extract.warnings())
+        assert "hush" not in repr(connector._transport._credentials.current())
+    assert rotating.rotated > 3
+    with pytest.raises(SourceError, match="invalid_grant") as caught:
+        read(rotating.connector(), THINGS)
+    assert "rotated by an earlier run" in str(caught.value.hint)
+    assert "hush" not in f"{caught.value.message} {caught.value.hint}"
+
+
+def test_a_refresh_token_that_comes_back_as_it_was_is_no_news(
+    api: Api, issuer: Callable[..., Issuer], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = issuer("refresh_token")
+
+    def same(request: Request) -> Response:
+        return as_json({**json.loads(made._token(request).data), "refresh_token": "hush-refresh"})
+
+    api.serve("/same", same)
+    url = api.server.url_for("/same")
+    given = {**GRANTS["refresh_token"], "grant": "refresh_token", "token_url": url}
+    assert sync(made.connector(**given), tmp_path, THINGS).warnings == ()
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 @pytest.mark.parametrize("body", ["", "<html>", '{"token": "hush"}', '{"access_token": "hush'])

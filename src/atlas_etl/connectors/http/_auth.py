@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import msgspec
@@ -33,6 +33,7 @@ class Credentials:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     params: Mapping[str, str] = field(default_factory=dict, repr=False)
     lifetime: float | None = None  # seconds; None: they do not end
+    refresh_token: SecretStr | None = None  # to ask with the next time, instead of the one that was used up
 
 
 Flow: TypeAlias = Generator[Request, Response, Credentials]
@@ -89,7 +90,15 @@ def _oauth2(auth: Auth, _: str) -> Flow:
         "scope": auth.scope,
     }
     form = tuple((name, value) for name, value in given.items() if value)
-    return _granted((yield Request(auth.token_url or "", "POST", form=form)))
+    response = yield Request(auth.token_url or "", "POST", form=form)
+    if auth.grant != "refresh_token":
+        return _granted(response)
+    made = _granted(
+        response, "the refresh_token may have ended, or been rotated by an earlier run: get a new one"
+    )
+    following = Document(response.content, "token_url").find(("refresh_token",))
+    is_other = isinstance(following, str) and following not in ("", _secret(auth.refresh_token))
+    return replace(made, refresh_token=SecretStr(str(following))) if is_other else made
 
 
 def _jwt(auth: Auth, _: str) -> Flow:

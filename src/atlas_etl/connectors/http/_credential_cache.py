@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from time import monotonic
 
+from pydantic import SecretStr
+
 from atlas_etl.connectors.http._auth import Credentials, credentials, is_renewable, usable_for
 from atlas_etl.connectors.http._auth_settings import Auth
 from atlas_etl.connectors.http._failures import status_error
-from atlas_etl.connectors.http._messages import Request, Response
+from atlas_etl.connectors.http._messages import Request, Response, shown
+
+log = logging.getLogger(__name__)
+
+_ROTATED = (
+    "the API rotated the refresh token: this run goes on with the new one, which is stored nowhere; the "
+    "definition's is stale, so that the next run may be refused: obtain another one for it"
+)
 
 
 class CredentialCache:
@@ -20,6 +30,7 @@ class CredentialCache:
         self._base_url = base_url
         self._send = send
         self._lock = threading.Lock()
+        self.warnings: tuple[str, ...] = ()  # what a person should know of them
         self._kept: tuple[Credentials, float | None] | None = None  # until when, by the monotonic clock
 
     def current(self) -> Credentials:
@@ -30,6 +41,8 @@ class CredentialCache:
                 if until is None or monotonic() < until:
                     return found
             made = self._asked_for()
+            if made.refresh_token is not None:
+                self._rotate(made.refresh_token)
             lifetime = usable_for(made)
             self._kept = (made, None if lifetime is None else monotonic() + lifetime)
             return made
@@ -43,6 +56,13 @@ class CredentialCache:
             if self._kept is not None and self._kept[0] is refused:
                 self._kept = None
         return self.current()
+
+    def _rotate(self, following: SecretStr) -> None:
+        """RFC 6749, section 6: the refresh token that was used may be worth nothing from now on."""
+        self._auth = self._auth.model_copy(update={"refresh_token": following})
+        if not self.warnings:
+            self.warnings = (_ROTATED,)
+            log.warning("%s: %s", shown(self._auth.token_url or ""), _ROTATED)
 
     def _asked_for(self) -> Credentials:
         flow = credentials(self._auth, self._base_url)

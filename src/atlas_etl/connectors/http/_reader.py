@@ -77,13 +77,14 @@ class HttpConnector(BaseConnector[HttpConnection]):
         name, resource = next(iter(self.config.resources.items()), ("", self._probe()))
         if not name:
             response = self._transport.fetch(self._request(resource))
-            return ConnectionStatus(f"{shown(response.url)} answered with {response.status}")
+            message = f"{shown(response.url)} answered with {response.status}"
+            return ConnectionStatus(message, warnings=self._transport.warnings)
         asked = ReadRequest(Stream(name, table=name, cursor=resource.cursor))
         reading = self._reading(asked)
         with closing(self._new(asked, reading)) as pages:
             found = next(pages, [])
         message = f"{name} answered, with {len(found):,} records on its first page"
-        return ConnectionStatus("; ".join((message, *reading.notes)))
+        return ConnectionStatus("; ".join((message, *reading.notes)), warnings=self._transport.warnings)
 
     def discover(self) -> Sequence[StreamInfo]:
         return [self.describe(Stream(name, table=name)) for name in self.config.resources]
@@ -161,7 +162,7 @@ class HttpConnector(BaseConnector[HttpConnection]):
             where=where,
             primary_key=resource.primary_key,
             limit=request.limit,
-            notes=reading.notes,
+            warnings=lambda: (*reading.notes, *self._transport.warnings),
             is_ordered=resource.incremental.order == "ascending",
             has_windows=reading.windows is not None,
             whole=whole or not request.may_read_again,

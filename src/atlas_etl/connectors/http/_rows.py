@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 
 import pyarrow as pa
@@ -32,7 +32,7 @@ class HttpRows:
         where: str,
         primary_key: tuple[str, ...],
         limit: int | None,
-        notes: Sequence[str],
+        warnings: Callable[[], Sequence[str]],
         is_ordered: bool,
         has_windows: bool,
         whole: bool,
@@ -48,7 +48,7 @@ class HttpRows:
         self.is_ordered = is_ordered
         self._has_windows = has_windows
         self.is_between = False  # whether all records that follow have later cursors
-        self._notes = notes
+        self._warnings = warnings
         self._surveyed: int | None = None  # how many pages, where they are all that is wanted
         self.rows: int | None = None
         if not self._survey(limit, whole=whole):
@@ -66,8 +66,8 @@ class HttpRows:
         return self._columns.nulls(column)
 
     def warnings(self) -> Sequence[str]:
-        """How pages were found to follow each other, where no definition says it."""
-        return tuple(self._notes)
+        """How pages were found to follow each other, and what became of the credentials."""
+        return tuple(self._warnings())
 
     def interrupt(self) -> None:
         self._pages.close()

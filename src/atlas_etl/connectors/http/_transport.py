@@ -84,6 +84,11 @@ class Transport:
                 return self._authorised(request)
         raise AssertionError("tenacity reraises")  # pragma: no cover
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a person should know of the credentials that were used so far."""
+        return self._credentials.warnings
+
     def close(self) -> None:
         """Give connections back; whoever waits for his turn gets an error."""
         self._closing.set()
