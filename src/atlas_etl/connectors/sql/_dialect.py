@@ -175,27 +175,23 @@ class WriterDialect(ABC):
         key, row = self.names(plan.primary_key), self.quote(ROW)
         return f"row_number() OVER (PARTITION BY {key} ORDER BY {by_cursor}{row} DESC)"
 
-    def count_added(self, plan: LoadPlan, stage: str) -> Sequence[tuple[str, Sequence[object]]]:
-        """How many of the stage's rows are new or changed: no row of their key has their cursor yet.
+    def count_unchanged(self, plan: LoadPlan, stage: str) -> tuple[str, Sequence[object]]:
+        """How many of the stage's rows are there already with the cursor that they have, and its parameters.
 
-        Several statements with their parameters, whose counts make the sum: only those of the tail that was
-        read again are looked up.
+        Only those of the tail that was read again are looked up.
         """
-        if plan.cursor is None:
-            return ((f"SELECT count(*) FROM {stage}", ()),)
-        target, same_as = self.table(plan.table), [*plan.primary_key, plan.cursor]
+        cursor = plan.schema.field(plan.cursor)
+        target, same_as = self.table(plan.table), [*plan.primary_key, cursor.name]
         same = " AND ".join(f"there.{name} = staged.{name}" for name in map(self.quote, same_as))
-        absent = f"NOT EXISTS (SELECT 1 FROM {target} AS there WHERE {same})"
-        every = f"SELECT count(*) FROM {stage} AS staged WHERE"
+        count = f"SELECT count(*) FROM {stage} AS staged WHERE"
+        there = f"EXISTS (SELECT 1 FROM {target} AS there WHERE {same})"
         if plan.past is None:
-            return ((f"{every} {absent}", ()),)
-        field = plan.schema.field(plan.cursor)
+            return f"{count} {there}", ()
         bounds = (plan.past.tail_from, plan.past.high)
-        (first, low), (last, high) = (self.parameter(values.cursor_scalar(b, field.type)) for b in bounds)
-        cursor = self.ordered(field)
-        # All have the lower bound: without statistics PostgreSQL expects few rows of a range, many of a half.
-        tail = f"({cursor} >= {first} AND {cursor} <= {last} OR {self.quote(plan.cursor)} IS NULL)"
-        return ((f"{every} {cursor} > {last}", (high,)), (f"{every} {tail} AND {absent}", (low, high)))
+        (first, low), (last, high) = (self.parameter(values.cursor_scalar(b, cursor.type)) for b in bounds)
+        found = self.ordered(cursor)
+        # Both bounds: without statistics PostgreSQL expects few rows of a range, many of a half.
+        return f"{count} {found} >= {first} AND {found} <= {last} AND {there}", (low, high)
 
     def trial(self, connection: Connection, plan: LoadPlan) -> Trial | None:  # noqa: ARG002
         """A way of its own to find the rows that a table refuses; None where savepoints are the way."""

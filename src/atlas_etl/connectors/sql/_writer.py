@@ -287,13 +287,14 @@ class SqlLoadSession:
         plan, stage = self._plan, self._target
         if not plan.distinct:
             self._run(self._dialect.delete_superseded(plan, stage))
-        counted = [self._connection.execute(*count) for count in self._dialect.count_added(plan, stage)]
+        staged = self._rows if plan.distinct else self._count(f"SELECT count(*) FROM {stage}")
+        unchanged = self._count(*self._dialect.count_unchanged(plan, stage)) if plan.cursor else 0
         if plan.deletes:
             self._delete_gone()
         self._run(self._dialect.before_changing(self._rows))
         self._run(self._dialect.merge(plan, stage))
         self._connection.execute(self._dialect.drop_stage(stage))
-        return sum(int(str(count)) for ((count,),) in counted)
+        return staged - unchanged
 
     def _delete_gone(self) -> None:
         plan, connection = self._plan, self._connection
@@ -317,10 +318,12 @@ class SqlLoadSession:
         nulls = f" OR {cursor} IS NULL" if plan.tail_has_nulls else ""
         parameters = [parameter for _, parameter in bound]
         rows = f"FROM {dialect.table(plan.table)} WHERE {where}{nulls}"
-        counted = self._connection.execute(f"SELECT count(*) {rows}", parameters)
-        self._replayed = int(str(counted[0][0]))
+        self._replayed = self._count(f"SELECT count(*) {rows}", parameters)
         self._run(dialect.before_changing(self._replayed))
         self._connection.execute(f"DELETE {rows}", parameters)
+
+    def _count(self, sql: str, parameters: Sequence[object] = ()) -> int:
+        return int(str(self._connection.execute(sql, parameters)[0][0]))
 
     def _run(self, statements: Sequence[str]) -> None:
         for statement in statements:
