@@ -66,7 +66,7 @@ def folder(tmp_path: Path) -> Path:
     return found
 
 
-FAMILIES = {"graphql": "http"}  # whose example shows what is inside the keys that they share
+FAMILIES = {"graphql": "http", "soap": "http"}  # whose example shows what is inside the keys that they share
 
 
 def environment(text: str) -> dict[str, str]:

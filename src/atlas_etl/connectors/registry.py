@@ -71,6 +71,10 @@ _BUILT_IN = (
         "graphql", "atlas_etl.connectors.http.graphql", "a GraphQL API's queries, page by page",
         writes=False, requires=("requests",),
     ),
+    ProtocolInfo(
+        "soap", "atlas_etl.connectors.http.soap", "a SOAP service's operations, as its WSDL describes them",
+        writes=False, extra="soap", requires=("zeep",),
+    ),
     ProtocolInfo("parquet", "atlas_etl.connectors.files.parquet", "Parquet files"),
 )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from email.utils import parsedate_to_datetime
 
@@ -12,6 +13,11 @@ from atlas_etl.connectors.http._messages import Request, Response, shown
 from atlas_etl.errors import MissingDriverError, SourceError
 
 _MAY_PASS = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+_SHOWN = 200  # characters of a server's message
+_QUOTED = r"""(?<!\w)(?P<quote>["'`]).+?(?P=quote)(?!\w)"""
+_DIGITS = r"[^\s,;()\[\]{}]*[0-9@][^\s,;()\[\]{}]*"
+_VALUE = re.compile(rf"{_QUOTED}|{_DIGITS}|\w{{21,}}")  # what may be one, and not the server's own words
 
 
 class StatusError(SourceError):
@@ -115,4 +121,14 @@ def too_large(where: str, most: int) -> SourceError:
         f"{where} sends more than {most >> 20} MiB in one answer",
         hint="ask for smaller pages, or raise `largest_page`",
         code="too_large",
+    )
+
+
+def without_values(message: str, asked: str) -> str:
+    """A server's message, its first line; of what may be values, only what was asked with."""
+    known = set(re.findall(r"\w+", asked))
+    line = message.strip().partition("\n")[0]
+    return _VALUE.sub(
+        lambda found: found[0] if known.issuperset(re.findall(r"\w+", found[0])) else "...",
+        line if len(line) <= _SHOWN else f"{line[:_SHOWN]} ...",
     )

@@ -6,17 +6,15 @@ Errors are an error also where data comes with them: nobody could tell which rec
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
-from atlas_etl.connectors.http._failures import StatusError, seconds, status_error
+from atlas_etl.connectors.http._failures import StatusError, seconds, status_error, without_values
 from atlas_etl.connectors.http._messages import Request, Response, shown
 from atlas_etl.errors import SourceError
 
-_SHOWN = 200  # characters of a server's message
 _MAY_PASS = frozenset(
     {
         "RATE_LIMITED", "RATE_LIMIT", "RATELIMITED", "RATE_LIMIT_EXCEEDED", "THROTTLED", "TOO_MANY_REQUESTS",
@@ -27,9 +25,6 @@ _LOGIN = frozenset({"UNAUTHENTICATED", "UNAUTHORIZED", "FORBIDDEN", "ACCESS_DENI
 _DESCRIBED = frozenset({200, 400, 422})  # statuses of which the errors say more than the number
 
 _NULL = msgspec.Raw(b"null")
-_QUOTED = r"""(?<!\w)(?P<quote>["'`]).+?(?P=quote)(?!\w)"""
-_DIGITS = r"[^\s,;()\[\]{}]*[0-9@][^\s,;()\[\]{}]*"
-_VALUE = re.compile(rf"{_QUOTED}|{_DIGITS}|\w{{21,}}")  # what may be one, and not the server's own words
 
 
 class _Answer(msgspec.Struct):
@@ -88,7 +83,7 @@ def _described(request: Request, response: Response, errors: Sequence[_Error]) -
     first = errors[0]
     codes = {(error.code or "").upper() for error in errors}
     query = request.body.get("query") if isinstance(request.body, Mapping) else None
-    text = _without_values(first.message, str(query or ""))
+    text = without_values(first.message, str(query or ""))
     named = f" ({first.code[:40]})" if first.code is not None and first.code.isidentifier() else ""
     more = f", and {len(errors) - 1} more errors" if len(errors) > 1 else ""
     may_pass = codes <= _MAY_PASS
@@ -108,13 +103,3 @@ def _hint(codes: set[str], *, may_pass: bool) -> str:
     if codes & _LOGIN:
         return "check the credentials under `auth`, and what they may read"
     return "check the resource's `query` and `variables`; nothing of the answer was loaded"
-
-
-def _without_values(message: str, query: str) -> str:
-    """The message's first line; of what may be values, only what the query itself says."""
-    known = set(re.findall(r"\w+", query))
-    line = message.strip().partition("\n")[0]
-    return _VALUE.sub(
-        lambda found: found[0] if known.issuperset(re.findall(r"\w+", found[0])) else "...",
-        line if len(line) <= _SHOWN else f"{line[:_SHOWN]} ...",
-    )

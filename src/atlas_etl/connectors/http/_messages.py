@@ -26,6 +26,7 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: JsonValue = None  # sent as JSON
     form: Parameters = ()  # sent as a form, where there is no body
+    content: bytes | None = field(default=None, repr=False)  # sent as it is, instead of both
 
     def with_params(self, more: Mapping[str, str]) -> Request:
         """The request with these parameters instead of those of the same names."""

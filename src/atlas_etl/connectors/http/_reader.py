@@ -44,7 +44,7 @@ _NO_CONTENT = 204
 
 
 @dataclass(frozen=True, slots=True)
-class _Reading:
+class Reading:
     """How the lists of one stream are read."""
 
     key: tuple[str, ...] = ()
@@ -62,7 +62,7 @@ class _Unfinished:
 
     request: ReadRequest
     pages: Pages
-    reading: _Reading
+    reading: Reading
 
 
 class HttpConnector(BaseConnector[HttpConnection]):
@@ -143,9 +143,7 @@ class HttpConnector(BaseConnector[HttpConnection]):
     def stream_of(self, query: str) -> Stream:
         return Stream(name="query", path=query)
 
-    def _rows(
-        self, request: ReadRequest, pages: Pages, reading: _Reading, *, whole: bool = False
-    ) -> HttpRows:
+    def _rows(self, request: ReadRequest, pages: Pages, reading: Reading, *, whole: bool = False) -> HttpRows:
         resource = self._resource(request.stream)
         where = shown(self._request(resource).url)
         columns = Columns(
@@ -194,7 +192,7 @@ class HttpConnector(BaseConnector[HttpConnection]):
             body=resource.body,
         ).with_params({name: _written(value) for name, value in given.items()})
 
-    def _reading(self, request: ReadRequest) -> _Reading:
+    def _reading(self, request: ReadRequest) -> Reading:
         stream = request.stream
         resource = self._resource(stream)
         merges = stream.disposition is Disposition.MERGE
@@ -202,7 +200,7 @@ class HttpConnector(BaseConnector[HttpConnection]):
         newest = None
         if request.since is not None and stream.cursor and resource.incremental.order == "descending":
             newest = Newest(stream.cursor, request.since)
-        return _Reading(
+        return Reading(
             stream.primary_key or resource.primary_key,
             merges,
             newest,
@@ -225,19 +223,19 @@ class HttpConnector(BaseConnector[HttpConnection]):
             )
         return Windows(how, cursor, bound, timezone, datetime.now(UTC))
 
-    def _new(self, request: ReadRequest, reading: _Reading) -> Generator[Records, None, None]:
+    def _new(self, request: ReadRequest, reading: Reading) -> Generator[Records, None, None]:
         """The pages of what is new of a stream, as far as its API can tell."""
         resource = self._resource(request.stream)
         yield from self._read(resource, self._first(resource, reading.since, reading), reading)
 
-    def _first(self, resource: Resource, bound: CursorValue | None, reading: _Reading) -> Request:
+    def _first(self, resource: Resource, bound: CursorValue | None, reading: Reading) -> Request:
         """The request for what came since `bound`; windows have bounds of their own."""
         first = self._request(resource)
         if bound is None or resource.incremental.start is not None:
             return first
         return since(first, resource.incremental, bound, reading.timezone)
 
-    def _read(self, resource: Resource, first: Request, reading: _Reading) -> Generator[Records, None, None]:
+    def _read(self, resource: Resource, first: Request, reading: Reading) -> Generator[Records, None, None]:
         """The pages of a resource; of one with a parent, those of each of its records, in their order."""
         parent = resource.parent
         if parent is None:
@@ -246,7 +244,7 @@ class HttpConnector(BaseConnector[HttpConnection]):
         above = self.config.resources[parent.resource]
         bound = reading.since if parent.changed_only else None
         windows = self._windows(above, None, bound, reading.timezone)
-        of_parents = _Reading(above.primary_key, since=bound, timezone=reading.timezone, windows=windows)
+        of_parents = Reading(above.primary_key, since=bound, timezone=reading.timezone, windows=windows)
 
         def pages_below(record: msgspec.Raw) -> list[Records]:
             found = values_of(parent, record)
@@ -258,9 +256,7 @@ class HttpConnector(BaseConnector[HttpConnection]):
             for pages in in_order(pages_below, records, at_once=self.config.concurrency):
                 yield from pages
 
-    def _listed(
-        self, resource: Resource, first: Request, reading: _Reading
-    ) -> Generator[Records, None, None]:
+    def _listed(self, resource: Resource, first: Request, reading: Reading) -> Generator[Records, None, None]:
         """The pages of one list; where it is read by windows, with WINDOW_END behind those of each."""
         if reading.windows is None:
             yield from self._fetched(resource, first, reading)
@@ -272,7 +268,7 @@ class HttpConnector(BaseConnector[HttpConnection]):
             yield WINDOW_END
 
     def _fetched(
-        self, resource: Resource, first: Request, reading: _Reading
+        self, resource: Resource, first: Request, reading: Reading
     ) -> Generator[Records, None, None]:
         """The pages of one list in turn, without what a page repeats of the one before."""
         where = shown(first.url)

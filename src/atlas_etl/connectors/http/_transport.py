@@ -126,11 +126,14 @@ class Transport:
             if origin(request.url)[0] == "https" and origin(url)[0] == "http":
                 raise refused(url, "it leads from https to http, where others can read along")
             kept = response.status in (307, 308)
+            if request.content is not None and origin(url) != origin(request.url):
+                raise refused(url, "a message may hold credentials, which are for the first address only")
             request = Request(
                 url,
                 request.method if kept or request.method == "GET" else "GET",
                 headers=request.headers,
                 body=request.body if kept else None,
+                content=request.content if kept else None,
             )
         raise refused(request.url, f"there are more than {_MOST_REDIRECTS} in a row")
 
@@ -165,7 +168,7 @@ class Transport:
                 params=[*request.params, *who.params.items()],
                 headers=headers,
                 json=request.body,
-                data=list(request.form) or None,
+                data=request.content or list(request.form) or None,
                 auth=self._auth if is_home else None,
                 stream=True,
                 allow_redirects=False,

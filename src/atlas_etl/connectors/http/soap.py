@@ -1,0 +1,302 @@
+"""Any SOAP service: an operation's results to rows, by zeep and the rooms of the http protocol.
+
+zeep reads the WSDL, writes messages and reads results; every request goes through the family's own transport,
+so that its limits, retries and origins hold. A login goes to the service's own origin: that of `endpoint`, or
+of the WSDL.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator, Mapping
+from typing import cast
+
+import msgspec
+import requests
+import zeep
+from lxml import etree
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr, model_validator
+from zeep.exceptions import Error as ZeepError
+from zeep.exceptions import LookupError as ZeepLookupError
+from zeep.exceptions import ValidationError
+from zeep.helpers import serialize_object
+from zeep.wsse.username import UsernameToken
+
+from atlas_etl.connectors.base import Adapter
+from atlas_etl.connectors.http._auth_settings import RecordsPath, Url
+from atlas_etl.connectors.http._connection import (
+    ApiConnection,
+    HttpConnection,
+    Incremental,
+    Offered,
+    Pagination,
+    Resource,
+    Since,
+    check_windows,
+    parents_lead_to_an_end,
+)
+from atlas_etl.connectors.http._formats import FORMATS
+from atlas_etl.connectors.http._messages import Request, Response, origin, shown
+from atlas_etl.connectors.http._pages import Records
+from atlas_etl.connectors.http._reader import HttpConnector, Reading, streams_of
+from atlas_etl.connectors.http._records import parse_path
+from atlas_etl.connectors.http._soap_faults import refusal
+from atlas_etl.connectors.http._transport import Transport, dispose, session
+from atlas_etl.errors import ConfigError, SourceError, nearest
+from atlas_etl.model import ConnectionStatus, Stream
+
+
+class Security(BaseModel):
+    """WS-Security: who asks, in each message to the service."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    username: str = Field(min_length=1)
+    password: SecretStr
+    digest: bool = Field(default=False, description="whether the password is sent as a digest, not as text")
+
+
+class SinceArgument(Since):
+    """How an operation is asked for what is new since the checkpoint; without it, that is chosen here."""
+
+    argument: str | None = Field(default=None, description="its path among the arguments, e.g. filter.from")
+    end_argument: str | None = Field(default=None, description="the path of the end that is sent with it")
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> SinceArgument:
+        check_windows(self, self.argument, self.end_argument, names="argument and end_argument")
+        return self
+
+    @property
+    def is_asked(self) -> bool:
+        return self.argument is not None
+
+
+class Call(Offered):
+    """An operation and where its result has records."""
+
+    operation: str = Field(min_length=1, description="its name in the WSDL")
+    arguments: dict[str, JsonValue] = Field(
+        default_factory=dict, description="by name; `{name}` is a value of the parent's record"
+    )
+    records: RecordsPath | None = Field(
+        default=None, description="where they are in the result; default: found out"
+    )
+    incremental: SinceArgument = SinceArgument()
+
+
+class SoapConnection(ApiConnection):
+    """A SOAP service."""
+
+    wsdl: Url = Field(description="where the service describes itself")
+    endpoint: Url | None = Field(
+        default=None,
+        description="where messages are sent; default: as the WSDL says, if it is of the WSDL's own origin",
+    )
+    security: Security | None = Field(default=None, description="WS-Security; or else `auth`")
+    service: str | None = Field(default=None, description="its name, where the WSDL has several")
+    port: str | None = Field(default=None, description="its name, where the service has several")
+    resources: dict[str, Call] = Field(
+        default_factory=dict, description="what is asked for, by the names that streams have"
+    )
+
+    @model_validator(mode="after")
+    def _parents_lead_to_an_end(self) -> SoapConnection:
+        parents_lead_to_an_end(self.resources)
+        return self
+
+
+class _Operation(Resource):
+    """A call as a resource, whose body is the arguments."""
+
+    operation: str
+
+
+class SoapConnector(HttpConnector):
+    """Reads one SOAP service as an HTTP API whose requests zeep writes."""
+
+    def __init__(self, config: SoapConnection) -> None:
+        super().__init__(_as_http(config), protocol="soap", refusal=refusal)
+        self._soap = config
+        self._lock = threading.Lock()
+        self._service: zeep.proxy.ServiceProxy | None = None
+
+    def test(self) -> ConnectionStatus:
+        count = len(dict(self._opened()))
+        if self.config.resources:
+            return super().test()
+        return ConnectionStatus(f"{shown(self._soap.wsdl)} describes {count:,} operations")
+
+    def stream_of(self, query: str) -> Stream:
+        return Stream(name="query", table=query)
+
+    def _unnamed(self, name: str) -> Resource:
+        raise ConfigError(
+            f"there is no resource {name!r}",
+            hint=nearest(name, self.config.resources) or "describe its operation under `resources`",
+            code="unknown_resource",
+        )
+
+    def _fetched(self, resource: Resource, first: Request, _: Reading) -> Generator[Records, None, None]:
+        """One result. Raises ConfigError (`unknown_operation`, `soap_arguments`)."""
+        service = self._opened()
+        name = cast(_Operation, resource).operation
+        operations = dict(service)
+        if name not in operations:
+            raise ConfigError(
+                f"the service has no operation {name!r}",
+                hint=nearest(name, operations) or f"it has {', '.join(sorted(operations)[:12])}",
+                code="unknown_operation",
+            )
+        arguments = first.body if isinstance(first.body, Mapping) else {}
+        try:
+            result = operations[name](**arguments)
+        except (ValidationError, TypeError, ValueError) as failure:
+            raise ConfigError(
+                f"the arguments of {name!r} do not fit: {type(failure).__name__}",
+                hint=f"it takes {_signature(service, name)}",
+                code="soap_arguments",
+            ) from None
+        except (ZeepError, etree.LxmlError) as failure:
+            raise _unreadable(shown(first.url), failure) from None
+        path = parse_path(resource.records) if resource.records is not None else None
+        content = _JSON.encode(serialize_object(result, dict))
+        answer = FORMATS["json"](path).read(content, f"the result of {name}")
+        if answer[1]:
+            yield answer[1]
+
+    def _opened(self) -> zeep.proxy.ServiceProxy:
+        """The service as its WSDL describes it. Raises SourceError and ConfigError (`soap_endpoint`)."""
+        with self._lock:
+            if self._service is None:
+                self._service = self._described()
+            return self._service
+
+    def _described(self) -> zeep.proxy.ServiceProxy:
+        config = self._soap
+        where = shown(config.wsdl)
+        security = config.security
+        token = None
+        if security is not None:
+            secret = security.password.get_secret_value()
+            token = UsernameToken(security.username, secret, use_digest=security.digest)
+        settings = zeep.Settings(forbid_dtd=True, forbid_entities=True)
+        carrier = _Carrier(self._transport)
+        try:
+            client = zeep.Client(config.wsdl, transport=carrier, wsse=token, settings=settings)
+            service = client.bind(config.service, config.port)
+        except (ZeepError, etree.LxmlError, ValueError, KeyError) as failure:
+            raise _unreadable(where, failure) from None
+        if service is None:
+            raise _unreadable(where, ZeepError("no service"))
+        address = str(service._binding_options.get("address"))
+        if config.endpoint is not None:
+            service._binding_options["address"] = config.endpoint
+        elif origin(address) != origin(config.wsdl):
+            raise ConfigError(
+                f"{where} says that the service is at {shown(address)}, which is elsewhere",
+                hint="if that is meant, set `endpoint` to its address",
+                code="soap_endpoint",
+            )
+        return service
+
+
+class _Carrier(zeep.Transport):  # type: ignore[misc]  # zeep has no types
+    """Carries zeep's requests by the family's transport; files are not read."""
+
+    def __init__(self, transport: Transport) -> None:
+        super().__init__()
+        self._by = transport
+
+    def load(self, url: str) -> bytes:
+        return self._by.fetch(Request(_web(url))).content
+
+    def get(self, address: str, params: Mapping[str, str], headers: Mapping[str, str]) -> requests.Response:
+        return _as_zeep_reads(
+            self._by.fetch(Request(_web(address), params=tuple(params.items()), headers=headers))
+        )
+
+    def post(self, address: str, message: bytes, headers: Mapping[str, str]) -> requests.Response:
+        asked = Request(_web(address), "POST", headers=headers, content=message)
+        return _as_zeep_reads(self._by.fetch(asked))
+
+
+def _web(url: str) -> str:
+    if not url.lower().startswith(("http://", "https://")):
+        raise SourceError(
+            "the WSDL leads to a file, which is not read",
+            hint="have its imports be addresses of the web",
+            code="refused_redirect",
+        )
+    return url
+
+
+def _as_zeep_reads(response: Response) -> requests.Response:
+    made = requests.Response()
+    made.status_code, made.url = response.status, response.url
+    made.headers.update({name: text for name, text in response.headers.items() if name != "content-encoding"})
+    made._content = response.content
+    return made
+
+
+def _unreadable(where: str, failure: Exception) -> SourceError:
+    if isinstance(failure, ValueError | KeyError | ZeepLookupError):
+        return SourceError(
+            f"{where} has no such service or port",
+            hint="check `service` and `port`, or leave them out",
+            code="wsdl",
+        )
+    return SourceError(
+        f"{where} gives what cannot be read as SOAP or WSDL: {type(failure).__name__}",
+        hint="check `wsdl`, and that the answer is as the WSDL describes it",
+        code="wsdl",
+    )
+
+
+def _signature(service: zeep.proxy.ServiceProxy, name: str) -> str:
+    return str(service._binding.get(name).input.signature())[:200] or "none"
+
+
+def _as_json(value: object) -> object:
+    """What msgspec has no form for, as the text that XML has."""
+    if isinstance(value, etree._Element):
+        return etree.tostring(value, encoding="unicode")
+    return str(value)
+
+
+_JSON = msgspec.json.Encoder(decimal_format="number", enc_hook=_as_json)
+
+
+def _as_http(config: SoapConnection) -> HttpConnection:
+    shared = {name: getattr(config, name) for name in ApiConnection.model_fields}
+    calls: dict[str, Resource] = {name: _operation(config, call) for name, call in config.resources.items()}
+    return HttpConnection(**shared, base_url=config.endpoint or config.wsdl, resources=calls)
+
+
+def _operation(config: SoapConnection, call: Call) -> _Operation:
+    asked = call.incremental
+    made = _Operation(
+        path=config.endpoint or config.wsdl,
+        method="POST",
+        body=call.arguments,
+        operation=call.operation,
+        records=call.records,
+        pagination=Pagination(type="none"),
+        incremental=Incremental(
+            **{name: getattr(asked, name) for name in Since.model_fields},
+            parameter=asked.argument,
+            end_parameter=asked.end_argument,
+            into="body",
+        ),
+    )
+    own = set(Offered.model_fields) - {"incremental"}
+    return made.model_copy(update={name: getattr(call, name) for name in own})
+
+
+ADAPTER = Adapter(
+    connection=SoapConnection,
+    client=session,
+    dispose=dispose,
+    connector=SoapConnector,
+    default_streams=lambda config: streams_of(config.resources),
+)

@@ -1,0 +1,253 @@
+"""A SOAP service with a real WSDL, made by hand: logins, faults, results as rows."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from lxml import etree
+from pytest_httpserver import HTTPServer
+from werkzeug import Request, Response
+
+from atlas_etl.connectors.http.soap import SoapConnection, SoapConnector
+from atlas_etl.errors import AtlasError, ConfigError, SourceError
+from atlas_etl.model import Disposition, Stream
+from tests.unit.connectors.http_api import Api, read, rows, sync
+
+NAMESPACE = "urn:shop"
+ENVELOPE = "http://schemas.xmlsoap.org/soap/envelope/"
+WSSE = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-wssecurity-secext-1.0.xsd"
+WSU = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-wssecurity-utility-1.0.xsd"
+ORDERS = Stream("orders", table="orders")
+
+WSDL = """<?xml version="1.0"?>
+<definitions xmlns="http://schemas.xmlsoap.org/wsdl/" xmlns:soap="http://schemas.xmlsoap.org/wsdl/soap/"
+  xmlns:s="urn:shop" xmlns:x="http://www.w3.org/2001/XMLSchema" targetNamespace="urn:shop" name="Shop">
+  <types><x:schema targetNamespace="urn:shop" elementFormDefault="qualified">
+    <x:element name="ListOrders"><x:complexType><x:sequence>
+      <x:element name="since" type="x:string" minOccurs="0"/>
+      <x:element name="shop" type="x:int" minOccurs="0"/>
+    </x:sequence></x:complexType></x:element>
+    <x:complexType name="Order"><x:sequence>
+      <x:element name="id" type="x:long"/><x:element name="total" type="x:decimal"/>
+      <x:element name="at" type="x:dateTime"/><x:element name="note" type="x:string" minOccurs="0"/>
+    </x:sequence></x:complexType>
+    <x:element name="ListOrdersResponse"><x:complexType><x:sequence>
+      <x:element name="orders"><x:complexType><x:sequence>
+        <x:element name="order" type="s:Order" minOccurs="0" maxOccurs="unbounded"/>
+      </x:sequence></x:complexType></x:element>
+      <x:element name="count" type="x:int"/>
+    </x:sequence></x:complexType></x:element>
+  </x:schema></types>
+  <message name="In"><part name="parameters" element="s:ListOrders"/></message>
+  <message name="Out"><part name="parameters" element="s:ListOrdersResponse"/></message>
+  <portType name="ShopPort"><operation name="ListOrders">
+    <input message="s:In"/><output message="s:Out"/></operation></portType>
+  <binding name="ShopBinding" type="s:ShopPort">
+    <soap:binding style="document" transport="http://schemas.xmlsoap.org/soap/http"/>
+    <operation name="ListOrders"><soap:operation soapAction="urn:shop#ListOrders"/>
+      <input><soap:body use="literal"/></input><output><soap:body use="literal"/></output></operation>
+  </binding>
+  <service name="Shop"><port name="ShopPort" binding="s:ShopBinding">
+    <soap:address location="ADDRESS"/></port></service>
+</definitions>"""
+
+HELD = [
+    (1, "19.90", "2026-01-01T00:00:00Z", "a"),
+    (9007199254740993, "0.10", "2026-01-02T00:00:00Z", None),
+    (3, "5", "2026-01-03T00:00:00Z", "c"),
+]
+
+
+@pytest.fixture
+def api(httpserver: HTTPServer) -> Api:
+    return Api(httpserver)
+
+
+def envelope(body: str, status: int = 200) -> Response:
+    text = f'<e:Envelope xmlns:e="{ENVELOPE}"><e:Body>{body}</e:Body></e:Envelope>'
+    return Response(text, status=status, content_type="text/xml; charset=utf-8")
+
+
+def fault(code: str, text: str, status: int = 500) -> Response:
+    return envelope(
+        f"<e:Fault><faultcode>{code}</faultcode><faultstring>{text}</faultstring></e:Fault>", status
+    )
+
+
+def asked(request: Request, name: str) -> str | None:
+    found = etree.fromstring(request.data).find(f".//{{{NAMESPACE}}}{name}")
+    return None if found is None else str(found.text)
+
+
+def orders(request: Request) -> Response:
+    since = asked(request, "since") or ""
+    found = [row for row in HELD if row[2] >= since]
+    items = "".join(
+        f"<order><id>{key}</id><total>{total}</total><at>{at}</at>"
+        + (f"<note>{note}</note></order>" if note else "</order>")
+        for key, total, at, note in found
+    )
+    return envelope(
+        f'<ListOrdersResponse xmlns="{NAMESPACE}"><orders>{items}</orders><count>{len(found)}</count>'
+        "</ListOrdersResponse>"
+    )
+
+
+def serve(api: Api, answer: Callable[[Request], Response], address: str | None = None) -> None:
+    text = WSDL.replace("ADDRESS", address or api.server.url_for("/soap"))
+    api.serve("/shop.wsdl", lambda _: Response(text, content_type="text/xml"))
+    api.serve("/soap", answer)
+
+
+def connector(api: Api, *, more: dict[str, object] | None = None, **call: object) -> SoapConnector:
+    listed = {"operation": "ListOrders", "records": "orders.order", "primary_key": "id", **call}
+    given = {"wsdl": api.server.url_for("/shop.wsdl"), "attempts": 2, "longest_wait": 0.01}
+    return SoapConnector(
+        SoapConnection.model_validate({**given, "resources": {"orders": listed}, **(more or {})})
+    )
+
+
+def test_results_are_rows_with_all_their_digits(api: Api) -> None:
+    serve(api, orders)
+    found = read(connector(api), ORDERS)
+    assert found.column("id").to_pylist() == [row[0] for row in HELD]
+    assert [str(total) for total in found.column("total").to_pylist()] == ["19.90", "0.10", "5.00"]
+    assert str(found.schema.field("at").type).startswith("timestamp")
+    assert found.column("note").to_pylist() == ["a", None, "c"]
+    assert connector(api).test().message == "orders answered, with 3 records on its first page"
+    assert "describes 1 operations" in connector(api, more={"resources": {}}).test().message
+
+
+def test_only_what_is_new_is_asked_for(api: Api, tmp_path: Path) -> None:
+    serve(api, orders)
+    made = {"incremental": {"argument": "since"}, "arguments": {"shop": 7}}
+    stream = Stream("orders", table="orders", cursor="at", primary_key=("id",))
+    sync(connector(api, **made), tmp_path, stream)
+    assert sync(connector(api, **made), tmp_path, stream).rows_read == 1
+    sent = [(asked(request, "since"), asked(request, "shop")) for request in api.asked if request.data]
+    assert sent == [(None, "7"), ("2026-01-03T00:00:00Z", "7")]
+    assert rows(tmp_path, "SELECT count(*), max(id) FROM api.orders") == [(3, 9007199254740993)]
+
+
+def has_token(request: Request) -> bool:
+    user = etree.fromstring(request.data).find(f".//{{{WSSE}}}UsernameToken")
+    if user is None or user.findtext(f"{{{WSSE}}}Username") != "etl":
+        return False
+    password = user.find(f"{{{WSSE}}}Password")
+    assert password is not None
+    if not str(password.get("Type")).endswith("#PasswordDigest"):
+        return password.text == "s3cret"
+    nonce = base64.b64decode(user.findtext(f"{{{WSSE}}}Nonce") or "")
+    created = user.findtext(f"{{{WSU}}}Created") or ""
+    digest = hashlib.sha1(nonce + created.encode() + b"s3cret").digest()
+    return password.text == base64.b64encode(digest).decode()
+
+
+def has_basic(request: Request) -> bool:
+    return request.headers.get("Authorization") == "Basic " + base64.b64encode(b"etl:s3cret").decode()
+
+
+LOGINS: dict[str, tuple[dict[str, object], Callable[[Request], bool]]] = {
+    "basic": ({"auth": {"type": "basic", "username": "etl", "password": "s3cret"}}, has_basic),
+    "token": ({"security": {"username": "etl", "password": "s3cret"}}, has_token),
+    "digest": ({"security": {"username": "etl", "password": "s3cret", "digest": True}}, has_token),
+}
+
+
+@pytest.mark.parametrize("how", LOGINS)
+def test_logins_and_their_faults(api: Api, how: str) -> None:
+    login, good = LOGINS[how]
+    refused = fault("w:FailedAuthentication", "No user etl with the password 's3cret'")
+    serve(api, lambda request: orders(request) if good(request) else refused)
+    assert read(connector(api, more=login), ORDERS).num_rows == 3
+    with pytest.raises(SourceError) as caught:
+        read(connector(api), ORDERS)
+    shown = f"{caught.value.message} {caught.value.hint}"
+    assert (caught.value.code, caught.value.retryable) == ("soap_fault", False)
+    assert "FailedAuthentication" in shown
+    assert "s3cret" not in shown
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "tries"), [("e:Server", 500, 2), ("e:Client", 500, 1), ("e:Client", 200, 1)]
+)
+def test_faults_load_nothing(api: Api, tmp_path: Path, code: str, status: int, tries: int) -> None:
+    serve(api, orders)
+    stream = Stream("orders", table="orders", disposition=Disposition.REPLACE)
+    sync(connector(api), tmp_path, stream)
+    api.server.clear()
+    api.asked.clear()
+    serve(api, lambda _: fault(code, "The date 2026-01-01 is wrong", status))
+    with pytest.raises(SourceError, match=r"The date \.\.\. is wrong") as caught:
+        sync(connector(api), tmp_path, stream)
+    assert caught.value.code == "soap_fault"
+    assert sum(request.path == "/soap" for request in api.asked) == tries
+    assert rows(tmp_path, "SELECT count(*) FROM api.orders") == [(3,)]
+
+
+@pytest.mark.parametrize("how", LOGINS)
+def test_a_login_is_for_the_services_own_origin(api: Api, how: str) -> None:
+    with HTTPServer() as other:
+        elsewhere = Api(other)
+        elsewhere.serve("/soap", orders)
+        serve(api, orders, elsewhere.server.url_for("/soap"))
+        with pytest.raises(ConfigError) as caught:
+            read(connector(api, more=LOGINS[how][0]), ORDERS)
+        assert caught.value.code == "soap_endpoint"
+        serve_redirect = Response(status=307, headers={"Location": elsewhere.server.url_for("/soap")})
+        api.server.clear()
+        serve(api, lambda _: serve_redirect)
+        with pytest.raises(SourceError) as refused:
+            read(connector(api, more=LOGINS[how][0]), ORDERS)
+        assert refused.value.code == "refused_redirect"
+        assert elsewhere.asked == []
+        named = {"endpoint": elsewhere.server.url_for("/soap"), **LOGINS[how][0]}
+        api.asked.clear()
+        assert read(connector(api, more=named), ORDERS).num_rows == 3
+        assert all(LOGINS[how][1](request) for request in elsewhere.asked)
+        assert not any("Authorization" in request.headers for request in api.asked)
+
+
+@pytest.mark.parametrize(
+    ("given", "code"),
+    [
+        ({"operation": "ListOrder"}, "unknown_operation"),
+        ({"arguments": {"from": 1}}, "soap_arguments"),
+        ({"more": {"wsdl": "http://127.0.0.1:9/x?wsdl"}}, "unreachable"),
+        ({"more": {"service": "Shops"}}, "wsdl"),
+    ],
+)
+def test_what_is_wrong_is_said(api: Api, given: dict[str, object], code: str) -> None:
+    serve(api, orders)
+    with pytest.raises(AtlasError) as caught:
+        read(connector(api, **given), ORDERS)  # type: ignore[arg-type]
+    assert caught.value.code == code
+    assert caught.value.hint
+
+
+def test_a_wsdl_that_is_none_and_one_that_leads_to_a_file(api: Api) -> None:
+    imported = WSDL.replace(
+        '<message name="In">', '<import namespace="urn:y" location="file:///etc/passwd"/><message name="In">'
+    )
+    for text, code in (("<html><p>no", "wsdl"), ("<html/>", "wsdl"), (imported, "refused_redirect")):
+        api.server.clear()
+        api.serve("/shop.wsdl", lambda _, text=text: Response(text))
+        with pytest.raises(SourceError) as caught:
+            read(connector(api), ORDERS)
+        assert caught.value.code == code
+
+
+def test_a_missing_extra_says_what_to_install() -> None:
+    code = (
+        "import sys; sys.modules['zeep'] = None\n"
+        "from atlas_etl.connectors import registry\n"
+        "try:\n    registry.load('soap')\nexcept Exception as failure:\n    print(failure.hint)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == 'pip install "atlas-etl[soap]"'
