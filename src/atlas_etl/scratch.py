@@ -1,9 +1,10 @@
-"""A database of our own for comparing more rows than memory holds: an embedded DuckDB that spills to disk."""
+"""Room for comparing more rows than memory holds: an embedded DuckDB that spills to disk."""
 
 from __future__ import annotations
 
 from contextlib import suppress
 from tempfile import TemporaryDirectory
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -16,27 +17,60 @@ if TYPE_CHECKING:
 _MEMORY = "512MB"
 
 
-class ScratchDatabase:
-    """In memory up to a bound, then in temporary files. `close` gives both back."""
+class Scratch:
+    """One DuckDB, opened when it is first needed: in memory up to a bound, then in temporary files.
 
-    def __init__(self, what: str, *, stream: str | None = None) -> None:
-        """`what` names the rows in messages."""
+    Opening one takes longer than most comparisons. `close` gives both back.
+    """
+
+    def __init__(self) -> None:
+        self._opening = Lock()
+        self._db: duckdb.DuckDBPyConnection | None = None
+        self._spill: TemporaryDirectory[str] | None = None
+
+    def tables(self, what: str, *, stream: str | None = None) -> ScratchTables:
+        """Tables that nobody else sees; `what` names their rows in messages. To be closed."""
         import duckdb  # takes longer to load than most syncs, which compare nothing, should wait
 
+        with self._opening:
+            if self._db is None:
+                self._spill = TemporaryDirectory(prefix="atlas-scratch-", ignore_cleanup_errors=True)
+                self._db = duckdb.connect(
+                    ":memory:",
+                    config={"memory_limit": _MEMORY, "threads": 2, "temp_directory": self._spill.name},
+                )
+            return ScratchTables(self._db.cursor(), duckdb.Error, what, stream)
+
+    def close(self) -> None:
+        """May be called twice, and be followed by more work."""
+        db, spill, self._db, self._spill = self._db, self._spill, None, None
+        if db is not None:
+            db.close()
+        if spill is not None:
+            spill.cleanup()
+
+
+class ScratchTables:
+    """Temporary tables, gone with `close`."""
+
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        failures: type[Exception],
+        what: str,
+        stream: str | None,
+    ) -> None:
+        self._connection = connection
+        self._failures = failures
         self._what = what
         self._stream = stream
-        self._spill = TemporaryDirectory(prefix="atlas-scratch-", ignore_cleanup_errors=True)
-        self._failures = duckdb.Error
-        self._db = duckdb.connect(
-            ":memory:", config={"memory_limit": _MEMORY, "threads": 2, "temp_directory": self._spill.name}
-        )
 
     def execute(self, sql: str, **rows: pa.RecordBatch | pa.RecordBatchReader) -> duckdb.DuckDBPyConnection:
         """One statement, which sees these rows as tables. Raises DestinationError (`temporary_files`)."""
         for name, given in rows.items():
-            self._db.register(name, given)
+            self._connection.register(name, given)
         try:
-            return self._db.execute(sql)
+            return self._connection.execute(sql)
         except self._failures as failure:
             raise DestinationError(
                 f"{self._what} cannot be compared: {str(failure).partition(chr(10))[0][:80]}",
@@ -46,13 +80,12 @@ class ScratchDatabase:
             ) from failure
         finally:
             for name in rows:
-                self._db.unregister(name)
+                self._connection.unregister(name)
 
     def batches(self, sql: str, size: int) -> pa.RecordBatchReader:
         """What a SELECT gives, in batches of this many rows."""
-        return self._db.sql(sql).to_arrow_reader(size)
+        return self._connection.sql(sql).to_arrow_reader(size)
 
     def close(self) -> None:
         with suppress(self._failures):
-            self._db.close()
-        self._spill.cleanup()
+            self._connection.close()

@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from atlas_etl import values
 from atlas_etl.pipeline.digest import Digests, Hashes, row_digests
-from atlas_etl.scratch import ScratchDatabase
+from atlas_etl.scratch import Scratch
 
 _KEYS_AT_ONCE = 100_000
 _DIGEST = ("high", "low")
@@ -73,17 +73,20 @@ class Differences:
         self._names = [f"k{n}" for n in range(len(key))]
         self._by = self._names or list(_DIGEST)  # what rows are brought together by
         self._rows = list(dict.fromkeys((*self._by, *_DIGEST)))
-        self._scratch = ScratchDatabase("the rows")
+        self._database = Scratch()
+        self._scratch = self._database.tables("the rows")
         cursor = latest.cursor if latest else None
         columns = [*key, *([cursor] if cursor else [])]
         none = pa.RecordBatch.from_pylist([], schema=pa.schema(columns))
         no_digests, no_marks = np.empty((0, 2), np.uint64), pa.array([], pa.bool_())
-        self._scratch.execute("CREATE TABLE read_rows AS FROM batch", batch=self._read(none, no_digests))
+        self._scratch.execute("CREATE TEMP TABLE read_rows AS FROM batch", batch=self._read(none, no_digests))
         stored = self._reduced(none, no_digests).append_column("in_tail", no_marks)
-        self._scratch.execute("CREATE TABLE stored_rows AS FROM batch", batch=stored)
-        self._scratch.execute("CREATE TABLE tail_rows AS FROM batch", batch=_digest_columns(no_digests))
-        self._scratch.execute("CREATE TABLE later_keys AS FROM batch", batch=self._keys(none))
-        self._scratch.execute(f"CREATE TABLE quarantined AS SELECT {', '.join(self._by)} FROM stored_rows")
+        self._scratch.execute("CREATE TEMP TABLE stored_rows AS FROM batch", batch=stored)
+        self._scratch.execute("CREATE TEMP TABLE tail_rows AS FROM batch", batch=_digest_columns(no_digests))
+        self._scratch.execute("CREATE TEMP TABLE later_keys AS FROM batch", batch=self._keys(none))
+        self._scratch.execute(
+            f"CREATE TEMP TABLE quarantined AS SELECT {', '.join(self._by)} FROM stored_rows"
+        )
 
     def add_read(self, batch: pa.RecordBatch, digests: Digests) -> None:
         """Take rows of the source."""
@@ -114,13 +117,13 @@ class Differences:
         if self._latest is not None:
             read = "latest_rows"
             self._scratch.execute(
-                f"CREATE TABLE latest_rows AS SELECT {all_} FROM (SELECT read_rows.*, row_number() OVER "
+                f"CREATE TEMP TABLE latest_rows AS SELECT {all_} FROM (SELECT read_rows.*, row_number() OVER "
                 f"(PARTITION BY {by} ORDER BY c DESC NULLS LAST, there IS NOT NULL DESC) AS place "
                 "FROM read_rows LEFT JOIN (SELECT DISTINCT high, low, true AS there FROM stored_rows) "
                 "USING (high, low)) WHERE place = 1"
             )
         self._scratch.execute(
-            f"CREATE TABLE differing AS SELECT {all_}, bool_or(in_tail) AS in_tail, "
+            f"CREATE TEMP TABLE differing AS SELECT {all_}, bool_or(in_tail) AS in_tail, "
             f"sum(n) AS n FROM (SELECT {all_}, false AS in_tail, 1 AS n FROM {read} "
             f"UNION ALL SELECT {all_}, in_tail, -1 AS n FROM stored_rows) GROUP BY {all_} "
             "HAVING sum(n) <> 0"
@@ -147,13 +150,13 @@ class Differences:
                 f"only_read = 0 AND {self._known_in('later_keys')} AND NOT {self._known_in('read_rows')}"
             )
         self._scratch.execute(
-            "CREATE TABLE marked AS SELECT differing.*, "
+            "CREATE TEMP TABLE marked AS SELECT differing.*, "
             "CASE WHEN n > 0 THEN (high, low) IN (SELECT high, low FROM tail_rows) "
             "ELSE in_tail AND (high, low) NOT IN (SELECT high, low FROM read_rows) END "
             f"AND {tail_is_open} AS goes FROM differing"
         )
         self._scratch.execute(
-            f"CREATE TABLE found AS WITH sums AS (SELECT {by}, "
+            f"CREATE TEMP TABLE found AS WITH sums AS (SELECT {by}, "
             "coalesce(sum(n) FILTER (n > 0), 0) AS only_read, "
             "coalesce(sum(n) FILTER (n > 0 AND goes), 0) AS pending_read, "
             "coalesce(-sum(n) FILTER (n < 0), 0) AS only_stored, "
@@ -220,6 +223,7 @@ class Differences:
 
     def close(self) -> None:
         self._scratch.close()
+        self._database.close()
 
     def _keys(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         if not self._names:

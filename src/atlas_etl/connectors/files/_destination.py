@@ -46,6 +46,7 @@ from atlas_etl.model import (
     TableState,
     WireFormat,
 )
+from atlas_etl.scratch import Scratch
 
 _NAME_BYTES = 255  # of a file name (NAME_MAX of every common file system)
 
@@ -61,6 +62,7 @@ class FilesDestination:
         self._format = form
         self._path = path
         self._sizes = sizes or Sizes()
+        self._scratch = Scratch()
 
     def test(self) -> ConnectionStatus:
         with writing(self._path):
@@ -113,7 +115,7 @@ class FilesDestination:
     @contextmanager
     def begin(self, plan: LoadPlan) -> Iterator[FileLoadSession]:
         with self._opened(plan) as (folder, manifest):
-            session = FileLoadSession(folder, plan, manifest, self._sizes)
+            session = FileLoadSession(folder, plan, manifest, self._sizes, self._scratch)
             try:
                 session.prepare()
                 yield session
@@ -125,7 +127,7 @@ class FilesDestination:
         with self._opened(plan) as (folder, manifest):
             if manifest is None:
                 raise _no_table(plan.table, plan.stream)
-            session = FileReconcileSession(folder, plan, manifest, self._sizes)
+            session = FileReconcileSession(folder, plan, manifest, self._sizes, self._scratch)
             try:
                 yield session
             finally:
@@ -163,7 +165,7 @@ class FilesDestination:
         return _query.run(sql, self._tables())
 
     def close(self) -> None:
-        """Nothing stays open between calls."""
+        self._scratch.close()
 
     def _folder(self, table: TableName) -> StreamFolder:
         names = (_folder_name(table.schema or "main"), _folder_name(table.name))

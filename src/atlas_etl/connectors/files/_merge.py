@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from atlas_etl import values
 from atlas_etl.errors import NullKeyError
-from atlas_etl.scratch import ScratchDatabase
+from atlas_etl.scratch import Scratch
 
 Rows = npt.NDArray[np.int64]
 
@@ -33,16 +33,18 @@ class Compared:
 class KeySet:
     """The keys of one load, and the row that each came in."""
 
-    def __init__(self, stream: str, key: Sequence[str], cursor: str | None, schema: pa.Schema) -> None:
+    def __init__(
+        self, scratch: Scratch, stream: str, key: Sequence[str], cursor: str | None, schema: pa.Schema
+    ) -> None:
         self._stream = stream
         self._key = tuple(key)
         self._cursor = cursor
         self._names = [f"k{n}" for n in range(len(key))]
         self._columns = [*self._names, *(["c"] if cursor else [])]
-        self._scratch = ScratchDatabase("the keys of the load", stream=stream)
+        self._scratch = scratch.tables("the keys of the load", stream=stream)
         empty = self._reduced(pa.RecordBatch.from_pylist([], schema=schema), 0)
-        self._scratch.execute("CREATE TABLE keys AS SELECT * FROM batch", batch=empty)
-        self._scratch.execute(f"CREATE TABLE gone AS SELECT {', '.join(self._names)} FROM keys")
+        self._scratch.execute("CREATE TEMP TABLE keys AS SELECT * FROM batch", batch=empty)
+        self._scratch.execute(f"CREATE TEMP TABLE gone AS SELECT {', '.join(self._names)} FROM keys")
         self._rows = 0
 
     def add(self, batch: pa.RecordBatch) -> None:
@@ -64,7 +66,7 @@ class KeySet:
         names = ", ".join(self._names)
         order = "c DESC NULLS LAST, r DESC" if self._cursor else "r DESC"
         self._scratch.execute(
-            f"CREATE TABLE superseded AS SELECT r FROM ("
+            f"CREATE TEMP TABLE superseded AS SELECT r FROM ("
             f"SELECT r, row_number() OVER (PARTITION BY {names} ORDER BY {order}) AS place FROM keys "
             f"SEMI JOIN (SELECT {names} FROM keys GROUP BY {names} HAVING count(*) > 1) USING ({names})"
             f") WHERE place > 1"
@@ -84,7 +86,7 @@ class KeySet:
         same = "live.c = keys.c" if self._cursor else "false"
         names = ", ".join(self._names)
         self._scratch.execute(
-            f"CREATE TABLE replaced AS SELECT live.r AS r, keys.r AS by_row, {same} AS same "
+            f"CREATE TEMP TABLE replaced AS SELECT live.r AS r, keys.r AS by_row, {same} AS same "
             f"FROM live LEFT JOIN keys USING ({names}) "
             f"LEFT JOIN (SELECT DISTINCT {names}, true AS goes FROM gone) AS going USING ({names}) "
             "WHERE keys.r IS NOT NULL OR goes",
@@ -102,8 +104,8 @@ class KeySet:
             return Compared(np.empty(0, np.int64), none, none)
         names = ", ".join(self._names)
         self._scratch.execute(
-            f"CREATE TABLE compared AS SELECT live.r AS r, here.yes IS NULL AS gone, live.m AS m FROM live "
-            f"LEFT JOIN (SELECT DISTINCT {names}, true AS yes FROM keys) AS here USING ({names}) "
+            "CREATE TEMP TABLE compared AS SELECT live.r AS r, here.yes IS NULL AS gone, live.m AS m "
+            f"FROM live LEFT JOIN (SELECT DISTINCT {names}, true AS yes FROM keys) AS here USING ({names}) "
             f"WHERE here.yes IS NULL OR live.m",
             live=pa.RecordBatchReader.from_batches(first.schema, _chain(first, batches)),
         )

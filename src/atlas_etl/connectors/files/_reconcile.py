@@ -23,6 +23,7 @@ from atlas_etl.connectors.files._merge import Compared, KeySet
 from atlas_etl.connectors.files._parts import Sizes
 from atlas_etl.connectors.files._transaction import FilesTransaction
 from atlas_etl.model import DELETED_AT, Deletion, ReconcilePlan, ReconcileResult
+from atlas_etl.scratch import Scratch
 
 _Mask = npt.NDArray[np.bool_]
 
@@ -30,7 +31,9 @@ _Mask = npt.NDArray[np.bool_]
 class FileReconcileSession:
     """One comparison (contracts.ReconcileSession); `close` undoes it unless it was committed."""
 
-    def __init__(self, folder: StreamFolder, plan: ReconcilePlan, manifest: Manifest, sizes: Sizes) -> None:
+    def __init__(
+        self, folder: StreamFolder, plan: ReconcilePlan, manifest: Manifest, sizes: Sizes, scratch: Scratch
+    ) -> None:
         self._folder = folder
         self._plan = plan
         self._before = manifest
@@ -39,7 +42,7 @@ class FileReconcileSession:
             folder, manifest, self._schema, schema_version=manifest.schema_version, sizes=sizes
         )
         self._is_soft = plan.deletes.how is Deletion.SOFT
-        self._keys = KeySet(plan.stream, plan.keys.names, None, plan.keys)
+        self._keys = KeySet(scratch, plan.stream, plan.keys.names, None, plan.keys)
         self._count = 0
 
     def write(self, batch: pa.RecordBatch) -> None:

@@ -40,13 +40,22 @@ from atlas_etl.model import (
     QuarantineChange,
     WidenColumn,
 )
+from atlas_etl.scratch import Scratch
 
 
 class FileLoadSession:
     """One load (contracts.LoadSession); `close` undoes it unless it was committed."""
 
-    def __init__(self, folder: StreamFolder, plan: LoadPlan, manifest: Manifest | None, sizes: Sizes) -> None:
+    def __init__(
+        self,
+        folder: StreamFolder,
+        plan: LoadPlan,
+        manifest: Manifest | None,
+        sizes: Sizes,
+        scratch: Scratch,
+    ) -> None:
         self._sizes = sizes
+        self._scratch = scratch
         self._folder = folder
         self._plan = plan
         self._before = manifest
@@ -67,7 +76,7 @@ class FileLoadSession:
         """Take out of the live files what this load replaces, and convert what it widens."""
         plan = self._plan
         if plan.merges:
-            self._keys = KeySet(plan.stream, plan.primary_key, plan.cursor, self._schema)
+            self._keys = KeySet(self._scratch, plan.stream, plan.primary_key, plan.cursor, self._schema)
         elif plan.cursor is not None:
             self._buffer = TailBuffer(plan.cursor, self._new.write, size=self._sizes.tail)
         dropped = any(isinstance(change, DropTable) for change in plan.changes)
