@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 from urllib.parse import urlsplit
+from xml.sax.saxutils import escape
 
 import adbc_driver_sqlite.dbapi
 import duckdb
@@ -249,6 +250,74 @@ def serve_connections(request: pytest.FixtureRequest, folder: Path) -> dict[str,
     }
 
 
+class SoapSource(HttpSource):
+    """The same of a SOAP service, whose endpoint has the path."""
+
+    @property
+    def file(self) -> Path:
+        return Path(urlsplit(str(self.config["endpoint"])).path) / "people.json"
+
+
+PEOPLE_WSDL = """<definitions xmlns="http://schemas.xmlsoap.org/wsdl/" xmlns:s="urn:people" name="People"
+  xmlns:soap="http://schemas.xmlsoap.org/wsdl/soap/" xmlns:x="http://www.w3.org/2001/XMLSchema"
+  targetNamespace="urn:people">
+  <types><x:schema targetNamespace="urn:people" elementFormDefault="qualified">
+    <x:element name="List"><x:complexType><x:sequence/></x:complexType></x:element>
+    <x:complexType name="Person"><x:sequence>
+      <x:element name="id" type="x:long"/><x:element name="name" type="x:string" nillable="true"/>
+      <x:element name="amount" type="x:decimal" nillable="true"/>
+      <x:element name="updated_at" type="x:dateTime" nillable="true"/>
+    </x:sequence></x:complexType>
+    <x:element name="ListResponse"><x:complexType><x:sequence>
+      <x:element name="person" type="s:Person" minOccurs="0" maxOccurs="unbounded"/>
+      <x:element name="count" type="x:int"/>
+    </x:sequence></x:complexType></x:element>
+  </x:schema></types>
+  <message name="In"><part name="parameters" element="s:List"/></message>
+  <message name="Out"><part name="parameters" element="s:ListResponse"/></message>
+  <portType name="Port"><operation name="List">
+    <input message="s:In"/><output message="s:Out"/></operation></portType>
+  <binding name="Binding" type="s:Port">
+    <soap:binding style="document" transport="http://schemas.xmlsoap.org/soap/http"/>
+    <operation name="List"><soap:operation soapAction="urn:people#List"/>
+      <input><soap:body use="literal"/></input><output><soap:body use="literal"/></output></operation>
+  </binding>
+  <service name="People"><port name="Port" binding="s:Binding">
+    <soap:address location="http://127.0.0.1:9/people"/></port></service>
+</definitions>"""
+
+
+def serve_operation(request: pytest.FixtureRequest, folder: Path) -> dict[str, object]:
+    """A SOAP service of one operation: the folder's file, as XML."""
+    server: HTTPServer = request.getfixturevalue("httpserver")
+
+    def member(name: str, value: object) -> str:
+        if value is None:
+            return f'<{name} i:nil="true"/>'
+        return f"<{name}>{escape(str(value))}</{name}>"
+
+    def people(asked: Request) -> Response:
+        objects = json.loads((Path(asked.path) / "people.json").read_text(encoding="utf-8"))
+        found = [json.loads(text, parse_float=str) for text in objects]
+        rows = "".join(
+            f"<person>{''.join(member(name, row[name]) for name in COLUMNS)}</person>" for row in found
+        )
+        body = (
+            '<e:Envelope xmlns:e="http://schemas.xmlsoap.org/soap/envelope/"><e:Body>'
+            '<ListResponse xmlns="urn:people" xmlns:i="http://www.w3.org/2001/XMLSchema-instance">'
+            f"{rows}<count>{len(found)}</count></ListResponse></e:Body></e:Envelope>"
+        )
+        return Response(body, content_type="text/xml; charset=utf-8")
+
+    server.expect_request("/people.wsdl").respond_with_data(PEOPLE_WSDL, content_type="text/xml")
+    server.expect_request(str(folder), method="POST").respond_with_handler(people)
+    return {
+        "wsdl": server.url_for("/people.wsdl"),
+        "endpoint": server.url_for(str(folder)),
+        "resources": {"people": {"operation": "List", "records": "person"}},
+    }
+
+
 @dataclass(frozen=True)
 class ConnectorCase:
     """One protocol that is read from."""
@@ -275,5 +344,6 @@ CONNECTORS = (
     ConnectorCase("jsonl", JsonlSource, lambda _, f: {"path": str(f / "drop" / "people-*.jsonl")}),
     ConnectorCase("http", HttpSource, serve_files),
     ConnectorCase("graphql", GraphqlSource, serve_connections),
+    ConnectorCase("soap", SoapSource, serve_operation),
     ConnectorCase("csv", CsvSource, lambda _, f: {"path": str(f / "drop" / "people-*.csv")}),
 )

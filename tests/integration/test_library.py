@@ -171,6 +171,8 @@ def test_test_connection_says_whether_it_can_be_read(
         else {
             "sqlite": {"database_path": nowhere},
             "http": {"base_url": "http://127.0.0.1:9", "attempts": 1},
+            "graphql": {"endpoint": "http://127.0.0.1:9", "attempts": 1},
+            "soap": {"wsdl": "http://127.0.0.1:9", "attempts": 1},
         }.get(case.protocol, {"path": nowhere})
     )
     assert atlas_etl.test_connection(case.protocol, **{**arguments, **elsewhere}) is False

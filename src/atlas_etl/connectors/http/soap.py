@@ -45,6 +45,8 @@ from atlas_etl.connectors.http._transport import Transport, dispose, session
 from atlas_etl.errors import ConfigError, SourceError, nearest
 from atlas_etl.model import ConnectionStatus, Stream
 
+_NIL = "{http://www.w3.org/2001/XMLSchema-instance}nil"
+
 
 class Security(BaseModel):
     """WS-Security: who asks, in each message to the service."""
@@ -183,7 +185,9 @@ class SoapConnector(HttpConnector):
         settings = zeep.Settings(forbid_dtd=True, forbid_entities=True)
         carrier = _Carrier(self._transport)
         try:
-            client = zeep.Client(config.wsdl, transport=carrier, wsse=token, settings=settings)
+            client = zeep.Client(
+                config.wsdl, transport=carrier, wsse=token, settings=settings, plugins=[_Empty()]
+            )
             service = client.bind(config.service, config.port)
         except (ZeepError, etree.LxmlError, ValueError, KeyError) as failure:
             raise _unreadable(where, failure) from None
@@ -199,6 +203,21 @@ class SoapConnector(HttpConnector):
                 code="soap_endpoint",
             )
         return service
+
+
+class _Empty(zeep.Plugin):  # type: ignore[misc]  # zeep has no types
+    """An element that is empty and not nil is an empty text, which zeep would take for nothing."""
+
+    def ingress(
+        self,
+        envelope: etree._Element,
+        http_headers: object,
+        operation: object,  # noqa: ARG002
+    ) -> tuple[etree._Element, object]:
+        for element in envelope.iter(etree.Element):
+            if element.text is None and len(element) == 0 and element.get(_NIL) not in ("true", "1"):
+                element.text = ""
+        return envelope, http_headers
 
 
 class _Carrier(zeep.Transport):  # type: ignore[misc]  # zeep has no types
