@@ -14,6 +14,7 @@ from lxml import etree
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
+from atlas_etl import values
 from atlas_etl.connectors.http.soap import SoapConnection, SoapConnector
 from atlas_etl.errors import AtlasError, ConfigError, SourceError
 from atlas_etl.model import Disposition, Stream
@@ -99,8 +100,10 @@ def orders(request: Request) -> Response:
     )
 
 
-def serve(api: Api, answer: Callable[[Request], Response], address: str | None = None) -> None:
-    text = WSDL.replace("ADDRESS", address or api.server.url_for("/soap"))
+def serve(
+    api: Api, answer: Callable[[Request], Response], address: str | None = None, wsdl: str = WSDL
+) -> None:
+    text = wsdl.replace("ADDRESS", address or api.server.url_for("/soap"))
     api.serve("/shop.wsdl", lambda _: Response(text, content_type="text/xml"))
     api.serve("/soap", answer)
 
@@ -122,6 +125,47 @@ def test_results_are_rows_with_all_their_digits(api: Api) -> None:
     assert found.column("note").to_pylist() == ["a", None, "c"]
     assert connector(api).test().message == "orders answered, with 3 records on its first page"
     assert "describes 1 operations" in connector(api, more={"resources": {}}).test().message
+
+
+UNFIT = {
+    "long": "x",
+    "decimal": "abc",
+    "double": "INF",
+    "boolean": "yes",
+    "dateTime": "soon",
+    "date": "2026-13-01",
+}
+
+
+@pytest.mark.parametrize("kind", UNFIT)
+def test_a_value_that_does_not_fit_its_type_is_an_error(api: Api, kind: str) -> None:
+    """zeep would take it for a missing one, or for another."""
+    wsdl = WSDL.replace('name="total" type="x:decimal"', f'name="total" type="x:{kind}"')
+    serve(api, lambda _: one_order(UNFIT[kind]), wsdl=wsdl)
+    with pytest.raises(SourceError, match="'total'") as caught:
+        read(connector(api), ORDERS)
+    assert caught.value.code == "soap_value"
+
+
+FITTING = {
+    "long": "-9223372036854775808", "decimal": "0.12345678901234567890", "boolean": "1",
+    "dateTime": "2026-01-01T00:00:00.123456789Z", "double": "0.1", "integer": "99999999999999999999999",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", FITTING)
+def test_a_value_keeps_all_its_digits(api: Api, kind: str) -> None:
+    wsdl = WSDL.replace('name="total" type="x:decimal"', f'name="total" type="x:{kind}"')
+    serve(api, lambda _: one_order(FITTING[kind]), wsdl=wsdl)
+    (found,) = values.to_text(read(connector(api), ORDERS).column("total").combine_chunks()).to_pylist()
+    assert found == {"boolean": "true"}.get(kind, FITTING[kind])
+
+
+def one_order(total: str) -> Response:
+    return envelope(
+        f'<ListOrdersResponse xmlns="{NAMESPACE}"><orders><order><id>1</id><total>{total}</total>'
+        "<at>2026-01-01T00:00:00Z</at></order></orders><count>1</count></ListOrdersResponse>"
+    )
 
 
 def test_only_what_is_new_is_asked_for(api: Api, tmp_path: Path) -> None:

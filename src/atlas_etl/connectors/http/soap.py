@@ -41,6 +41,7 @@ from atlas_etl.connectors.http._pages import Records
 from atlas_etl.connectors.http._reader import HttpConnector, Reading, streams_of
 from atlas_etl.connectors.http._records import parse_path
 from atlas_etl.connectors.http._soap_faults import refusal
+from atlas_etl.connectors.http._soap_values import exact_values
 from atlas_etl.connectors.http._transport import Transport, dispose, session
 from atlas_etl.errors import ConfigError, SourceError, nearest
 from atlas_etl.model import ConnectionStatus, Stream
@@ -152,7 +153,8 @@ class SoapConnector(HttpConnector):
             )
         arguments = first.body if isinstance(first.body, Mapping) else {}
         try:
-            result = operations[name](**arguments)
+            with exact_values():
+                result = operations[name](**arguments)
         except (ValidationError, TypeError, ValueError) as failure:
             raise ConfigError(
                 f"the arguments of {name!r} do not fit: {type(failure).__name__}",
