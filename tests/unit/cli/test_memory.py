@@ -20,7 +20,7 @@ def resident():
         return int(file.read().split()[1]) * {os.sysconf("SC_PAGE_SIZE")}
 before = resident()
 for _ in range(3):
-    pieces = [bytes([1]) * ({_SIZE} // 16) for _ in range(16)]
+    pieces = [bytes([1]) * ({_SIZE} // 4) for _ in range(4)]
     held = resident() - before
     fence = bytes([1]) * 64
     del pieces
