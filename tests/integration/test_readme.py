@@ -13,6 +13,8 @@ import pyarrow as pa
 import pytest
 from tests.project import Project
 
+from atlas_etl.api.atlas import Atlas
+
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
 
@@ -43,6 +45,14 @@ def lake(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     orphan = project.folder / "lake" / "shop" / "orders" / "left-over.parquet"
     duckdb.execute(f"COPY (SELECT 9 AS id, 'x' AS name) TO '{orphan}'")
     monkeypatch.chdir(project.folder)
+
+
+@pytest.mark.parametrize(
+    "found", re.findall(r"```yaml\n(protocol: .*?)```", README, re.S), ids=lambda s: s[10:18]
+)
+def test_definitions_are_valid(project: Project, found: str) -> None:
+    project.write("connectors.d/shop.yaml", found)
+    Atlas.open(project.folder, {"SHOP_PASSWORD": "x", "BILLING_TOKEN": "x"}).connector("shop")
 
 
 @pytest.mark.usefixtures("lake")
