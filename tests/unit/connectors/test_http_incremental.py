@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from pytest_httpserver import HTTPServer
@@ -49,6 +50,11 @@ def api(httpserver: HTTPServer) -> Api:
         ({"format": "date"}, INSTANT, None, "2026-03-01"),
         ({"format": "date", "boundary": "exclusive"}, INSTANT, None, "2026-02-28"),
         ({"format": "%d.%m.%Y %H:%M"}, INSTANT, None, "01.03.2026 12:30"),
+        ({"format": "%d.%m.%Y", "boundary": "exclusive"}, INSTANT, None, "28.02.2026"),
+        ({"format": "%H:%M", "boundary": "exclusive"}, INSTANT, None, "12:29"),
+        ({"format": "%d.%m.%Y %H:%M"}, NAIVE, "America/New_York", "01.03.2026 12:30"),
+        ({"format": "%d.%m.%Y %H:%M"}, NAIVE, "Europe/Berlin", "01.03.2026 11:30"),
+        ({"format": "%d.%m.%Y %H:%M %z"}, NAIVE, "America/New_York", "01.03.2026 17:30 +0000"),
         ({"format": "plain"}, INSTANT, None, "2026-03-01T12:30:45.123456789Z"),
         ({"format": "plain"}, NUMBER, None, 42),
         ({"format": "plain", "boundary": "exclusive"}, NUMBER, None, 41),
@@ -74,6 +80,29 @@ def test_a_checkpoint_that_cannot_be_written_so(how: Mapping[str, object], bound
     with pytest.raises(ConfigError) as caught:
         written(Incremental.model_validate(how), bound, None)
     assert caught.value.code == "cursor_format"
+
+
+@pytest.mark.parametrize("zone", ["America/Los_Angeles", "UTC", "Pacific/Kiritimati"])
+@pytest.mark.parametrize("form", ["date", "%Y-%m-%d %H:%M:%S"])
+def test_nothing_is_lost_by_whose_clock_an_api_compares_with(
+    api: Api, tmp_path: Path, form: str, zone: str
+) -> None:
+    """The API takes what it is sent for times of its own zone."""
+    held = ["2026-03-01T04:00:00Z"]
+
+    def answer(request: Request) -> Response:
+        since = request.args.get("since")
+        given = datetime.fromisoformat(since).replace(tzinfo=ZoneInfo(zone)) if since else None
+        found = [at for at in held if given is None or datetime.fromisoformat(at) >= given]
+        return as_json([{"id": at, "at": at} for at in found])
+
+    api.serve("/orders", answer)
+    resources = resource(parameter="since", format=form)
+    stream = Stream("orders", table="orders", cursor="at")
+    sync(api.connector(resources=resources), tmp_path, stream)
+    held.append("2026-03-01T05:00:00Z")
+    sync(api.connector(resources=resources), tmp_path, stream)
+    assert rows(tmp_path, "SELECT count(*) FROM api.orders") == [(2,)]
 
 
 def resource(**incremental: object) -> dict[str, object]:

@@ -1,7 +1,8 @@
 """Asking an API for what is new only: the checkpoint as a parameter, header or member of the body.
 
-A value that is sent is never later than the checkpoint: it is rounded down to what its format holds, and goes
-back by one unit where the API leaves out records that are equal to it. What comes too early is left out here.
+A value that is sent is never later than the checkpoint: it is rounded down to what its format holds, goes
+back by one unit where the API leaves out records that are equal to it, and by a day where nothing tells whose
+clock the API compares with. What comes too early is left out here.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from atlas_etl.model import CursorKind, CursorValue
 _TIMES = frozenset({CursorKind.TIMESTAMPTZ, CursorKind.TIMESTAMP, CursorKind.DATE})
 _SECONDS, _MILLISECONDS = "epoch", "epoch_ms"
 TICKS = {_SECONDS: timedelta(seconds=1), _MILLISECONDS: timedelta(milliseconds=1)}
-_UNITS = {_MILLISECONDS: timedelta(milliseconds=1), "date": timedelta(days=1)}
+UNCERTAIN = timedelta(days=1)  # no zone is further from another (https://www.iana.org/time-zones)
 _DIRECTIVES = (  # of a pattern, and what it cannot tell apart without them
     ("%f", timedelta(microseconds=1)),
     ("%S", timedelta(seconds=1)),
@@ -42,6 +43,8 @@ def since(request: Request, how: Incremental, bound: CursorValue, timezone: str 
     """The request for records from `bound` on. Raises ConfigError (`cursor_format`)."""
     if how.parameter is None:
         return request
+    if bound.kind is CursorKind.TIMESTAMPTZ and not has_zone(how.format):
+        bound = values.earlier(bound, UNCERTAIN)
     return sent(request, how, how.parameter, written(how, bound, timezone))
 
 
@@ -65,15 +68,17 @@ def written(how: Since, bound: CursorValue, timezone: str | None) -> str | int:
         raise _unfit(how, f"the cursor is a {bound.kind}")
     at = moment(bound)
     if exclusive:
-        at -= _UNITS.get(how.format, timedelta(seconds=1))
+        at -= TICKS.get(how.format) or max(unit_of(how.format), timedelta(seconds=1))
     if bound.kind is CursorKind.TIMESTAMP and timezone is not None:
         at = at.replace(tzinfo=ZoneInfo(timezone))
     elif bound.kind is CursorKind.TIMESTAMPTZ:
         at = at.replace(tzinfo=UTC)
     if how.format == "plain" and not exclusive:
         return bound.text
-    if how.format == "date":
-        return at.date().isoformat()
+    if not has_zone(how.format):
+        clocks = (at, at.astimezone(UTC)) if at.tzinfo is not None else (at,)
+        at = min(clock.replace(tzinfo=None) for clock in clocks)
+        return at.date().isoformat() if how.format == "date" else at.strftime(how.format)
     if how.format in (_SECONDS, _MILLISECONDS):
         if bound.kind is CursorKind.TIMESTAMP and timezone is None:
             raise _unfit(how, "the cursor's times have no zone: set `timezone` on the stream")
@@ -86,6 +91,11 @@ def written(how: Since, bound: CursorValue, timezone: str | None) -> str | int:
         text = at.replace(tzinfo=None).isoformat(timespec="microseconds" if at.microsecond else "seconds")
         return f"{text}Z" if at.tzinfo is not None else text
     return at.strftime(how.format)
+
+
+def has_zone(form: str) -> bool:
+    """Whether an API understands an instant in this format as it is meant."""
+    return form in ("iso8601", "plain", *TICKS) or "%z" in form
 
 
 def unit_of(form: str) -> timedelta:

@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from atlas_etl.connectors.http._connection import Incremental, Span
-from atlas_etl.connectors.http._incremental import TICKS, moment, sent, unit_of, written
+from atlas_etl.connectors.http._incremental import TICKS, UNCERTAIN, has_zone, moment, sent, unit_of, written
 from atlas_etl.connectors.http._messages import Request
 from atlas_etl.connectors.http._records import Document, Path, Scalar, parse_path
 from atlas_etl.errors import ConfigError, SourceError
@@ -28,7 +28,6 @@ from atlas_etl.model import CursorKind, CursorValue
 Keep: TypeAlias = Callable[[list[msgspec.Raw]], list[msgspec.Raw]]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_UNCERTAIN = timedelta(days=1)  # no zone is further from another (https://www.iana.org/time-zones)
 _NAIVE = frozenset({CursorKind.DATE, CursorKind.TIMESTAMP})
 
 
@@ -53,7 +52,7 @@ class Windows:
         self._cursor = cursor
         self._begin, self._clock = _beginning(how, bound, timezone)
         # A clock without a zone may be anywhere, and is then ahead of this one.
-        self._end = now if self._clock.kind is CursorKind.TIMESTAMPTZ else now + _UNCERTAIN
+        self._end = now if self._clock.kind is CursorKind.TIMESTAMPTZ else now + UNCERTAIN
 
     def requests(self, first: Request) -> Iterator[tuple[Request, Keep]]:
         """For each window its request, and what of its records belongs to it."""
@@ -62,7 +61,7 @@ class Windows:
             yield self._asking(first, begin, end), self._kept(begin, end if end is not edges[-1] else None)
 
     def _asking(self, request: Request, begin: datetime, end: datetime) -> Request:
-        how, pad = self._how, timedelta() if self._clock.is_certain else _UNCERTAIN
+        how, pad = self._how, timedelta() if self._clock.is_certain else UNCERTAIN
         if how.parameter is not None:
             request = sent(request, how, how.parameter, written(how, self._value(begin - pad), None))
         if how.end_parameter is not None:
@@ -117,7 +116,7 @@ class Windows:
 
 def _beginning(how: Incremental, bound: CursorValue | None, timezone: str | None) -> tuple[datetime, _Clock]:
     zone: tzinfo | None = ZoneInfo(timezone) if timezone is not None else None
-    is_zoned = how.format in ("iso8601", "plain", *TICKS) or "%z" in how.format
+    is_zoned = has_zone(how.format)
     if bound is None:
         start = how.start
         if start is None:
