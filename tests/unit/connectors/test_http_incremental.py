@@ -16,7 +16,15 @@ from werkzeug import Request, Response
 from atlas_etl.connectors.http._connection import Incremental
 from atlas_etl.connectors.http._incremental import written
 from atlas_etl.errors import ConfigError, SourceError
-from atlas_etl.model import CursorKind, CursorValue, Disposition, Stream, Window
+from atlas_etl.model import (
+    BatchLimits,
+    CursorKind,
+    CursorValue,
+    Disposition,
+    ReadRequest,
+    Stream,
+    Window,
+)
 from atlas_etl.pipeline.events import StreamFinished, WindowCommitted
 from atlas_etl.pipeline.transfer import Job, transfer
 from atlas_etl.pipeline.verify import StreamVerified, VerifyJob, verify
@@ -306,3 +314,19 @@ def test_verify_reads_in_the_types_of_the_table(api: Api, tmp_path: Path) -> Non
     assert isinstance(event, StreamVerified)
     counts = event.comparison.counts
     assert (counts.changed, counts.missing, counts.extra) == (1, 0, 0)
+
+
+def test_a_load_may_end_within_an_answer_only_past_what_was_read(api: Api) -> None:
+    """One answer is given on in several batches: what reaches so far is that of those which were taken."""
+    api.serve("/orders", lambda _: as_json([{"id": at, "at": at} for at in range(10)]))
+    resources = resource(order="ascending")
+    stream = Stream("orders", table="orders", cursor="at")
+    asked = ReadRequest(stream, limits=BatchLimits(rows=3), window=Window(rows=3), may_read_again=True)
+    seen: list[tuple[str, str]] = []
+    with closing(api.connector(resources=resources)) as source, source.open(asked) as extract:
+        for batch in extract.batches():
+            reached = extract.reached()
+            assert reached is not None
+            seen.append((str(batch.column("at")[-1]), reached.high.text))
+    assert len(seen) > 1
+    assert all(last == high for last, high in seen)
