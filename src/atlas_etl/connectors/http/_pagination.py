@@ -16,7 +16,7 @@ from pydantic import JsonValue
 
 from atlas_etl.connectors.http._connection import Pagination
 from atlas_etl.connectors.http._messages import Request, Response
-from atlas_etl.connectors.http._records import Document, Path, Scalar, parse_path
+from atlas_etl.connectors.http._records import Document, Path, Scalar, parse_path, written_path
 from atlas_etl.errors import SourceError
 
 Flow: TypeAlias = Generator[Request, "Page", None]
@@ -210,7 +210,7 @@ def recognised(page: Page) -> Pagination | None:
         steps = tuple(step.replace("~", ".") for step in path.split("."))
         found = page.find(steps)
         if isinstance(found, str) and re.match(r"https?://|/|\?", found):
-            return Pagination(type="next_url", next=_written(steps))
+            return Pagination(type="next_url", next=written_path(steps))
     for path, parameter in _CURSORS:
         found = page.find(parse_path(path))
         if isinstance(found, str | int) and not isinstance(found, bool) and found != "":
@@ -245,10 +245,6 @@ def next_link(header: str) -> str | None:
             if "next" in "".join(relation).lower().split():
                 return str(target)
     return None
-
-
-def _written(steps: Path) -> str:
-    return ".".join(f"['{step}']" if "." in step else step for step in steps).replace(".[", "[")
 
 
 def _sized(how: Pagination, first: Request, usual: str) -> Request:

@@ -20,6 +20,7 @@ Scalar: TypeAlias = str | int | bool | None
 
 EVERY: Final = "*"
 _STEP = re.compile(r"\.?(?:\[\s*(\*|'[^']*'|\"[^\"]*\")\s*\]|([^.\[\]]+))")
+_PLAIN = re.compile(r"[^.\[\]]+")  # a step that needs no quotes
 
 _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
@@ -46,6 +47,12 @@ def parse_path(text: str) -> Path:
         steps.append(plain.strip() if plain is not None else quoted.strip("'\""))
         at = found.end()
     return tuple(steps)
+
+
+def written_path(path: Path) -> str:
+    """The text that `parse_path` reads as these steps."""
+    steps = (f".{step}" if _PLAIN.fullmatch(step) else f"['{step}']" for step in path)
+    return "".join(steps).removeprefix(".")
 
 
 class Document:

@@ -13,7 +13,6 @@ from atlas_etl.connectors.http._auth_settings import RecordsPath, Url
 from atlas_etl.connectors.http._connection import (
     ApiConnection,
     HttpConnection,
-    Incremental,
     Offered,
     Pagination,
     Resource,
@@ -22,11 +21,10 @@ from atlas_etl.connectors.http._connection import (
     parents_lead_to_an_end,
 )
 from atlas_etl.connectors.http._graphql_errors import refusal
-from atlas_etl.connectors.http._reader import HttpConnector, streams_of
-from atlas_etl.connectors.http._records import Path, parse_path
+from atlas_etl.connectors.http._named import NamedResources, asked_in_body
+from atlas_etl.connectors.http._reader import streams_of
+from atlas_etl.connectors.http._records import parse_path, written_path
 from atlas_etl.connectors.http._transport import dispose, session
-from atlas_etl.errors import ConfigError, nearest
-from atlas_etl.model import Stream
 
 _CONNECTION = ("nodes", "edges")  # of which a Relay connection has one or both
 
@@ -94,7 +92,7 @@ class Query(Offered):
         """Where the answer has the pageInfo of the records' connection."""
         steps = parse_path(self.records)
         depth = next((at for at, step in enumerate(steps) if step in _CONNECTION), len(steps) - 1)
-        return _written(("data", *steps[:depth], "pageInfo"))
+        return written_path(("data", *steps[:depth], "pageInfo"))
 
 
 class GraphqlConnection(ApiConnection):
@@ -111,22 +109,14 @@ class GraphqlConnection(ApiConnection):
         return self
 
 
-class GraphqlConnector(HttpConnector):
+class GraphqlConnector(NamedResources):
     """Reads one GraphQL API as an HTTP API whose resources are all at one address."""
+
+    described_by = "query"
 
     def __init__(self, config: GraphqlConnection) -> None:
         super().__init__(_as_http(config), protocol="graphql", refusal=refusal)
         self._endpoint = config.endpoint
-
-    def stream_of(self, query: str) -> Stream:
-        return Stream(name="query", table=query)
-
-    def _unnamed(self, name: str) -> Resource:
-        raise ConfigError(
-            f"there is no resource {name!r}",
-            hint=nearest(name, self.config.resources) or "describe its query under `resources`",
-            code="unknown_resource",
-        )
 
     def _probe(self) -> Resource:
         return _posted(self._endpoint, "{ __typename }", {})
@@ -150,14 +140,9 @@ def _resource(endpoint: str, query: Query) -> Resource:
     return _posted(endpoint, query.query, query.variables).model_copy(
         update={
             **{name: getattr(query, name) for name in Offered.model_fields},
-            "records": _written(("data", *parse_path(query.records))),
+            "records": written_path(("data", *parse_path(query.records))),
             "pagination": paged if query.is_paged else Pagination(type="none"),
-            "incremental": Incremental(
-                **{name: getattr(asked, name) for name in Since.model_fields},
-                parameter=_variable(asked.variable),
-                end_parameter=_variable(asked.end_variable),
-                into="body",
-            ),
+            "incremental": asked_in_body(asked, _variable(asked.variable), _variable(asked.end_variable)),
         }
     )
 
@@ -167,11 +152,7 @@ def _posted(endpoint: str, query: str, variables: dict[str, JsonValue]) -> Resou
 
 
 def _variable(name: str | None) -> str | None:
-    return _written(("variables", name)) if name is not None else None
-
-
-def _written(path: Path) -> str:
-    return "".join("[*]" if step == "*" else f"['{step}']" for step in path)
+    return written_path(("variables", name)) if name is not None else None
 
 
 ADAPTER = Adapter(

@@ -27,7 +27,6 @@ from atlas_etl.connectors.http._auth_settings import RecordsPath, Url
 from atlas_etl.connectors.http._connection import (
     ApiConnection,
     HttpConnection,
-    Incremental,
     Offered,
     Pagination,
     Resource,
@@ -37,14 +36,15 @@ from atlas_etl.connectors.http._connection import (
 )
 from atlas_etl.connectors.http._formats import FORMATS
 from atlas_etl.connectors.http._messages import Request, Response, origin, shown
+from atlas_etl.connectors.http._named import NamedResources, asked_in_body
 from atlas_etl.connectors.http._pages import Records
-from atlas_etl.connectors.http._reader import HttpConnector, Reading, streams_of
+from atlas_etl.connectors.http._reader import Reading, streams_of
 from atlas_etl.connectors.http._records import parse_path
 from atlas_etl.connectors.http._soap_faults import refusal
 from atlas_etl.connectors.http._soap_values import exact_values
 from atlas_etl.connectors.http._transport import Transport, dispose, session
 from atlas_etl.errors import ConfigError, SourceError, nearest
-from atlas_etl.model import ConnectionStatus, Stream
+from atlas_etl.model import ConnectionStatus
 
 _NIL = "{http://www.w3.org/2001/XMLSchema-instance}nil"
 
@@ -115,8 +115,10 @@ class _Operation(Resource):
     operation: str
 
 
-class SoapConnector(HttpConnector):
+class SoapConnector(NamedResources):
     """Reads one SOAP service as an HTTP API whose requests zeep writes."""
+
+    described_by = "operation"
 
     def __init__(self, config: SoapConnection) -> None:
         super().__init__(_as_http(config), protocol="soap", refusal=refusal)
@@ -129,16 +131,6 @@ class SoapConnector(HttpConnector):
         if self.config.resources:
             return super().test()
         return ConnectionStatus(f"{shown(self._soap.wsdl)} describes {count:,} operations")
-
-    def stream_of(self, query: str) -> Stream:
-        return Stream(name="query", table=query)
-
-    def _unnamed(self, name: str) -> Resource:
-        raise ConfigError(
-            f"there is no resource {name!r}",
-            hint=nearest(name, self.config.resources) or "describe its operation under `resources`",
-            code="unknown_resource",
-        )
 
     def _fetched(self, resource: Resource, first: Request, _: Reading) -> Generator[Records, None, None]:
         """One result. Raises ConfigError (`unknown_operation`, `soap_arguments`)."""
@@ -303,12 +295,7 @@ def _operation(config: SoapConnection, call: Call) -> _Operation:
         operation=call.operation,
         records=call.records,
         pagination=Pagination(type="none"),
-        incremental=Incremental(
-            **{name: getattr(asked, name) for name in Since.model_fields},
-            parameter=asked.argument,
-            end_parameter=asked.end_argument,
-            into="body",
-        ),
+        incremental=asked_in_body(asked, asked.argument, asked.end_argument),
     )
     own = set(Offered.model_fields) - {"incremental"}
     return made.model_copy(update={name: getattr(call, name) for name in own})
