@@ -60,6 +60,8 @@ def protocols_page() -> str:
         if info.aliases:
             parts += [f"Also called {', '.join(f'`{alias}`' for alias in info.aliases)}.", ""]
         schema = registry.load(info.protocol).connection.model_json_schema()
+        if info.preset is not None:
+            parts += [schema["description"], ""]
         parts += _keys(schema)
         for name, inner in schema.get("$defs", {}).items():
             if "properties" in inner:

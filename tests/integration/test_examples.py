@@ -34,7 +34,7 @@ from atlas_etl.pipeline.events import RunFinished
 ROOT = Path(__file__).parents[2]
 EXAMPLES = {path.stem: path for path in (ROOT / "examples").glob("*.yaml") if path.stem != "atlas"}
 PROJECT_EXAMPLE = (ROOT / "examples" / "atlas.yaml").read_text()
-BUILT_IN = [info for info in registry.protocols() if info.module.startswith("atlas_etl.")]
+BUILT_IN = [info for info in registry.protocols() if info.module.startswith("atlas_etl.") and not info.preset]
 
 
 def sources(target: Path) -> Path:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from atlas_etl.config.connection import connector_connection, validate_connection
@@ -14,7 +15,7 @@ from atlas_etl.connectors import registry
 from atlas_etl.connectors.base import Adapter, ConnectionConfig
 from atlas_etl.contracts import Connector, Destination
 from atlas_etl.errors import ConfigError, UsageError, nearest
-from atlas_etl.model import Stream
+from atlas_etl.model import Disposition, Stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +64,12 @@ class PreparedConnector:
 
     def streams(self) -> tuple[Stream, ...]:
         """What the definition reads, or what its protocol reads where it names nothing."""
-        if self.definition.streams:
-            return self.definition.to_streams()
-        return self.adapter.default_streams(self.config)
+        streams = self.definition.to_streams()
+        if streams and all(stream.table is None for stream in streams):
+            return streams
+        offered = self.adapter.default_streams(self.config)
+        cursors = {stream.table: stream.cursor for stream in offered if stream.table is not None}
+        return tuple(_with_cursor(stream, cursors) for stream in streams) or offered
 
     def chosen(self, names: tuple[str, ...]) -> tuple[Stream, ...]:
         """The streams of these names, all without one. Raises UsageError and ConfigError."""
@@ -87,6 +91,14 @@ class PreparedConnector:
                     connector=self.name,
                 )
         return tuple(known[name] for name in names) if names else streams
+
+
+def _with_cursor(stream: Stream, cursors: Mapping[str, str | None]) -> Stream:
+    """The stream with the cursor that what it reads has by itself, where its definition says nothing."""
+    cursor = cursors.get(stream.table) if stream.table is not None else None
+    if cursor is None or stream.cursor is not None or stream.disposition is Disposition.REPLACE:
+        return stream
+    return replace(stream, cursor=cursor)
 
 
 def prepare_connector(project: Project, name: str) -> PreparedConnector:

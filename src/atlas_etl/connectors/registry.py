@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atlas_etl.errors import ConfigError, MissingDriverError, UnknownProtocolError, nearest
@@ -29,6 +30,7 @@ class ProtocolInfo:
     aliases: tuple[str, ...] = ()
     extra: str | None = None  # `pip install "atlas-etl[extra]"`
     requires: tuple[str, ...] = ()  # import names of the drivers
+    preset: Path | None = None  # the file of which the module makes the protocol
     remedy: str | None = None  # what to do about another package's protocol that cannot be loaded
 
     @property
@@ -78,7 +80,20 @@ _BUILT_IN = (
     ProtocolInfo("parquet", "atlas_etl.connectors.files.parquet", "Parquet files"),
 )  # fmt: skip
 
-_PROTOCOLS: Mapping[str, ProtocolInfo] = {info.protocol: info for info in _BUILT_IN}
+
+def _preset(file: Path) -> ProtocolInfo:
+    """A vendor's API, whose file says in its first line what it is."""
+    with file.open(encoding="utf-8") as lines:
+        summary = lines.readline().removeprefix("#").strip()
+    return ProtocolInfo(
+        file.stem, "atlas_etl.connectors.http.preset", summary,
+        writes=False, requires=("requests",), preset=file,
+    )  # fmt: skip
+
+
+_PRESETS = tuple(map(_preset, sorted((Path(__file__).parent / "http" / "presets").glob("*.yaml"))))
+
+_PROTOCOLS: Mapping[str, ProtocolInfo] = {info.protocol: info for info in (*_BUILT_IN, *_PRESETS)}
 _ALIASES: Mapping[str, str] = {alias: info.protocol for info in _BUILT_IN for alias in info.aliases}
 
 
@@ -142,7 +157,7 @@ def load(protocol: str) -> Adapter[Any]:
         if driver is None or _top(failure.name or "") == "atlas_etl":
             raise
         raise _missing_driver(found.protocol, failure, driver, "atlas-etl", found.extra) from failure
-    adapter: Adapter[Any] = module.ADAPTER
+    adapter: Adapter[Any] = module.ADAPTER if found.preset is None else module.adapter(found.preset)
     return adapter
 
 

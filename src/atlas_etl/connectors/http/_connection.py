@@ -27,6 +27,7 @@ from atlas_etl.connectors.http._older_keys import from_older_keys
 from atlas_etl.connectors.http._records import parse_path
 
 Plain = str | int | float | bool
+EmptyStatus = Literal[400, 403, 404, 405, 409, 410, 422]  # never of credentials, or of what may pass
 
 
 def check_members(*names: str | None) -> None:
@@ -76,9 +77,10 @@ class Pagination(BaseModel):
     overlap: int = Field(
         default=0, ge=0, description="offset: records that are read again with the next page"
     )
-    into: Literal["query", "body"] = Field(
+    into: Literal["query", "body", "template"] = Field(
         default="query",
-        description="where the parameters are sent; a name in the body may be a path: page.after",
+        description="where the parameters are sent; a name in the body may be a path: page.after; "
+        "template: they replace `{name}` in path, params and body",
     )
 
     @model_validator(mode="after")
@@ -174,8 +176,13 @@ class Incremental(Since):
     """How the API is asked for what is new since the checkpoint; without it, what is old is left out here."""
 
     parameter: str | None = Field(default=None, description="its name, e.g. updated_since")
-    into: Literal["query", "header", "body"] = Field(
-        default="query", description="where it is sent; a name in the body may be a path: filter.since"
+    into: Literal["query", "header", "body", "template"] = Field(
+        default="query",
+        description="where it is sent; a name in the body may be a path: filter.since; template: it replaces "
+        "`{name}` in path, params and body",
+    )
+    initial: str | int | None = Field(
+        default=None, description="what is sent instead as long as there is no checkpoint"
     )
     end_parameter: str | None = Field(
         default=None, description="the name of the end that is sent with it, e.g. updated_until"
@@ -186,6 +193,10 @@ class Incremental(Since):
         if self.into == "body":
             check_members(self.parameter, self.end_parameter)
         check_windows(self, self.parameter, self.end_parameter, names="parameter and end_parameter")
+        if self.initial is not None and (self.parameter is None or self.start is not None):
+            raise ValueError("initial needs a parameter, and no `start`")
+        if self.into == "template" and self.parameter is not None and self.initial is None is self.start:
+            raise ValueError("a parameter in a template needs `initial` or `start` for the first sync")
         return self
 
     @property
@@ -249,6 +260,10 @@ class Resource(Offered):
     records: RecordsPath | None = Field(default=None, description="where the records are; default: found out")
     pagination: PaginationField | None = Field(default=None, description="default: the connection's")
     incremental: Incremental = Incremental()
+    empty_on: tuple[EmptyStatus, ...] = Field(
+        default=(),
+        description="statuses that mean no records, e.g. [404, 410] where not each parent's record has some",
+    )
     format: Literal["json", "jsonl", "csv", "xml"] | None = Field(
         default=None, description="default: the connection's"
     )
@@ -282,10 +297,9 @@ def parents_lead_to_an_end(resources: Mapping[str, Offered]) -> None:
             above = resources[above.resource].parent
 
 
-class ApiConnection(ConnectionConfig):
-    """What every protocol that speaks HTTP has: who asks, and within which limits."""
+class HttpSettings(ConnectionConfig):
+    """How requests go out, and within which limits."""
 
-    auth: Auth = Auth()
     headers: dict[str, str] = Field(default_factory=dict, description="sent with each request")
     nested: Literal["json", "flatten"] = Field(
         default="json", description="objects inside records: as JSON, or as columns a__b"
@@ -310,6 +324,12 @@ class ApiConnection(ConnectionConfig):
     concurrency: int = Field(
         default=1, ge=1, le=16, description="how many parents' records are asked for at once"
     )
+
+
+class ApiConnection(HttpSettings):
+    """What every protocol that speaks HTTP and describes an API has: who asks, too."""
+
+    auth: Auth = Auth()
 
     @model_validator(mode="before")
     @classmethod

@@ -32,12 +32,14 @@ def may_pass(failure: BaseException) -> bool:
 
 def refusal(request: Request, response: Response) -> SourceError | None:
     """What an answer says went wrong, by its status; None for one to be read."""
-    return status_error(request, response) if response.status >= 400 else None
+    if response.status < 400 or (response.status in request.empty_on and not _asks_for_patience(response)):
+        return None
+    return status_error(request, response)
 
 
 def status_error(request: Request, response: Response, *, was_renewed: bool = False) -> SourceError:
     """The error for an answer; `was_renewed`: it did not take credentials that were new either."""
-    status = response.status
+    status = 429 if _asks_for_patience(response) else response.status
     hints = {
         401: "a new token was refused as well: check what it is for, and the rights of its owner"
         if was_renewed
@@ -47,13 +49,24 @@ def status_error(request: Request, response: Response, *, was_renewed: bool = Fa
         429: "the API allows no more requests for now: set `requests_per_minute`, or sync less often",
     }
     failure = StatusError(
-        f"{request.method} {shown(request.url)} was answered with {status}",
+        f"{request.method} {shown(request.url)} was answered with {response.status}",
         hint=hints.get(status, "the server says no more; its own documentation may"),
         code=f"http_{status}",
         retryable=status in _MAY_PASS,
     )
     failure.wait = seconds(response.headers.get("retry-after", ""))
     return failure
+
+
+def _asks_for_patience(response: Response) -> bool:
+    """A 403 with nothing left, or a time to wait: GitHub's, where others say 429.
+
+    https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api
+    """
+    headers = response.headers
+    return response.status == 403 and (
+        "retry-after" in headers or headers.get("x-ratelimit-remaining", "").strip() == "0"
+    )
 
 
 def seconds(text: str) -> float | None:

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from atlas_etl import values
 from atlas_etl.connectors.http._connection import Incremental, Since
 from atlas_etl.connectors.http._messages import Request
+from atlas_etl.connectors.http._parents import filled
 from atlas_etl.connectors.http._records import Document, parse_path
 from atlas_etl.errors import ConfigError
 from atlas_etl.model import CursorKind, CursorValue
@@ -39,10 +40,12 @@ _TYPES = {
 }
 
 
-def since(request: Request, how: Incremental, bound: CursorValue, timezone: str | None) -> Request:
-    """The request for records from `bound` on. Raises ConfigError (`cursor_format`)."""
+def since(request: Request, how: Incremental, bound: CursorValue | None, timezone: str | None) -> Request:
+    """The request for records from `bound` on; None: the first one. Raises ConfigError (`cursor_format`)."""
     if how.parameter is None:
         return request
+    if bound is None:
+        return request if how.initial is None else sent(request, how, how.parameter, how.initial)
     if bound.kind is CursorKind.TIMESTAMPTZ and not has_zone(how.format):
         bound = values.earlier(bound, UNCERTAIN)
     return sent(request, how, how.parameter, written(how, bound, timezone))
@@ -50,6 +53,8 @@ def since(request: Request, how: Incremental, bound: CursorValue, timezone: str 
 
 def sent(request: Request, how: Incremental, name: str, value: str | int) -> Request:
     """The request with a bound where the API looks for it."""
+    if how.into == "template":
+        return filled(request, {name: value})
     if how.into == "header":
         return request.with_headers({name: str(value)})
     if how.into == "body":

@@ -27,6 +27,7 @@ class Request:
     body: JsonValue = None  # sent as JSON
     form: Parameters = ()  # sent as a form, where there is no body
     content: bytes | None = field(default=None, repr=False)  # sent as it is, instead of both
+    empty_on: frozenset[int] = frozenset()  # statuses of answers that mean no records
 
     def with_params(self, more: Mapping[str, str]) -> Request:
         """The request with these parameters instead of those of the same names."""

@@ -16,6 +16,7 @@ from pydantic import JsonValue
 
 from atlas_etl.connectors.http._connection import Pagination
 from atlas_etl.connectors.http._messages import Request, Response
+from atlas_etl.connectors.http._parents import filled
 from atlas_etl.connectors.http._records import Document, Path, Scalar, parse_path, written_path
 from atlas_etl.errors import SourceError
 
@@ -254,6 +255,8 @@ def _sized(how: Pagination, first: Request, usual: str) -> Request:
 
 
 def _placed(how: Pagination, request: Request, values: dict[str, Scalar]) -> Request:
+    if how.into == "template":
+        return filled(request, values)
     if how.into == "body":
         body: dict[str, JsonValue] = {**values}
         return request.with_body(body)

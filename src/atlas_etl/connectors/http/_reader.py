@@ -190,6 +190,7 @@ class HttpConnector(BaseConnector[HttpConnection]):
             params=tuple(parse_qsl(parts.query, keep_blank_values=True)),
             headers=resource.headers,
             body=resource.body,
+            empty_on=frozenset(resource.empty_on),
         ).with_params({name: _written(value) for name, value in given.items()})
 
     def _reading(self, request: ReadRequest) -> Reading:
@@ -231,7 +232,7 @@ class HttpConnector(BaseConnector[HttpConnection]):
     def _first(self, resource: Resource, bound: CursorValue | None, reading: Reading) -> Request:
         """The request for what came since `bound`; windows have bounds of their own."""
         first = self._request(resource)
-        if bound is None or resource.incremental.start is not None:
+        if resource.incremental.start is not None:
             return first
         return since(first, resource.incremental, bound, reading.timezone)
 
@@ -290,7 +291,7 @@ class HttpConnector(BaseConnector[HttpConnection]):
             while True:
                 response = self._transport.fetch(request)
                 document, records = NOTHING
-                if response.status != _NO_CONTENT:
+                if response.status != _NO_CONTENT and response.status not in request.empty_on:
                     document, records = form.read(response.content, where)
                 page = Page(response, document, records)
                 if is_open and not reading.notes and (note := told(page)) is not None:
