@@ -21,7 +21,8 @@ ADMIN = "/admin/api/2025-07"
 def order(number: int, hour: int) -> dict[str, object]:
     at = f"2026-01-01T{hour:02}:00:00-05:00"
     return {
-        "id": 450_789_469_000_000_000 + number, "name": f"#{number}", "total_price": "409.94", "updated_at": at,
+        "id": 450_789_469_000_000_000 + number, "name": f"#{number}", "updated_at": at,
+        "total_price": "409.94",
         "created_at": "2026-01-01T00:00:00-05:00", "cancelled_at": None,
         "line_items": [{"id": 1, "price": "199.00"}],
     }  # fmt: skip

@@ -260,6 +260,9 @@ class Resource(Offered):
     records: RecordsPath | None = Field(default=None, description="where the records are; default: found out")
     pagination: PaginationField | None = Field(default=None, description="default: the connection's")
     incremental: Incremental = Incremental()
+    records_may_lack: bool = Field(
+        default=False, description="whether an answer without the last member of `records` has none"
+    )
     empty_on: tuple[EmptyStatus, ...] = Field(
         default=(),
         description="statuses that mean no records, e.g. [404, 410] where not each parent's record has some",

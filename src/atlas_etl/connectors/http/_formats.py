@@ -48,6 +48,16 @@ class _Json:
         return document, document.records(self._path)
 
 
+def may_lack(path: Path, read: Callable[[bytes, str], Answer]) -> Callable[[bytes, str], Answer]:
+    """A reader of JSON for whom a list that is left out is an empty one."""
+
+    def lenient(content: bytes, where: str) -> Answer:
+        document = Document(content, where)
+        return (document, []) if document.lacks(path) else read(content, where)
+
+    return lenient
+
+
 class _Lines:
     """A record on each line (https://jsonlines.org)."""
 

@@ -16,7 +16,7 @@ from atlas_etl.connectors.declared import declared
 from atlas_etl.connectors.http._columns import Columns
 from atlas_etl.connectors.http._connection import HttpConnection, Offered, Resource
 from atlas_etl.connectors.http._failures import refusal
-from atlas_etl.connectors.http._formats import FORMATS, NOTHING
+from atlas_etl.connectors.http._formats import FORMATS, NOTHING, may_lack
 from atlas_etl.connectors.http._in_order import in_order
 from atlas_etl.connectors.http._incremental import Newest, since
 from atlas_etl.connectors.http._messages import Request, shown
@@ -275,7 +275,9 @@ class HttpConnector(BaseConnector[HttpConnection]):
         where = shown(first.url)
         written = resource.records if resource.records is not None else self.config.records
         path = parse_path(written) if written is not None else None
-        form = FORMATS[resource.format or self.config.format](path)
+        read = FORMATS[resource.format or self.config.format](path).read
+        if resource.records_may_lack and path is not None:
+            read = may_lack(path, read)
         pagination = resource.pagination or self.config.pagination
         is_counted = pagination.type in ("offset", "page", "auto")
         repeats = Repeats(
@@ -292,7 +294,7 @@ class HttpConnector(BaseConnector[HttpConnection]):
                 response = self._transport.fetch(request)
                 document, records = NOTHING
                 if response.status != _NO_CONTENT and response.status not in request.empty_on:
-                    document, records = form.read(response.content, where)
+                    document, records = read(response.content, where)
                 page = Page(response, document, records)
                 if is_open and not reading.notes and (note := told(page)) is not None:
                     reading.notes.append(note)

@@ -79,6 +79,16 @@ class Document:
             raise _malformed(self._content, self._where, failure) from None
         return scalar
 
+    def lacks(self, path: Path) -> bool:
+        """Whether a path leads to an object that has all but the path's last member."""
+        found = self._root
+        for step in path[:-1]:
+            inside = self._members(found).get(step) if _first(found) == b"{" else None
+            if inside is None:
+                return False
+            found = inside
+        return bool(path) and _first(found) == b"{" and path[-1] not in self._members(found)
+
     def records(self, path: Path) -> list[msgspec.Raw]:
         """The records at a path; an object alone is one, and null is none.
 
