@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from atlas_etl.connectors.declared import declared
 from atlas_etl.connectors.http._columns import Columns
 from atlas_etl.connectors.http._connection import HttpConnection, Offered, Resource
 from atlas_etl.connectors.http._failures import refusal
-from atlas_etl.connectors.http._formats import FORMATS, NOTHING, may_lack
+from atlas_etl.connectors.http._formats import FORMATS, NOTHING, Answer, may_lack
 from atlas_etl.connectors.http._in_order import in_order
 from atlas_etl.connectors.http._incremental import Newest, since
 from atlas_etl.connectors.http._messages import Request, shown
@@ -275,7 +275,7 @@ class HttpConnector(BaseConnector[HttpConnection]):
         where = shown(first.url)
         written = resource.records if resource.records is not None else self.config.records
         path = parse_path(written) if written is not None else None
-        read = FORMATS[resource.format or self.config.format](path).read
+        read: Callable[[bytes, str], Answer] = FORMATS[resource.format or self.config.format](path).read
         if resource.records_may_lack and path is not None:
             read = may_lack(path, read)
         pagination = resource.pagination or self.config.pagination
