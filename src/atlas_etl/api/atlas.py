@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
+from typing import Literal
 
 import pyarrow as pa
 
@@ -29,7 +30,7 @@ from atlas_etl.config.project import Project, load_project
 from atlas_etl.config.show import EffectiveValue, effective_connector, effective_project
 from atlas_etl.connectors import registry
 from atlas_etl.connectors.base import preview
-from atlas_etl.errors import AtlasError
+from atlas_etl.errors import AtlasError, UsageError
 from atlas_etl.model import ConnectionStatus, Run, StreamInfo
 from atlas_etl.pipeline.events import Event
 from atlas_etl.state.open import open_state_store
@@ -102,12 +103,21 @@ class Atlas:
         full_refresh: bool = False,
         jobs: int = 1,
         triggered_by: str = "manual",
+        record: Path | None = None,
+        replay: Path | None = None,
     ) -> Generator[Event, None, None]:
         """Bring connectors up to date, every enabled one without names; each ends with its RunFinished.
 
-        Everything is validated before anything is touched. Raises ConfigError, UsageError, StateError.
+        `record` is a new file for the requests and answers of one connector, without its credentials;
+        `replay` is one that answers instead of the API. Everything is validated before anything is touched.
+        Raises ConfigError, UsageError, StateError.
         """
         prepared = [self.connector(name) for name in (self.names() if names is None else names)]
+        if record is not None or replay is not None:
+            if len(prepared) != 1 or (record is not None and replay is not None):
+                raise UsageError("--record or --replay is for one connector at a time", code="cassette")
+            use: Literal["record", "replay"] = "record" if record is not None else "replay"
+            prepared = [prepared[0].on_tape(record or replay or Path(), use)]
         planned = [
             self._job(connector, streams, full_refresh=full_refresh, triggered_by=triggered_by)
             for connector in prepared

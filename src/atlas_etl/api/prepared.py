@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from atlas_etl.config.connection import connector_connection, validate_connection
 from atlas_etl.config.definition import ConnectorDefinition
 from atlas_etl.config.definitions import load_definition
+from atlas_etl.config.layers import Layered
 from atlas_etl.config.project import Project
 from atlas_etl.config.project_folder import PROJECT_FILE
+from atlas_etl.config.references import expand
 from atlas_etl.connectors import registry
-from atlas_etl.connectors.base import Adapter, ConnectionConfig
+from atlas_etl.connectors.base import Adapter, ConnectionConfig, Tape
 from atlas_etl.contracts import Connector, Destination
 from atlas_etl.errors import ConfigError, UsageError, nearest
 from atlas_etl.model import Disposition, Stream
+
+_SENT = frozenset({"auth", "headers", "params", "body", "variables"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,8 @@ class PreparedConnector:
     protocol: str
     adapter: Adapter[Any] = field(repr=False)
     config: ConnectionConfig = field(repr=False)
+    sent_references: tuple[str, ...] = field(default=(), repr=False)  # what references in it stand for
+    tape: Tape | None = None
 
     @property
     def name(self) -> str:
@@ -60,7 +67,29 @@ class PreparedConnector:
                 code="not_readable",
                 connector=self.name,
             )
+        if self.tape is not None and self.adapter.taped is not None:
+            return self.adapter.taped(self.config, self.tape)
         return self.adapter.connector(self.config)
+
+    def on_tape(self, path: Path, use: Literal["record", "replay"]) -> PreparedConnector:
+        """The connector whose requests go to a file, or whose answers come from one.
+
+        Raises UsageError where its protocol sends no requests (`not_recordable`), where a recording would
+        replace a file, and where there is none to replay (`cassette`).
+        """
+        if self.adapter.taped is None:
+            raise UsageError(
+                f"protocol {self.protocol!r} cannot be recorded or replayed: it sends no HTTP requests",
+                hint="--record and --replay are for APIs, such as the protocols http and graphql",
+                code="not_recordable",
+                connector=self.name,
+            )
+        if use == "record" and (path.exists() or not path.parent.is_dir()):
+            why = "is there already" if path.exists() else "is in a folder that does not exist"
+            raise UsageError(f"{path} {why}", hint="record into a new file", code="cassette")
+        if use == "replay" and not path.is_file():
+            raise UsageError(f"there is no file {path}", hint="make one with --record", code="cassette")
+        return replace(self, tape=Tape(path, use, self.sent_references))
 
     def streams(self) -> tuple[Stream, ...]:
         """What the definition reads, or what its protocol reads where it names nothing."""
@@ -112,7 +141,20 @@ def prepare_connector(project: Project, name: str) -> PreparedConnector:
     except ConfigError as failure:
         failure.connector = failure.connector or name
         raise
-    return PreparedConnector(loaded.definition, protocol, adapter, config)
+    return PreparedConnector(
+        loaded.definition, protocol, adapter, config, tuple(_sent_references(layered, project))
+    )
+
+
+def _sent_references(layered: Layered, project: Project) -> Iterator[str]:
+    """What references stand for in the parts of a connection that are sent as they are."""
+    expanded = expand(layered, project.context, ("connection",))
+    for path in expanded.references:
+        if any(part in _SENT for part in path):
+            value: Any = expanded.values
+            for part in path:
+                value = value[part]
+            yield str(value)
 
 
 def prepare_destination(project: Project, name: str | None = None) -> PreparedDestination:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
@@ -30,11 +31,22 @@ def sync(  # noqa: PLR0917  # Typer passes by name
         bool, typer.Option("--full-refresh", help="Read everything and replace what is there.")
     ] = False,
     jobs: Annotated[int, typer.Option(min=1, help="How many streams run side by side.")] = 1,
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also write the API's answers to this new file, without credentials.", dir_okay=False
+        ),
+    ] = None,
+    replay: Annotated[
+        Path | None, typer.Option(help="Read such a file instead of the API.", dir_okay=False)
+    ] = None,
     triggered_by: Annotated[str, typer.Option(help="What history shows as the run's cause.")] = "manual",
 ) -> None:
     """Copy what is new since the last sync, exactly once.
 
     Example: atlas connector sync shop
+
+    Example: atlas connector sync hub --record hub.yaml
     """
     session: Session = context.obj
     atlas = open_atlas(session)
@@ -46,6 +58,8 @@ def sync(  # noqa: PLR0917  # Typer passes by name
         full_refresh=full_refresh,
         jobs=jobs,
         triggered_by=triggered_by,
+        record=record,
+        replay=replay,
     )
     with interruptible(), closing(events), report:
         for event in events:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Generic, Self, TypeVar
+from typing import Annotated, Generic, Literal, Self, TypeVar
 
 import pyarrow as pa
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationInfo
@@ -146,6 +146,15 @@ class BaseConnector(ABC, Generic[Config]):
 
 
 @dataclass(frozen=True, slots=True)
+class Tape:
+    """A file that a run's requests and answers are written to, or that answers instead of the system."""
+
+    path: Path
+    use: Literal["record", "replay"]
+    secrets: tuple[str, ...] = field(default=(), repr=False)  # that the definition got from elsewhere
+
+
+@dataclass(frozen=True, slots=True)
 class Adapter(Generic[Config]):
     """What a protocol's module offers, under the name `ADAPTER`.
 
@@ -159,23 +168,26 @@ class Adapter(Generic[Config]):
     connector: Callable[[Config], Connector] | None = None
     destination: Callable[[Config], Destination] | None = None
     default_streams: Callable[[Config], tuple[Stream, ...]] = lambda _: ()  # of a definition without streams
+    taped: Callable[[Config, Tape], Connector] | None = (
+        None  # `connector`, whose answers a tape takes or gives
+    )
     thread_bound: bool = False  # whether a client may only be used by the thread that made it
     shared: bool = False  # whether one connector, or one destination, may serve several threads at once
 
 
 def _with_python_times(rows: pa.Table) -> pa.Table:
     """Times in microseconds, as Python has them; text where one has nanoseconds."""
-    for index, field in enumerate(rows.schema):
-        if not (pa.types.is_timestamp(field.type) or pa.types.is_time64(field.type)):
+    for index, each in enumerate(rows.schema):
+        if not (pa.types.is_timestamp(each.type) or pa.types.is_time64(each.type)):
             continue
-        if field.type.unit != "ns":
+        if each.type.unit != "ns":
             continue
-        exact = pa.timestamp("us", field.type.tz) if pa.types.is_timestamp(field.type) else pa.time64("us")
+        exact = pa.timestamp("us", each.type.tz) if pa.types.is_timestamp(each.type) else pa.time64("us")
         try:
             column = rows.column(index).cast(exact)
         except pa.ArrowInvalid:
             column = pa.chunked_array([values.to_text(chunk) for chunk in rows.column(index).chunks])
-        rows = rows.set_column(index, field.name, column)
+        rows = rows.set_column(index, each.name, column)
     return rows
 
 

@@ -102,7 +102,7 @@ def test_failures_tell_no_secret(
     for text in texts:
         assert_no_secret(str(text).replace("things?q=hush", ""))
     kept = connector._transport._credentials
-    assert_no_secret(repr(kept) + repr(kept._kept) + repr(connector._transport._auth))
+    assert_no_secret(repr(kept) + repr(kept._kept) + repr(connector._wire._auth))
     if how != "api_key in the query":
         assert all(b"hush" not in request.query_string.replace(b"q=hush", b"") for request in api.asked)
 

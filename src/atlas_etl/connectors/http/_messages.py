@@ -28,6 +28,7 @@ class Request:
     form: Parameters = ()  # sent as a form, where there is no body
     content: bytes | None = field(default=None, repr=False)  # sent as it is, instead of both
     empty_on: frozenset[int] = frozenset()  # statuses of answers that mean no records
+    is_login: bool = False  # whether credentials are asked for, which both it and its answer hold
 
     def with_params(self, more: Mapping[str, str]) -> Request:
         """The request with these parameters instead of those of the same names."""
@@ -56,6 +57,7 @@ class Response:
     headers: Mapping[str, str]  # of lower-case names
     content: bytes
     url: str  # that was asked last, after redirects
+    sent: Mapping[str, str] = field(default_factory=dict, repr=False)  # the request's headers, as they went
 
 
 def _placed(body: JsonValue, path: Path, value: JsonValue) -> JsonValue:

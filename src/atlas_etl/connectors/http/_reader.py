@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 import msgspec
@@ -28,6 +27,7 @@ from atlas_etl.connectors.http._repeats import Repeats
 from atlas_etl.connectors.http._rows import HttpRows
 from atlas_etl.connectors.http._transport import Refusal, Transport
 from atlas_etl.connectors.http._windows import Windows
+from atlas_etl.connectors.http._wire import Network, Wire
 from atlas_etl.connectors.unordered import UnorderedExtract, may_grow
 from atlas_etl.errors import ConfigError, WiderColumnsError
 from atlas_etl.model import (
@@ -68,9 +68,17 @@ class _Unfinished:
 class HttpConnector(BaseConnector[HttpConnection]):
     """Reads the resources of one API."""
 
-    def __init__(self, config: HttpConnection, *, protocol: str = "http", refusal: Refusal = refusal) -> None:
+    def __init__(
+        self,
+        config: HttpConnection,
+        *,
+        protocol: str = "http",
+        refusal: Refusal = refusal,
+        wiring: Callable[[HttpConnection], Wire] = Network,
+    ) -> None:
         super().__init__(config, protocol=protocol)
-        self._transport = Transport(config, refusal)
+        self._wire = wiring(config)
+        self._transport = Transport(config, self._wire, refusal)
         self._unfinished: dict[str, _Unfinished] = {}  # by stream: several may be read at once
 
     def test(self) -> ConnectionStatus:
@@ -222,7 +230,7 @@ class HttpConnector(BaseConnector[HttpConnection]):
                 hint="set `cursor` on the resource",
                 code="cursor_format",
             )
-        return Windows(how, cursor, bound, timezone, datetime.now(UTC))
+        return Windows(how, cursor, bound, timezone, self._wire.now())
 
     def _new(self, request: ReadRequest, reading: Reading) -> Generator[Records, None, None]:
         """The pages of what is new of a stream, as far as its API can tell."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Literal
 from urllib.parse import urlsplit, urlunsplit
 
@@ -23,8 +24,9 @@ from atlas_etl.connectors.http._connection import (
 from atlas_etl.connectors.http._graphql_errors import refusal
 from atlas_etl.connectors.http._named import NamedResources, asked_in_body
 from atlas_etl.connectors.http._reader import streams_of
+from atlas_etl.connectors.http._recording import wiring
 from atlas_etl.connectors.http._records import parse_path, written_path
-from atlas_etl.connectors.http._transport import dispose, session
+from atlas_etl.connectors.http._wire import Network, Wire, dispose, session
 
 _CONNECTION = ("nodes", "edges")  # of which a Relay connection has one or both
 
@@ -114,8 +116,10 @@ class GraphqlConnector(NamedResources):
 
     described_by = "query"
 
-    def __init__(self, config: GraphqlConnection) -> None:
-        super().__init__(_as_http(config), protocol="graphql", refusal=refusal)
+    def __init__(
+        self, config: GraphqlConnection, *, wiring: Callable[[HttpConnection], Wire] = Network
+    ) -> None:
+        super().__init__(_as_http(config), protocol="graphql", refusal=refusal, wiring=wiring)
         self._endpoint = config.endpoint
 
     def _probe(self) -> Resource:
@@ -160,5 +164,6 @@ ADAPTER = Adapter(
     client=session,
     dispose=dispose,
     connector=GraphqlConnector,
+    taped=lambda config, tape: GraphqlConnector(config, wiring=wiring(tape)),
     default_streams=lambda config: streams_of(config.resources),
 )

@@ -5,12 +5,14 @@ from __future__ import annotations
 from atlas_etl.connectors.base import Adapter
 from atlas_etl.connectors.http._connection import HttpConnection
 from atlas_etl.connectors.http._reader import HttpConnector, streams_of
-from atlas_etl.connectors.http._transport import dispose, session
+from atlas_etl.connectors.http._recording import wiring
+from atlas_etl.connectors.http._wire import dispose, session
 
 ADAPTER = Adapter(
     connection=HttpConnection,
     client=session,
     dispose=dispose,
     connector=HttpConnector,
+    taped=lambda config, tape: HttpConnector(config, wiring=wiring(tape)),
     default_streams=lambda config: streams_of(config.resources),
 )

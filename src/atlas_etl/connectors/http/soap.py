@@ -8,7 +8,7 @@ of the WSDL.
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import cast
 
 import msgspec
@@ -39,10 +39,12 @@ from atlas_etl.connectors.http._messages import Request, Response, origin, shown
 from atlas_etl.connectors.http._named import NamedResources, asked_in_body
 from atlas_etl.connectors.http._pages import Records
 from atlas_etl.connectors.http._reader import Reading, streams_of
+from atlas_etl.connectors.http._recording import wiring
 from atlas_etl.connectors.http._records import parse_path
 from atlas_etl.connectors.http._soap_faults import refusal
 from atlas_etl.connectors.http._soap_values import exact_values
-from atlas_etl.connectors.http._transport import Transport, dispose, session
+from atlas_etl.connectors.http._transport import Transport
+from atlas_etl.connectors.http._wire import Network, Wire, dispose, session
 from atlas_etl.errors import ConfigError, SourceError, nearest
 from atlas_etl.model import ConnectionStatus
 
@@ -120,8 +122,10 @@ class SoapConnector(NamedResources):
 
     described_by = "operation"
 
-    def __init__(self, config: SoapConnection) -> None:
-        super().__init__(_as_http(config), protocol="soap", refusal=refusal)
+    def __init__(
+        self, config: SoapConnection, *, wiring: Callable[[HttpConnection], Wire] = Network
+    ) -> None:
+        super().__init__(_as_http(config), protocol="soap", refusal=refusal, wiring=wiring)
         self._soap = config
         self._lock = threading.Lock()
         self._service: zeep.proxy.ServiceProxy | None = None
@@ -306,5 +310,6 @@ ADAPTER = Adapter(
     client=session,
     dispose=dispose,
     connector=SoapConnector,
+    taped=lambda config, tape: SoapConnector(config, wiring=wiring(tape, config.security)),
     default_streams=lambda config: streams_of(config.resources),
 )

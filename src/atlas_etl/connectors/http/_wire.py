@@ -1,0 +1,169 @@
+"""What carries requests: the network, in sessions of requests that look at nothing but their connection.
+
+Cookies and the connection's own headers go to the origin of `base_url` only. `.netrc` and the environment's
+proxies are never looked at.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import threading
+import time
+from datetime import UTC, datetime
+from http.cookiejar import DefaultCookiePolicy
+from typing import Protocol, cast
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+
+from atlas_etl.connectors.http._auth import Credentials
+from atlas_etl.connectors.http._bodies import IncompleteBodyError, decoded
+from atlas_etl.connectors.http._connection import ApiConnection, HttpConnection
+from atlas_etl.connectors.http._failures import refused, too_large, unreachable
+from atlas_etl.connectors.http._logs import redact
+from atlas_etl.connectors.http._messages import Request, Response, origin, shown
+from atlas_etl.connectors.http._request_auth import request_auth
+from atlas_etl.errors import SourceError
+
+redact()
+
+_CHUNK = 256 * 1024
+_ACCEPT = {"Accept": "application/json, */*;q=0.5", "Accept-Encoding": "gzip, deflate, zstd"}
+_GRACE = 10.0  # seconds before the least rate of a transfer counts
+
+
+class Wire(Protocol):
+    """Where requests go and answers come from, and the clock that both go by. Used by several threads."""
+
+    def send(self, request: Request, who: Credentials, *, is_home: bool) -> Response:
+        """One request and its whole answer, whatever its status. Raises SourceError."""
+
+    def refuse_inside(self, url: str) -> None:
+        """Raise SourceError where another origin is inside the network that this machine is in."""
+
+    def now(self) -> datetime:
+        """The end of what is asked for, in UTC."""
+
+    def pause(self, seconds: float) -> None:
+        """Wait before the next request. Raises SourceError once the wire is closed."""
+
+    def close(self) -> None:
+        """Give connections back; whoever waits gets an error."""
+
+
+class Network:
+    """The network itself."""
+
+    def __init__(self, config: HttpConnection) -> None:
+        self._config = config
+        self._home = origin(config.base_url)
+        self._session = session(config)
+        self._elsewhere = session(config)
+        self._elsewhere.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self._auth = request_auth(config.auth)
+        self._closing = threading.Event()
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def close(self) -> None:
+        self._closing.set()
+        self._session.close()
+        self._elsewhere.close()
+
+    def pause(self, seconds: float) -> None:
+        if self._closing.wait(seconds):
+            raise SourceError("the read was given up", code="given_up")
+
+    def refuse_inside(self, url: str) -> None:
+        """Raise SourceError where another origin is inside the network that this machine is in."""
+        host = urlsplit(url).hostname or ""
+        try:
+            found = {str(info[4][0]) for info in socket.getaddrinfo(host, None)}
+            base = {str(info[4][0]) for info in socket.getaddrinfo(self._home[1], None)}
+        except OSError:
+            return  # then the request fails as well, and says why
+        if found <= base:
+            return
+        for address in found:
+            if not ipaddress.ip_address(address.partition("%")[0]).is_global:
+                raise refused(url, "it leads to an address that is not public")
+
+    def send(self, request: Request, who: Credentials, *, is_home: bool) -> Response:
+        own = {**self._config.headers, **request.headers} if is_home else {}
+        headers = {**_ACCEPT, **own, **who.headers}
+        url = request.url
+        client = self._session if is_home else self._elsewhere
+        began = time.monotonic()
+        try:
+            with client.request(
+                request.method,
+                url,
+                params=[*request.params, *who.params.items()],
+                headers=headers,
+                json=request.body,
+                data=request.content or list(request.form) or None,
+                auth=self._auth if is_home else None,
+                stream=True,
+                allow_redirects=False,
+                timeout=(self._config.connect_timeout.total_seconds(), self._config.timeout.total_seconds()),
+            ) as answer:
+                found = {name.lower(): value for name, value in answer.headers.items()}
+                raw = self._body(answer.raw, shown(url), began)
+                content = (
+                    b""
+                    if request.method == "HEAD"
+                    else decoded(raw, found.get("content-encoding", ""), most=self._config.largest_page)
+                )
+                return Response(
+                    answer.status_code, found, content, answer.url or url, dict(answer.request.headers)
+                )
+        except IncompleteBodyError as failure:
+            raise SourceError(
+                f"{shown(url)}: {failure}",
+                hint="the connection was cut, or a proxy changes what passes; nothing of it was loaded",
+                code="incomplete",
+                retryable=True,
+            ) from None
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, UnicodeError) as failure:
+            raise unreachable(url, failure) from None
+
+    def _body(self, raw: urllib3.BaseHTTPResponse, where: str, began: float) -> bytes:
+        """The body as it came, within its deadline, its least rate and its greatest size."""
+        until = began + self._config.page_timeout.total_seconds()
+        found: list[bytes] = []
+        size = 0
+        while chunk := raw.read1(_CHUNK, decode_content=False):
+            found.append(chunk)
+            size += len(chunk)
+            now = time.monotonic()
+            if now > until or (
+                now - began > _GRACE and size < self._config.least_rate * (now - began - _GRACE)
+            ):
+                raise SourceError(
+                    f"{where} sends too slowly: {size:,} bytes in {now - began:.0f} s",
+                    hint="ask for smaller pages, or set `page_timeout` and `least_rate`",
+                    code="too_slow",
+                    retryable=True,
+                )
+            if size > self._config.largest_page:
+                raise too_large(where, self._config.largest_page)
+        return b"".join(found)
+
+
+def session(config: ApiConnection) -> requests.Session:
+    """A client that looks at nothing but this connection. It carries no credentials."""
+    made = requests.Session()
+    made.trust_env = False
+    made.verify = str(config.ca_bundle) if config.ca_bundle is not None else True
+    if config.proxy is not None:
+        proxy = config.proxy.get_secret_value()
+        made.proxies = {"http": proxy, "https": proxy}
+    return made
+
+
+def dispose(client: object) -> None:
+    """Give back what `session` made."""
+    cast(requests.Session, client).close()
