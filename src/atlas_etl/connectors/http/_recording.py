@@ -13,7 +13,14 @@ from atlas_etl.connectors.http._auth import Credentials
 from atlas_etl.connectors.http._cassette import CassetteWriter, Interaction, read_cassette
 from atlas_etl.connectors.http._connection import HttpConnection
 from atlas_etl.connectors.http._messages import Request, Response, shown
-from atlas_etl.connectors.http._redaction import REDACTED, Redaction, cookies, secrets_of, security_secrets, sent_secrets
+from atlas_etl.connectors.http._redaction import (
+    REDACTED,
+    Redaction,
+    cookies,
+    secrets_of,
+    security_secrets,
+    sent_secrets,
+)
 from atlas_etl.connectors.http._wire import Network, Wire
 from atlas_etl.errors import SourceError
 

@@ -53,21 +53,10 @@ class Redaction:
         found = {part for secret in secrets for part in _parts(secret) if len(part) >= shortest}
         found = {secret for secret in found if secret not in REDACTED and secret not in _NUMBER}
         with self._lock:
-            if found <= self._known:
+            if not found or found <= self._known:
                 return
             self._known |= found
-            forms = {form for secret in self._known for form in _forms(secret)}
-            inside = {form for secret in self._known for form in _in_base64(secret)}
-            plain = b"|".join(map(re.escape, sorted(forms, key=len, reverse=True)))
-            encoded = b"|".join(map(re.escape, sorted(inside, key=len, reverse=True)))
-            # The characters beside it hold bits of it.
-            self._pattern = re.compile(
-                b"(?:"
-                + plain
-                + b")|[A-Za-z0-9+/_-]?(?:"
-                + encoded
-                + b")[A-Za-z0-9+/_-]?={0,2}|REDACTED={1,2}"
-            )
+            self._pattern = _pattern(self._known)
 
     def knows(self, text: str) -> bool:
         with self._lock:
@@ -77,11 +66,8 @@ class Redaction:
         """The content without what is known, and without what is a secret `once`, of one request alone."""
         with self._lock:
             pattern = self._pattern
-        for secret in sorted(
-            {each for each in once if len(each) >= _SHORTEST_LEARNED}, key=len, reverse=True
-        ):
-            for form in sorted(_forms(secret), key=len, reverse=True):
-                content = content.replace(form, REDACTED.encode())
+        if parts := {part for each in once for part in _parts(each) if len(part) >= _SHORTEST_LEARNED}:
+            content = _pattern(parts).sub(_replaced, content)
         return content if pattern is None else pattern.sub(_replaced, content)
 
     def text(self, text: str, once: Iterable[str] = ()) -> str:
@@ -189,6 +175,21 @@ def _of_address(text: str) -> Iterator[str]:
     for name, value in parse_qsl(parts.query):
         if is_secret_name(name):
             yield value
+
+
+def _pattern(secrets: Iterable[str]) -> re.Pattern[bytes]:
+    """These texts however they are written; what is a part of a placeholder is in its place already."""
+    plain, encoded = set[bytes](), set[bytes]()
+    for secret in secrets:
+        plain.update(_forms(secret))
+        encoded.update(form for form in _in_base64(secret) if form not in REDACTED.encode())
+    # The characters beside it hold bits of it.
+    inside = b"|[A-Za-z0-9+/_-]?(?:" + _any_of(encoded) + b")[A-Za-z0-9+/_-]?={0,2}" if encoded else b""
+    return re.compile(_any_of(plain) + inside + b"|REDACTED={1,2}")
+
+
+def _any_of(texts: Iterable[bytes]) -> bytes:
+    return b"|".join(map(re.escape, sorted(texts, key=len, reverse=True)))
 
 
 def _parts(secret: str) -> Iterator[str]:

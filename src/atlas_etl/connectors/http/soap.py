@@ -122,9 +122,7 @@ class SoapConnector(NamedResources):
 
     described_by = "operation"
 
-    def __init__(
-        self, config: SoapConnection, *, wiring: Callable[[HttpConnection], Wire] = Network
-    ) -> None:
+    def __init__(self, config: SoapConnection, *, wiring: Callable[[HttpConnection], Wire] = Network) -> None:
         super().__init__(_as_http(config), protocol="soap", refusal=refusal, wiring=wiring)
         self._soap = config
         self._lock = threading.Lock()
