@@ -30,6 +30,7 @@ from tests.unit.connectors.http_api import Api, as_json
 from tests.unit.connectors.test_http_secrets import AUTHS, KEY_LINES, with_urls
 
 SECRET = 'h+u/s"h &ü=1-secret'
+REFERRED = "what-a-reference-stands-for"
 TOKENS = ("gave-access-token", "gave-refresh-token", "gave-session-token", "gave-cookie-value")
 
 
@@ -58,7 +59,7 @@ def project(folder: Path, connection: Mapping[str, object], **more: object) -> A
     quick = {"longest_wait": 0.01, "attempts": 2}
     definition = {"protocol": "http", "connection": {**quick, **connection}, **more}
     (folder / "connectors.d" / "api.yaml").write_text(yaml.safe_dump(definition))
-    return Atlas.open(folder, {"THEIRS": SECRET})
+    return Atlas.open(folder, {"THEIRS": REFERRED})
 
 
 def run(atlas: Atlas, **options: object) -> Run:
@@ -157,7 +158,7 @@ def test_no_credential_is_recorded_and_none_is_needed_to_replay(
 
 
 def assert_clean(text: str, api: Api) -> None:
-    secrets = {SECRET, *TOKENS, *KEY_LINES}
+    secrets = {SECRET, REFERRED, *TOKENS, *KEY_LINES}
     for request in api.asked:
         secrets |= {value for name, value in request.headers.items() if name in ("Authorization", "Cookie")}
         secrets |= {request.headers.get("X-Signature", SECRET)}
