@@ -352,3 +352,15 @@ def test_what_cannot_be_recorded_or_replayed_says_so(api: Api, tmp_path: Path) -
     assert "is no cassette" in failed.error.message
     assert api.asked == []
     assert there.read_text() == "hello"
+
+
+def test_what_is_too_short_to_be_found_goes_by_its_place(api: Api, tmp_path: Path) -> None:
+    api.serve("/token", lambda _: as_json({"t": "s3", "user": "ann"}))
+    api.serve("/things", lambda _: as_json([{"id": 1}]))
+    login = {"type": "session", "login_path": "/token", "login_body": {"pin": "007"}, "login_token": "t"}
+    connection = {"base_url": api.server.url_for("/"), "pagination": "none", "auth": login}
+    done(project(tmp_path / "one", connection, streams=[{"path": "things"}]), record=tmp_path / "api.yaml")
+    first, second = yaml.safe_load((tmp_path / "api.yaml").read_text())["interactions"]
+    assert first["request"]["body"] == '{"pin":"REDACTED"}'
+    assert first["response"]["body"]["string"] == '{"t":"REDACTED","user":"REDACTED"}'
+    assert second["request"]["headers"] == {"Authorization": ["REDACTED"]}
