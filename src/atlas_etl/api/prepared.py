@@ -80,7 +80,7 @@ class PreparedConnector:
         if self.adapter.taped is None:
             raise UsageError(
                 f"protocol {self.protocol!r} cannot be recorded or replayed: it sends no HTTP requests",
-                hint="--record and --replay are for APIs, such as the protocols http and graphql",
+                hint="--record and --replay are for APIs, such as the protocols http, graphql and soap",
                 code="not_recordable",
                 connector=self.name,
             )

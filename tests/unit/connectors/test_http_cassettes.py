@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 import re
 import socket
@@ -28,6 +29,7 @@ from atlas_etl.model import Run, RunStatus
 from atlas_etl.pipeline.events import RunFinished
 from tests.unit.connectors.http_api import Api, as_json
 from tests.unit.connectors.test_http_secrets import AUTHS, KEY_LINES, with_urls
+from tests.unit.connectors.test_soap import envelope, serve
 
 SECRET = 'h+u/s"h &ü=1-secret'
 REFERRED = "what-a-reference-stands-for"
@@ -364,3 +366,36 @@ def test_what_is_too_short_to_be_found_goes_by_its_place(api: Api, tmp_path: Pat
     assert first["request"]["body"] == '{"pin":"REDACTED"}'
     assert first["response"]["body"]["string"] == '{"t":"REDACTED","user":"REDACTED"}'
     assert second["request"]["headers"] == {"Authorization": ["REDACTED"]}
+
+
+@pytest.mark.parametrize("digest", [False, True])
+def test_soap_is_recorded_without_its_security_header(
+    api: Api, digest: bool, tmp_path: Path, offline: Callable[[], None]
+) -> None:
+    said: list[str] = []
+
+    def answer(request: Request) -> Response:
+        said.extend(re.findall(r"<\w+:(?:Password|Nonce)[^>]*>([^<]+)<", request.get_data(as_text=True)))
+        order = "<order><id>1</id><total>1.5</total><at>2026-01-01T00:00:00Z</at>"
+        note = f"<note>{' '.join(said)} {html.escape(SECRET)}</note></order>"
+        return envelope(
+            f'<ListOrdersResponse xmlns="urn:shop"><orders>{order}{note}</orders><count>1</count>'
+            "</ListOrdersResponse>"
+        )
+
+    serve(api, answer)
+    connection = {
+        "wsdl": api.server.url_for("/shop.wsdl"),
+        "security": {"username": "etl", "password": SECRET, "digest": digest},
+        "resources": {"things": {"operation": "ListOrders", "records": "orders.order"}},
+    }
+    done(project(tmp_path / "one", connection, protocol="soap"), record=tmp_path / "api.yaml")
+    text = (tmp_path / "api.yaml").read_text()
+    assert len(said) == 2 if digest else said
+    for secret in (SECRET, html.escape(SECRET), html.escape(SECRET, quote=False), *said):
+        assert secret not in str(yaml.safe_load(text))
+    offline()
+    connection["security"] = {"username": "etl", "password": "another-one", "digest": digest}
+    two = project(tmp_path / "two", connection, protocol="soap")
+    done(two, replay=tmp_path / "api.yaml")
+    assert [row["id"] for row in loaded(two)] == [1]
