@@ -333,6 +333,23 @@ def test_graphql_is_recorded_too(api: Api, tmp_path: Path, offline: Callable[[],
     assert loaded(two) == [{"id": 1}]
 
 
+def test_a_preset_is_recorded_without_its_token(
+    api: Api, tmp_path: Path, offline: Callable[[], None]
+) -> None:
+    answer = {"data": [{"id": "c1", "echoed": SECRET}], "has_more": False}
+    api.serve("/v1/coupons", lambda _: as_json(answer))
+    connection = {"api_key": SECRET, "base_url": api.server.url_for("/v1")}
+    streams = [{"table": "coupons"}]
+    recorded = project(tmp_path / "a", connection, protocol="stripe", streams=streams)
+    replayed = project(tmp_path / "b", connection, protocol="stripe", streams=streams)
+    tape = tmp_path / "tape.yaml"
+    done(recorded, record=tape)
+    assert lower(SECRET) not in lower(tape.read_text())
+    offline()
+    done(replayed, replay=tape)
+    assert loaded(replayed, "coupons") == [{"id": "c1", "echoed": REDACTED}]
+
+
 def test_what_cannot_be_recorded_or_replayed_says_so(api: Api, tmp_path: Path) -> None:
     api.serve("/things", lambda _: as_json([{"id": 1}]))
     atlas = project(tmp_path / "one", {"base_url": api.server.url_for("/")}, streams=[{"path": "things"}])

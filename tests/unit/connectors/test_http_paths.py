@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from atlas_etl.connectors.http._records import parse_path, written_path
@@ -12,6 +12,7 @@ NAMES = st.text(st.characters(codec="utf-8", exclude_characters="'\""), min_size
 )
 
 
+@example(["$"])
 @given(st.lists(NAMES, max_size=4))
 def test_a_written_path_is_read_as_its_steps(steps: list[str]) -> None:
     assert parse_path(written_path(tuple(steps))) == tuple(steps)

@@ -52,7 +52,8 @@ def parse_path(text: str) -> Path:
 def written_path(path: Path) -> str:
     """The text that `parse_path` reads as these steps."""
     steps = (f".{step}" if _PLAIN.fullmatch(step) else f"['{step}']" for step in path)
-    return "".join(steps).removeprefix(".")
+    text = "".join(steps)
+    return f"${text}" if text.startswith(".$") else text.removeprefix(".")
 
 
 class Document:

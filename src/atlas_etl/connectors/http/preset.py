@@ -29,7 +29,8 @@ from atlas_etl.connectors.base import Adapter
 from atlas_etl.connectors.http._auth_settings import MODEL, Url
 from atlas_etl.connectors.http._connection import HttpConnection, HttpSettings
 from atlas_etl.connectors.http._reader import HttpConnector, streams_of
-from atlas_etl.connectors.http._transport import dispose, session
+from atlas_etl.connectors.http._recording import wiring
+from atlas_etl.connectors.http._wire import dispose, session
 
 _NAME = re.compile(r"\{(\w+)\}")
 _QUOTED_IN = "path"  # of a resource: a field there is one step of it
@@ -168,5 +169,8 @@ def adapter(file: Path) -> Adapter[PresetConnection]:
         client=lambda config: session(config.http()),
         dispose=dispose,
         connector=lambda config: HttpConnector(config.http(), protocol=file.stem),
+        taped=lambda config, tape: HttpConnector(
+            config.http(), protocol=file.stem, wiring=wiring(tape, config)
+        ),
         default_streams=lambda config: streams_of(config.http().resources),
     )
