@@ -14,6 +14,7 @@ from atlas_etl.cli.opening import chosen, open_atlas
 from atlas_etl.cli.output import error_document
 from atlas_etl.cli.session import Session
 from atlas_etl.config.definitions import load_definition
+from atlas_etl.config.schedule import parse_schedule
 from atlas_etl.connectors import registry
 from atlas_etl.errors import AtlasError, ConfigError, ExitCode
 from atlas_etl.model import Run
@@ -81,10 +82,7 @@ def _line(atlas: Atlas, session: Session, name: str, run: Run | None) -> dict[st
     upcoming = None
     if definition.schedule and definition.enabled:
         zone = definition.timezone or atlas.project.settings.timezone
-        try:
-            upcoming = next_slot(definition.schedule, zone, datetime.now(UTC))
-        except ConfigError as wrong:
-            raise wrong.located(connector=name) from None
+        upcoming = next_slot(parse_schedule(definition.schedule), zone, datetime.now(UTC))
     return {
         "name": name,
         "protocol": registry.canonical(definition.protocol),

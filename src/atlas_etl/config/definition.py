@@ -56,7 +56,9 @@ class ConnectorDefinition(BaseModel):
     )
     streams: tuple[StreamDefinition, ...] = Field(default=(), description="what is read")
     destination: Name | None = Field(default=None, description="named in atlas.yaml; default: its default")
-    schedule: Schedule | None = Field(default=None, description="a cron expression or @hourly, @daily, ...")
+    schedule: Schedule | None = Field(
+        default=None, description="five cron fields, @hourly, @daily, ..., or `every 15m`"
+    )
     timezone: Zone | None = Field(default=None, description="the schedule's zone; default: the project's")
     enabled: bool = Field(default=True, description="whether `sync --all` and the schedule run it")
     env_prefix: str | None = Field(
