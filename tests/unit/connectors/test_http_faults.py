@@ -17,6 +17,7 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
 from atlas_etl.connectors.http._pages import Pages
+from atlas_etl.connectors.http._rate_limits import wait_for_more
 from atlas_etl.errors import SourceError
 from atlas_etl.model import ReadRequest, Stream
 from tests.unit.connectors.http_api import Api, as_json, read, rows, sync
@@ -63,6 +64,7 @@ def raw_server(answer: bytes, *, pause: float = 0) -> Iterator[str]:
         thread.start()
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
         ended.set()
+        listening.shutdown(socket.SHUT_RDWR)  # wakes accept
     thread.join(5)
 
 
@@ -167,11 +169,63 @@ def test_retry_after_is_honoured_and_capped(api: Api) -> None:
     assert 0.3 <= time.monotonic() - began < 30
 
 
-def test_requests_per_minute_hold_back(api: Api) -> None:
+@pytest.mark.parametrize("rate", [{"requests_per_minute": 600}, {"requests_per_second": 10}])
+def test_a_rate_holds_back(api: Api, rate: dict[str, float]) -> None:
     api.serve_pages("/things", [f'[{{"id": {n}}}]' for n in range(3)])
     began = time.monotonic()
-    read(api.connector(pagination="page", requests_per_minute=600), THINGS)
+    read(api.connector(pagination="page", **rate), THINGS)
     assert time.monotonic() - began >= 0.3
+
+
+@pytest.mark.parametrize(
+    ("headers", "wait"),
+    [
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "30"}, 30),
+        ({"x-ratelimit-remaining": "1", "x-ratelimit-reset": "30"}, None),
+        ({"ratelimit-remaining": "0", "ratelimit-reset": "7"}, 7),
+        ({"ratelimit": "limit=100, remaining=0, reset=9"}, 9),
+        ({"ratelimit": "limit=100, remaining=3, reset=9"}, None),
+        ({"ratelimit": '"burst";r=0;t=5, "day";r=0;t=60, "month";r=1;t=600'}, 60),
+        ({"ratelimit": '"burst";r=4'}, None),
+        ({"x-ratelimit-remaining": "0"}, None),
+        ({}, None),
+    ],
+)
+def test_what_is_left_of_a_limit(headers: dict[str, str], wait: float | None) -> None:
+    assert wait_for_more(headers) == wait
+
+
+@pytest.mark.parametrize("unit", [1, 1000])
+def test_a_limit_that_begins_anew_at_an_instant(unit: int) -> None:
+    at = int((time.time() + 50) * unit)
+    wait = wait_for_more({"x-ratelimit-remaining": "0", "x-ratelimit-reset": str(at)})
+    assert wait is not None
+    assert 40 < wait <= 51
+
+
+def test_a_refusal_that_says_when_the_limit_begins_anew_is_waited_for(api: Api) -> None:
+    def answer(_: Request) -> Response:
+        if len(api.asked) < 2:
+            return Response(status=429, headers={"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1"})
+        return as_json([{"id": 1}])
+
+    api.serve("/things", answer)
+    began = time.monotonic()
+    assert read(api.connector(longest_wait="2s"), THINGS).num_rows == 1
+    assert time.monotonic() - began >= 1
+
+
+def test_tries_again_have_a_budget_that_answers_fill(api: Api) -> None:
+    def answer(_: Request) -> Response:
+        fails = len(api.asked) % 2 == 1 or len(api.asked) > 10
+        return Response(status=503) if fails else as_json([{"id": len(api.asked)}])
+
+    api.serve("/things", answer)
+    connector = api.connector(pagination="page", attempts=100, retry_budget=3)
+    with pytest.raises(SourceError) as caught:
+        read(connector, THINGS)
+    assert caught.value.code == "http_503"
+    assert len(api.asked) == 14  # five pages, each at its second try, and four tries of the sixth
 
 
 def test_a_server_that_drips_is_given_up(api: Api) -> None:
@@ -179,6 +233,13 @@ def test_a_server_that_drips_is_given_up(api: Api) -> None:
     with raw_server(drip, pause=0.02) as url, pytest.raises(SourceError) as caught:
         read(api.connector(base_url=url, page_timeout="2s", attempts=1), THINGS)
     assert caught.value.code in ("too_slow", "timeout")
+
+
+def test_headers_that_drip_are_given_up(api: Api) -> None:
+    drip = b"HTTP/1.1 200 OK\r\nX-Slow: " + b"x" * 5000
+    with raw_server(drip, pause=0.02) as url, pytest.raises(SourceError) as caught:
+        read(api.connector(base_url=url, page_timeout="1s", attempts=1), THINGS)
+    assert caught.value.code == "timeout"
 
 
 def test_a_server_that_says_nothing_is_given_up(api: Api) -> None:

@@ -244,9 +244,11 @@ def test_a_record_that_changes_while_pages_are_read_is_not_there_twice(
     assert (caught.value.code, caught.value.retryable) == ("rows_moved", True)
 
 
-@pytest.mark.parametrize(("deleted", "is_seen"), [(1, True), (3, False)])
+@pytest.mark.parametrize(
+    ("overlap", "deleted", "is_seen"), [({"overlap": 2}, 1, True), ({"overlap": 2}, 3, False), ({}, 1, False)]
+)
 def test_rows_that_are_deleted_while_pages_are_read_are_missed_by_nobody(
-    api: Api, deleted: int, is_seen: bool
+    api: Api, overlap: dict[str, int], deleted: int, is_seen: bool
 ) -> None:
     held = list(range(12))
 
@@ -258,7 +260,7 @@ def test_rows_that_are_deleted_while_pages_are_read_are_missed_by_nobody(
         return as_json([{"id": number} for number in page])
 
     api.serve("/things", answer)
-    connector = api.connector(pagination={"type": "offset", "page_size": 4, "overlap": 2})
+    connector = api.connector(pagination={"type": "offset", "page_size": 4, **overlap})
     stream = Stream("things", path="things", primary_key=("id",))
     if is_seen:
         assert read(connector, stream).column("id").to_pylist() == list(range(12))
@@ -266,6 +268,22 @@ def test_rows_that_are_deleted_while_pages_are_read_are_missed_by_nobody(
     with pytest.raises(SourceError) as caught:
         read(connector, stream)
     assert caught.value.code == "rows_moved"
+
+
+def test_an_overlap_costs_one_request_in_ten_and_none_at_the_end(api: Api) -> None:
+    def answer(request: Request) -> Response:
+        start = int(request.args["offset"])
+        return as_json([{"id": number} for number in range(500)[start : start + 100]])
+
+    api.serve("/things", answer)
+    connector = api.connector(pagination={"type": "offset", "page_size": 100})
+    keyed = read(connector, Stream("things", path="things", primary_key=("id",)))
+    asked = [int(request.args["offset"]) for request in api.asked]
+    assert keyed.column("id").to_pylist() == list(range(500))
+    assert asked == [0, 90, 180, 270, 360, 450, 495]
+    api.asked.clear()
+    assert read(connector, Stream("things", path="things")).num_rows == 500
+    assert [int(request.args["offset"]) for request in api.asked] == [0, 100, 200, 300, 400, 500]
 
 
 FORMATS = {

@@ -74,8 +74,11 @@ class Pagination(BaseModel):
     stop_on_short_page: bool = Field(
         default=False, description="whether a page of fewer records than page_size is the last"
     )
-    overlap: int = Field(
-        default=0, ge=0, description="offset: records that are read again with the next page"
+    overlap: int | None = Field(
+        default=None,
+        ge=0,
+        description="offset: records that are read again with the next page; default: a tenth of a page, "
+        "ten at most, where records have a key",
     )
     into: Literal["query", "body", "template"] = Field(
         default="query",
@@ -89,7 +92,7 @@ class Pagination(BaseModel):
             raise ValueError("stop_on_short_page needs page_size")
         if self.overlap and self.type != "offset":
             raise ValueError("overlap is for the type offset")
-        if self.page_size is not None and self.overlap >= self.page_size:
+        if self.page_size is not None and (self.overlap or 0) >= self.page_size:
             raise ValueError("overlap should be less than page_size")
         if self.into == "body":
             check_members(self.parameter, self.page_size_parameter)
@@ -319,7 +322,11 @@ class HttpSettings(ConnectionConfig):
         default=timedelta(minutes=2),
         description="before a request is tried again, whatever the server asks for",
     )
+    retry_budget: int = Field(
+        default=100, ge=0, description="tries again, of all requests together, that go beyond as many answers"
+    )
     requests_per_minute: float | None = Field(default=None, gt=0, description="of all streams together")
+    requests_per_second: float | None = Field(default=None, gt=0, description="the same, for short limits")
     proxy: SecretStr | None = Field(default=None, description="http://user:password@host:port; never guessed")
     ca_bundle: ProjectPath | None = Field(
         default=None, description="certificates to trust instead of the usual"
@@ -327,6 +334,12 @@ class HttpSettings(ConnectionConfig):
     concurrency: int = Field(
         default=1, ge=1, le=16, description="how many parents' records are asked for at once"
     )
+
+    @property
+    def least_interval(self) -> float:
+        """The seconds between two requests that both rates ask for."""
+        a_minute, a_second = self.requests_per_minute, self.requests_per_second
+        return max(60 / a_minute if a_minute else 0.0, 1 / a_second if a_second else 0.0)
 
 
 class ApiConnection(HttpSettings):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import time
-from email.utils import parsedate_to_datetime
 
 import requests
 import urllib3
 
 from atlas_etl.connectors.http._messages import Request, Response, shown
+from atlas_etl.connectors.http._rate_limits import asked_wait
 from atlas_etl.errors import MissingDriverError, SourceError
 
 _MAY_PASS = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -54,7 +53,7 @@ def status_error(request: Request, response: Response, *, was_renewed: bool = Fa
         code=f"http_{status}",
         retryable=status in _MAY_PASS,
     )
-    failure.wait = seconds(response.headers.get("retry-after", ""))
+    failure.wait = asked_wait(response.headers)
     return failure
 
 
@@ -67,19 +66,6 @@ def _asks_for_patience(response: Response) -> bool:
     return response.status == 403 and (
         "retry-after" in headers or headers.get("x-ratelimit-remaining", "").strip() == "0"
     )
-
-
-def seconds(text: str) -> float | None:
-    """A time to wait: seconds, an epoch second, or an HTTP date (RFC 9110, section 10.2.3)."""
-    text = text.strip()
-    try:
-        number = float(text)
-    except ValueError:
-        try:
-            return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-        except (ValueError, TypeError):
-            return None
-    return max(0.0, number - time.time() if number > 1_000_000_000 else number)
 
 
 def unreachable(url: str, failure: Exception) -> SourceError:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import msgspec
 
-from atlas_etl.connectors.http._failures import StatusError, seconds, status_error, without_values
+from atlas_etl.connectors.http._failures import StatusError, status_error, without_values
 from atlas_etl.connectors.http._messages import Request, Response, shown
+from atlas_etl.connectors.http._rate_limits import asked_wait
 from atlas_etl.errors import SourceError
 
 _MAY_PASS = frozenset(
@@ -93,7 +94,7 @@ def _described(request: Request, response: Response, errors: Sequence[_Error]) -
         code="graphql_throttled" if may_pass else "graphql_error",
         retryable=may_pass,
     )
-    failure.wait = seconds(response.headers.get("retry-after", ""))
+    failure.wait = asked_wait(response.headers)
     return failure
 
 

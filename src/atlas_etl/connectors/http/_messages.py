@@ -28,6 +28,7 @@ class Request:
     form: Parameters = ()  # sent as a form, where there is no body
     content: bytes | None = field(default=None, repr=False)  # sent as it is, instead of both
     empty_on: frozenset[int] = frozenset()  # statuses of answers that mean no records
+    repeats: int = 0  # how many records of the page before its answer begins with
     is_login: bool = False  # whether credentials are asked for, which both it and its answer hold
 
     def with_params(self, more: Mapping[str, str]) -> Request:

@@ -35,9 +35,13 @@ class Page:
         return self.document.find(path) if self.document is not None else None
 
 
-def paged(pagination: Pagination, first: Request) -> Flow:
-    """The requests that read all pages. Raises SourceError (`pagination_stuck`)."""
-    return _FLOWS[pagination.type](pagination, first)
+def paged(pagination: Pagination, first: Request, *, has_key: bool) -> Flow:
+    """The requests that read all pages. Raises SourceError (`pagination_stuck`).
+
+    Without a key, records that were read again could not be told from others, so none are.
+    """
+    how = pagination if has_key else pagination.model_copy(update={"overlap": 0})
+    return _FLOWS[pagination.type](how, first)
 
 
 def _single(_: Pagination, first: Request) -> Flow:
@@ -45,16 +49,27 @@ def _single(_: Pagination, first: Request) -> Flow:
 
 
 def _offset(how: Pagination, first: Request) -> Flow:
-    """Steps by as many records as came, for a server may give fewer than were asked for."""
+    """Steps by as many records as came, less the overlap: a server may give fewer than were asked for."""
     offset, name = how.start if how.start is not None else 0, how.parameter or "offset"
     sized = _sized(how, first, "limit")
     before: list[bytes] | None = None
+    again: list[msgspec.Raw] = []
     while True:
-        page = yield _placed(how, sized, {name: offset})
+        page = yield replace(_placed(how, sized, {name: offset}), repeats=len(again))
         before = _moved(page, before)
         if _is_last(how, page) or _total(how, page, reached=offset + len(page.records)):
             return
-        offset += max(1, len(page.records) - how.overlap)
+        if again and page.records == again:
+            return  # nothing is behind what was read already
+        count = len(page.records)
+        overlap = how.overlap if how.overlap is not None else _usual_overlap(count)
+        again = page.records[max(1, count - overlap) :]
+        offset += count - len(again)
+
+
+def _usual_overlap(count: int) -> int:
+    """A tenth of a page: enough to see that rows went, and to bear a few that did."""
+    return min(10, max(1, count // 10)) if count > 2 else 0
 
 
 def _numbered(how: Pagination, first: Request) -> Flow:
@@ -160,7 +175,7 @@ def _auto(how: Pagination, first: Request) -> Flow:
     chosen = recognised(page)
     if chosen is None:
         return
-    rest = paged(chosen, request)
+    rest = paged(chosen, request, has_key=how.overlap != 0)
     next(rest)
     try:
         following = rest.send(page)

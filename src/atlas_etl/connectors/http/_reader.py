@@ -290,12 +290,11 @@ class HttpConnector(BaseConnector[HttpConnection]):
         is_counted = pagination.type in ("offset", "page", "auto")
         repeats = Repeats(
             reading.key if is_counted else (),
-            overlap=pagination.overlap,
             merges=reading.merges,
             where=where,
         )
         is_open = pagination.type == "auto"  # how the pages follow each other is not known yet
-        flow = paged(pagination, first)
+        flow = paged(pagination, first, has_key=bool(reading.key))
         try:
             request = next(flow)
             while True:
@@ -307,7 +306,7 @@ class HttpConnector(BaseConnector[HttpConnection]):
                 if is_open and not reading.notes and (note := told(page)) is not None:
                     reading.notes.append(note)
                 is_open = False
-                if unseen := repeats.new(records):
+                if unseen := repeats.new(records, expected=request.repeats):
                     yield unseen
                 if reading.newest is not None and reading.newest.is_past(records):
                     return

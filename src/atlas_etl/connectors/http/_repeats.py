@@ -22,16 +22,15 @@ Key = tuple[bytes, ...]
 class Repeats:
     """Leaves out what the page before had already."""
 
-    def __init__(self, key: Sequence[str], *, overlap: int, merges: bool, where: str) -> None:
+    def __init__(self, key: Sequence[str], *, merges: bool, where: str) -> None:
         """Where rows are not merged by their key, two versions of one record would be two rows."""
         self._key = tuple(key)
-        self._overlap = overlap
         self._merges = merges
         self._where = where
         self._before: dict[Key, bytes] = {}
 
-    def new(self, records: list[msgspec.Raw]) -> list[msgspec.Raw]:
-        """The records of the next page that the one before did not have.
+    def new(self, records: list[msgspec.Raw], *, expected: int) -> list[msgspec.Raw]:
+        """The records of the next page that the one before did not have; `expected`: how many it has again.
 
         Raises SourceError (`rows_moved`) where an overlap should have brought some again and did not, and
         where a record came again and is another one.
@@ -40,7 +39,7 @@ class Repeats:
             return records
         before, self._before = self._before, {self._key_of(record): bytes(record) for record in records}
         repeated = before.keys() & self._before.keys()
-        if self._overlap and before and not repeated:
+        if expected and not repeated:
             raise self._moved(
                 "more rows were deleted while pages were read than `overlap` covers: some were not seen",
                 "sync again, or raise `overlap`; a cursor or keyset pagination has no such gaps",

@@ -7,8 +7,9 @@ from xml.etree.ElementTree import Element, ParseError
 import defusedxml.ElementTree
 from defusedxml import DefusedXmlException
 
-from atlas_etl.connectors.http._failures import StatusError, seconds, status_error, without_values
+from atlas_etl.connectors.http._failures import StatusError, status_error, without_values
 from atlas_etl.connectors.http._messages import Request, Response, shown
+from atlas_etl.connectors.http._rate_limits import asked_wait
 from atlas_etl.errors import SourceError
 
 _STATUSES = frozenset({200, 400, 500})
@@ -54,7 +55,7 @@ def _described(request: Request, response: Response, fault: Element) -> SourceEr
         code="soap_fault",
         retryable=may_pass,
     )
-    failure.wait = seconds(response.headers.get("retry-after", ""))
+    failure.wait = asked_wait(response.headers)
     return failure
 
 

@@ -5,9 +5,7 @@ Credentials go to the origin of `base_url` only; credentials of another kind go 
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeAlias
 from urllib.parse import urljoin, urlsplit
@@ -23,10 +21,11 @@ from atlas_etl.connectors.http._failures import (
     may_pass,
     refusal,
     refused,
-    seconds,
     status_error,
 )
 from atlas_etl.connectors.http._messages import Request, Response, origin
+from atlas_etl.connectors.http._pace import RetryBudget, Turns
+from atlas_etl.connectors.http._rate_limits import wait_for_more
 from atlas_etl.connectors.http._wire import Wire
 from atlas_etl.errors import SourceError
 
@@ -46,8 +45,8 @@ class Transport:
         self._home = origin(config.base_url)
         self._wire = wire
         self._credentials = CredentialCache(config.auth, config.base_url, self._login)
-        self._lock_of_turns = threading.Lock()
-        self._not_before = 0.0  # of the monotonic clock: when the next request may be sent
+        self._turns = Turns(config.least_interval, wire.pause)
+        self._budget = RetryBudget(config.retry_budget)
 
     def fetch(self, request: Request) -> Response:
         """The answer to a request, retried as the connection says.
@@ -56,14 +55,16 @@ class Transport:
         `too_slow`, `too_large`, `refused_redirect`, `login_failed`.
         """
         for attempt in Retrying(
-            retry=retry_if_exception(may_pass),
+            retry=retry_if_exception(self._may_try_again),
             stop=stop_after_attempt(self._config.attempts),
             wait=self._wait,
             sleep=self._wire.pause,
             reraise=True,
         ):
             with attempt:
-                return self._authorised(request)
+                answer = self._authorised(request)
+                self._budget.give_back()
+                return answer
         raise AssertionError("tenacity reraises")  # pragma: no cover
 
     @property
@@ -93,9 +94,11 @@ class Transport:
         return self._send(asked, Credentials(), is_home=origin(request.url) == self._home)
 
     def _send(self, request: Request, who: Credentials, *, is_home: bool) -> Response:
-        self._wait_for_turn()
+        self._turns.wait()
         response = self._wire.send(request, who, is_home=is_home)
-        self._note_limits(response.status, response.headers)
+        wait = wait_for_more(response.headers)
+        if wait is not None and is_home:
+            self._turns.hold_back(min(wait, self._config.longest_wait.total_seconds()))
         return response
 
     def _redirected(self, request: Request, who: Credentials) -> Response:
@@ -126,26 +129,8 @@ class Transport:
             )
         raise refused(request.url, f"there are more than {_MOST_REDIRECTS} in a row")
 
-    def _wait_for_turn(self) -> None:
-        """Wait until the rate limit, or what the server asked for, allows one more request."""
-        with self._lock_of_turns:
-            now = time.monotonic()
-            begin = max(now, self._not_before)
-            if self._config.requests_per_minute is not None:
-                self._not_before = begin + 60 / self._config.requests_per_minute
-        if begin > now:
-            self._wire.pause(begin - now)
-
-    def _note_limits(self, status: int, headers: Mapping[str, str]) -> None:
-        """Hold the next request back where a server says that nothing is left."""
-        remaining = headers.get("x-ratelimit-remaining", headers.get("ratelimit-remaining"))
-        if status == 429 or remaining is None or not remaining.strip().isdecimal() or int(remaining) > 0:
-            return
-        reset = seconds(headers.get("x-ratelimit-reset", headers.get("ratelimit-reset", "")))
-        if reset is not None:
-            most = self._config.longest_wait.total_seconds()
-            with self._lock_of_turns:
-                self._not_before = max(self._not_before, time.monotonic() + min(reset, most))
+    def _may_try_again(self, failure: BaseException) -> bool:
+        return may_pass(failure) and self._budget.take()
 
     def _wait(self, state: RetryCallState) -> float:
         failure = state.outcome.exception() if state.outcome is not None else None

@@ -21,6 +21,7 @@ import urllib3
 from atlas_etl.connectors.http._auth import Credentials
 from atlas_etl.connectors.http._bodies import IncompleteBodyError, decoded
 from atlas_etl.connectors.http._connection import ApiConnection, HttpConnection
+from atlas_etl.connectors.http._deadline import DeadlineAdapter
 from atlas_etl.connectors.http._failures import refused, too_large, unreachable
 from atlas_etl.connectors.http._logs import redact
 from atlas_etl.connectors.http._messages import Request, Response, origin, shown
@@ -157,6 +158,8 @@ def session(config: ApiConnection) -> requests.Session:
     """A client that looks at nothing but this connection. It carries no credentials."""
     made = requests.Session()
     made.trust_env = False
+    for scheme in ("http://", "https://"):
+        made.mount(scheme, DeadlineAdapter(config.page_timeout.total_seconds()))
     made.verify = str(config.ca_bundle) if config.ca_bundle is not None else True
     if config.proxy is not None:
         proxy = config.proxy.get_secret_value()

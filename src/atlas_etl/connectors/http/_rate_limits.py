@@ -1,0 +1,56 @@
+"""What an answer's headers say of the API's limits: how long to wait."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator, Mapping
+from email.utils import parsedate_to_datetime
+
+_LEFT = ("x-ratelimit-remaining", "x-rate-limit-remaining", "ratelimit-remaining")
+_RESET = ("x-ratelimit-reset", "x-rate-limit-reset", "ratelimit-reset")
+_MEMBER = re.compile(r"(\w+)\s*=\s*(\d+)")
+
+
+def seconds(text: str) -> float | None:
+    """A time to wait: seconds, an instant since the epoch, or an HTTP date (RFC 9110, section 10.2.3)."""
+    text = text.strip()
+    try:
+        number = float(text)
+    except ValueError:
+        try:
+            return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+        except (ValueError, TypeError):
+            return None
+    if number > 1_000_000_000_000:
+        number /= 1000
+    return max(0.0, number - time.time() if number > 1_000_000_000 else number)
+
+
+def asked_wait(headers: Mapping[str, str]) -> float | None:
+    """The seconds that a failure's answer asks to wait; None where it says nothing of it."""
+    wait = seconds(headers.get("retry-after", ""))
+    return wait if wait is not None else wait_for_more(headers)
+
+
+def wait_for_more(headers: Mapping[str, str]) -> float | None:
+    """The seconds until a limit of which nothing is left begins anew; None where something is left."""
+    return max((wait for left, wait in _limits(headers) if left == 0), default=None)
+
+
+def _limits(headers: Mapping[str, str]) -> Iterator[tuple[int, float]]:
+    """What is left of each limit, and the seconds until it begins anew.
+
+    `RateLimit` is a list of limits, `"hour";r=0;t=30`, and was one in several members before, `remaining=0,
+    reset=30`: https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/.
+    """
+    left = next((headers[name].strip() for name in _LEFT if name in headers), "")
+    reset = next((wait for name in _RESET if (wait := seconds(headers.get(name, ""))) is not None), None)
+    if left.isdecimal() and reset is not None:
+        yield int(left), reset
+    given = headers.get("ratelimit", "")
+    for limit in [given] if "remaining" in given else given.split(","):
+        found = dict(_MEMBER.findall(limit))
+        remaining, begins = found.get("r", found.get("remaining")), found.get("t", found.get("reset"))
+        if remaining is not None and begins is not None:
+            yield int(remaining), float(begins)
