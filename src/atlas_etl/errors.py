@@ -11,6 +11,7 @@ AtlasError                      1   a failure of ours, or one nobody has named y
 │   └── OvertakenError              another load was committed since this one was planned
 ├── StateError                  4   the state store could not be reached, read or written
 ├── LockedError                 6   another run of this connector is in progress
+│   └── SlotSettledError            this slot of the schedule was run already, or given up
 ├── LostLeaseError              6   another run took the lease while this one could not renew it
 ├── DataError                   7   the data broke a rule
 │   ├── NullCursorError             rows without a cursor value
@@ -167,6 +168,12 @@ class LockedError(AtlasError):
 
     exit_code = ExitCode.LOCKED
     default_code = "locked"
+
+
+class SlotSettledError(LockedError):
+    """This slot of the connector's schedule was run already, or given up."""
+
+    default_code = "slot_settled"
 
 
 class LostLeaseError(AtlasError):

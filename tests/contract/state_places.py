@@ -39,7 +39,8 @@ for line in sys.stdin:
         store = open_state_store(argument or location, times=times)
         say("opened")
     elif command == "take":
-        context = store.lease("shop", triggered_by="player", destination=None)
+        slot = datetime.fromisoformat(argument) if argument else None
+        context = store.lease("shop", triggered_by="player", destination=None, scheduled_at=slot)
         try:
             lease = context.__enter__()
         except LockedError:

@@ -661,6 +661,7 @@ _RUNS = _every(
     destination=st.none() | _STORABLE,
     started_at=_INSTANTS,
     completed_at=st.none() | _INSTANTS,
+    scheduled_at=st.none() | _INSTANTS,
     rows_processed=_COUNTS,
     bytes_processed=_COUNTS,
     error=st.none() | _ERRORS,

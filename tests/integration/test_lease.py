@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -21,8 +22,8 @@ class Expiring(MemoryStateStore):
     """A store whose lease is taken by somebody else as soon as the rows are read."""
 
     @contextmanager
-    def lease(self, connector: str, *, triggered_by: str, destination: str | None) -> Iterator[Lease]:
-        with super().lease(connector, triggered_by=triggered_by, destination=destination) as held:
+    def lease(self, connector: str, **begin: Any) -> Iterator[Lease]:
+        with super().lease(connector, **begin) as held:
             yield _Lost(held)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from atlas_etl.api.prepared import PreparedConnector, PreparedDestination
 from atlas_etl.api.systems import Ends, ends_of
@@ -25,6 +26,7 @@ class SyncJob:
     streams: tuple[Stream, ...]
     triggered_by: str = "manual"
     full_refresh: bool = False
+    scheduled_at: datetime | None = None  # the slot that this is the run of
 
 
 def sync_one(job: SyncJob, store: StateStore) -> Generator[Event, None, None]:
@@ -41,7 +43,10 @@ def _sync(job: SyncJob, ends: Ends, store: StateStore, turns: Turns) -> Generato
     store.register(connector.name, connector.protocol, enabled=enabled, schedule=schedule)
     try:
         with store.lease(
-            connector.name, triggered_by=job.triggered_by, destination=job.destination.name
+            connector.name,
+            triggered_by=job.triggered_by,
+            destination=job.destination.name,
+            scheduled_at=job.scheduled_at,
         ) as lease:
             yield RunStarted(lease.run)
             with closing(ends), closing(_run(job, ends, lease.run, turns)) as running:
@@ -54,7 +59,12 @@ def _sync(job: SyncJob, ends: Ends, store: StateStore, turns: Turns) -> Generato
     except LostLeaseError as lost:
         yield RunFinished(failed_run(lease.run, lost))
     except LockedError as locked:
-        skipped = store.record_skipped(connector.name, triggered_by=job.triggered_by, reason=locked.message)
+        skipped = store.record_skipped(
+            connector.name,
+            triggered_by=job.triggered_by,
+            reason=locked.message,
+            scheduled_at=job.scheduled_at,
+        )
         yield RunFinished(replace(skipped, status=RunStatus.SKIPPED, error=run_error(locked)))
 
 

@@ -1,4 +1,5 @@
-"""The few interfaces between the rooms: Connector, Extract, Destination, LoadSession and StateStore."""
+"""The few interfaces between the rooms: Connector, Extract, Destination, LoadSession, StateStore and
+ScheduleStore."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from atlas_etl.contracts.destination import (
     ReconcileSession,
     TableSnapshot,
 )
+from atlas_etl.contracts.schedule import ScheduleStore
 from atlas_etl.contracts.source import Connector, Extract
 from atlas_etl.contracts.state import Lease, StateStore
 
@@ -20,6 +22,7 @@ __all__ = [
     "Lease",
     "LoadSession",
     "ReconcileSession",
+    "ScheduleStore",
     "StateStore",
     "TableSnapshot",
 ]

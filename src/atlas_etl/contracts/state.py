@@ -36,9 +36,17 @@ class StateStore(Protocol):
     """Runs, leases and a mirror of the checkpoints. Raises StateError where it fails."""
 
     def lease(
-        self, connector: str, *, triggered_by: str, destination: str | None
+        self,
+        connector: str,
+        *,
+        triggered_by: str,
+        destination: str | None,
+        scheduled_at: datetime | None = None,
     ) -> AbstractContextManager[Lease]:
         """Begin a run of this connector, alone. Raises LockedError while another one is alive.
+
+        A run of a slot begins the slot in the same transaction, and ends with it; raises SlotSettledError
+        where that slot ran already, or was given up.
 
         A run whose heartbeat stopped is marked `interrupted` and its lease freed within a minute.
         Leaving the block frees the lease; a run that was not finished by then is marked `interrupted`.
@@ -53,8 +61,10 @@ class StateStore(Protocol):
         A checkpoint that reaches as far as the mirrored one is no change.
         """
 
-    def record_skipped(self, connector: str, *, triggered_by: str, reason: str) -> Run:
-        """Record a run that was refused, without a lease."""
+    def record_skipped(
+        self, connector: str, *, triggered_by: str, reason: str, scheduled_at: datetime | None = None
+    ) -> Run:
+        """Record a run that was refused, without a lease. Its slot is skipped, unless another run has it."""
 
     def history(
         self, connector: str | None = None, *, limit: int = 20, status: RunStatus | None = None

@@ -38,6 +38,15 @@ from atlas_etl.model.reading import (
     WireFormat,
 )
 from atlas_etl.model.run import RetryPolicy, Run, RunError, RunStatus, StreamRun
+from atlas_etl.model.slot import (
+    Breaker,
+    BreakerPolicy,
+    BreakerState,
+    Daemon,
+    DecidedSchedule,
+    Slot,
+    SlotStatus,
+)
 from atlas_etl.model.stream import (
     DELETED_AT,
     Deletes,
@@ -54,6 +63,9 @@ __all__ = [
     "DELETED_AT",
     "AddColumn",
     "BatchLimits",
+    "Breaker",
+    "BreakerPolicy",
+    "BreakerState",
     "Checkpoint",
     "CheckpointAction",
     "CheckpointChange",
@@ -63,6 +75,8 @@ __all__ = [
     "CreateTable",
     "CursorKind",
     "CursorValue",
+    "Daemon",
+    "DecidedSchedule",
     "Deletes",
     "Deletion",
     "Disposition",
@@ -85,6 +99,8 @@ __all__ = [
     "RunError",
     "RunStatus",
     "SchemaChange",
+    "Slot",
+    "SlotStatus",
     "Stream",
     "StreamInfo",
     "StreamRun",

@@ -40,6 +40,7 @@ class RunError:
     message: str
     hint: str | None = None
     exit_code: int = 1
+    retryable: bool = False  # whether the same run may succeed later
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,13 @@ class Run:
     rows_processed: int = 0
     bytes_processed: int = 0
     error: RunError | None = None
+    scheduled_at: datetime | None = None  # the slot that it was run for
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the run, or one of its streams, failed in a way that may pass."""
+        errors = [self.error, *(stream.error for stream in self.streams)]
+        return any(error is not None and error.retryable for error in errors)
 
     @property
     def duration_seconds(self) -> float | None:

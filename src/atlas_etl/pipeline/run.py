@@ -183,7 +183,7 @@ def failed_run(run: Run, failure: AtlasError) -> Run:
 
 def run_error(failure: AtlasError) -> RunError:
     """The failure as history keeps it."""
-    return RunError(failure.code, failure.message, failure.hint, int(failure.exit_code))
+    return RunError(failure.code, failure.message, failure.hint, int(failure.exit_code), failure.retryable)
 
 
 def exit_code(runs: Sequence[Run]) -> ExitCode:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from sqlalchemy import ColumnElement, Connection, case, insert, literal, select, update
 
 from atlas_etl.errors import LockedError
 from atlas_etl.model import Run, RunError, RunStatus
+from atlas_etl.state import slots
 from atlas_etl.state.database import Database
 from atlas_etl.state.failures import reading_content
 from atlas_etl.state.holder import this_process
@@ -31,12 +33,20 @@ from atlas_etl.state.schema import UtcDateTime, leases, scheduled_runs
 
 
 def acquire(
-    database: Database, times: LeaseTimes, connector: str, triggered_by: str, destination: str | None
+    database: Database,
+    times: LeaseTimes,
+    connector: str,
+    triggered_by: str,
+    *,
+    destination: str | None,
+    scheduled_at: datetime | None,
 ) -> HeldLease:
     """Begin a run of this connector, in one transaction. Raises LockedError while another one is alive."""
 
     def begin(connection: Connection, token: int) -> Run:
-        run = _new_run(connector, triggered_by, destination)
+        run = replace(_new_run(connector, triggered_by, destination), scheduled_at=scheduled_at)
+        if scheduled_at is not None:
+            slots.begin(database, connection, connector, scheduled_at, run.run_id)
         connection.execute(insert(scheduled_runs).values(**run_values(run), fencing_token=token))
         return run
 
@@ -110,6 +120,16 @@ def release(database: Database, held: HeldLease, error: BaseException | None) ->
         _end(connection, held.run.run_id, status, literal(datetime.now(UTC), UtcDateTime()), recorded)
 
 
+def end_run(database: Database, run_id: str, error: RunError) -> None:
+    """Free the lease of a run whose process certainly ended, and mark the run `interrupted`."""
+    with database.writing() as connection:
+        query = select(leases.c.run_id).where(leases.c.run_id == run_id)
+        connection.execute(query.with_for_update())
+        _free(connection, run_id)
+        now = literal(datetime.now(UTC), UtcDateTime())
+        _end(connection, run_id, RunStatus.INTERRUPTED, now, error)
+
+
 def end_dead_runs(database: Database) -> None:
     """Mark every run whose process died, and free its lease."""
     query = select(leases, database.now().label("now")).where(leases.c.run_id.is_not(None))
@@ -170,6 +190,7 @@ def _end(
             error=error_document(error),
         )
     )
+    slots.end_failed(connection, run_id, error)
 
 
 def _locked(record: LeaseRecord) -> LockedError:

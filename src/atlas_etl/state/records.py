@@ -11,6 +11,8 @@ from sqlalchemy import Row
 
 from atlas_etl.errors import AtlasError, InterruptedRunError
 from atlas_etl.model import (
+    Breaker,
+    BreakerState,
     Checkpoint,
     CheckpointAction,
     CheckpointChange,
@@ -18,6 +20,8 @@ from atlas_etl.model import (
     Run,
     RunError,
     RunStatus,
+    Slot,
+    SlotStatus,
     StreamRun,
 )
 from atlas_etl.state.holder import Holder
@@ -47,7 +51,8 @@ def ending_of(error: BaseException | None) -> tuple[RunStatus, RunError]:
     """
     if isinstance(error, AtlasError):
         status = RunStatus.INTERRUPTED if isinstance(error, InterruptedRunError) else RunStatus.FAILED
-        return status, RunError(error.code, error.message, error.hint, int(error.exit_code))
+        retryable = error.retryable or status is RunStatus.INTERRUPTED
+        return status, RunError(error.code, error.message, error.hint, int(error.exit_code), retryable)
     if isinstance(error, Exception):
         message = f"unexpected {type(error).__name__}"
         return RunStatus.FAILED, RunError(AtlasError.default_code, message)
@@ -64,6 +69,7 @@ def _interruption(message: str) -> RunError:
         message,
         "run it again: whatever was committed stays, the rest is as before",
         int(InterruptedRunError.exit_code),
+        retryable=True,
     )
 
 
@@ -74,6 +80,7 @@ def run_values(run: Run) -> dict[str, object]:
         "connector": run.connector,
         "status": run.status.value,
         "triggered_by": run.triggered_by,
+        "scheduled_at": run.scheduled_at,
         "started_at": run.started_at,
         "completed_at": run.completed_at,
         "destination": run.destination,
@@ -98,7 +105,29 @@ def run_of(row: AnyRow) -> Run:
         rows_processed=row.rows_processed,
         bytes_processed=row.bytes_processed,
         error=_ERROR.validate_python(row.error),
+        scheduled_at=row.scheduled_at,
     )
+
+
+def slot_of(row: AnyRow) -> Slot:
+    """A row of `slots`. Raises ValueError where it cannot be one."""
+    return Slot(
+        connector=row.connector,
+        scheduled_at=row.scheduled_at,
+        status=SlotStatus(row.status),
+        attempts=row.attempts,
+        changed_at=row.changed_at,
+        claimed_by=row.claimed_by,
+        run_id=row.run_id,
+        retry_at=row.retry_at,
+        reason=row.reason,
+        error=_ERROR.validate_python(row.error),
+    )
+
+
+def breaker_of(row: AnyRow) -> Breaker:
+    """A row of `breakers`. Raises ValueError where it cannot be one."""
+    return Breaker(row.connector, row.failures, BreakerState(row.state), row.opened_at, row.probe_at)
 
 
 def error_document(error: RunError | None) -> object:

@@ -39,7 +39,7 @@ from sqlalchemy import (
 from sqlalchemy.sql.ddl import CreateView
 
 SCHEMA = "pipeline"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
@@ -158,6 +158,42 @@ leases = Table(
     Column("expiry_seconds", Double),
 )
 
+slots = Table(
+    "slots",
+    metadata,
+    Column("connector", PlainText, primary_key=True),
+    Column("scheduled_at", UtcDateTime, primary_key=True),
+    Column("status", PlainText, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("changed_at", UtcDateTime, nullable=False),
+    Column("claimed_by", PlainText),
+    Column("run_id", PlainText),
+    Column("retry_at", UtcDateTime),
+    Column("reason", PlainText),
+    Column("error", _Json),
+)
+
+schedules = Table(
+    "schedules",
+    metadata,
+    Column("connector", PlainText, primary_key=True),
+    Column("expression", PlainText, nullable=False),
+    Column("timezone", PlainText, nullable=False),
+    Column("decided_until", UtcDateTime, nullable=False),
+)
+
+breakers = Table(
+    "breakers",
+    metadata,
+    Column("connector", PlainText, primary_key=True),
+    Column("failures", Integer, nullable=False),
+    Column("state", PlainText, nullable=False),
+    Column("opened_at", UtcDateTime),
+    Column("probe_at", UtcDateTime),
+)
+
+Index("ix_slots_status", slots.c.status)
+Index("ix_slots_run_id", slots.c.run_id)
 Index("ix_checkpoint_changes_connector", checkpoint_changes.c.connector, checkpoint_changes.c.change_id)
 Index("ix_scheduled_runs_connector_started_at", scheduled_runs.c.connector, scheduled_runs.c.started_at)
 Index("ix_scheduled_runs_started_at", scheduled_runs.c.started_at)
@@ -225,5 +261,11 @@ def _add_checkpoint_changes(connection: Connection) -> None:
     connection.execute(insert(checkpoint_changes).from_select(list(first), in_order))
 
 
-UPGRADES: Mapping[int, Callable[[Connection], None]] = {1: _add_checkpoint_changes}
+def _add_schedule(connection: Connection) -> None:
+    """Version 3."""
+    for table in (slots, schedules, breakers):
+        table.create(connection)
+
+
+UPGRADES: Mapping[int, Callable[[Connection], None]] = {1: _add_checkpoint_changes, 2: _add_schedule}
 """How to get from each older version to the next one; a new store is made at SCHEMA_VERSION at once."""

@@ -20,7 +20,7 @@ from atlas_etl.model import (
     RunError,
     RunStatus,
 )
-from atlas_etl.state import changes
+from atlas_etl.state import changes, slots
 from atlas_etl.state.database import Database
 from atlas_etl.state.failures import reading_content
 from atlas_etl.state.holder import this_user
@@ -28,6 +28,7 @@ from atlas_etl.state.lease import HeldLease, LeaseTimes
 from atlas_etl.state.leases import acquire, end_dead_runs, hold, release
 from atlas_etl.state.migrate import migrate
 from atlas_etl.state.records import change_of, committed_of, new_run_id, run_of, run_values
+from atlas_etl.state.schedule import SqlSchedule
 from atlas_etl.state.schema import (
     checkpoint_changes,
     connector_state,
@@ -51,15 +52,31 @@ class SqlStateStore:
         self._database = database
         self._times = times
         migrate(database)
+        self.schedule = SqlSchedule(database, times)
 
     @contextmanager
-    def lease(self, connector: str, *, triggered_by: str, destination: str | None) -> Iterator[Lease]:
+    def lease(
+        self,
+        connector: str,
+        *,
+        triggered_by: str,
+        destination: str | None,
+        scheduled_at: datetime | None = None,
+    ) -> Iterator[Lease]:
         """Begin a run, alone; see the contract.
 
         Left by KeyboardInterrupt, SystemExit or InterruptedRunError the run is `interrupted`, left by
         another exception `failed`, unless it was finished before.
         """
-        with self._kept(acquire(self._database, self._times, connector, triggered_by, destination)) as held:
+        held = acquire(
+            self._database,
+            self._times,
+            connector,
+            triggered_by,
+            destination=destination,
+            scheduled_at=scheduled_at,
+        )
+        with self._kept(held):
             yield held
 
     @contextmanager
@@ -93,6 +110,7 @@ class SqlStateStore:
                 select(scheduled_runs.c.fencing_token).where(scheduled_runs.c.run_id == run.run_id)
             )
             connection.execute(self._database.upsert(scheduled_runs, run_values(run), ["run_id"]))
+            slots.finish(connection, run)
             if own is not None and newest is not None and own < newest:
                 return
             committed_at = run.completed_at or datetime.now(UTC)
@@ -101,7 +119,9 @@ class SqlStateStore:
                     committed = CommittedCheckpoint(stream.name, stream.checkpoint, committed_at, run.run_id)
                     changes.mirror(self._database, connection, run.connector, committed, this_user())
 
-    def record_skipped(self, connector: str, *, triggered_by: str, reason: str) -> Run:
+    def record_skipped(
+        self, connector: str, *, triggered_by: str, reason: str, scheduled_at: datetime | None = None
+    ) -> Run:
         now = datetime.now(UTC)
         run = Run(
             run_id=new_run_id(),
@@ -111,8 +131,11 @@ class SqlStateStore:
             started_at=now,
             completed_at=now,
             error=RunError("skipped", reason, exit_code=int(ExitCode.LOCKED)),
+            scheduled_at=scheduled_at,
         )
         with self._database.writing() as connection:
+            if scheduled_at is not None:
+                slots.skip(self._database, connection, connector, scheduled_at, reason)
             connection.execute(insert(scheduled_runs).values(**run_values(run)))
         return run
 
@@ -202,6 +225,7 @@ class SqlStateStore:
     def unregister(self, connector: str) -> None:
         with self._database.writing() as connection:
             connection.execute(delete(connectors).where(connectors.c.name == connector))
+            slots.forget(connection, connector)
 
     def prune(self, before: datetime) -> int:
         """Delete runs completed before this instant, an aware datetime. Running ones stay."""
@@ -220,6 +244,7 @@ class SqlStateStore:
         with self._database.writing() as connection:
             runs = connection.execute(delete(scheduled_runs).where(*old)).rowcount
             changes.prune(connection)
+            slots.prune(connection)
         return runs
 
 

@@ -1,0 +1,291 @@
+"""The ScheduleStore (see contracts) in a database: claims, retries, breakers and dead letters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import ColumnElement, Connection, delete, select, update
+
+from atlas_etl.contracts import Lease
+from atlas_etl.model import (
+    Breaker,
+    BreakerPolicy,
+    BreakerState,
+    Daemon,
+    DecidedSchedule,
+    RunError,
+    Slot,
+    SlotStatus,
+)
+from atlas_etl.state import slots as of_runs
+from atlas_etl.state.database import Database
+from atlas_etl.state.failures import reading_content
+from atlas_etl.state.lease import HeldLease, LeaseTimes
+from atlas_etl.state.leases import end_dead_runs, end_run, hold, release
+from atlas_etl.state.records import breaker_of, error_document, slot_of
+from atlas_etl.state.schema import breakers, leases, schedules, slots
+from atlas_etl.state.slots import is_slot
+
+_DAEMON = "daemon "  # no connector's name has a space
+_OPEN = (SlotStatus.CLAIMED.value, SlotStatus.RUNNING.value, SlotStatus.FAILED.value)
+
+
+class SqlSchedule:
+    """The schedule's side of a state store; `SqlStateStore.schedule` gives it."""
+
+    def __init__(self, database: Database, times: LeaseTimes) -> None:
+        self._database = database
+        self._times = times
+
+    @contextmanager
+    def enlisted(self) -> Iterator[Lease]:
+        """Be a daemon: what it claims stays its own while its heartbeat lasts."""
+        self._forget_daemons()
+        held: HeldLease = hold(self._database, self._times, f"{_DAEMON}{uuid4()}")
+        held.start()
+        try:
+            yield held
+        finally:
+            if held.held_here():
+                held.stop()
+                release(self._database, held, None)
+                self._forget_daemons()
+
+    def _forget_daemons(self) -> None:
+        gone = (leases.c.connector.startswith(_DAEMON), leases.c.run_id.is_(None))
+        with self._database.writing() as connection:
+            connection.execute(delete(leases).where(*gone))
+
+    def daemons(self) -> Sequence[Daemon]:
+        end_dead_runs(self._database)
+        query = select(leases).where(leases.c.connector.startswith(_DAEMON), leases.c.run_id.is_not(None))
+        with self._database.reading() as connection:
+            return [
+                Daemon(row.run_id, row.host, row.pid, row.acquired_at, row.heartbeat_at)
+                for row in connection.execute(query.order_by(leases.c.acquired_at))
+            ]
+
+    def decided(self) -> Mapping[str, DecidedSchedule]:
+        with self._database.reading() as connection:
+            return {
+                row.connector: DecidedSchedule(row.expression, row.timezone, row.decided_until)
+                for row in connection.execute(select(schedules))
+            }
+
+    def decide(self, connector: str, decided: DecidedSchedule) -> None:
+        values = {
+            "connector": connector,
+            "expression": decided.expression,
+            "timezone": decided.timezone,
+            "decided_until": decided.until,
+        }
+        with self._database.writing() as connection:
+            connection.execute(self._database.upsert(schedules, values, ["connector"]))
+
+    def claim(
+        self, connector: str, scheduled_at: datetime, *, daemon: str, now: datetime, policy: BreakerPolicy
+    ) -> Slot | None:
+        with self._database.writing() as connection:
+            self._decided_until(connection, connector, scheduled_at)
+            slot = of_runs.locked(self._database, connection, connector, scheduled_at)
+            if slot.status is not SlotStatus.FAILED or (slot.attempts and slot.retry_at is None):
+                return None
+            if slot.retry_at is not None and slot.retry_at > now:
+                return None
+            held_until = self._passes(connection, connector, now, policy)
+            if held_until is None:
+                return self._set(
+                    connection, slot, status=SlotStatus.CLAIMED, claimed_by=daemon, retry_at=None
+                )
+            if slot.attempts:
+                self._set(connection, slot, retry_at=held_until)
+                return None
+            until = held_until.isoformat(timespec="seconds").replace("+00:00", "Z")
+            reason = f"the connector's breaker is open until {until}"
+            return self._set(connection, slot, status=SlotStatus.SKIPPED, reason=reason)
+
+    def _passes(
+        self, connection: Connection, connector: str, now: datetime, policy: BreakerPolicy
+    ) -> datetime | None:
+        """None where a run may begin; else until when not. The first one past that is the breaker's probe."""
+        breaker = self._breaker(connection, connector)
+        if breaker.state is BreakerState.CLOSED or breaker.probe_at is None:
+            return None
+        if now < breaker.probe_at:
+            return breaker.probe_at
+        probe = {"state": BreakerState.HALF_OPEN.value, "probe_at": now + policy.cooldown}
+        connection.execute(update(breakers).where(breakers.c.connector == connector).values(**probe))
+        return None
+
+    def skip(self, connector: str, scheduled_at: datetime, *, reason: str) -> bool:
+        with self._database.writing() as connection:
+            self._decided_until(connection, connector, scheduled_at)
+            return of_runs.skip(self._database, connection, connector, scheduled_at, reason)
+
+    def supersede(self, connector: str, scheduled_at: datetime) -> int:
+        older = (slots.c.connector == connector, slots.c.scheduled_at < scheduled_at)
+        at = scheduled_at.isoformat(timespec="seconds").replace("+00:00", "Z")
+        with self._database.writing() as connection:
+            return connection.execute(
+                update(slots)
+                .where(*older, slots.c.status == SlotStatus.FAILED.value, slots.c.retry_at.is_not(None))
+                .values(
+                    status=SlotStatus.SKIPPED.value,
+                    reason=f"the slot {at} followed before it was tried again",
+                    retry_at=None,
+                    changed_at=datetime.now(UTC),
+                )
+            ).rowcount
+
+    def fail_claim(self, slot: Slot, error: RunError) -> None:
+        claimed = (is_slot(slot.connector, slot.scheduled_at), slots.c.claimed_by == slot.claimed_by)
+        with self._database.writing() as connection:
+            connection.execute(
+                update(slots)
+                .where(*claimed, slots.c.status == SlotStatus.CLAIMED.value)
+                .values(
+                    status=SlotStatus.FAILED.value,
+                    attempts=slots.c.attempts + 1,
+                    retry_at=None,
+                    error=error_document(error),
+                    changed_at=datetime.now(UTC),
+                )
+            )
+
+    def give_back(self, slot: Slot, now: datetime) -> None:
+        claimed = (is_slot(slot.connector, slot.scheduled_at), slots.c.claimed_by == slot.claimed_by)
+        self._give_back(now, *claimed)
+
+    def end_run(self, run_id: str, error: RunError) -> None:
+        end_run(self._database, run_id, error)
+
+    def recover(self, now: datetime) -> None:
+        end_dead_runs(self._database)
+        alive = select(leases.c.run_id).where(leases.c.run_id.is_not(None))
+        self._give_back(now, slots.c.claimed_by.not_in(alive))
+
+    def _give_back(self, now: datetime, *which: ColumnElement[bool]) -> None:
+        with self._database.writing() as connection:
+            connection.execute(
+                update(slots)
+                .where(slots.c.status == SlotStatus.CLAIMED.value, *which)
+                .values(
+                    status=SlotStatus.FAILED.value,
+                    claimed_by=None,
+                    retry_at=now,
+                    changed_at=datetime.now(UTC),
+                )
+            )
+
+    def open_slots(self) -> Sequence[Slot]:
+        return self._slots(slots.c.status.in_(_OPEN))
+
+    def slot(self, connector: str, scheduled_at: datetime) -> Slot | None:
+        return next(iter(self._slots(is_slot(connector, scheduled_at))), None)
+
+    def retry(self, slot: Slot, at: datetime, *, policy: BreakerPolicy, now: datetime) -> Breaker | None:
+        return self._failed(slot, policy, now, retry_at=at)
+
+    def bury(self, slot: Slot, *, policy: BreakerPolicy, now: datetime) -> Breaker | None:
+        return self._failed(slot, policy, now, status=SlotStatus.DEAD)
+
+    def _failed(self, slot: Slot, policy: BreakerPolicy, now: datetime, **what: Any) -> Breaker | None:
+        with self._database.writing() as connection:
+            found = of_runs.locked(self._database, connection, slot.connector, slot.scheduled_at)
+            undecided = found.status is SlotStatus.FAILED and found.retry_at is None
+            if not undecided or found.attempts != slot.attempts:
+                return None
+            self._set(connection, found, error=slot.error, **what)
+            return self._count_failure(connection, slot.connector, policy, now)
+
+    def _count_failure(
+        self, connection: Connection, connector: str, policy: BreakerPolicy, now: datetime
+    ) -> Breaker:
+        breaker = self._breaker(connection, connector)
+        breaker = replace(breaker, failures=breaker.failures + 1)
+        if breaker.failures >= policy.failures or breaker.state is BreakerState.HALF_OPEN:
+            breaker = replace(
+                breaker,
+                state=BreakerState.OPEN,
+                opened_at=breaker.opened_at or now,
+                probe_at=now + policy.cooldown,
+            )
+        values = {
+            "connector": connector,
+            "failures": breaker.failures,
+            "state": breaker.state.value,
+            "opened_at": breaker.opened_at,
+            "probe_at": breaker.probe_at,
+        }
+        connection.execute(self._database.upsert(breakers, values, ["connector"]))
+        return breaker
+
+    def breakers(self) -> Mapping[str, Breaker]:
+        with self._database.reading() as connection, reading_content(self._database.name):
+            found = [breaker_of(row) for row in connection.execute(select(breakers))]
+        return {breaker.connector: breaker for breaker in found}
+
+    def resume(self, connector: str, now: datetime) -> Breaker:
+        with self._database.writing() as connection:
+            before = self._breaker(connection, connector)
+            connection.execute(delete(breakers).where(breakers.c.connector == connector))
+            waiting = (slots.c.connector == connector, slots.c.status == SlotStatus.FAILED.value)
+            connection.execute(update(slots).where(*waiting, slots.c.retry_at > now).values(retry_at=now))
+        return before
+
+    def dead(self, connector: str | None = None) -> Sequence[Slot]:
+        of_connector = [] if connector is None else [slots.c.connector == connector]
+        return self._slots(slots.c.status == SlotStatus.DEAD.value, *of_connector)
+
+    def revive(self, connector: str, scheduled_at: datetime | None, now: datetime) -> int:
+        again = {"status": SlotStatus.FAILED.value, "attempts": 0, "retry_at": now}
+        return self._of_dead(connector, scheduled_at, **again)
+
+    def drop(self, connector: str, scheduled_at: datetime | None) -> int:
+        return self._of_dead(
+            connector, scheduled_at, status=SlotStatus.SKIPPED.value, reason="dropped from the dead letters"
+        )
+
+    def _of_dead(self, connector: str, scheduled_at: datetime | None, **values: object) -> int:
+        which = [slots.c.connector == connector, slots.c.status == SlotStatus.DEAD.value]
+        if scheduled_at is not None:
+            which.append(slots.c.scheduled_at == scheduled_at)
+        with self._database.writing() as connection:
+            changed = {**values, "changed_at": datetime.now(UTC)}
+            return connection.execute(update(slots).where(*which).values(**changed)).rowcount
+
+    def _slots(self, *which: ColumnElement[bool]) -> Sequence[Slot]:
+        query = select(slots).where(*which).order_by(slots.c.scheduled_at, slots.c.connector)
+        with self._database.reading() as connection, reading_content(self._database.name):
+            return [slot_of(row) for row in connection.execute(query)]
+
+    def _set(self, connection: Connection, slot: Slot, **values: Any) -> Slot:
+        changed = replace(slot, changed_at=datetime.now(UTC), **values)
+        row = {
+            **values,
+            "status": changed.status.value,
+            "error": error_document(changed.error),
+            "changed_at": changed.changed_at,
+        }
+        connection.execute(update(slots).where(is_slot(slot.connector, slot.scheduled_at)).values(**row))
+        return changed
+
+    def _breaker(self, connection: Connection, connector: str) -> Breaker:
+        query = select(breakers).where(breakers.c.connector == connector).with_for_update()
+        row = connection.execute(query).one_or_none()
+        if row is None:
+            return Breaker(connector, 0)
+        with reading_content(self._database.name):
+            return breaker_of(row)
+
+    def _decided_until(self, connection: Connection, connector: str, scheduled_at: datetime) -> None:
+        connection.execute(
+            update(schedules)
+            .where(schedules.c.connector == connector, schedules.c.decided_until < scheduled_at)
+            .values(decided_until=scheduled_at)
+        )
