@@ -504,3 +504,15 @@ def test_a_broken_definition_hides_no_other_and_keeps_all_from_running(shop: Pro
     assert (synced.returncode, synced.json()["error"]["connector"]) == (2, "broken")
     assert shop.atlas("connector", "history", "--json").json()["total_runs"] == 0
     assert shop.atlas("connector", "sync", "shop").returncode == 0
+
+
+def test_a_slot_is_run_once(shop: Project) -> None:
+    slot = ("connector", "sync", "shop", "--slot", "2026-03-01T06:00:00Z", "--triggered-by", "cron", "--json")
+    first = shop.atlas(*slot)
+    assert (first.returncode, first.json()["status"]) == (0, "completed")
+    again = shop.atlas(*slot)
+    assert (again.returncode, again.json()["status"]) == (6, "skipped")
+    assert "is settled (completed" in again.stderr
+    wrong = shop.atlas("connector", "sync", "shop", "--slot", "tomorrow")
+    assert wrong.returncode == 2
+    assert "--slot: 'tomorrow' is no time" in wrong.stderr

@@ -103,13 +103,14 @@ class Atlas:
         full_refresh: bool = False,
         jobs: int = 1,
         triggered_by: str = "manual",
+        scheduled_at: datetime | None = None,
         record: Path | None = None,
         replay: Path | None = None,
     ) -> Generator[Event, None, None]:
         """Bring connectors up to date, every enabled one without names; each ends with its RunFinished.
 
-        `record` is a new file for the requests and answers of one connector, without its credentials;
-        `replay` is one that answers instead of the API. Everything is validated before anything is touched.
+        A run of a slot (`scheduled_at`) ends as `skipped` where the slot was run already. `record` is a new
+        file for the requests and answers of one connector, without its credentials; `replay` is one that answers instead of the API. Everything is validated before anything is touched.
         Raises ConfigError, UsageError, StateError.
         """
         prepared = [self.connector(name) for name in (self.names() if names is None else names)]
@@ -119,7 +120,10 @@ class Atlas:
             use: Literal["record", "replay"] = "record" if record is not None else "replay"
             prepared = [prepared[0].on_tape(record or replay or Path(), use)]
         planned = [
-            self._job(connector, streams, full_refresh=full_refresh, triggered_by=triggered_by)
+            replace(
+                self._job(connector, streams, full_refresh=full_refresh, triggered_by=triggered_by),
+                scheduled_at=scheduled_at,
+            )
             for connector in prepared
             if names is not None or connector.definition.enabled
         ]

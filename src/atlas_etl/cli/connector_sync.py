@@ -13,6 +13,7 @@ import typer
 
 from atlas_etl.cli import documents, render
 from atlas_etl.cli.completion import Names, connectors
+from atlas_etl.cli.instants import instant
 from atlas_etl.cli.opening import chosen, open_atlas
 from atlas_etl.cli.session import Session
 from atlas_etl.cli.sync_report import SyncReport
@@ -41,6 +42,10 @@ def sync(  # noqa: PLR0917  # Typer passes by name
         Path | None, typer.Option(help="Read such a file instead of the API.", dir_okay=False)
     ] = None,
     triggered_by: Annotated[str, typer.Option(help="What history shows as the run's cause.")] = "manual",
+    slot: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="The slot of the schedule that this runs; a slot is run once."),
+    ] = None,
 ) -> None:
     """Copy what is new since the last sync, exactly once.
 
@@ -60,6 +65,7 @@ def sync(  # noqa: PLR0917  # Typer passes by name
         triggered_by=triggered_by,
         record=record,
         replay=replay,
+        scheduled_at=instant(slot, "--slot") if slot else None,
     )
     with interruptible(), closing(events), report:
         for event in events:
