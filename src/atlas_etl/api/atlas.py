@@ -110,8 +110,9 @@ class Atlas:
         """Bring connectors up to date, every enabled one without names; each ends with its RunFinished.
 
         A run of a slot (`scheduled_at`) ends as `skipped` where the slot was run already. `record` is a new
-        file for the requests and answers of one connector, without its credentials; `replay` is one that answers instead of the API. Everything is validated before anything is touched.
-        Raises ConfigError, UsageError, StateError.
+        file for the requests and answers of one connector, without its credentials; `replay` is one that
+        answers instead of the API. Everything is validated before anything is touched. Raises ConfigError,
+        UsageError, StateError.
         """
         prepared = [self.connector(name) for name in (self.names() if names is None else names)]
         if record is not None or replay is not None:
