@@ -21,18 +21,22 @@ from atlas_etl.api.prepared import (
     prepare_destination,
 )
 from atlas_etl.api.quarantine import Quarantines
+from atlas_etl.api.secrets import secret_store, with_lookups, with_secrets
 from atlas_etl.api.state_location import state_location
 from atlas_etl.api.sync import SyncJob, sync_all
 from atlas_etl.config.connection import connector_connection
 from atlas_etl.config.definitions import load_definition
 from atlas_etl.config.folder import definition_names
 from atlas_etl.config.project import Project, load_project
+from atlas_etl.config.secret_names import secrets_of
 from atlas_etl.config.show import EffectiveValue, effective_connector, effective_project
+from atlas_etl.config.stored_secrets import used_secrets
 from atlas_etl.connectors import registry
 from atlas_etl.connectors.base import preview
 from atlas_etl.errors import AtlasError, UsageError
 from atlas_etl.model import ConnectionStatus, Run, StreamInfo
 from atlas_etl.pipeline.events import Event
+from atlas_etl.secrets.store import SecretStore
 from atlas_etl.state.open import open_state_store
 from atlas_etl.state.store import SqlStateStore
 
@@ -51,7 +55,7 @@ class Atlas:
     """One project. Opens connections when they are needed and closes them after each call."""
 
     def __init__(self, project: Project) -> None:
-        self.project = project
+        self.project = with_lookups(project)
 
     @classmethod
     def open(cls, folder: Path, environ: Mapping[str, str]) -> Atlas:
@@ -182,9 +186,16 @@ class Atlas:
         model = registry.load(protocol).connection
         return effective_connector(loaded, connector_connection(self.project, loaded, protocol, model), model)
 
-    def check(self, name: str, *, reach: bool) -> None:
-        """Validate a connector and its destination; `reach` also tries the source. Raises AtlasError."""
-        prepared = self.connector(name)
+    def secrets(self) -> SecretStore:
+        """The secrets that are kept for this project. Raises ConfigError."""
+        return secret_store(self.project)
+
+    def check(self, name: str, *, reach: bool, secrets: Mapping[str, str] | None = None) -> None:
+        """Validate a connector and its destination; `reach` also tries the source.
+
+        `secrets` stand in the place of those that are stored. Raises AtlasError.
+        """
+        prepared = prepare_connector(with_secrets(self.project, secrets or {}), name)
         self.destination(prepared.definition.destination)
         if reach:
             with closing(prepared.open()) as connector:
@@ -195,6 +206,20 @@ class Atlas:
         if self._has_state():
             with self.state() as store:
                 store.unregister(name)
+
+    def keep(self, secrets: Mapping[str, str]) -> None:
+        """Store secrets by their names, all or none. Raises ConfigError, StateError."""
+        if secrets:
+            self.secrets().set(secrets)
+
+    def forget_secrets(self, name: str) -> list[str]:
+        """Remove the secrets of a connector that is gone, but those that others refer to; their names."""
+        store = self.secrets()
+        own = {secret for secret in store.changed() if secret.startswith(secrets_of(name))}
+        gone = sorted(own - used_secrets(self.project.folder)) if own else []
+        if gone:
+            store.remove(gone)
+        return gone
 
     def last_runs(self) -> dict[str, Run]:
         """The latest run of each connector; none where nothing was ever run here."""

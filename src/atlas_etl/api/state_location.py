@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ class _File(ConnectionConfig):
 
 def state_location(project: Project) -> Path | str:
     """A file's path, or a `postgresql://` URL with its password. Raises ConfigError."""
+    # What it takes to reach the state cannot be kept in it.
+    elsewhere = {kind: found for kind, found in project.context.lookups.items() if kind != "secret"}
+    project = replace(project, context=replace(project.context, lookups=elsewhere))
     target = project.state()
     protocol = registry.canonical(target.protocol)
     if protocol == "sqlite":

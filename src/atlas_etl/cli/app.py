@@ -31,6 +31,7 @@ GROUPS = {
     "quarantine": Command(
         "quarantine", "See the rows that were refused and kept aside, and load them again."
     ),
+    "secret": Command("secret", "Keep passwords and tokens encrypted; definitions refer to them."),
     "config": Command("config", "See, check and document the configuration."),
 }
 

@@ -27,7 +27,9 @@ COMMANDS = {
         "connector_define", "Set keys of a definition; an empty VALUE removes the key.", "update"
     ),
     "remove": Command(
-        "connector_define", "Delete a definition; what it loaded and its history stay.", "remove"
+        "connector_define",
+        "Delete a definition and its secrets; what it loaded and its history stay.",
+        "remove",
     ),
     "enable": Command(
         "connector_define",

@@ -8,13 +8,17 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import BaseModel
 
+from atlas_etl.cli.asking import ask_secret
 from atlas_etl.cli.completion import Name
 from atlas_etl.cli.opening import open_atlas
 from atlas_etl.cli.session import Session
+from atlas_etl.config.annotations import fields_of
 from atlas_etl.config.definition import ConnectorDefinition
 from atlas_etl.config.definitions import (
     add_definition,
+    check_free,
     load_definition,
     read_definition,
     remove_definition,
@@ -22,11 +26,13 @@ from atlas_etl.config.definitions import (
 )
 from atlas_etl.config.folder import definition_path
 from atlas_etl.config.keys import KeyPath
+from atlas_etl.config.references import holds_reference, literal
 from atlas_etl.config.scalars import plain_scalar
-from atlas_etl.config.secrecy import is_secret_name, secret_fields
+from atlas_etl.config.secret_names import reference_to, secret_name
+from atlas_etl.config.stored_secrets import is_secret_field, take_secrets
 from atlas_etl.config.yaml_source import Value
 from atlas_etl.connectors import registry
-from atlas_etl.errors import AtlasError, ConfigError, UsageError
+from atlas_etl.errors import AtlasError, UsageError
 from atlas_etl.model import Disposition
 
 Settings = Annotated[
@@ -64,10 +70,12 @@ def add(  # noqa: PLR0917  # Typer passes by name
     --set username=etl --set password=- --table public.orders --cursor updated_at
     """
     session: Session = context.obj
+    check_free(session.project, name)
+    secrets: Mapping[str, str]
     if from_file is not None:
-        values = dict(read_definition(from_file, name, session.environ))
+        values, secrets = _from_file(from_file, name, session.environ)
     else:
-        values = _definition(
+        values, secrets = _definition(
             _protocol(protocol),
             settings or [],
             table or [],
@@ -87,17 +95,23 @@ def add(  # noqa: PLR0917  # Typer passes by name
         "enabled": False if disabled else None,
     }
     values |= {key: value for key, value in flags.items() if value is not None}
+    _tell_what_was_seen(session, settings, secrets)
     path = add_definition(session.project, name, values, session.environ)
     try:
-        open_atlas(session).check(name, reach=not no_test)
+        atlas = open_atlas(session)
+        atlas.check(name, reach=not no_test, secrets=secrets)
+        atlas.keep(secrets)
     except AtlasError:
         path.unlink(missing_ok=True)
         raise
     shown = path.relative_to(session.project)
     if session.output.as_json:
-        session.output.document({"connector": name, "file": str(shown), "tested": not no_test})
+        answer = {"connector": name, "file": str(shown), "tested": not no_test, "secrets": sorted(secrets)}
+        session.output.document(answer)
         return
     session.output.line(f"wrote {shown}")
+    if secrets:
+        session.output.line(f"encrypted {', '.join(sorted(secrets))}")
     session.output.line(f"next: atlas connector sync {name}")
 
 
@@ -109,6 +123,18 @@ def _protocol(given: str | None) -> str:
     return registry.canonical(typer.prompt("protocol", err=True))
 
 
+def _from_file(
+    file: Path, name: str, environ: Mapping[str, str]
+) -> tuple[dict[str, Value], Mapping[str, str]]:
+    """A definition that refers to its secrets, and these. Raises ConfigError."""
+    values = read_definition(file, name, environ)
+    connection, protocol = values.get("connection"), values.get("protocol")
+    if not isinstance(connection, dict) or not isinstance(protocol, str) or holds_reference(protocol):
+        return values, {}
+    taken = take_secrets(name, connection, registry.load(protocol).connection)
+    return {**values, "connection": taken.connection}, taken.secrets
+
+
 def _definition(  # noqa: PLR0917  # the flags of one command
     protocol: str,
     settings: list[str],
@@ -116,9 +142,10 @@ def _definition(  # noqa: PLR0917  # the flags of one command
     query: str | None,
     stream: Mapping[str, Value | list[str]],
     name: str,
-) -> dict[str, Value]:
-    assigned = _assignments(settings, secrets=_secrets(protocol))
-    _prompt_for_secrets(protocol, assigned)
+) -> tuple[dict[str, Value], dict[str, str]]:
+    model = registry.load(protocol).connection
+    assigned, secrets = _assignments(settings, name, model)
+    _prompt_for_password(name, model, assigned, secrets)
     values: dict[str, Value] = {"protocol": protocol}
     for at, value in assigned.items():
         _put(values, at, value)
@@ -134,47 +161,57 @@ def _definition(  # noqa: PLR0917  # the flags of one command
         values["streams"] = streams
     elif details:
         raise UsageError("--cursor, --primary-key and --disposition need a --table or a --query")
-    return values
+    return values, secrets
 
 
-def _assignments(settings: list[str], *, secrets: set[str]) -> dict[KeyPath, Value]:
-    """KEY=VALUE pairs as paths of a definition; keys that are none of its own are the connection's."""
+def _assignments(
+    settings: list[str], name: str, model: type[BaseModel]
+) -> tuple[dict[KeyPath, Value], dict[str, str]]:
+    """KEY=VALUE pairs as paths of a definition, with references in the place of secrets, and these by name.
+
+    Keys that are none of a definition's own are the connection's.
+    """
     found: dict[KeyPath, Value] = {}
+    secrets: dict[str, str] = {}
     for setting in settings:
         key, separator, text = setting.partition("=")
         if not separator or not key:
             raise UsageError(f"--set takes KEY=VALUE, not {key!r}", hint="e.g. --set host=db.example.com")
         parts: KeyPath = tuple(key.split("."))
         at = parts if parts[0] in ConnectorDefinition.model_fields else ("connection", *parts)
-        if text == "-":
-            text = _read_secret(key)
-        secret = at[0] == "connection" and (str(at[-1]) in secrets or is_secret_name(str(at[-1])))
-        found[at] = text if secret else plain_scalar(text)
-    return found
+        secret = ask_secret(key) if text == "-" else literal(text)
+        if secret and at[0] == "connection" and len(at) > 1 and is_secret_field(model, at[1:]):
+            reference = secret_name(name, at[1:])
+            secrets[reference] = secret
+            found[at] = reference_to(reference)
+        else:
+            found[at] = plain_scalar(secret if text == "-" and secret else text)
+    return found, secrets
 
 
-def _secrets(protocol: str) -> set[str]:
-    return {str(path[0]) for path in secret_fields(registry.load(protocol).connection)}
+def _tell_what_was_seen(session: Session, settings: list[str] | None, secrets: Mapping[str, str]) -> None:
+    for setting in settings or []:
+        key, _, text = setting.partition("=")
+        if literal(text) in secrets.values():
+            session.output.event(
+                f"warning: a command line is no secret: others saw {key}; next time --set {key}=-"
+            )
 
 
-def _read_secret(key: str) -> str:
-    if sys.stdin.isatty():
-        return str(typer.prompt(key, hide_input=True, err=True))
-    text = sys.stdin.readline().rstrip("\r\n")
-    if not text:
-        raise UsageError(f"nothing on stdin for {key!r}", hint=f"echo the value into `--set {key}=-`")
-    return text
-
-
-def _prompt_for_secrets(protocol: str, assigned: dict[KeyPath, Value]) -> None:
+def _prompt_for_password(
+    name: str, model: type[BaseModel], assigned: dict[KeyPath, Value], secrets: dict[str, str]
+) -> None:
     """On a terminal, ask for a password that a username begs for."""
     given = {str(at[1]) for at in assigned if len(at) == 2}
-    if sys.stdin.isatty() and "username" in given and "password" in _secrets(protocol) - given:
+    wanted = "password" in fields_of(model) and "password" not in given
+    if sys.stdin.isatty() and "username" in given and wanted:
         answer = typer.prompt(
             "password (empty for none)", hide_input=True, default="", show_default=False, err=True
         )
         if answer:
-            assigned["connection", "password"] = answer
+            reference = secret_name(name, ("password",))
+            secrets[reference] = answer
+            assigned["connection", "password"] = reference_to(reference)
 
 
 def _put(values: dict[str, Value], at: KeyPath, value: Value) -> None:
@@ -195,26 +232,34 @@ def update(context: typer.Context, name: Name, settings: Settings = None) -> Non
     if not settings:
         raise UsageError("nothing to change", hint="--set KEY=VALUE, e.g. --set host=db2.example.com")
     definition = load_definition(session.project, name, session.environ).definition
-    changes = _assignments(settings, secrets=_secrets(definition.protocol))
+    changes, secrets = _assignments(settings, name, registry.load(definition.protocol).connection)
+    _tell_what_was_seen(session, settings, secrets)
     previous = definition_path(session.project, name).read_text(encoding="utf-8")
     path = update_definition(session.project, name, changes, session.environ)
     try:
-        open_atlas(session).check(name, reach=False)
-    except ConfigError:
+        atlas = open_atlas(session)
+        atlas.check(name, reach=False, secrets=secrets)
+        atlas.keep(secrets)
+    except AtlasError:
         path.write_text(previous, encoding="utf-8")
         raise
     _changed(session, name, "updated")
 
 
 def remove(context: typer.Context, name: Name) -> None:
-    """Delete a definition; what it loaded and its history stay.
+    """Delete a definition and its secrets; what it loaded and its history stay.
 
     Example: atlas connector remove shop
     """
     session: Session = context.obj
     remove_definition(session.project, name)
-    open_atlas(session).forget(name)
-    _changed(session, name, "removed")
+    atlas = open_atlas(session)
+    atlas.forget(name)
+    gone = atlas.forget_secrets(name)
+    if session.output.as_json:
+        session.output.document({"connector": name, "result": "removed", "secrets": gone})
+        return
+    session.output.line(f"removed {name}" + (f" and its secrets {', '.join(gone)}" if gone else ""))
 
 
 def enable(context: typer.Context, name: Name) -> None:

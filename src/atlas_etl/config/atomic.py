@@ -27,6 +27,8 @@ def write_atomically(path: Path, text: str, mode: int) -> None:
             with open(handle, "w", encoding="utf-8", newline="\n") as file:
                 if path.exists():
                     os.fchmod(handle, path.stat().st_mode & mode)
+                elif mode == PRIVATE:
+                    os.fchmod(handle, PRIVATE)  # whatever the umask
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())

@@ -70,7 +70,7 @@ def add_definition(project: Path, name: str, values: Mapping[str, Value], enviro
     Raises ConfigError: `connector_exists`, or what is wrong with the values.
     """
     path = project / DEFINITIONS / f"{name}{SUFFIXES[0]}"
-    _check_free(project, name)
+    check_free(project, name)
     _write(path, dump(dict(values)), {}, ReferenceContext(project, environ))
     return path
 
@@ -109,7 +109,8 @@ def remove_definition(project: Path, name: str) -> Path:
     return path
 
 
-def _check_free(project: Path, name: str) -> None:
+def check_free(project: Path, name: str) -> None:
+    """Raises ConfigError (`connector_exists`, `invalid_name`) where no connector can be called so."""
     try:
         check_name(name)
     except ValueError as error:

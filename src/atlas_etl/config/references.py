@@ -1,8 +1,11 @@
-"""References in the scalars of a file: `${env:NAME}`, `${env:NAME:-default}`, `${file:PATH}`.
+"""References in the scalars of a file: `${env:NAME}`, `${env:NAME:-default}`, `${file:PATH}`, `${secret:A/B}`.
 
 Only text that a file holds is expanded, after it was parsed, and exactly once: what a reference
 stands for is never looked at again, and neither are values from the environment or from a program.
 `$${` stands for `${`. Every other `${` must be a reference that can be read.
+
+`env` and `file` are looked up here. The other kinds need stores and programs, which whoever opens a project
+passes in; they stand in connections only.
 """
 
 from __future__ import annotations
@@ -25,13 +28,19 @@ _SCHEME = re.compile(r"[a-z][a-z0-9_-]{0,15}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ESCAPE_HINT = "write $${ for a literal ${"
 
+KINDS = ("env", "file", "secret", "keyring", "cmd")
+
 
 @dataclass(frozen=True, slots=True)
 class ReferenceContext:
-    """What references are looked up in: the folder of relative paths, and the environment."""
+    """What references are looked up in: the folder of relative paths, the environment, and by kind the rest.
+
+    A lookup gets what stands behind the kind's colon, and raises ConfigError without saying where it stands.
+    """
 
     folder: Path
     environ: Mapping[str, str] = field(repr=False)
+    lookups: Mapping[str, Callable[[str], str]] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,28 +51,24 @@ class Expanded:
     references: Mapping[KeyPath, str]
 
 
-class _Unresolved(Exception):
-    def __init__(self, why: str, hint: str | None, code: str) -> None:
-        super().__init__(why)
-        self.why, self.hint, self.code = why, hint, code
-
-
 def _environment(name: str, context: ReferenceContext) -> str:
     name, separator, default = name.partition(":-")
     if not _NAME.fullmatch(name):
-        raise _Unresolved("an `env` reference needs a variable's name", "${env:NAME}", "reference_syntax")
+        raise ConfigError(
+            "an `env` reference needs a variable's name", hint="${env:NAME}", code="reference_syntax"
+        )
     value = context.environ.get(name)
     if separator and not value:
         return default
     if value is None:
         hint = f"set it, or give a default: ${{env:{name}:-default}}"
-        raise _Unresolved(f"environment variable {name} is not set", hint, "missing_variable")
+        raise ConfigError(f"environment variable {name} is not set", hint=hint, code="missing_variable")
     return value
 
 
 def _file(path: str, context: ReferenceContext) -> str:
     if not path:
-        raise _Unresolved("a `file` reference needs a path", "${file:PATH}", "reference_syntax")
+        raise ConfigError("a `file` reference needs a path", hint="${file:PATH}", code="reference_syntax")
     try:
         return _text_of(context.folder / Path(path).expanduser())
     except OSError as error:
@@ -72,7 +77,7 @@ def _file(path: str, context: ReferenceContext) -> str:
         why = f"file {path} is not a file of UTF-8 text of at most {MAX_FILE_BYTES} bytes"
     except RuntimeError:
         why = f"file {path} cannot be read: no such home folder"
-    raise _Unresolved(why, f"relative paths begin at {context.folder}", "missing_file")
+    raise ConfigError(why, hint=f"relative paths begin at {context.folder}", code="missing_file")
 
 
 def _text_of(path: Path) -> str:
@@ -90,10 +95,7 @@ def _open_at_once(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)
 
 
-RESOLVERS: Mapping[str, Callable[[str, ReferenceContext], str]] = {
-    "env": _environment,
-    "file": _file,
-}
+_RESOLVERS: Mapping[str, Callable[[str, ReferenceContext], str]] = {"env": _environment, "file": _file}
 
 
 def is_reference(text: str) -> bool:
@@ -105,6 +107,13 @@ def is_reference(text: str) -> bool:
 def holds_reference(text: str) -> bool:
     """Whether a text holds anything that `expand` would replace or refuse."""
     return "${" in text
+
+
+def literal(text: str) -> str | None:
+    """What a text without references stands for: the same, but for `$${`; None where it has a reference."""
+    if any(found[0] != "$${" for found in _MARK.finditer(text)):
+        return None
+    return text.replace("$${", "${")
 
 
 def expand(layered: Layered, context: ReferenceContext, below: KeyPath = ()) -> Expanded:
@@ -134,24 +143,30 @@ def expand_text(text: str, path: KeyPath, origin: Origin, context: ReferenceCont
     """Replace every reference of one scalar. Raises ConfigError, as `expand` does."""
 
     def replace(match: re.Match[str]) -> str:
-        if match[0] == "$${":
-            return "${"
-        if match[1] is None:
-            raise _Unresolved(
-                "a ${ without its closing brace, or with one inside", _ESCAPE_HINT, "reference_syntax"
-            )
-        scheme, _, rest = match[1].partition(":")
-        if ":" not in match[1] or not _SCHEME.fullmatch(scheme):
-            hint = f"${{env:NAME}} or ${{file:PATH}}; {_ESCAPE_HINT}"
-            raise _Unresolved("a ${...} that does not say what it refers to", hint, "reference_syntax")
-        resolver = RESOLVERS.get(scheme)
-        if resolver is None:
-            hint = nearest(scheme, RESOLVERS) or f"known: {', '.join(RESOLVERS)}; {_ESCAPE_HINT}"
-            raise _Unresolved(f"unknown kind of reference {scheme!r}", hint, "unknown_reference")
-        return resolver(rest, context)
+        return "${" if match[0] == "$${" else _resolved(match[1], context)
 
     try:
         return _MARK.sub(replace, text)
-    except _Unresolved as problem:
-        message = f"{origin.place}: {dotted(path)}: {problem.why}"
+    except ConfigError as problem:
+        message = f"{origin.place}: {dotted(path)}: {problem.message}"
         raise ConfigError(message, hint=problem.hint, code=problem.code) from None
+
+
+def _resolved(reference: str | None, context: ReferenceContext) -> str:
+    if reference is None:
+        raise ConfigError(
+            "a ${ without its closing brace, or with one inside", hint=_ESCAPE_HINT, code="reference_syntax"
+        )
+    kind, colon, rest = reference.partition(":")
+    if not colon or not _SCHEME.fullmatch(kind):
+        hint = f"${{env:NAME}}, ${{file:PATH}} or ${{secret:NAME/FIELD}}; {_ESCAPE_HINT}"
+        raise ConfigError("a ${...} that does not say what it refers to", hint=hint, code="reference_syntax")
+    if kind in _RESOLVERS:
+        return _RESOLVERS[kind](rest, context)
+    if kind in context.lookups:
+        return context.lookups[kind](rest)
+    if kind in KINDS:
+        why = f"a `{kind}` reference has no place here"
+        raise ConfigError(why, hint="it can stand in connections and destinations", code="reference_place")
+    hint = nearest(kind, KINDS) or f"known: {', '.join(KINDS)}; {_ESCAPE_HINT}"
+    raise ConfigError(f"unknown kind of reference {kind!r}", hint=hint, code="unknown_reference")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, JsonValue
 
@@ -49,6 +49,11 @@ class ProjectSettings(BaseModel):
     )
     defaults: dict[str, dict[str, JsonValue]] = Field(
         default_factory=dict, repr=False, description="by protocol: keys of every connection of that protocol"
+    )
+    key_store: Literal["file", "keyring"] = Field(
+        default="file",
+        description="where the key to the secrets is, unless ATLAS_SECRET_KEY holds it: .atlas/secret.key, or "
+        "the operating system's keyring",
     )
     timezone: Zone = Field(default="UTC", description="the zone of schedules that name none")
     history_retention: HistoryRetention = Field(

@@ -1,5 +1,5 @@
-"""The few interfaces between the rooms: Connector, Extract, Destination, LoadSession, StateStore and
-ScheduleStore."""
+"""The few interfaces between the rooms: Connector, Extract, Destination, LoadSession, StateStore,
+ScheduleStore and SecretShelf."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from atlas_etl.contracts.destination import (
     TableSnapshot,
 )
 from atlas_etl.contracts.schedule import ScheduleStore
+from atlas_etl.contracts.secrets import SecretShelf
 from atlas_etl.contracts.source import Connector, Extract
 from atlas_etl.contracts.state import Lease, StateStore
 
@@ -23,6 +24,7 @@ __all__ = [
     "LoadSession",
     "ReconcileSession",
     "ScheduleStore",
+    "SecretShelf",
     "StateStore",
     "TableSnapshot",
 ]

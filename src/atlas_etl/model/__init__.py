@@ -38,6 +38,7 @@ from atlas_etl.model.reading import (
     WireFormat,
 )
 from atlas_etl.model.run import RetryPolicy, Run, RunError, RunStatus, StreamRun
+from atlas_etl.model.secret import SealedSecret
 from atlas_etl.model.slot import (
     Breaker,
     BreakerPolicy,
@@ -99,6 +100,7 @@ __all__ = [
     "RunError",
     "RunStatus",
     "SchemaChange",
+    "SealedSecret",
     "Slot",
     "SlotStatus",
     "Stream",

@@ -111,7 +111,9 @@ def test_absolute_and_home_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ("${file:pipe}", "missing_file", "file pipe is not a file of UTF-8 text of at most 1048576 bytes"),
         ("${file:/dev/zero}", "missing_file", "file /dev/zero is not a file of UTF-8 text of at most"),
         ("${file:~nobody-here/x}", "missing_file", "file ~nobody-here/x cannot be read: no such home folder"),
-        ("${secret:shop/password}", "unknown_reference", "unknown kind of reference 'secret'"),
+        ("${secret:shop/password}", "reference_place", "a `secret` reference has no place here"),
+        ("${cmd:true}", "reference_place", "a `cmd` reference has no place here"),
+        ("${secrets:shop/password}", "unknown_reference", "unknown kind of reference 'secrets'"),
         ("${ENV:A}", "reference_syntax", "a ${...} that does not say what it refers to"),
         ("${hunter2}", "reference_syntax", "a ${...} that does not say what it refers to"),
         ("${}", "reference_syntax", "a ${...} that does not say what it refers to"),
@@ -135,8 +137,10 @@ def test_hints(tmp_path: Path, refused: Callable[..., ConfigError]) -> None:
 
     assert hint("${env:PW}", "missing_variable") == "set it, or give a default: ${env:PW:-default}"
     assert hint("${fil:x}", "unknown_reference") == "did you mean 'file'?"
-    assert hint("${vault:x}", "unknown_reference") == "known: env, file; write $${ for a literal ${"
-    assert hint("${x}", "reference_syntax") == "${env:NAME} or ${file:PATH}; write $${ for a literal ${"
+    known = "known: env, file, secret, keyring, cmd; write $${ for a literal ${"
+    assert hint("${bitwarden:x}", "unknown_reference") == known
+    examples = "${env:NAME}, ${file:PATH} or ${secret:NAME/FIELD}; write $${ for a literal ${"
+    assert hint("${x}", "reference_syntax") == examples
     assert hint("${file:x}", "missing_file") == f"relative paths begin at {tmp_path}"
 
 

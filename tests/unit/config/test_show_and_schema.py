@@ -81,6 +81,7 @@ def test_a_project_is_shown_whole_and_without_secrets(folder: Path) -> None:
     assert json.loads(json.dumps({setting.key: [setting.value, setting.origin] for setting in shown})) == {
         "timezone": ["Asia/Tokyo", "environment ATLAS_TIMEZONE"],
         "history_retention": ["90d", "default"],
+        "key_store": ["file", "default"],
         "destinations.pg": [f"postgresql://u:{MASK}@h/d", "file atlas.yaml:2"],
         "destinations.b": ["${env:NOT_SET}", "file atlas.yaml:3"],
         "state.protocol": ["x", "file atlas.yaml:4"],

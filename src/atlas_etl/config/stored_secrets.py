@@ -1,0 +1,77 @@
+"""The secrets of a definition's connection: which of its keys hold one, and references in their place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from atlas_etl.config.annotations import fields_of, model_at
+from atlas_etl.config.folder import SUFFIXES
+from atlas_etl.config.keys import KeyPath
+from atlas_etl.config.project_folder import DEFINITIONS, PROJECT_FILE
+from atlas_etl.config.references import literal
+from atlas_etl.config.secrecy import is_secret_key, secret_fields
+from atlas_etl.config.secret_names import reference_to, secret_name
+from atlas_etl.config.yaml_source import Value
+
+_STORED = re.compile(r"\$\{secret:([^{}]*)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A connection whose secrets are references, and the secrets by their names in the store."""
+
+    connection: dict[str, Value] = field(repr=False)
+    secrets: Mapping[str, str] = field(repr=False)
+
+
+def is_secret_field(model: type[BaseModel], path: KeyPath) -> bool:
+    """Whether a key of a connection holds a secret: its model says so, or in a free mapping its name."""
+    if any(path[: len(secret)] == secret for secret in secret_fields(model)):
+        return True
+    parent = model_at(model, path[:-1]) if path[:-1] else model
+    if parent is not None and path[-1] in fields_of(parent):
+        return False
+    return is_secret_key(path)
+
+
+def take_secrets(connector: str, connection: Mapping[str, Value], model: type[BaseModel]) -> Taken:
+    """Put references in the place of the secrets that are written out. Raises ConfigError."""
+    secrets: dict[str, str] = {}
+
+    def walk(value: Value, path: KeyPath) -> Value:
+        if isinstance(value, dict):
+            return {key: walk(item, (*path, key)) for key, item in value.items()}
+        if isinstance(value, list):
+            return [walk(item, (*path, index)) for index, item in enumerate(value)]
+        text = _written_out(value)
+        if not text or not is_secret_field(model, path):
+            return value
+        name = secret_name(connector, path)
+        secrets[name] = text
+        return reference_to(name)
+
+    return Taken({key: walk(item, (key,)) for key, item in connection.items()}, secrets)
+
+
+def _written_out(value: Value) -> str | None:
+    if isinstance(value, str):
+        return literal(value)
+    return repr(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def used_secrets(project: Path) -> set[str]:
+    """The stored secrets that any definition or atlas.yaml refers to, whatever else is wrong with them."""
+    files = [file for file in (project / DEFINITIONS).glob("*") if file.suffix in SUFFIXES]
+    return {name for file in (*files, project / PROJECT_FILE) for name in _STORED.findall(_text(file))}
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
