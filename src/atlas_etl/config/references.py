@@ -1,4 +1,4 @@
-"""References in the scalars of a file: `${env:NAME}`, `${env:NAME:-default}`, `${file:PATH}`, `${secret:A/B}`.
+"""References in the scalars of a file: `${env:NAME}`, `${env:NAME:-default}`, `${file:PATH}`, `${secret:N}`
 
 Only text that a file holds is expanded, after it was parsed, and exactly once: what a reference
 stands for is never looked at again, and neither are values from the environment or from a program.

@@ -52,8 +52,8 @@ class ProjectSettings(BaseModel):
     )
     key_store: Literal["file", "keyring"] = Field(
         default="file",
-        description="where the key to the secrets is, unless ATLAS_SECRET_KEY holds it: .atlas/secret.key, or "
-        "the operating system's keyring",
+        description="where the key to the secrets is, unless ATLAS_SECRET_KEY holds it: .atlas/secret.key, "
+        "or the operating system's keyring",
     )
     timezone: Zone = Field(default="UTC", description="the zone of schedules that name none")
     history_retention: HistoryRetention = Field(

@@ -27,7 +27,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def opened(folder: Path) -> Opened:
-    """A function: the store as a process with these keys in ATLAS_SECRET_KEY sees it, or with its own file."""
+    """A function: the store as a process with these keys sees it; without any, by the key file."""
 
     def open_with(*keys: str) -> SecretStore:
         environ = {"ATLAS_SECRET_KEY": ",".join(keys)} if keys else {}

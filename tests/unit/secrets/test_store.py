@@ -160,7 +160,7 @@ def test_a_lost_key_can_be_begun_anew(opened: Opened, folder: Path) -> None:
     assert opened().get("a/b") == "new"
 
 
-@pytest.mark.parametrize("text", ["hunter2", "x" * 43 + "=", base64.b64encode(b"short").decode(), "ä", ","])
+@pytest.mark.parametrize("text", ["hunter2", "x" * 44, base64.b64encode(b"short").decode(), "ä", ","])
 def test_what_is_no_key_is_refused_without_being_shown(opened: Opened, text: str) -> None:
     error = refusal("secret_key", opened(text).set, {"a/b": "x"})
     assert "hunter2" not in f"{error.message}{error.hint}"

@@ -1,0 +1,354 @@
+"""Secrets of connectors through the command line: encrypted when given, used where they are needed."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from pytest_httpserver import HTTPServer
+from tests.project import Project
+from werkzeug import Request, Response
+
+from atlas_etl.cli.app import run
+
+CANARY = "caNary/4f+ 9$%&=c1"
+FORMS = {
+    form.encode()
+    for text in (CANARY, CANARY.strip())
+    for form in (
+        text,
+        quote(text),
+        quote(text, safe=""),
+        text.replace("/", "\\/"),
+        json.dumps(text)[1:-1],
+        base64.b64encode(text.encode()).decode().rstrip("="),
+        base64.urlsafe_b64encode(text.encode()).decode().rstrip("="),
+        base64.b64encode(f"etl:{text}".encode()).decode().rstrip("="),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    code: int
+    stdout: str
+    stderr: str
+
+    def json(self) -> Any:
+        return json.loads(self.stdout)
+
+
+Atlas = Callable[..., Done]
+
+
+@pytest.fixture
+def atlas(project: Project, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Atlas:
+    """`atlas` in this process: what it writes, and with which code it ends."""
+    monkeypatch.chdir(project.folder)
+    for name in [name for name in os.environ if name.startswith("ATLAS_")]:
+        monkeypatch.delenv(name)
+
+    def call(*arguments: str, input: str = "", env: dict[str, str] | None = None) -> Done:
+        with monkeypatch.context() as changed:
+            changed.setattr(sys, "stdin", io.StringIO(input))
+            for name, value in (env or {}).items():
+                changed.setenv(name, value)
+            code = run([*arguments])
+        return Done(code, *capfd.readouterr())
+
+    return call
+
+
+@dataclass
+class Guarded:
+    """An API that lets in who has the token, by header or by form."""
+
+    server: HTTPServer
+    token: str = CANARY
+
+    def serve(self) -> None:
+        self.server.expect_request("/v1/things").respond_with_handler(self._things)
+        self.server.expect_request("/v1").respond_with_handler(self._things)
+
+    @property
+    def url(self) -> str:
+        return self.server.url_for("/v1")
+
+    def _things(self, request: Request) -> Response:
+        if request.headers.get("Authorization") != f"Bearer {self.token}":
+            return Response(json.dumps({"error": request.headers.get("Authorization")}), status=401)
+        return Response('[{"id": 1}]', content_type="application/json")
+
+    def definition(self, token: str) -> str:
+        return (
+            f"protocol: http\nconnection:\n  base_url: {self.url}\n"
+            f"  auth: {{type: bearer, token: {json.dumps(token)}}}\n"
+            "  resources:\n    things: {path: /things}\nstreams: [{name: things, path: things}]\n"
+        )
+
+
+@pytest.fixture
+def api(httpserver: HTTPServer) -> Guarded:
+    made = Guarded(httpserver)
+    made.serve()
+    return made
+
+
+def written(project: Project) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in project.folder.rglob("*") if path.is_file()}
+
+
+def leaks(project: Project, *said: Done) -> list[str]:
+    everywhere = written(project) | {
+        f"{number} {name}": getattr(done, name).encode()
+        for number, done in enumerate(said)
+        for name in ("stdout", "stderr")
+    }
+    return [place for place, content in everywhere.items() if any(form in content for form in FORMS)]
+
+
+def listed(atlas: Atlas) -> list[str]:
+    return [line["name"] for line in atlas("secret", "list", "--json").json()["secrets"]]
+
+
+def add(atlas: Atlas, api: Guarded, *more: str, input: str = f"{CANARY}\n") -> Done:
+    return atlas(
+        "connector", "add", "api", "--protocol", "http", "--set", f"base_url={api.url}",
+        "--set", "auth.type=bearer", "--set", "auth.token=-", *more, input=input,
+    )  # fmt: skip
+
+
+def test_a_token_from_stdin_is_encrypted_tried_and_used(atlas: Atlas, api: Guarded, project: Project) -> None:
+    done = add(atlas, api)
+    assert done.code == 0, done.stderr
+    assert "encrypted api/auth/token" in done.stdout
+    text = (project.folder / "connectors.d/api.yaml").read_text()
+    assert "token: ${secret:api/auth/token}" in text
+    more = "  resources: {things: {path: /things}}\nstreams: [{name: things, path: things}]\n"
+    (project.folder / "connectors.d/api.yaml").write_text(text + more)
+    synced = atlas("connector", "sync", "api", "--json")
+    assert synced.code == 0, synced.stderr
+    assert synced.json()["runs"][0]["rows_processed"] == 1
+    assert leaks(project, done, synced) == []
+
+
+@pytest.mark.parametrize("form", ["yaml", "older"])
+def test_secrets_of_a_file_are_taken_out_of_it(
+    atlas: Atlas, api: Guarded, project: Project, tmp_path: Path, form: str
+) -> None:
+    file = tmp_path / "given"
+    if form == "yaml":
+        file.write_text(api.definition(CANARY))
+    else:
+        config = {"base_url": api.url, "auth_type": "bearer", "auth_token": CANARY}
+        file.write_text(json.dumps({"source_name": "api", "source_type": "http", "config": config}))
+    done = atlas("connector", "add", "api", "--from-file", str(file), "--json")
+    assert done.code == 0, done.stderr
+    name = "api/auth/token" if form == "yaml" else "api/auth_token"
+    assert done.json()["secrets"] == [name]
+    assert f"${{secret:{name}}}" in (project.folder / "connectors.d/api.yaml").read_text()
+    shown = [atlas("connector", "show", "api"), atlas("config", "show", "api", "--origin", "--json")]
+    assert f"${{secret:{name}}}" in shown[0].stdout
+    if form == "yaml":
+        assert atlas("connector", "sync", "api").code == 0
+    assert leaks(project, done, *shown) == []
+
+
+def test_what_a_file_refers_to_already_is_left_alone(atlas: Atlas, api: Guarded, project: Project) -> None:
+    file = project.write("given", api.definition("${env:TOKEN}"))
+    assert atlas("connector", "add", "api", "--from-file", str(file), env={"TOKEN": CANARY}).code == 0
+    assert "${env:TOKEN}" in (project.folder / "connectors.d/api.yaml").read_text()
+    assert listed(atlas) == []
+    synced = atlas("connector", "sync", "api", env={"TOKEN": CANARY})
+    assert (synced.code, leaks(project, synced)) == (0, [])
+
+
+def test_free_mappings_go_by_name_and_models_by_type(atlas: Atlas, api: Guarded, project: Project) -> None:
+    done = atlas(
+        "connector", "add", "api", "--protocol", "http", "--set", f"base_url={api.url}", "--no-test",
+        "--set", "headers.X-Api-Key=-", "--set", "headers.Accept=text/json", "--set", "auth.type=session",
+        "--set", "auth.login_path=/in", "--set", "auth.login_token=data.token",
+        "--set", "auth.login_body.pin=-",
+        input=f"{CANARY}\n{CANARY}\n",
+    )  # fmt: skip
+    assert done.code == 0, done.stderr
+    assert listed(atlas) == ["api/auth/login_body/pin", "api/headers/X-Api-Key"]
+    text = (project.folder / "connectors.d/api.yaml").read_text()
+    assert "login_token: data.token" in text
+    assert "Accept: text/json" in text
+    assert leaks(project, done) == []
+
+
+def test_what_cannot_be_added_leaves_no_secret(atlas: Atlas, api: Guarded, project: Project) -> None:
+    file = project.write("given", api.definition("${env:NONE}"))
+    done = [
+        add(atlas, api, "--set", "auth.tokne=x"),
+        add(atlas, api, "--schedule", "soon"),
+        add(atlas, api, "--set", "timeout=soon"),
+        add(atlas, api, input=""),
+        atlas("connector", "add", "api", "--from-file", str(file)),
+        atlas("connector", "add", "bad..name", "--protocol", "http", "--set", "auth.token=-", input=CANARY),
+    ]
+    assert [each.code for each in done] == [2] * 6
+    assert listed(atlas) == []
+    assert not list((project.folder / "connectors.d").glob("*"))
+    assert leaks(project, *done) == []
+
+
+def test_a_secret_on_the_command_line_is_taken_and_told(atlas: Atlas, api: Guarded, project: Project) -> None:
+    done = atlas(
+        "connector", "add", "api", "--protocol", "http", "--set", f"base_url={api.url}",
+        "--set", "auth.type=bearer", "--set", f"auth.token={CANARY}", "--no-test",
+    )  # fmt: skip
+    assert done.code == 0
+    assert "next time --set auth.token=-" in done.stderr
+    assert leaks(project, done) == []
+
+
+@pytest.mark.parametrize("value", ["pa${ss", "$${x}", "${env:HOME}", "12345", "true", "- x: 'y'", '"', "ä"])
+def test_any_text_may_be_a_secret(atlas: Atlas, project: Project, value: str) -> None:
+    done = atlas(
+        "connector", "add", "pg", "--protocol", "postgresql", "--set", "password=-", "--no-test",
+        "--table", "t", input=f"{value}\n",
+    )  # fmt: skip
+    assert done.code == 0, done.stderr
+    assert "password: ${secret:pg/password}" in (project.folder / "connectors.d/pg.yaml").read_text()
+    from atlas_etl import Atlas as Opened
+
+    config = Opened.open(project.folder, {}).connector("pg").config
+    assert config.password.get_secret_value() == value  # type: ignore[attr-defined]
+    assert value not in repr(config) or value == "t"
+
+
+def test_update_replaces_a_secret_or_changes_nothing(atlas: Atlas, api: Guarded, project: Project) -> None:
+    project.write("connectors.d/api.yaml", "# ours\n" + api.definition("clear-text"))
+    refused = atlas(
+        "connector", "update", "api", "--set", "auth.token=-", "--set", "auth.tipe=x", input=f"{CANARY}\n"
+    )
+    assert (refused.code, listed(atlas)) == (2, [])
+    assert "clear-text" in (project.folder / "connectors.d/api.yaml").read_text()
+    done = atlas("connector", "update", "api", "--set", "auth.token=-", input=f"{CANARY}\n")
+    assert done.code == 0, done.stderr
+    text = (project.folder / "connectors.d/api.yaml").read_text()
+    assert text.startswith("# ours\n")
+    assert "clear-text" not in text
+    assert atlas("connector", "sync", "api").code == 0
+    assert leaks(project, refused, done) == []
+
+
+def test_a_removed_connector_takes_its_secrets_along_but_for_those_of_others(
+    atlas: Atlas, api: Guarded, project: Project
+) -> None:
+    assert add(atlas, api).code == 0
+    assert atlas("secret", "set", "api/other", input=CANARY).code == 0
+    assert atlas("secret", "set", "apis/token", input=CANARY).code == 0
+    project.write("connectors.d/second.yaml", api.definition("${secret:api/auth/token}"))
+    done = atlas("connector", "remove", "api")
+    assert (done.code, done.stdout) == (0, "removed api and its secrets api/other\n")
+    assert listed(atlas) == ["api/auth/token", "apis/token"]
+    assert atlas("connector", "sync", "second").code == 0
+
+
+def test_secrets_are_set_listed_rotated_and_removed(atlas: Atlas, api: Guarded, project: Project) -> None:
+    project.write("connectors.d/api.yaml", api.definition("${secret:shared/token}"))
+    missing = atlas("connector", "sync", "api")
+    assert missing.code == 2
+    assert (
+        "connectors.d/api.yaml:4: connection.auth.token: there is no secret 'shared/token'" in missing.stderr
+    )
+    assert "hint: atlas secret set shared/token" in missing.stderr
+    done = atlas("secret", "set", "shared/token", input=CANARY)
+    assert done.stdout == "set shared/token; a definition refers to it as ${secret:shared/token}\n"
+    document = atlas("secret", "list", "--json").json()
+    assert (document["total"], list(document["secrets"][0])) == (1, ["name", "updated_at"])
+    assert document["secrets"][0]["updated_at"].endswith("Z")
+    assert "yes" in atlas("secret", "list").stdout
+    key = (project.folder / ".atlas/secret.key").read_text()
+    assert atlas("secret", "rotate", "--json").json() == {"rotated": 1}
+    assert (project.folder / ".atlas/secret.key").read_text() != key
+    assert atlas("connector", "sync", "api").code == 0
+    gone = atlas("secret", "remove", "shared/token")
+    assert "still refer to shared/token" in gone.stderr
+    assert atlas("connector", "sync", "api").code == 2
+    assert leaks(project, missing, done, gone) == []
+
+
+def test_a_key_of_several_lines_comes_whole_from_stdin(atlas: Atlas, project: Project) -> None:
+    pem = "-----BEGIN X-----\nabc\n-----END X-----\n"
+    assert atlas("secret", "set", "api/key", input=pem).code == 0
+    project.write(
+        "connectors.d/api.yaml", "protocol: postgresql\nconnection: {password: '${secret:api/key}'}\n"
+    )
+    from atlas_etl import Atlas as Opened
+
+    config = Opened.open(project.folder, {}).connector("api").config
+    assert config.password.get_secret_value() == pem.rstrip("\n")  # type: ignore[attr-defined]
+
+
+def test_secrets_have_no_place_outside_of_connections(atlas: Atlas, project: Project) -> None:
+    assert atlas("secret", "set", "a/b", input=CANARY).code == 0
+    project.write("connectors.d/a.yaml", "protocol: sqlite\ndescription: ${secret:a/b}\n")
+    refused = atlas("config", "check", "a")
+    assert "a `secret` reference has no place here" in refused.stdout + refused.stderr
+    project.write("atlas.yaml", "state: {protocol: sqlite, database_path: '${secret:a/b}'}\n")
+    assert atlas("state", "history", "a").code == 2
+    assert leaks(project, refused) == []
+
+
+def test_no_command_that_fails_shows_a_secret(atlas: Atlas, api: Guarded, project: Project) -> None:
+    """Each command at -vv, with a server that refuses, one that is gone, and another key."""
+    assert add(atlas, api, "--no-test").code == 0
+    text = (project.folder / "connectors.d/api.yaml").read_text()
+    text += "streams: [{name: things, path: things}]\n"
+    (project.folder / "connectors.d/api.yaml").write_text(text)
+    project.write(
+        "connectors.d/pg.yaml",
+        "protocol: postgresql\nconnection: {host: 127.0.0.1, port: 1, username: etl, "
+        "password: '${secret:api/auth/token}'}\nstreams: [{table: t}]\n",
+    )
+    commands = [
+        ("connector", "test", "--all"), ("connector", "sync", "--all"), ("connector", "discover", "api"),
+        ("connector", "preview", "api"), ("connector", "verify", "api"), ("connector", "show", "api"),
+        ("connector", "history"), ("connector", "list"), ("config", "show", "api", "--origin"),
+        ("config", "check"),
+        ("state", "show", "pg"), ("quarantine", "list", "api"), ("secret", "list"),
+        ("connector", "update", "api", "--set", "timeout=soon"), ("secret", "remove", "no/such"),
+    ]  # fmt: skip
+    api.token = "another"
+    said = [atlas(*command, "-vv", *as_json) for command in commands for as_json in ((), ("--json",))]
+    (project.folder / ".atlas/secret.key").write_text("A" * 43 + "=\n")
+    said += [atlas(*command, "-vv") for command in (*commands, ("secret", "rotate"))]
+    assert {done.code for done in said} >= {0, 2, 3}
+    assert leaks(project, *said) == []
+
+
+def test_a_sync_without_stored_secrets_loads_nothing_for_them(project: Project) -> None:
+    import sqlite3
+    import subprocess
+
+    with sqlite3.connect(project.folder / "shop.db") as shop:
+        shop.execute("CREATE TABLE t (id INTEGER PRIMARY KEY)")
+    project.write(
+        "connectors.d/shop.yaml",
+        "protocol: sqlite\nconnection: {database_path: '${env:DB}'}\nstreams: [{table: t}]\n",
+    )
+    script = (
+        "import sys; from atlas_etl.cli.app import run; code = run(['connector', 'sync', 'shop']);"
+        "print(code, *{name.partition('.')[0] for name in sys.modules})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=project.folder, env=project.environment({"DB": "shop.db"}),
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    code, *modules = done.stdout.split()
+    assert code == "0", done.stderr
+    assert not {"cryptography", "keyring", "hvac", "boto3", "google"} & set(modules)
