@@ -108,6 +108,22 @@ def test_a_whole_number_as_cursor(source: Source) -> None:
     assert checkpoint.high.text == "11"
 
 
+def test_what_will_be_read_is_told_before_it_is(source: Source) -> None:
+    source.create(PEOPLE)
+    connector = source.connector
+    try:
+        with connector.open(
+            ReadRequest(source.stream(cursor="updated_at"), since=moment(PEOPLE[1][3]))
+        ) as extract:
+            outline = extract.outline()
+            assert all(outline.statements)
+            rows = [row for batch in extract.batches() for row in texts(batch)]
+    finally:
+        connector.close()
+    assert len(outline.statements) == 1
+    assert sorted(rows) == sorted(map(person, PEOPLE[1:]))
+
+
 def test_nothing_new_gives_no_checkpoint(source: Source) -> None:
     source.create(PEOPLE)
     request = ReadRequest(source.stream(cursor="id"), since=CursorValue(CursorKind.INTEGER, "99"))

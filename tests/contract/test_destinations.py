@@ -28,6 +28,7 @@ from atlas_etl.model import (
 from atlas_etl.pipeline.schema import conform, evolve
 from tests.contract.destination_cases import DESTINATIONS, DestinationCase
 
+FILES = ("parquet", "jsonl", "csv")  # of which each may have columns of its own
 SCHEMA = pa.schema([("id", pa.int64()), ("name", pa.string()), ("seen", pa.timestamp("us", "UTC"))])
 
 
@@ -323,6 +324,24 @@ def test_columns_are_added_and_types_widened(warehouse: Warehouse) -> None:
         None,
         "e",
     )
+
+
+def test_what_a_load_would_change_is_told_and_not_done(warehouse: Warehouse) -> None:
+    wide = pa.schema([("id", pa.decimal128(30, 0)), ("more", pa.string())])
+    made = warehouse.destination.changes(warehouse.plan(SCHEMA, Disposition.APPEND))
+    assert warehouse.state().schema is None
+    warehouse.load([batch((1, "a", 0))])
+    before = warehouse.state()
+    altered = warehouse.destination.changes(warehouse.plan(wide, Disposition.APPEND))
+    assert warehouse.state() == before
+    same = warehouse.destination.changes(warehouse.plan(SCHEMA, Disposition.APPEND))
+    assert not same
+    if warehouse.case.protocol in FILES:
+        assert not made
+        assert not altered
+    else:
+        assert "CREATE TABLE" in made[-1]
+        assert altered
 
 
 def test_set_and_forget_a_checkpoint(warehouse: Warehouse) -> None:

@@ -18,8 +18,9 @@ from atlas_etl import values
 from atlas_etl.connectors import registry
 from atlas_etl.errors import HazardError
 from atlas_etl.model import Hazard, HazardPolicy, ReadRequest, Stream
+from atlas_etl.pipeline.opened import Job
 from atlas_etl.pipeline.sides import sides_of
-from atlas_etl.pipeline.transfer import Job, transfer
+from atlas_etl.pipeline.transfer import transfer
 from atlas_etl.pipeline.verify import StreamVerified, VerifyJob, verify
 from tests.contract.destination_cases import DESTINATIONS, DestinationCase, server
 

@@ -12,7 +12,8 @@ from atlas_etl import values
 from atlas_etl.contracts import Connector, Destination
 from atlas_etl.model import BatchLimits, Stream, StreamRun, TableName, TableState
 from atlas_etl.pipeline.events import StreamFinished, TransferEvent
-from atlas_etl.pipeline.transfer import Job, transfer
+from atlas_etl.pipeline.opened import Job
+from atlas_etl.pipeline.transfer import transfer
 
 Text = tuple[str | None, ...]
 

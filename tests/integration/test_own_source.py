@@ -26,7 +26,8 @@ from atlas_etl.contracts import Destination
 from atlas_etl.errors import ConfigError
 from atlas_etl.model import Disposition, Stream, StreamRun, TableName
 from atlas_etl.pipeline.events import StreamFinished
-from atlas_etl.pipeline.transfer import Job, transfer
+from atlas_etl.pipeline.opened import Job
+from atlas_etl.pipeline.transfer import transfer
 
 SCHEMAS = {"postgresql": "public", "duckdb": "main"}
 

@@ -21,9 +21,9 @@ from atlas_etl.pipeline.events import (
     StreamRead,
     StreamReconciled,
 )
+from atlas_etl.pipeline.opened import Job
 from atlas_etl.pipeline.repair import repair
 from atlas_etl.pipeline.run import finished, run_error
-from atlas_etl.pipeline.transfer import Job
 from atlas_etl.pipeline.verify import VerifyEvent, VerifyJob, verify
 
 REPAIR = "verify --repair"

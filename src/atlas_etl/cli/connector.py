@@ -52,6 +52,11 @@ COMMANDS = {
         "The first rows of a stream, as they would arrive.",
         "preview",
     ),
+    "plan": Command(
+        "connector_plan",
+        "What a sync would do, and which promise holds; touches nothing.",
+        "plan",
+    ),
     "sync": Command(
         "connector_sync",
         "Copy what is new since the last sync, exactly once.",

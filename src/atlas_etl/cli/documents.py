@@ -22,6 +22,7 @@ from atlas_etl.model import (
 from atlas_etl.pipeline.replay import Replayed
 
 if TYPE_CHECKING:
+    from atlas_etl.pipeline.forecast import StreamForecast
     from atlas_etl.pipeline.verify import Comparison
 
 
@@ -101,6 +102,23 @@ def change_document(change: CheckpointChange) -> dict[str, object]:
         "changed_by": change.changed_by,
         "run_id": change.run_id,
         "reason": change.reason,
+    }
+
+
+def forecast_document(found: StreamForecast) -> dict[str, object]:
+    """One stream of `connector plan`."""
+    return {
+        "name": found.stream,
+        "disposition": found.disposition,
+        "table": found.table,
+        "primary_key": list(found.primary_key),
+        "statements": list(found.statements),
+        "window": {"cursor": found.cursor, "from": found.since} if found.cursor else None,
+        "ddl": list(found.changes),
+        "replaces": found.replaces,
+        "format": found.format,
+        "estimated_rows": found.estimated_rows,
+        "promise": found.promise,
     }
 
 

@@ -25,6 +25,7 @@ from atlas_etl.model import (
     CursorValue,
     Hazard,
     NullCursor,
+    ReadOutline,
     ReadRequest,
     RefusedRow,
     TableName,
@@ -98,6 +99,12 @@ class RowSource(Protocol):
     def warnings(self) -> Sequence[str]:
         """As an Extract's."""
 
+    def statements(self) -> Sequence[str]:
+        """What is asked for, as people read it: requests or files."""
+
+    def caveats(self, cursor: str | None) -> Sequence[str]:
+        """Why rows may be missed, where they may, if they are read by this cursor."""
+
     def interrupt(self) -> None:
         """As an Extract's."""
 
@@ -157,6 +164,10 @@ class UnorderedExtract:
 
     def wire_batches(self) -> Iterator[pa.RecordBatch]:
         return self.batches()
+
+    def outline(self) -> ReadOutline:
+        caveats = self._source.caveats(self._stream.cursor)
+        return ReadOutline(tuple(self._source.statements()), self.estimated_rows, tuple(caveats))
 
     def interrupt(self) -> None:
         self._source.interrupt()

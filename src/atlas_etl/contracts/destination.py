@@ -110,6 +110,9 @@ class Destination(Protocol):
     def inspect(self, connector: str, stream: str, table: TableName) -> TableState:
         """What is there of this stream: the truth about what was committed."""
 
+    def changes(self, plan: LoadPlan) -> Sequence[str]:
+        """The statements by which `begin` would change the plan's table; none where there are no such."""
+
     def takes(self, offered: WireFormat, plan: LoadPlan) -> bool:
         """Whether the plan's table, or the one that it makes, takes rows of this form as they are."""
 

@@ -10,6 +10,7 @@ from atlas_etl.model import (
     Checkpoint,
     ConnectionStatus,
     CursorValue,
+    ReadOutline,
     ReadRequest,
     RefusedRow,
     Stream,
@@ -63,6 +64,9 @@ class Extract(Protocol):
 
     def wire_batches(self) -> Iterator[pa.RecordBatch]:
         """As `batches`, in `wire_format` (values.wire_batch); those with a hazard come decoded."""
+
+    def outline(self) -> ReadOutline:
+        """What these batches will be read by, and which promise holds. Call before `batches`."""
 
     def interrupt(self) -> None:
         """Have a read that waits for its source end soon, in failure. Called while another thread reads.

@@ -68,6 +68,15 @@ class ReadRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadOutline:
+    """What a read asks of its source, told before it: without secrets, and for people."""
+
+    statements: tuple[str, ...]  # SQL with what is bound to it, or requests
+    rows: int | None = None  # roughly; None where the source cannot say cheaply
+    caveats: tuple[str, ...] = ()  # why rows may be missed, where they may
+
+
+@dataclass(frozen=True, slots=True)
 class WireFormat:
     """Rows as a system itself sends them: its columns, in order, with what stands for each.
 

@@ -11,9 +11,9 @@ from atlas_etl.contracts import Connector, Destination
 from atlas_etl.model import ReadRequest
 from atlas_etl.pipeline.deletes import is_due, plan_reconcile, stream_of_keys
 from atlas_etl.pipeline.events import KeysRead, ReconcileEvent, StreamRead, StreamReconciled
+from atlas_etl.pipeline.opened import Job
 from atlas_etl.pipeline.schema import conform
 from atlas_etl.pipeline.shape import shape, shaped_schema
-from atlas_etl.pipeline.transfer import Job
 
 
 def reconcile(source: Connector, destination: Destination, job: Job) -> Generator[ReconcileEvent, None, None]:

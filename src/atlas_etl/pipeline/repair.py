@@ -31,11 +31,12 @@ from atlas_etl.pipeline.events import (
     TransferEvent,
 )
 from atlas_etl.pipeline.fitting import Fitting
+from atlas_etl.pipeline.opened import Job
 from atlas_etl.pipeline.reconcile import reconcile
 from atlas_etl.pipeline.schema import evolve
 from atlas_etl.pipeline.shape import shape, shaped_schema
 from atlas_etl.pipeline.sides import Sides, sides_of, whole
-from atlas_etl.pipeline.transfer import Job, transfer
+from atlas_etl.pipeline.transfer import transfer
 from atlas_etl.pipeline.verify import (
     Comparison,
     StreamVerified,

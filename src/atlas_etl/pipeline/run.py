@@ -23,8 +23,9 @@ from atlas_etl.pipeline.events import (
     WindowCommitted,
 )
 from atlas_etl.pipeline.interleaved import interleaved
+from atlas_etl.pipeline.opened import Job
 from atlas_etl.pipeline.reconcile import reconcile
-from atlas_etl.pipeline.transfer import Job, transfer
+from atlas_etl.pipeline.transfer import transfer
 
 _Work = Callable[[], Generator[Event, None, None]]
 

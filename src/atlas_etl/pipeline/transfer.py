@@ -4,20 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from dataclasses import replace
 
 from atlas_etl.contracts import Connector, Destination, LoadSession
 from atlas_etl.errors import RefusedRowError, WiderColumnsError
-from atlas_etl.model import (
-    BatchLimits,
-    ReadRequest,
-    RefusedRow,
-    RunStatus,
-    Stream,
-    StreamRun,
-    Window,
-)
+from atlas_etl.model import RefusedRow, RunStatus, StreamRun
 from atlas_etl.pipeline.events import (
     BatchLoaded,
     RowsRefused,
@@ -28,26 +19,12 @@ from atlas_etl.pipeline.events import (
     WindowCommitted,
 )
 from atlas_etl.pipeline.fitting import Fitting
-from atlas_etl.pipeline.own_source import refuse_own_source
-from atlas_etl.pipeline.plan import disposition_of, may_pass, next_window, plan_load, resume_from, window_for
+from atlas_etl.pipeline.opened import Job, opened
+from atlas_etl.pipeline.plan import next_window
 from atlas_etl.pipeline.portions import LoadEnd, Portion, portions
 from atlas_etl.pipeline.prefetch import Prefetch
 from atlas_etl.pipeline.quarantine import Quarantine
-from atlas_etl.pipeline.schema import known_columns
-from atlas_etl.pipeline.shape import shape, shaped_schema, shaped_tail
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One stream to bring up to date, in one run."""
-
-    run_id: str
-    connector: str
-    stream: Stream
-    started_at: datetime
-    full_refresh: bool = False
-    limits: BatchLimits = field(default_factory=BatchLimits)
-    window: Window = field(default_factory=Window)
+from atlas_etl.pipeline.shape import shape, shaped_tail
 
 
 def transfer(source: Connector, destination: Destination, job: Job) -> Generator[TransferEvent, None, None]:
@@ -91,48 +68,17 @@ def _transferred(
     source: Connector, destination: Destination, job: Job, *, careful: bool
 ) -> Generator[TransferEvent, None, None]:
     stream = job.stream
-    table = destination.table_name(job.connector, stream)
-    state = destination.inspect(job.connector, stream.name, table)
-    resumed = resume_from(stream, state, full_refresh=job.full_refresh)
-    window = window_for(stream, state, resumed, full_refresh=job.full_refresh, window=job.window)
-    known = known_columns(state.schema, destination.storable)
-    # One batch is filled while another waits, and one is written.
-    limits = replace(job.limits, bytes=job.limits.bytes // 2)
-    request = ReadRequest(stream, limits=limits, window=window, known=known, may_read_again=True)
-    if resumed is not None:
-        request = replace(request, since=resumed.tail_from, watermarks=resumed.watermarks, past=resumed.high)
-    with source.open(request) as extract:
-        refuse_own_source(extract, destination, stream, table, state)
-        if not extract.schema.names:  # it never had a row that could tell its columns
+    with opened(source, destination, job, careful=careful) as found:
+        if found is None:
             yield StreamFinished(job.connector, StreamRun(stream.name, RunStatus.COMPLETED))
             return
-        read = shaped_schema(stream, extract.schema)
-        plan = plan_load(
-            stream,
-            run_id=job.run_id,
-            connector=job.connector,
-            table=table,
-            read=read,
-            storable=destination.storable(read),
-            primary_key=extract.primary_key,
-            key_is_unique=extract.key_is_unique,
-            state=state,
-            resumed=shaped_tail(stream, resumed),
-            full_refresh=job.full_refresh,
-            careful=careful,
-        )
-        offered = extract.wire_format
-        passes = offered is not None and may_pass(plan, extract.schema, read, offered, state)
-        if offered is not None and passes and destination.takes(offered, plan):
-            plan = replace(plan, wire_format=offered)
-        disposition = disposition_of(stream, extract.primary_key)
-        yield StreamStarted(
-            job.connector, stream.name, str(table), disposition, resumed, extract.estimated_rows
-        )
+        extract, plan, resumed = found.extract, found.plan, found.resumed
+        table, disposition = str(found.table), found.disposition
+        yield StreamStarted(job.connector, stream.name, table, disposition, resumed, extract.estimated_rows)
         fitting = Fitting(shape(stream, job.run_id, job.started_at), plan)
-        quarantine = Quarantine(stream, plan, state.quarantine, shaped_tail(stream, resumed))
+        quarantine = Quarantine(stream, plan, found.state.quarantine, shaped_tail(stream, resumed))
         done = StreamRun(
-            stream.name, RunStatus.RUNNING, disposition=disposition, table=str(table), checkpoint=resumed
+            stream.name, RunStatus.RUNNING, disposition=disposition, table=table, checkpoint=resumed
         )
         read_ahead = Prefetch(
             portions(extract, fitting, job.window),

@@ -19,7 +19,8 @@ from atlas_etl.connectors.http._reader import HttpConnector
 from atlas_etl.contracts import Destination
 from atlas_etl.model import ReadRequest, Stream, StreamRun
 from atlas_etl.pipeline.events import StreamFinished
-from atlas_etl.pipeline.transfer import Job, transfer
+from atlas_etl.pipeline.opened import Job
+from atlas_etl.pipeline.transfer import transfer
 
 Answer = Callable[[Request], Response]
 

@@ -13,7 +13,8 @@ from atlas_etl.contracts import Connector, Destination
 from atlas_etl.errors import NullCursorError, SourceError
 from atlas_etl.model import Disposition, NullCursor, Stream, StreamRun
 from atlas_etl.pipeline.events import StreamFinished
-from atlas_etl.pipeline.transfer import Job, transfer
+from atlas_etl.pipeline.opened import Job
+from atlas_etl.pipeline.transfer import transfer
 
 
 def ends(folder: Path, protocol: str, to: str) -> tuple[Connector, Destination]:

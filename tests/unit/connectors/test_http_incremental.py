@@ -26,7 +26,8 @@ from atlas_etl.model import (
     Window,
 )
 from atlas_etl.pipeline.events import StreamFinished, WindowCommitted
-from atlas_etl.pipeline.transfer import Job, transfer
+from atlas_etl.pipeline.opened import Job
+from atlas_etl.pipeline.transfer import transfer
 from atlas_etl.pipeline.verify import StreamVerified, VerifyJob, verify
 from tests.unit.connectors.http_api import Api, as_json, read, rows, sync, warehouse
 

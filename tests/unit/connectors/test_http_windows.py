@@ -22,7 +22,8 @@ from atlas_etl.connectors.http._windows import Windows
 from atlas_etl.errors import ConfigError, SourceError
 from atlas_etl.model import CursorKind, CursorValue, Disposition, Stream, Window
 from atlas_etl.pipeline.events import WindowCommitted
-from atlas_etl.pipeline.transfer import Job, transfer
+from atlas_etl.pipeline.opened import Job
+from atlas_etl.pipeline.transfer import transfer
 from tests.unit.connectors.http_api import Api, as_json, read, rows, sync, warehouse
 
 ASKED = {"parameter": "from", "end_parameter": "to", "start": "2024-01-31T00:00:00Z", "window": "1 month"}

@@ -15,7 +15,8 @@ from atlas_etl.connectors.sql import _postgresql_load
 from atlas_etl.errors import DestinationError, HazardError, NullKeyError
 from atlas_etl.model import Disposition, Hazard, HazardPolicy, Stream, StreamRun
 from atlas_etl.pipeline.events import StreamFinished
-from atlas_etl.pipeline.transfer import Job, transfer
+from atlas_etl.pipeline.opened import Job
+from atlas_etl.pipeline.transfer import transfer
 from tests.servers import ServerAddress
 from tests.unit.connectors.postgres_database import Database
 

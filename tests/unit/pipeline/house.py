@@ -15,7 +15,8 @@ from atlas_etl.connectors import registry
 from atlas_etl.contracts import Connector, Destination
 from atlas_etl.model import BatchLimits, Stream, StreamRun, TableName, TableState, Window
 from atlas_etl.pipeline.events import StreamFinished, TransferEvent
-from atlas_etl.pipeline.transfer import Job, transfer
+from atlas_etl.pipeline.opened import Job
+from atlas_etl.pipeline.transfer import transfer
 
 STARTED = datetime(2026, 7, 1, 8, tzinfo=UTC)
 Row = tuple[str | None, ...]

@@ -25,9 +25,9 @@ from atlas_etl.model import (
 )
 from atlas_etl.pipeline.differences import Counts
 from atlas_etl.pipeline.events import RowsRefused, StreamFinished, WindowCommitted
+from atlas_etl.pipeline.opened import Job
 from atlas_etl.pipeline.repair import repair
 from atlas_etl.pipeline.replay import Replayed, replay
-from atlas_etl.pipeline.transfer import Job
 from atlas_etl.pipeline.verify import StreamVerified
 from tests.unit.pipeline.conftest import server_house
 from tests.unit.pipeline.house import House, orders

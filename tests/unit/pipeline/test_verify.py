@@ -14,8 +14,8 @@ from atlas_etl.errors import ConfigError, DataError, DestinationError
 from atlas_etl.model import Deletes, Deletion, Disposition, NullCursor, Stream, TableName
 from atlas_etl.pipeline.differences import Counts
 from atlas_etl.pipeline.events import StreamFinished
+from atlas_etl.pipeline.opened import Job
 from atlas_etl.pipeline.repair import repair
-from atlas_etl.pipeline.transfer import Job
 from atlas_etl.pipeline.verify import Comparison, StreamVerified, VerifyJob, verify
 from tests.stored_tables import edit_lines, tamper
 from tests.unit.pipeline.house import House, orders

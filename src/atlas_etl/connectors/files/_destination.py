@@ -79,6 +79,10 @@ class FilesDestination:
         into = stream.into or TableName(stream.name, connector)
         return TableName(_fitting(into.name), _fitting(into.schema or connector))
 
+    def changes(self, plan: LoadPlan) -> Sequence[str]:  # noqa: ARG002
+        """Files of a stream may have different columns: none is changed for others."""
+        return ()
+
     def takes(self, offered: WireFormat, plan: LoadPlan) -> bool:  # noqa: ARG002
         return False
 

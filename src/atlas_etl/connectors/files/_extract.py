@@ -55,6 +55,14 @@ class FileRows:
         """Files are as they are."""
         return ()
 
+    def statements(self) -> tuple[str, ...]:
+        return (f"{len(self._selection.files):,} file(s) of {self._selection.path}",)
+
+    def caveats(self, cursor: str | None) -> tuple[str, ...]:
+        if cursor is None or self._selection.manifest is not None:
+            return ()
+        return ("files that appear later are read from the tail on only: older cursors in them are missed",)
+
     def interrupt(self) -> None:
         """Files keep nobody waiting."""
 

@@ -19,6 +19,7 @@ from atlas_etl.connectors.http._formats import FORMATS, NOTHING, Answer, may_lac
 from atlas_etl.connectors.http._in_order import in_order
 from atlas_etl.connectors.http._incremental import Newest, since
 from atlas_etl.connectors.http._messages import Request, shown
+from atlas_etl.connectors.http._outline import caveats, written
 from atlas_etl.connectors.http._pages import WINDOW_END, Pages, Records
 from atlas_etl.connectors.http._pagination import Page, paged, told
 from atlas_etl.connectors.http._parents import filled, values_of, with_values
@@ -169,10 +170,23 @@ class HttpConnector(BaseConnector[HttpConnection]):
             primary_key=resource.primary_key,
             limit=request.limit,
             warnings=lambda: (*reading.notes, *self._transport.warnings),
+            statements=tuple(self._statements(resource, reading)),
+            caveats=tuple(caveats(resource.pagination or self.config.pagination, has_key=bool(reading.key))),
             is_ordered=resource.incremental.order == "ascending",
             has_windows=reading.windows is not None,
             whole=whole or not request.may_read_again,
         )
+
+    def _statements(self, resource: Resource, reading: Reading) -> Iterator[str]:
+        """The first request of each list, of parents first."""
+        if resource.parent is not None:
+            above = self.config.resources[resource.parent.resource]
+            bound = reading.since if resource.parent.changed_only else None
+            yield from self._statements(above, Reading(since=bound, timezone=reading.timezone))
+        first = self._first(resource, reading.since, reading)
+        if reading.windows is not None:
+            first, _ = next(iter(reading.windows.requests(first)), (first, None))
+        yield written(first, own={*self.config.params, *resource.params})
 
     def _resource(self, stream: Stream) -> Resource:
         """The resource of a stream; a name that there is none of is a path below the base URL."""

@@ -33,6 +33,8 @@ class HttpRows:
         primary_key: tuple[str, ...],
         limit: int | None,
         warnings: Callable[[], Sequence[str]],
+        statements: Sequence[str],
+        caveats: Sequence[str],
         is_ordered: bool,
         has_windows: bool,
         whole: bool,
@@ -44,16 +46,18 @@ class HttpRows:
         self._pages = pages
         self._columns = columns
         self.where = where
-        self.primary_key = primary_key
         self.is_ordered = is_ordered
         self._has_windows = has_windows
         self.is_between = False  # whether all records that follow have later cursors
         self._warnings = warnings
+        self._statements = statements
+        self._caveats = caveats
         self._surveyed: int | None = None  # how many pages, where they are all that is wanted
         self.rows: int | None = None
         if not self._survey(limit, whole=whole):
             self.rows = columns.rows
         self.schema = columns.schema
+        self.primary_key = primary_key if self.schema.names else ()  # no record has ever told its columns
 
     def place(self) -> None:
         """No database is behind it that could be written to."""
@@ -68,6 +72,13 @@ class HttpRows:
     def warnings(self) -> Sequence[str]:
         """How pages were found to follow each other, and what became of the credentials."""
         return tuple(self._warnings())
+
+    def statements(self) -> Sequence[str]:
+        return self._statements
+
+    def caveats(self, cursor: str | None) -> Sequence[str]:
+        late = "records that the API shows later than their cursor says, by more than `lag`, are missed"
+        return (*self._caveats, *((late,) if cursor is not None else ()))
 
     def interrupt(self) -> None:
         self._pages.close()

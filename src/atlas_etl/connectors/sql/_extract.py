@@ -28,6 +28,7 @@ from atlas_etl.model import (
     CursorValue,
     HazardPolicy,
     NullCursor,
+    ReadOutline,
     ReadRequest,
     RefusedRow,
     Stream,
@@ -104,6 +105,14 @@ class SqlExtract:
                     self._greatest.see(piece, cells)
                     self._ahead.see(piece.column(self._stream.cursor))
                 yield piece
+
+    def outline(self) -> ReadOutline:
+        select = self._select(self._selects, self._selects.within(self._request, upper_bounds=True))
+        rows = self.estimated_rows if _is_whole(self._request) else self._snapshot.forecast(select).rows
+        caveat = self._late.caveat(self._kind(self._cursor)) if self._late and self._cursor else None
+        return ReadOutline(
+            tuple(_written(each) for each in select.ranges or (select,)), rows, (caveat,) if caveat else ()
+        )
 
     def interrupt(self) -> None:
         self._snapshot.interrupt()
@@ -344,6 +353,12 @@ def _columns(relation: Relation, stream: Stream) -> tuple[SourceColumn, ...]:
         column.as_text() if reads_as_text(stream, column.name, column.hazards) else column
         for column in wanted
     )
+
+
+def _written(select: Select) -> str:
+    """The statement as people read it, with what is bound to it behind."""
+    bound = ", ".join(str(parameter) for parameter in select.parameters)
+    return f"{select.sql} -- {bound}" if bound else select.sql
 
 
 def _is_whole(request: ReadRequest) -> bool:

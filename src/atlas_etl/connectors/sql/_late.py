@@ -14,9 +14,11 @@ from atlas_etl.model import CursorKind, CursorValue, Watermark
 
 # No zone is further from UTC (https://www.iana.org/time-zones).
 _WEST, _EAST = timedelta(hours=12), timedelta(hours=14)
+UNSEEN_LAG = timedelta(minutes=5)  # how late rows may come where other sessions cannot be seen
 _WATERMARKS = 8  # that a checkpoint keeps: one more only shortens a tail
 # Cursors that are given out in their order rather than taken from a clock.
 COUNTED = frozenset({CursorKind.INTEGER, CursorKind.DECIMAL})
+CLOCKED = frozenset({CursorKind.TIMESTAMP, CursorKind.TIMESTAMPTZ, CursorKind.DATE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,7 @@ class OpenWriters:
     began: datetime  # none of them began before this instant
     wrote: datetime  # and none of them wrote an earlier time
     taken: datetime  # when the snapshot had been taken, or later
+    unproven: str | None = None  # why there may be others, so that `began` is a bound and no proof
 
     def since(self, lag: timedelta | None) -> datetime:
         """When they began; at least this long before the snapshot."""
@@ -43,6 +46,17 @@ class LateRows:
     first: (
         CursorValue | None
     )  # of a cursor that is given out in its order: no row that was read could be before it
+
+    def caveat(self, kind: CursorKind) -> str | None:
+        """Why rows with a cursor of this kind may be missed that are committed late; None where none are."""
+        if kind not in COUNTED | CLOCKED:
+            return f"nothing tells which cursors of the kind {kind} transactions that are still open hold"
+        if self.writers.unproven is None:
+            return None
+        most = max(self.lag or UNSEEN_LAG, UNSEEN_LAG).total_seconds() / 60
+        return (
+            f"{self.writers.unproven}, and rows that are committed more than {most:g} minutes late are missed"
+        )
 
     @property
     def is_counted(self) -> bool:

@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import cast
 
+from atlas_etl.connectors.sql._late import UNSEEN_LAG
 from atlas_etl.connectors.sql._mysql_session import Session
 from atlas_etl.errors import SourceError
 
-UNSEEN_LAG = timedelta(minutes=5)  # how late rows may come where other sessions cannot be seen
 _REUSED_SECONDS = 1.0
 _RENEWED_SECONDS = 0.12
 _ATTEMPTS = 4
@@ -52,6 +52,13 @@ class Writers:
     began: datetime  # none of them began before this instant
     visible: bool  # else `began` is a bound and no proof
     replica: bool  # then those that write are elsewhere
+
+    @property
+    def unproven(self) -> str | None:
+        """Why `began` is a bound and no proof; None where it is one."""
+        if self.replica:
+            return "the source is a replica"
+        return None if self.visible else "its account does not see when other sessions began"
 
 
 class WriterProbe:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from atlas_etl import values
 from atlas_etl.connectors.sql._checksums import CellText, form_of
 from atlas_etl.connectors.sql._fetching import Batches, OneFetchAtATime
-from atlas_etl.connectors.sql._late import OpenWriters
+from atlas_etl.connectors.sql._late import UNSEEN_LAG, OpenWriters
 from atlas_etl.connectors.sql._meaning import Failure
 from atlas_etl.connectors.sql._mysql_catalog import (
     CatalogTable,
@@ -25,7 +25,7 @@ from atlas_etl.connectors.sql._mysql_catalog import (
 from atlas_etl.connectors.sql._mysql_columns import bound_as, native_name, source_column
 from atlas_etl.connectors.sql._mysql_connection import MySQLConnection
 from atlas_etl.connectors.sql._mysql_errors import quoted
-from atlas_etl.connectors.sql._mysql_open_writers import UNSEEN_LAG, WriterProbe, Writers
+from atlas_etl.connectors.sql._mysql_open_writers import WriterProbe, Writers
 from atlas_etl.connectors.sql._mysql_parameters import Parameter
 from atlas_etl.connectors.sql._mysql_ranges import SNAPSHOT, RangesRead, alike, conditions
 from atlas_etl.connectors.sql._mysql_session import READING, Session, version_of
@@ -114,13 +114,16 @@ class ReaderDialect:
 class MySQLSnapshot(OneFetchAtATime):
     """One read-only transaction that sees what was committed when it began (_source.Snapshot)."""
 
-    def __init__(self, session: Session, config: MySQLConnection, kind: Failure, began: datetime) -> None:
+    def __init__(
+        self, session: Session, config: MySQLConnection, kind: Failure, writers: Writers | None = None
+    ) -> None:
+        """`writers` were looked for before; without them, whoever looks does not ask for late rows."""
         self._session = session
         self._config = config
         self._database = config.database
         self._kind = kind
         session.run(SNAPSHOT)
-        self._began = began
+        self._writers = writers
         self._stack = ExitStack()
         self._others: list[Session] = []  # which see what this one sees of the table that is read
         self._ranges: RangesRead | None = None
@@ -152,8 +155,9 @@ class MySQLSnapshot(OneFetchAtATime):
         return Forecast(max(counts, default=None), None if sorts else READ_IN_ORDER)
 
     def open_writers(self) -> OpenWriters:
-        wrote = (self._began - _ROUNDING).replace(microsecond=0)
-        return OpenWriters(self._began, wrote, self._taken)
+        writers = self._writers or Writers(self._taken, visible=True, replica=False)
+        wrote = (writers.began - _ROUNDING).replace(microsecond=0)
+        return OpenWriters(writers.began, wrote, self._taken, writers.unproven)
 
     def place(self) -> str:
         return f"mysql {sorted(self._session.rows(_SERVER))}"
@@ -241,7 +245,7 @@ class MySQLConnector(SqlConnector[MySQLConnection]):
     def snapshot(self) -> Iterator[MySQLSnapshot]:
         with session_of(self.config, SourceError) as session:
             writers = self._probe.writers(session)
-            snapshot = MySQLSnapshot(session, self.config, SourceError, writers.began)
+            snapshot = MySQLSnapshot(session, self.config, SourceError, writers)
             try:
                 yield snapshot
             finally:
@@ -254,13 +258,13 @@ class MySQLConnector(SqlConnector[MySQLConnection]):
     @contextmanager
     def _look(self) -> Iterator[MySQLSnapshot]:
         with session_of(self.config, SourceError) as session:
-            yield MySQLSnapshot(session, self.config, SourceError, datetime.now(UTC))
+            yield MySQLSnapshot(session, self.config, SourceError)
         self._probe.forget()  # who writes has to be looked for after this
 
     def test(self) -> ConnectionStatus:
         with session_of(self.config, SourceError) as session:
             writers = self._probe.writers(session)
-            tables = MySQLSnapshot(session, self.config, SourceError, writers.began).tables()
+            tables = MySQLSnapshot(session, self.config, SourceError, writers).tables()
             transactional = {
                 str(name)
                 for (name,) in session.rows(

@@ -7,7 +7,6 @@ import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import pyarrow as pa
 
@@ -87,9 +86,7 @@ class MySQLDestination(SqlDestination):
                 return
             if CreateTable() not in plan.changes:
                 look_at(connection.execute, plan.table).refuse(plan)
-            for change in plan.changes:
-                for statement in self._change(connection, plan, change):
-                    connection.execute(statement)
+            self._change(connection, plan)
             target = look_at(connection.execute, plan.table)
             dialect = MySQLWriterDialect(target.columns, keyed=target.is_keyed(plan.primary_key))
             connection.begin()
@@ -145,7 +142,7 @@ class MySQLDestination(SqlDestination):
     @contextmanager
     def reading(self) -> Iterator[MySQLSnapshot]:
         with session_of(self._config, DestinationError) as session:
-            yield MySQLSnapshot(session, self._config, DestinationError, datetime.now(UTC))
+            yield MySQLSnapshot(session, self._config, DestinationError)
 
     def query(self, sql: str) -> pa.Table:
         session = Session(self._config, DestinationError, sql_mode=READING)
@@ -178,8 +175,7 @@ class MySQLDestination(SqlDestination):
         side = TableName(self._shorten(f"_atlas_new_{plan.table.name}"), plan.table.schema)
         drop = f"DROP TABLE IF EXISTS {self.dialect.table(side)}"
         connection.execute(drop)
-        for statement in self._change(connection, replace(plan, table=side), CreateTable()):
-            connection.execute(statement)
+        self._change(connection, replace(plan, table=side, changes=(CreateTable(),)))
         try:
             connection.begin()
             yield _RemadeTable(self.dialect, connection, plan, side)

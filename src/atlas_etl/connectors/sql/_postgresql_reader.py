@@ -8,9 +8,10 @@ from contextlib import AbstractContextManager, closing, contextmanager
 import pyarrow as pa
 
 from atlas_etl.connectors.sql._checksums import CellText, form_of
+from atlas_etl.connectors.sql._late import UNSEEN_LAG
 from atlas_etl.connectors.sql._postgresql_connection import ENDS, PostgresConnection, SessionPool, given_up
 from atlas_etl.connectors.sql._postgresql_errors import quoted
-from atlas_etl.connectors.sql._postgresql_snapshot import UNSEEN_LAG, PostgresSnapshot
+from atlas_etl.connectors.sql._postgresql_snapshot import PostgresSnapshot
 from atlas_etl.connectors.sql._reader import SqlConnector
 from atlas_etl.connectors.sql._source import SourceColumn
 from atlas_etl.errors import SourceError

@@ -17,7 +17,7 @@ import psycopg
 from psycopg import pq
 
 from atlas_etl.connectors.sql._fetching import Batches, OneFetchAtATime, hang_up
-from atlas_etl.connectors.sql._late import OpenWriters
+from atlas_etl.connectors.sql._late import UNSEEN_LAG, OpenWriters
 from atlas_etl.connectors.sql._pgcopy_types import builtin_type
 from atlas_etl.connectors.sql._postgresql_catalog import (
     CatalogTable,
@@ -48,7 +48,6 @@ from atlas_etl.connectors.sql._source import (
 from atlas_etl.errors import AtlasError
 from atlas_etl.model import BatchLimits, Stream
 
-UNSEEN_LAG = timedelta(minutes=5)  # how late rows may come where other sessions cannot be seen
 _EVER = datetime(1, 1, 2, tzinfo=UTC)  # before any transaction; a day's room for time zones
 
 # Rows carry the instant at which their transaction began, or up to half a second less where the column rounds
@@ -85,6 +84,13 @@ class Writers:
     prepared: bool  # whether there are prepared transactions, whose beginning nothing tells
     now: datetime
     oldest: datetime | None
+
+    @property
+    def unproven(self) -> str | None:
+        """Why `began` is a bound and no proof; None where it is one."""
+        if self.replica:
+            return "the source is a replica"
+        return None if self.visible or self.prepared else "its role does not see when other sessions began"
 
     def began(self) -> datetime:
         """An instant that none of them began before; a bound and no proof where they cannot be seen."""
@@ -129,7 +135,7 @@ class PostgresSnapshot(OneFetchAtATime):
     def open_writers(self) -> OpenWriters:
         began = self.writers.began()
         wrote = began - _ROUNDING if began > _EVER else began
-        return OpenWriters(began, wrote, cast(datetime, self._taken))
+        return OpenWriters(began, wrote, cast(datetime, self._taken), self.writers.unproven)
 
     def place(self) -> str:
         """A replica has its primary's identifier, and its tables; some services keep it to themselves."""

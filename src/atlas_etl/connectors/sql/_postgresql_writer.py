@@ -135,9 +135,7 @@ class PostgresDestination(SqlDestination):
             connection.about = _sql(plan.table)
             self._make_ledger(connection, plan)
             connection.begin()
-            for change in plan.changes:
-                for statement in self._change(connection, plan, change):
-                    connection.execute(statement)
+            self._change(connection, plan)
             yield SqlLoadSession(self._dialect_for(connection, plan), connection, plan)
 
     def takes(self, offered: WireFormat, plan: LoadPlan) -> bool:

@@ -34,6 +34,9 @@ class Since:
     column: str
     at: pa.Scalar
 
+    def __str__(self) -> str:
+        return self.text
+
 
 def bound(column: SourceColumn, value: CursorValue) -> tuple[str, object]:
     """What follows `column >=`, and its parameter. Raises ConfigError for a NaN, which bounds nothing."""

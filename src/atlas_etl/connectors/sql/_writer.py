@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -34,7 +35,6 @@ from atlas_etl.model import (
     LoadResult,
     QuarantineChange,
     ReconcilePlan,
-    SchemaChange,
     Stream,
     TableName,
     TableState,
@@ -99,6 +99,15 @@ class SqlDestination(ABC):
                 return TableState(schema, empty=empty)
             checkpoint, version = ledger.checkpoint(connection)
             return TableState(schema, checkpoint, ledger.loaded(connection), empty, version, refused)
+
+    def changes(self, plan: LoadPlan) -> Sequence[str]:
+        def widened(change: WidenColumn) -> Sequence[str]:
+            with self.connect() as connection:
+                return self.widen(connection, plan.table, change)
+
+        makes_schema = plan.table.schema and any(isinstance(made, CreateTable) for made in plan.changes)
+        schema = (self.dialect.create_schema(str(plan.table.schema)),) if makes_schema else ()
+        return (*schema, *self._changes(plan, widened))
 
     def takes(self, offered: WireFormat, plan: LoadPlan) -> bool:  # noqa: ARG002
         return False
@@ -178,27 +187,32 @@ class SqlDestination(ABC):
         ledger = Ledger(self.dialect, plan.connector, plan.stream, plan.table)
         ledger.create(connection)
         ledger.begin(connection, plan.run_id)
-        for change in plan.changes:
-            for statement in self._change(connection, plan, change):
-                connection.execute(statement)
+        self._change(connection, plan)
+
+    def _change(self, connection: Connection, plan: LoadPlan) -> None:
+        """Execute the plan's changes to its table."""
+        for statement in self._changes(plan, partial(self.widen, connection, plan.table)):
+            connection.execute(statement)
 
     def widen(self, connection: Connection, table: TableName, change: WidenColumn) -> Sequence[str]:  # noqa: ARG002
         """The statements that widen a column; a system without such a statement looks at the table first."""
         return self.dialect.widen(table, change)
 
-    def _change(self, connection: Connection, plan: LoadPlan, change: SchemaChange) -> Sequence[str]:
+    def _changes(self, plan: LoadPlan, widened: Callable[[WidenColumn], Sequence[str]]) -> Iterator[str]:
+        """The statements of the plan's changes, each made when those before it were executed."""
         table = self.dialect.table(plan.table)
-        match change:
-            case CreateTable():
-                key = plan.primary_key if plan.keyed or plan.merges else ()
-                return (self.dialect.create_table(plan.table, plan.schema, key),)
-            case DropTable():
-                return (f"DROP TABLE {table}",)
-            case AddColumn(field):
-                column = f"{self.dialect.quote(field.name)} {self.dialect.column_type(field)}"
-                return (f"ALTER TABLE {table} ADD COLUMN {column}",)
-            case WidenColumn():
-                return self.widen(connection, plan.table, change)
+        for change in plan.changes:
+            match change:
+                case CreateTable():
+                    key = plan.primary_key if plan.keyed or plan.merges else ()
+                    yield self.dialect.create_table(plan.table, plan.schema, key)
+                case DropTable():
+                    yield f"DROP TABLE {table}"
+                case AddColumn(field):
+                    column = f"{self.dialect.quote(field.name)} {self.dialect.column_type(field)}"
+                    yield f"ALTER TABLE {table} ADD COLUMN {column}"
+                case WidenColumn():
+                    yield from widened(change)
 
 
 class SqlLoadSession:

@@ -1,0 +1,97 @@
+"""One stream opened on both sides: the snapshot that is read, and the plan of how its rows are loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from atlas_etl.contracts import Connector, Destination, Extract
+from atlas_etl.model import (
+    BatchLimits,
+    Checkpoint,
+    Disposition,
+    LoadPlan,
+    ReadRequest,
+    Stream,
+    TableName,
+    TableState,
+    Window,
+)
+from atlas_etl.pipeline.own_source import refuse_own_source
+from atlas_etl.pipeline.plan import disposition_of, may_pass, plan_load, resume_from, window_for
+from atlas_etl.pipeline.schema import known_columns
+from atlas_etl.pipeline.shape import shaped_schema, shaped_tail
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One stream to bring up to date, in one run."""
+
+    run_id: str
+    connector: str
+    stream: Stream
+    started_at: datetime
+    full_refresh: bool = False
+    limits: BatchLimits = field(default_factory=BatchLimits)
+    window: Window = field(default_factory=Window)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedStream:
+    """What is read of a stream, what is there of it, and how the one meets the other."""
+
+    extract: Extract
+    table: TableName
+    state: TableState
+    resumed: Checkpoint | None  # as the source's cursor has it
+    disposition: Disposition  # which the definition means; the plan's may do the same more cheaply
+    plan: LoadPlan
+
+
+@contextmanager
+def opened(
+    source: Connector, destination: Destination, job: Job, *, careful: bool = False
+) -> Iterator[OpenedStream | None]:
+    """A stream whose snapshot ends with the block; None where it never had a row that could tell its columns.
+
+    Raises AtlasError, having changed nothing.
+    """
+    stream = job.stream
+    table = destination.table_name(job.connector, stream)
+    state = destination.inspect(job.connector, stream.name, table)
+    resumed = resume_from(stream, state, full_refresh=job.full_refresh)
+    window = window_for(stream, state, resumed, full_refresh=job.full_refresh, window=job.window)
+    known = known_columns(state.schema, destination.storable)
+    # One batch is filled while another waits, and one is written.
+    limits = replace(job.limits, bytes=job.limits.bytes // 2)
+    request = ReadRequest(stream, limits=limits, window=window, known=known, may_read_again=True)
+    if resumed is not None:
+        request = replace(request, since=resumed.tail_from, watermarks=resumed.watermarks, past=resumed.high)
+    with source.open(request) as extract:
+        refuse_own_source(extract, destination, stream, table, state)
+        if not extract.schema.names:
+            yield None
+            return
+        read = shaped_schema(stream, extract.schema)
+        plan = plan_load(
+            stream,
+            run_id=job.run_id,
+            connector=job.connector,
+            table=table,
+            read=read,
+            storable=destination.storable(read),
+            primary_key=extract.primary_key,
+            key_is_unique=extract.key_is_unique,
+            state=state,
+            resumed=shaped_tail(stream, resumed),
+            full_refresh=job.full_refresh,
+            careful=careful,
+        )
+        offered = extract.wire_format
+        passes = offered is not None and may_pass(plan, extract.schema, read, offered, state)
+        if offered is not None and passes and destination.takes(offered, plan):
+            plan = replace(plan, wire_format=offered)
+        disposition = disposition_of(stream, extract.primary_key)
+        yield OpenedStream(extract, table, state, resumed, disposition, plan)
