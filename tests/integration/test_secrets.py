@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import psycopg
 import pytest
 from pytest_httpserver import HTTPServer
 from tests.project import Project
+from tests.servers import ServerAddress
 from werkzeug import Request, Response
 
+from atlas_etl import Atlas as Opened
 from atlas_etl.cli.app import run
 
 CANARY = "caNary/4f+ 9$%&=c1"
@@ -222,8 +225,6 @@ def test_any_text_may_be_a_secret(atlas: Atlas, project: Project, value: str) ->
     )  # fmt: skip
     assert done.code == 0, done.stderr
     assert "password: ${secret:pg/password}" in (project.folder / "connectors.d/pg.yaml").read_text()
-    from atlas_etl import Atlas as Opened
-
     config = Opened.open(project.folder, {}).connector("pg").config
     assert config.password.get_secret_value() == value  # type: ignore[attr-defined]
     assert value not in repr(config) or value == "t"
@@ -288,8 +289,6 @@ def test_a_key_of_several_lines_comes_whole_from_stdin(atlas: Atlas, project: Pr
     project.write(
         "connectors.d/api.yaml", "protocol: postgresql\nconnection: {password: '${secret:api/key}'}\n"
     )
-    from atlas_etl import Atlas as Opened
-
     config = Opened.open(project.folder, {}).connector("api").config
     assert config.password.get_secret_value() == pem.rstrip("\n")  # type: ignore[attr-defined]
 
@@ -352,3 +351,52 @@ def test_a_sync_without_stored_secrets_loads_nothing_for_them(project: Project) 
     code, *modules = done.stdout.split()
     assert code == "0", done.stderr
     assert not {"cryptography", "keyring", "hvac", "boto3", "google"} & set(modules)
+
+
+def test_hosts_that_share_the_state_share_the_secrets(
+    atlas: Atlas, api: Guarded, project: Project, postgres: ServerAddress
+) -> None:
+    state = f"state:\n  protocol: postgresql\n  host: {postgres.host}\n  port: {postgres.port}\n"
+    state += f"  database: {postgres.database}\n  username: {postgres.username}\n"
+    project.write("atlas.yaml", state + "  password: ${env:STATE_PASSWORD}\n")
+    env = {"STATE_PASSWORD": postgres.password, "ATLAS_SECRET_KEY": base64.b64encode(b"k" * 32).decode()}
+    project.write("connectors.d/api.yaml", api.definition("${secret:api/auth/token}"))
+    done = [
+        atlas("secret", "set", "api/auth/token", input=CANARY, env=env),
+        atlas("connector", "sync", "api", env=env),
+        atlas("secret", "list", "--json", env=env),
+    ]
+    assert [each.code for each in done] == [0, 0, 0], done
+    assert done[2].json()["total"] == 1
+    assert not (project.folder / ".atlas" / "secrets.json").exists()
+    with psycopg.connect(postgres.url("postgresql")) as client:
+        rows = client.execute("SELECT * FROM pipeline.secrets").fetchall()
+        everything = client.execute(
+            "SELECT query_to_xml('TABLE pipeline.scheduled_runs', true, true, '')::text"
+        )
+        kept = f"{rows}{everything.fetchall()}".encode()
+    assert len(rows) == 1
+    assert not any(form in kept for form in FORMS)
+    other = {**env, "ATLAS_SECRET_KEY": base64.b64encode(b"x" * 32).decode()}
+    refused = atlas("connector", "sync", "api", env=other)
+    assert "which ATLAS_SECRET_KEY does not hold" in refused.stderr
+    project.write("atlas.yaml", state + "  password: ${secret:state/password}\n")
+    itself = atlas("secret", "list", env=env)
+    assert (itself.code, "a `secret` reference has no place here" in itself.stderr) == (2, True)
+    assert leaks(project, *done, refused, itself) == []
+
+
+def test_a_hundred_secrets_of_a_server_cost_one_login(project: Project, postgres: ServerAddress) -> None:
+    project.write("atlas.yaml", f"state: {postgres.url('postgresql')}\n")
+    opened = Opened.open(project.folder, {})
+    opened.keep({f"c{number}/password": CANARY for number in range(100)})
+    for number in range(100):
+        project.write(
+            f"connectors.d/c{number}.yaml",
+            f"protocol: postgresql\nconnection: {{password: '${{secret:c{number}/password}}'}}\n",
+        )
+        assert opened.connector(f"c{number}").config.password.get_secret_value() == CANARY  # type: ignore[attr-defined]
+    with psycopg.connect(postgres.url("postgresql")) as client:
+        found = client.execute("SELECT sessions FROM pg_stat_database WHERE datname = current_database()")
+        (sessions,) = found.fetchone() or (0,)
+    assert sessions < 10

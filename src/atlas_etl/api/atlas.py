@@ -21,7 +21,7 @@ from atlas_etl.api.prepared import (
     prepare_destination,
 )
 from atlas_etl.api.quarantine import Quarantines
-from atlas_etl.api.secrets import secret_store, with_lookups, with_secrets
+from atlas_etl.api.secrets import with_lookups, with_secrets
 from atlas_etl.api.state_location import state_location
 from atlas_etl.api.sync import SyncJob, sync_all
 from atlas_etl.config.connection import connector_connection
@@ -55,7 +55,7 @@ class Atlas:
     """One project. Opens connections when they are needed and closes them after each call."""
 
     def __init__(self, project: Project) -> None:
-        self.project = with_lookups(project)
+        self.project, self._secrets = with_lookups(project)
 
     @classmethod
     def open(cls, folder: Path, environ: Mapping[str, str]) -> Atlas:
@@ -187,8 +187,8 @@ class Atlas:
         return effective_connector(loaded, connector_connection(self.project, loaded, protocol, model), model)
 
     def secrets(self) -> SecretStore:
-        """The secrets that are kept for this project. Raises ConfigError."""
-        return secret_store(self.project)
+        """The secrets that are kept for this project."""
+        return self._secrets
 
     def check(self, name: str, *, reach: bool, secrets: Mapping[str, str] | None = None) -> None:
         """Validate a connector and its destination; `reach` also tries the source.

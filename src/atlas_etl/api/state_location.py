@@ -25,9 +25,7 @@ class _File(ConnectionConfig):
 
 def state_location(project: Project) -> Path | str:
     """A file's path, or a `postgresql://` URL with its password. Raises ConfigError."""
-    # What it takes to reach the state cannot be kept in it.
-    elsewhere = {kind: found for kind, found in project.context.lookups.items() if kind != "secret"}
-    project = replace(project, context=replace(project.context, lookups=elsewhere))
+    project = _without_stored_secrets(project)
     target = project.state()
     protocol = registry.canonical(target.protocol)
     if protocol == "sqlite":
@@ -39,6 +37,12 @@ def state_location(project: Project) -> Path | str:
         hint="use sqlite with `database_path`, or postgresql",
         code="state_protocol",
     )
+
+
+def _without_stored_secrets(project: Project) -> Project:
+    """What it takes to reach the state cannot be kept in it."""
+    elsewhere = {kind: found for kind, found in project.context.lookups.items() if kind != "secret"}
+    return replace(project, context=replace(project.context, lookups=elsewhere))
 
 
 def _validated(model: type[Config], project: Project, connection: Layered) -> Config:

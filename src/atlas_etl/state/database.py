@@ -77,6 +77,10 @@ class Database(ABC):
         """Wait until nobody else makes or upgrades the tables, until this transaction ends."""
 
     @abstractmethod
+    def lock_table(self, connection: Connection, table: Table) -> None:
+        """Wait until nobody else writes to a table, until this transaction ends; readers go on."""
+
+    @abstractmethod
     def _bound_waits(self, connection: Connection) -> None:
         """Keep this transaction from waiting for ever."""
 
@@ -116,6 +120,9 @@ class SqliteDatabase(Database):
     def lock_schema(self, connection: Connection) -> None:
         """BEGIN IMMEDIATE is that lock."""
 
+    def lock_table(self, connection: Connection, table: Table) -> None:
+        """BEGIN IMMEDIATE is that lock, too."""
+
     def _bound_waits(self, connection: Connection) -> None:
         """The busy timeout of every connection does."""
 
@@ -149,6 +156,12 @@ class PostgresDatabase(Database):
 
     def lock_schema(self, connection: Connection) -> None:
         connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('atlas_etl.state', 0))"))
+
+    def lock_table(self, connection: Connection, table: Table) -> None:
+        quote = connection.dialect.identifier_preparer.quote
+        connection.execute(
+            text(f"LOCK TABLE {quote(self.schema)}.{quote(table.name)} IN SHARE ROW EXCLUSIVE MODE")
+        )
 
     def _bound_waits(self, connection: Connection) -> None:
         connection.execute(

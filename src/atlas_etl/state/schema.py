@@ -25,6 +25,7 @@ from sqlalchemy import (
     Index,
     Integer,
     Label,
+    LargeBinary,
     MetaData,
     Select,
     Table,
@@ -39,7 +40,7 @@ from sqlalchemy import (
 from sqlalchemy.sql.ddl import CreateView
 
 SCHEMA = "pipeline"
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
@@ -194,6 +195,16 @@ breakers = Table(
 
 Index("ix_slots_status", slots.c.status)
 Index("ix_slots_run_id", slots.c.run_id)
+# Encrypted, with a key that is not here.
+secrets = Table(
+    "secrets",
+    metadata,
+    Column("name", PlainText, primary_key=True),
+    Column("key_id", PlainText, nullable=False),
+    Column("token", LargeBinary, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+)
+
 Index("ix_checkpoint_changes_connector", checkpoint_changes.c.connector, checkpoint_changes.c.change_id)
 Index("ix_scheduled_runs_connector_started_at", scheduled_runs.c.connector, scheduled_runs.c.started_at)
 Index("ix_scheduled_runs_started_at", scheduled_runs.c.started_at)
@@ -267,5 +278,14 @@ def _add_schedule(connection: Connection) -> None:
         table.create(connection)
 
 
-UPGRADES: Mapping[int, Callable[[Connection], None]] = {1: _add_checkpoint_changes, 2: _add_schedule}
+def _add_secrets(connection: Connection) -> None:
+    """Version 4."""
+    secrets.create(connection)
+
+
+UPGRADES: Mapping[int, Callable[[Connection], None]] = {
+    1: _add_checkpoint_changes,
+    2: _add_schedule,
+    3: _add_secrets,
+}
 """How to get from each older version to the next one; a new store is made at SCHEMA_VERSION at once."""

@@ -38,6 +38,7 @@ from atlas_etl.state.schema import (
     leases,
     scheduled_runs,
 )
+from atlas_etl.state.secrets import SecretTable
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ class SqlStateStore:
         self._times = times
         migrate(database)
         self.schedule = SqlSchedule(database, times)
+        self.secrets = SecretTable(database)
 
     @contextmanager
     def lease(

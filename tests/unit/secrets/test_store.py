@@ -52,14 +52,16 @@ def test_what_was_sealed_is_opened_under_its_name_alone(name: str, text: str) ->
 
 @given(values=st.dictionaries(NAMES, TEXTS, min_size=1, max_size=5))
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_store_gives_back_what_was_set_also_after_rotations(opened: Opened, values: dict[str, str]) -> None:
-    opened().set(values)
-    before = opened().changed()
+def test_a_store_gives_back_what_was_set_also_after_rotations(
+    anywhere: Opened, values: dict[str, str]
+) -> None:
+    anywhere().set(values)
+    before = anywhere().changed()
     assert values.keys() <= before.keys()
     for _ in range(2):
-        assert {name: opened().get(name) for name in values} == values
-        assert opened().rotate() == len(before)
-    assert opened().changed() == before  # a rotation changes no value
+        assert {name: anywhere().get(name) for name in values} == values
+        assert anywhere().rotate() == len(before)
+    assert anywhere().changed() == before  # a rotation changes no value
 
 
 def test_files_are_for_their_owner_whatever_the_umask(opened: Opened, folder: Path) -> None:
@@ -121,43 +123,43 @@ def test_a_file_of_a_later_version_is_left_alone(opened: Opened, folder: Path) -
     refusal("secrets_newer", opened().set, {"a/b": "x"})
 
 
-def test_missing_secrets_and_names_that_are_none(opened: Opened) -> None:
-    opened().set({"shop/password": CANARY})
-    assert refusal("missing_secret", opened().get, "shop/pasword").hint == "did you mean 'shop/password'?"
-    assert refusal("missing_secret", opened().get, "x/y").hint == "atlas secret set x/y"
-    refusal("missing_secret", opened().remove, ["shop/password", "x/y"])
+def test_missing_secrets_and_names_that_are_none(anywhere: Opened) -> None:
+    anywhere().set({"shop/password": CANARY})
+    assert refusal("missing_secret", anywhere().get, "shop/pasword").hint == "did you mean 'shop/password'?"
+    assert refusal("missing_secret", anywhere().get, "x/y").hint == "atlas secret set x/y"
+    refusal("missing_secret", anywhere().remove, ["shop/password", "x/y"])
     for name in ("password", "/a", "a/", "a//b", "a/b c", "a/{b}", "a/" + "b" * 255):
-        refusal("secret_name", opened().set, {name: "x"})
+        refusal("secret_name", anywhere().set, {name: "x"})
     for value in ("", "\ud800", "x" * (1024 * 1024 + 1)):
-        refusal("secret_value", opened().set, {"a/b": value})
-    assert list(opened().changed()) == ["shop/password"]
-    opened().remove(["shop/password"])
-    assert opened().changed() == {}
+        refusal("secret_value", anywhere().set, {"a/b": value})
+    assert list(anywhere().changed()) == ["shop/password"]
+    anywhere().remove(["shop/password"])
+    assert anywhere().changed() == {}
 
 
-def test_several_keys_of_the_environment_open_and_the_first_one_seals(opened: Opened, folder: Path) -> None:
+def test_several_keys_of_the_environment_open_and_the_first_one_seals(anywhere: Opened, folder: Path) -> None:
     old, new = new_key(), new_key()
-    opened(old).set({"a/b": CANARY})
+    anywhere(old).set({"a/b": CANARY})
     assert not (folder / "secret.key").exists()
-    assert refusal("missing_key", opened(new).get, "a/b").hint
-    refusal("missing_key", opened(new).set, {"c/d": "x"})  # a store of two rings is open to nobody
-    assert opened(new, old).get("a/b") == opened(old, new).get("a/b") == CANARY
-    assert refusal("secret_key", opened(old).rotate).hint is not None
-    assert opened(new, old).rotate() == 1
-    assert opened(new).get("a/b") == CANARY
-    refusal("missing_key", opened(old).get, "a/b")
-    assert opened(new, old).rotate() == 0
+    assert refusal("missing_key", anywhere(new).get, "a/b").hint
+    refusal("missing_key", anywhere(new).set, {"c/d": "x"})  # a store of two rings is open to nobody
+    assert anywhere(new, old).get("a/b") == anywhere(old, new).get("a/b") == CANARY
+    assert refusal("secret_key", anywhere(old).rotate).hint is not None
+    assert anywhere(new, old).rotate() == 1
+    assert anywhere(new).get("a/b") == CANARY
+    refusal("missing_key", anywhere(old).get, "a/b")
+    assert anywhere(new, old).rotate() == 0
 
 
-def test_a_lost_key_can_be_begun_anew(opened: Opened, folder: Path) -> None:
-    opened().set({"a/b": CANARY, "c/d": CANARY})
+def test_a_lost_key_can_be_begun_anew(anywhere: Opened, folder: Path) -> None:
+    anywhere().set({"a/b": CANARY, "c/d": CANARY})
     (folder / "secret.key").unlink()
-    refusal("missing_key", opened().get, "a/b")
-    refusal("missing_key", opened().rotate)
-    refusal("missing_key", opened().set, {"a/b": "new"})
-    opened().remove(["c/d"])
-    opened().set({"a/b": "new"})
-    assert opened().get("a/b") == "new"
+    refusal("missing_key", anywhere().get, "a/b")
+    refusal("missing_key", anywhere().rotate)
+    refusal("missing_key", anywhere().set, {"a/b": "new"})
+    anywhere().remove(["c/d"])
+    anywhere().set({"a/b": "new"})
+    assert anywhere().get("a/b") == "new"
 
 
 @pytest.mark.parametrize("text", ["hunter2", "x" * 44, base64.b64encode(b"short").decode(), "ä", ","])
@@ -173,20 +175,20 @@ def test_keys_are_read_in_both_alphabets() -> None:
     assert "\\xfb" not in repr(key)
 
 
-def test_writers_at_the_same_time_lose_nothing_and_make_one_key(opened: Opened) -> None:
+def test_writers_at_the_same_time_lose_nothing_and_make_one_key(anywhere: Opened) -> None:
     names = [f"c{number}/password" for number in range(24)]
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda name: opened().set({name: name}), names))
-    assert {name: opened().get(name) for name in names} == {name: name for name in names}
+        list(pool.map(lambda name: anywhere().set({name: name}), names))
+    assert {name: anywhere().get(name) for name in names} == {name: name for name in names}
 
 
-def test_readers_meet_no_moment_without_a_key(opened: Opened) -> None:
-    opened().set({f"c{number}/password": CANARY for number in range(50)})
+def test_readers_meet_no_moment_without_a_key(anywhere: Opened) -> None:
+    anywhere().set({f"c{number}/password": CANARY for number in range(50)})
     with ThreadPoolExecutor(4) as pool:
-        rotations = [pool.submit(lambda: [opened().rotate() for _ in range(8)]) for _ in range(2)]
+        rotations = [pool.submit(lambda: [anywhere().rotate() for _ in range(8)]) for _ in range(2)]
         looks = 0
         while not all(rotation.done() for rotation in rotations):
-            assert opened().get(f"c{looks % 50}/password") == CANARY
+            assert anywhere().get(f"c{looks % 50}/password") == CANARY
             looks += 1
         for rotation in rotations:
             assert rotation.result() == [50] * 8
@@ -250,3 +252,12 @@ def test_killed_at_any_step_no_secret_is_lost(opened: Opened, folder: Path, what
     for path in leftovers:
         assert mode(path) == 0o600
         assert CANARY.strip().encode() not in path.read_bytes()
+
+
+def test_what_a_writer_did_not_finish_is_not_kept(anywhere: Opened) -> None:
+    store = anywhere()
+    store.set({"a/b": CANARY})
+    with pytest.raises(ZeroDivisionError), store._shelf.changing() as secrets:
+        secrets.clear()
+        raise ZeroDivisionError
+    assert anywhere().get("a/b") == CANARY
