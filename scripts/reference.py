@@ -14,11 +14,12 @@ import typer
 from pydantic.json_schema import JsonSchemaValue
 from typer.core import TyperGroup
 
+from atlas_etl.cli import connector, schedule
 from atlas_etl.cli.app import GROUPS, app
-from atlas_etl.cli.connector import COMMANDS
 from atlas_etl.connectors import registry
 
 _WIDTH = 100
+_LAZY = {"connector": connector.COMMANDS, "schedule": schedule.COMMANDS}
 
 
 def cli_page() -> str:
@@ -36,7 +37,7 @@ def _helps() -> Iterator[tuple[str, str]]:
         command = group.load()
         yield f"atlas {name}", _help(command, name, "atlas")
         if isinstance(command, TyperGroup):
-            lazy = COMMANDS if name == "connector" else {}
+            lazy = _LAZY.get(name, {})
             for inner_name, inner in command.commands.items():
                 loaded = lazy[inner_name].load() if inner_name in lazy else inner
                 yield f"atlas {name} {inner_name}", _help(loaded, inner_name, f"atlas {name}")

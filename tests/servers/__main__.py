@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 
-from tests.servers import Unavailable, mysql, postgres
+from tests.servers import Unavailable, mysql, postgres, redis
 
 
 def missing() -> list[str]:
     """The servers that are neither given by URL nor startable."""
     names = []
-    for name, find_programs in {"postgres": postgres.find_programs, "mysql": mysql.find_programs}.items():
+    recipes = {"postgres": postgres, "mysql": mysql, "redis": redis}
+    for name, recipe in recipes.items():
         if os.environ.get(f"ATLAS_TEST_{name.upper()}_URL"):
             continue
         try:
-            find_programs()
+            recipe.find_programs()
         except Unavailable:
             names.append(name)
     return names

@@ -6,8 +6,9 @@ import os
 from dataclasses import dataclass, field
 from urllib.parse import quote, unquote, urlsplit
 
-REQUIREMENTS = frozenset({"postgres", "mysql", "registry"})
-"""What `ATLAS_TEST_REQUIRE` may name; `registry` is a package registry that pip or uv can reach."""
+REQUIREMENTS = frozenset({"postgres", "mysql", "redis", "airflow", "registry"})
+"""What `ATLAS_TEST_REQUIRE` may name; `registry` is a package registry that pip or uv can reach,
+`airflow` an environment that has it, made where it is required."""
 
 
 class Unavailable(Exception):

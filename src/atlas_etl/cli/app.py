@@ -26,6 +26,7 @@ GROUPS = {
     ),
     "init": Command("init", "Make a project: atlas.yaml, connectors.d/ and a .gitignore."),
     "connector": Command("connector", "Define, test and sync connectors, and see what they did."),
+    "schedule": Command("schedule", "Run connectors when they are due, here or by another scheduler."),
     "query": Command("query", "Ask the warehouse with SQL."),
     "state": Command("state", "See and set how far each stream is committed."),
     "quarantine": Command(

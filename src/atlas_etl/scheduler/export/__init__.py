@@ -1,0 +1,1 @@
+"""The same schedules, written for other schedulers: one room per target, pure from definitions to files."""

@@ -1,0 +1,36 @@
+"""The connectors of a project that a schedule runs, read from its definitions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from atlas_etl.config.definitions import load_definition
+from atlas_etl.config.folder import definition_names
+from atlas_etl.config.project import load_project
+from atlas_etl.scheduler.export.entries import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduled:
+    """What a schedule runs, sorted by name, and why it does not run the other connectors."""
+
+    entries: tuple[Entry, ...]
+    left_out: Mapping[str, str]
+
+
+def scheduled(folder: Path, environ: Mapping[str, str], names: Sequence[str] = ()) -> Scheduled:
+    """The enabled connectors with a schedule, of these or of all. Raises ConfigError."""
+    project = load_project(folder, environ)
+    entries, left_out = [], {}
+    for name in names or definition_names(folder):
+        definition = load_definition(folder, name, environ).definition
+        if not definition.enabled:
+            left_out[name] = "it is disabled"
+        elif definition.schedule is None:
+            left_out[name] = "it has no schedule"
+        else:
+            timezone = definition.timezone or project.settings.timezone
+            entries.append(Entry(name, definition.schedule, timezone))
+    return Scheduled(tuple(entries), left_out)
