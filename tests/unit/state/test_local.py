@@ -73,10 +73,10 @@ def public() -> Iterator[Path]:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 256 KiB that can be remounted."""
+    """A file system of 384 KiB that can be remounted."""
     mount_point = tmp_path / "disk"
     mount_point.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(mount_point)]
+    command = ["mount", "-t", "tmpfs", "-o", "size=384k", "tmpfs", str(mount_point)]
     if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
         pytest.skip("only root may mount a file system")
     yield mount_point
