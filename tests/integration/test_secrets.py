@@ -400,3 +400,58 @@ def test_a_hundred_secrets_of_a_server_cost_one_login(project: Project, postgres
         found = client.execute("SELECT sessions FROM pg_stat_database WHERE datname = current_database()")
         (sessions,) = found.fetchone() or (0,)
     assert sessions < 10
+
+
+def test_a_new_credential_takes_the_old_ones_place_once_it_works(
+    atlas: Atlas, api: Guarded, project: Project
+) -> None:
+    assert add(atlas, api).code == 0
+    before = written(project)
+    refused = atlas("connector", "rotate", "api", input="another\n")
+    assert refused.code == 3, refused.stderr
+    assert "401" in refused.stderr
+    assert written(project) == before
+    assert atlas("connector", "test", "api").code == 0
+    api.token = "another"
+    done = atlas("connector", "rotate", "api", "--json", input="another\n")
+    assert done.json() == {"connector": "api", "result": "rotated", "secrets": ["api/auth/token"]}
+    assert atlas("connector", "test", "api").code == 0
+    api.token = CANARY
+    assert "take the old one back" in atlas("connector", "rotate", "api", input=f"{CANARY}\n").stdout
+    empty = atlas("connector", "rotate", "api", input="")
+    assert empty.code == 2
+    assert leaks(project, refused, done, empty) == []
+
+
+def test_a_credential_that_was_written_out_is_encrypted_by_its_rotation(
+    atlas: Atlas, api: Guarded, project: Project
+) -> None:
+    project.write("connectors.d/api.yaml", "# ours\n" + api.definition("clear-text"))
+    before = written(project)
+    assert atlas("connector", "rotate", "api", input="wrong\n").code == 3
+    assert written(project)[str(project.folder / "connectors.d/api.yaml")] == before.popitem()[1]
+    done = atlas("connector", "rotate", "api", input=f"{CANARY}\n")
+    assert done.code == 0, done.stderr
+    text = (project.folder / "connectors.d/api.yaml").read_text()
+    assert "${secret:api/auth/token}" in text
+    assert "clear-text" not in text
+    assert leaks(project, done) == []
+
+
+def test_what_is_kept_elsewhere_is_not_rotated_here(atlas: Atlas, api: Guarded, project: Project) -> None:
+    project.write("connectors.d/api.yaml", api.definition("${env:TOKEN}"))
+    done = atlas("connector", "rotate", "api", input=f"{CANARY}\n", env={"TOKEN": "x"})
+    assert (done.code, "update api --set auth.token=-" in done.stderr) == (2, True)
+    project.write("connectors.d/api.yaml", api.definition("${secret:api/auth/token}"))
+    override = {"ATLAS_CONNECTOR_API__AUTH__TOKEN": "x"}
+    done = atlas("connector", "rotate", "api", input=f"{CANARY}\n", env=override)
+    assert (done.code, "the variable ATLAS_CONNECTOR_API__AUTH__TOKEN" in done.stderr) == (2, True)
+    project.write(
+        "connectors.d/two.yaml",
+        "protocol: mysql\nconnection: {password: '${secret:a/b}', ssl_key_password: '${secret:a/c}'}\n",
+    )
+    assert "password, ssl_key_password" in atlas("connector", "rotate", "two").stderr
+    assert "did you mean 'password'" in atlas("connector", "rotate", "two", "--field", "pasword").stderr
+    project.write("connectors.d/none.yaml", "protocol: sqlite\nconnection: {database_path: x.db}\n")
+    assert "has no secrets" in atlas("connector", "rotate", "none").stderr
+    assert listed(atlas) == []

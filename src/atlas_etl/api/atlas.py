@@ -25,14 +25,15 @@ from atlas_etl.api.secrets import with_lookups, with_secrets
 from atlas_etl.api.state_location import state_location
 from atlas_etl.api.sync import SyncJob, sync_all
 from atlas_etl.config.connection import connector_connection
-from atlas_etl.config.definitions import load_definition
+from atlas_etl.config.definitions import LoadedDefinition, load_definition
 from atlas_etl.config.folder import definition_names
+from atlas_etl.config.layers import Layered
 from atlas_etl.config.project import Project, load_project
 from atlas_etl.config.secret_names import secrets_of
 from atlas_etl.config.show import EffectiveValue, effective_connector, effective_project
-from atlas_etl.config.stored_secrets import used_secrets
+from atlas_etl.config.stored_secrets import Credential, credentials_of, used_secrets
 from atlas_etl.connectors import registry
-from atlas_etl.connectors.base import preview
+from atlas_etl.connectors.base import ConnectionConfig, preview
 from atlas_etl.errors import AtlasError, UsageError
 from atlas_etl.model import ConnectionStatus, Run, StreamInfo
 from atlas_etl.pipeline.events import Event
@@ -181,10 +182,17 @@ class Atlas:
         """Every effective setting of a connector, or of the project, secrets masked. Raises ConfigError."""
         if name is None:
             return effective_project(self.project)
+        return effective_connector(*self._written(name))
+
+    def credentials(self, name: str) -> list[Credential]:
+        """The secrets of a connector's connection, as they are written. Raises ConfigError."""
+        return credentials_of(*self._written(name)[1:])
+
+    def _written(self, name: str) -> tuple[LoadedDefinition, Layered, type[ConnectionConfig]]:
         loaded = load_definition(self.project.folder, name, self.project.context.environ)
         protocol = registry.canonical(loaded.definition.protocol)
         model = registry.load(protocol).connection
-        return effective_connector(loaded, connector_connection(self.project, loaded, protocol, model), model)
+        return loaded, connector_connection(self.project, loaded, protocol, model), model
 
     def secrets(self) -> SecretStore:
         """The secrets that are kept for this project."""

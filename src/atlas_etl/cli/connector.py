@@ -26,6 +26,11 @@ COMMANDS = {
     "update": Command(
         "connector_define", "Set keys of a definition; an empty VALUE removes the key.", "update"
     ),
+    "rotate": Command(
+        "connector_rotate",
+        "Give a connector a new credential, once it works: typed unseen, or from stdin.",
+        "rotate",
+    ),
     "remove": Command(
         "connector_define",
         "Delete a definition and its secrets; what it loaded and its history stay.",

@@ -234,16 +234,32 @@ def update(context: typer.Context, name: Name, settings: Settings = None) -> Non
     definition = load_definition(session.project, name, session.environ).definition
     changes, secrets = _assignments(settings, name, registry.load(definition.protocol).connection)
     _tell_what_was_seen(session, settings, secrets)
-    previous = definition_path(session.project, name).read_text(encoding="utf-8")
-    path = update_definition(session.project, name, changes, session.environ)
+    change(session, name, changes, secrets, reach=False)
+    _changed(session, name, "updated")
+
+
+def change(
+    session: Session,
+    name: str,
+    changes: Mapping[KeyPath, Value],
+    secrets: Mapping[str, str],
+    *,
+    reach: bool,
+) -> None:
+    """Change a definition and its secrets where the connector is valid, and with `reach` works, with them.
+
+    Raises AtlasError; then both are as they were.
+    """
+    file = definition_path(session.project, name)
+    previous = file.read_text(encoding="utf-8")
+    update_definition(session.project, name, changes, session.environ)
     try:
         atlas = open_atlas(session)
-        atlas.check(name, reach=False, secrets=secrets)
+        atlas.check(name, reach=reach, secrets=secrets)
         atlas.keep(secrets)
     except AtlasError:
-        path.write_text(previous, encoding="utf-8")
+        file.write_text(previous, encoding="utf-8")
         raise
-    _changed(session, name, "updated")
 
 
 def remove(context: typer.Context, name: Name) -> None:

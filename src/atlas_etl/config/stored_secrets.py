@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from atlas_etl.config.annotations import fields_of, model_at
 from atlas_etl.config.folder import SUFFIXES
 from atlas_etl.config.keys import KeyPath
+from atlas_etl.config.layers import Layered, leaves
 from atlas_etl.config.project_folder import DEFINITIONS, PROJECT_FILE
 from atlas_etl.config.references import literal
 from atlas_etl.config.secrecy import is_secret_key, secret_fields
@@ -27,6 +28,31 @@ class Taken:
 
     connection: dict[str, Value] = field(repr=False)
     secrets: Mapping[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """One secret of a connection as it is written, in a file or in a variable."""
+
+    path: KeyPath
+    written: str = field(repr=False)
+    variable: str | None = None
+
+
+def credentials_of(layered: Layered, model: type[BaseModel]) -> list[Credential]:
+    """The secrets that a connection's layers give."""
+    found = []
+    for path, value in leaves(layered.values):
+        if isinstance(value, str | int | float) and value != "" and is_secret_field(model, path):
+            origin = layered.origin(path)
+            found.append(Credential(path, str(value), origin.variable if origin else None))
+    return found
+
+
+def stored_name(text: str) -> str | None:
+    """The secret that a text refers to, where it is that reference and nothing else."""
+    match = _STORED.fullmatch(text)
+    return match[1] if match else None
 
 
 def is_secret_field(model: type[BaseModel], path: KeyPath) -> bool:
