@@ -22,6 +22,8 @@ from werkzeug import Request, Response
 
 from atlas_etl import Atlas as Opened
 from atlas_etl.cli.app import run
+from atlas_etl.errors import ConfigError
+from atlas_etl.secrets.store import SecretStore
 
 CANARY = "caNary/4f+ 9$%&=c1"
 FORMS = {
@@ -455,3 +457,101 @@ def test_what_is_kept_elsewhere_is_not_rotated_here(atlas: Atlas, api: Guarded, 
     project.write("connectors.d/none.yaml", "protocol: sqlite\nconnection: {database_path: x.db}\n")
     assert "has no secrets" in atlas("connector", "rotate", "none").stderr
     assert listed(atlas) == []
+
+
+@dataclass
+class RotatingApi:
+    """An API whose refresh token is worth one use: each gives an access token and the next refresh token."""
+
+    server: HTTPServer
+    valid: str = CANARY
+    used: int = 0
+    reachable: bool = True
+
+    def serve(self) -> None:
+        self.server.expect_request("/token").respond_with_handler(self._token)
+        self.server.expect_request("/v1").respond_with_handler(self._things)
+        self.server.expect_request("/v1/things").respond_with_handler(self._things)
+
+    def _token(self, request: Request) -> Response:
+        if request.form["refresh_token"] != self.valid:
+            return Response('{"error": "invalid_grant"}', status=400)
+        self.used += 1
+        self.valid = f"{CANARY}{self.used}"
+        answer = {"access_token": f"access-{self.used}", "expires_in": 3600, "refresh_token": self.valid}
+        return Response(json.dumps(answer), content_type="application/json")
+
+    def _things(self, request: Request) -> Response:
+        if request.headers.get("Authorization") != f"Bearer access-{self.used}" or not self.reachable:
+            return Response(status=403)
+        return Response('[{"id": 1}]', content_type="application/json")
+
+    def definition(self, token: str) -> str:
+        url = self.server.url_for
+        return (
+            f"protocol: http\nconnection:\n  base_url: {url('/v1')}\n"
+            f"  auth: {{type: oauth2, grant: refresh_token, token_url: {url('/token')}, client_id: id, "
+            f"refresh_token: {json.dumps(token)}}}\n"
+            "  resources:\n    things: {path: /things}\nstreams: [{name: things, path: things}]\n"
+        )
+
+
+@pytest.fixture
+def rotating(httpserver: HTTPServer) -> RotatingApi:
+    made = RotatingApi(httpserver)
+    made.serve()
+    return made
+
+
+def test_a_refresh_token_that_the_api_rotates_is_stored_for_the_next_run(
+    atlas: Atlas, rotating: RotatingApi, project: Project, tmp_path: Path
+) -> None:
+    file = tmp_path / "given"
+    file.write_text(rotating.definition(CANARY))
+    done = [atlas("connector", "add", "api", "--from-file", str(file))]  # the trial uses the token already
+    assert (done[0].code, rotating.used) == (0, 1), done[0].stderr
+    for number in (2, 3):
+        done.append(atlas("connector", "sync", "api", "--json"))
+        assert (done[-1].code, rotating.used) == (0, number), done[-1].stderr
+        assert "rotated" not in done[-1].stdout + done[-1].stderr
+    done.append(atlas("connector", "test", "api"))
+    assert (done[-1].code, rotating.used) == (0, 4)
+    rotating.reachable = False  # a run that fails has stored the new token before
+    done.append(atlas("connector", "sync", "api", "-vv"))
+    assert (done[-1].code, rotating.used) == (3, 5)
+    rotating.reachable = True
+    done.append(atlas("connector", "sync", "api"))
+    assert (done[-1].code, rotating.used) == (0, 6)
+    assert leaks(project, *done) == []
+
+
+def test_a_new_refresh_token_is_tried_and_its_successor_stored(
+    atlas: Atlas, rotating: RotatingApi, project: Project
+) -> None:
+    project.write("connectors.d/api.yaml", rotating.definition("${secret:api/auth/refresh_token}"))
+    assert atlas("secret", "set", "api/auth/refresh_token", input="stale").code == 0
+    assert atlas("connector", "sync", "api").code == 3
+    done = atlas("connector", "rotate", "api", input=f"{CANARY}\n")
+    assert (done.code, rotating.used) == (0, 1), done.stderr
+    assert atlas("connector", "sync", "api").code == 0
+    assert leaks(project, done) == []
+
+
+@pytest.mark.parametrize("kept", ["elsewhere", "unwritable"])
+def test_a_rotated_token_that_cannot_be_stored_is_warned_of(
+    atlas: Atlas, rotating: RotatingApi, project: Project, monkeypatch: pytest.MonkeyPatch, kept: str
+) -> None:
+    reference = "${env:TOKEN}" if kept == "elsewhere" else "${secret:api/auth/refresh_token}"
+    project.write("connectors.d/api.yaml", rotating.definition(reference))
+    assert atlas("secret", "set", "api/auth/refresh_token", input=CANARY).code == 0
+    if kept == "unwritable":
+
+        def refuse(*_: object) -> None:
+            raise ConfigError("the disk is full", code="file_unwritable")
+
+        monkeypatch.setattr(SecretStore, "set", refuse)
+    done = atlas("connector", "sync", "api", "--json", env={"TOKEN": CANARY})
+    assert done.code == 0, done.stderr
+    (warning,) = done.json()["runs"][0]["streams"][0]["warnings"]
+    assert ("stored nowhere" if kept == "elsewhere" else "(the disk is full)") in warning
+    assert leaks(project, done) == []

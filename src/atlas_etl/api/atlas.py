@@ -69,7 +69,7 @@ class Atlas:
 
     def connector(self, name: str) -> PreparedConnector:
         """One connector, validated. Raises ConfigError."""
-        return prepare_connector(self.project, name)
+        return prepare_connector(self.project, name, self.keep)
 
     def destination(self, name: str | None = None) -> PreparedDestination:
         """One destination, the default without a name, validated. Raises ConfigError."""
@@ -198,12 +198,26 @@ class Atlas:
         """The secrets that are kept for this project."""
         return self._secrets
 
-    def check(self, name: str, *, reach: bool, secrets: Mapping[str, str] | None = None) -> None:
-        """Validate a connector and its destination; `reach` also tries the source.
+    def check(self, name: str, *, reach: bool) -> None:
+        """Validate a connector and its destination; `reach` also tries the source. Raises AtlasError."""
+        self._try(self.connector(name), reach=reach)
 
-        `secrets` stand in the place of those that are stored. Raises AtlasError.
+    def adopt(self, name: str, secrets: Mapping[str, str], *, reach: bool) -> None:
+        """Store new secrets of a connector, by their names, once `check` has nothing against them.
+
+        Raises AtlasError; then none is stored.
         """
-        prepared = prepare_connector(with_secrets(self.project, secrets or {}), name)
+        pending = dict(secrets)
+
+        def write(values: Mapping[str, str]) -> None:
+            # The source may replace a token as soon as it is tried.
+            pending.update({each: value for each, value in values.items() if each in pending})
+            self.keep({each: value for each, value in values.items() if each not in pending})
+
+        self._try(prepare_connector(with_secrets(self.project, pending), name, write), reach=reach)
+        self.keep(pending)
+
+    def _try(self, prepared: PreparedConnector, *, reach: bool) -> None:
         self.destination(prepared.definition.destination)
         if reach:
             with closing(prepared.open()) as connector:

@@ -7,15 +7,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from atlas_etl.api.kept_secrets import KeptSecrets, WriteSecrets
 from atlas_etl.config.connection import connector_connection, validate_connection
 from atlas_etl.config.definition import ConnectorDefinition
 from atlas_etl.config.definitions import load_definition
+from atlas_etl.config.keys import KeyPath
 from atlas_etl.config.layers import Layered
 from atlas_etl.config.project import Project
 from atlas_etl.config.project_folder import PROJECT_FILE
 from atlas_etl.config.references import expand
+from atlas_etl.config.stored_secrets import stored_name
 from atlas_etl.connectors import registry
-from atlas_etl.connectors.base import Adapter, ConnectionConfig, Tape
+from atlas_etl.connectors.base import Adapter, BaseConnector, ConnectionConfig, SecretKeeper, Tape
 from atlas_etl.contracts import Connector, Destination
 from atlas_etl.errors import ConfigError, UsageError, nearest
 from atlas_etl.model import Disposition, Stream
@@ -52,6 +55,7 @@ class PreparedConnector:
     adapter: Adapter[Any] = field(repr=False)
     config: ConnectionConfig = field(repr=False)
     sent_references: tuple[str, ...] = field(default=(), repr=False)  # what references in it stand for
+    keep: SecretKeeper = field(default=lambda _old, _new: False, repr=False)  # of what it rotates
     tape: Tape | None = None
 
     @property
@@ -68,8 +72,12 @@ class PreparedConnector:
                 connector=self.name,
             )
         if self.tape is not None and self.adapter.taped is not None:
-            return self.adapter.taped(self.config, self.tape)
-        return self.adapter.connector(self.config)
+            connector = self.adapter.taped(self.config, self.tape)
+        else:
+            connector = self.adapter.connector(self.config)
+        if isinstance(connector, BaseConnector) and (self.tape is None or self.tape.use == "record"):
+            connector.keep_rotated(self.keep)
+        return connector
 
     def on_tape(self, path: Path, use: Literal["record", "replay"]) -> PreparedConnector:
         """The connector whose requests go to a file, or whose answers come from one.
@@ -130,8 +138,12 @@ def _with_cursor(stream: Stream, cursors: Mapping[str, str | None]) -> Stream:
     return replace(stream, cursor=cursor)
 
 
-def prepare_connector(project: Project, name: str) -> PreparedConnector:
-    """Load and validate one connector. Raises ConfigError, UnknownProtocolError, MissingDriverError."""
+def prepare_connector(project: Project, name: str, write: WriteSecrets) -> PreparedConnector:
+    """Load and validate one connector; `write` stores those of its secrets that its system replaces.
+
+    Raises ConfigError, UnknownProtocolError, MissingDriverError.
+    """
+    project = replace(project, context=project.context.remembering())
     loaded = load_definition(project.folder, name, project.context.environ)
     try:
         protocol = registry.canonical(loaded.definition.protocol)
@@ -141,20 +153,21 @@ def prepare_connector(project: Project, name: str) -> PreparedConnector:
     except ConfigError as failure:
         failure.connector = failure.connector or name
         raise
-    return PreparedConnector(
-        loaded.definition, protocol, adapter, config, tuple(_sent_references(layered, project))
-    )
+    found = list(_references(layered, project))
+    sent = tuple(value for path, _, value in found if any(part in _SENT for part in path))
+    stored = {value: stored for _, text, value in found if (stored := stored_name(text)) is not None}
+    keep = KeptSecrets(stored, write)
+    return PreparedConnector(loaded.definition, protocol, adapter, config, sent, keep)
 
 
-def _sent_references(layered: Layered, project: Project) -> Iterator[str]:
-    """What references stand for in the parts of a connection that are sent as they are."""
+def _references(layered: Layered, project: Project) -> Iterator[tuple[KeyPath, str, str]]:
+    """The scalars of a connection that hold references: where, as written, and what they stand for."""
     expanded = expand(layered, project.context, ("connection",))
-    for path in expanded.references:
-        if any(part in _SENT for part in path):
-            value: Any = expanded.values
-            for part in path:
-                value = value[part]
-            yield str(value)
+    for path, text in expanded.references.items():
+        value: Any = expanded.values
+        for part in path:
+            value = value[part]
+        yield path, text, str(value)
 
 
 def prepare_destination(project: Project, name: str | None = None) -> PreparedDestination:

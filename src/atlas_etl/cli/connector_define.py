@@ -98,9 +98,7 @@ def add(  # noqa: PLR0917  # Typer passes by name
     _tell_what_was_seen(session, settings, secrets)
     path = add_definition(session.project, name, values, session.environ)
     try:
-        atlas = open_atlas(session)
-        atlas.check(name, reach=not no_test, secrets=secrets)
-        atlas.keep(secrets)
+        open_atlas(session).adopt(name, secrets, reach=not no_test)
     except AtlasError:
         path.unlink(missing_ok=True)
         raise
@@ -254,9 +252,7 @@ def change(
     previous = file.read_text(encoding="utf-8")
     update_definition(session.project, name, changes, session.environ)
     try:
-        atlas = open_atlas(session)
-        atlas.check(name, reach=reach, secrets=secrets)
-        atlas.keep(secrets)
+        open_atlas(session).adopt(name, secrets, reach=reach)
     except AtlasError:
         file.write_text(previous, encoding="utf-8")
         raise

@@ -14,7 +14,8 @@ import os
 import re
 import stat
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 from atlas_etl.config.keys import KeyPath, dotted
@@ -41,6 +42,10 @@ class ReferenceContext:
     folder: Path
     environ: Mapping[str, str] = field(repr=False)
     lookups: Mapping[str, Callable[[str], str]] = field(default_factory=dict, repr=False)
+
+    def remembering(self) -> ReferenceContext:
+        """The same, asking no place twice for one thing."""
+        return replace(self, lookups={kind: cache(look) for kind, look in self.lookups.items()})
 
 
 @dataclass(frozen=True, slots=True)

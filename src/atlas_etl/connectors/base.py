@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Generic, Literal, Self, TypeVar
+from typing import Annotated, Generic, Literal, Self, TypeAlias, TypeVar
 
 import pyarrow as pa
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationInfo
@@ -96,6 +96,9 @@ class IngestionResult:
 
 Config = TypeVar("Config", bound=ConnectionConfig)
 
+# From a secret's old value and its new one to whether the new one is stored. Raises AtlasError.
+SecretKeeper: TypeAlias = Callable[[SecretStr, SecretStr], bool]
+
 
 class BaseConnector(ABC, Generic[Config]):
     """A connection that is read from (contracts.Connector), with the calls that scripts and notebooks use."""
@@ -128,6 +131,9 @@ class BaseConnector(ABC, Generic[Config]):
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+    def keep_rotated(self, keep: SecretKeeper) -> None:  # most systems replace no secrets
+        """Tell `keep` of each secret that the system replaces by another one, before that is used."""
 
     @abstractmethod
     def test(self) -> ConnectionStatus: ...

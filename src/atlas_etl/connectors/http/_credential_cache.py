@@ -9,17 +9,20 @@ from time import monotonic
 
 from pydantic import SecretStr
 
+from atlas_etl.connectors.base import SecretKeeper
 from atlas_etl.connectors.http._auth import Credentials, credentials, is_renewable, usable_for
 from atlas_etl.connectors.http._auth_settings import Auth
 from atlas_etl.connectors.http._failures import status_error
 from atlas_etl.connectors.http._messages import Request, Response, shown
+from atlas_etl.errors import AtlasError
 
 log = logging.getLogger(__name__)
 
 _ROTATED = (
-    "the API rotated the refresh token: this run goes on with the new one, which is stored nowhere; the "
-    "definition's is stale, so that the next run may be refused: obtain another one for it"
+    "the API rotated the refresh token: this run goes on with the new one, which {why}; the definition's is "
+    "stale, so that the next run may be refused: obtain another one for it"
 )
+_NOWHERE = "is stored nowhere, for the definition does not refer to a secret that Atlas keeps"
 
 
 class CredentialCache:
@@ -31,6 +34,7 @@ class CredentialCache:
         self._send = send
         self._lock = threading.Lock()
         self.warnings: tuple[str, ...] = ()  # what a person should know of them
+        self.keep: SecretKeeper = lambda _old, _new: False
         self._kept: tuple[Credentials, float | None] | None = None  # until when, by the monotonic clock
 
     def current(self) -> Credentials:
@@ -59,10 +63,17 @@ class CredentialCache:
 
     def _rotate(self, following: SecretStr) -> None:
         """RFC 6749, section 6: the refresh token that was used may be worth nothing from now on."""
+        used, why = self._auth.refresh_token or SecretStr(""), _NOWHERE
         self._auth = self._auth.model_copy(update={"refresh_token": following})
+        try:
+            if self.keep(used, following):
+                self.warnings = ()
+                return
+        except AtlasError as failure:
+            why = f"could not be stored ({failure.message})"
         if not self.warnings:
-            self.warnings = (_ROTATED,)
-            log.warning("%s: %s", shown(self._auth.token_url or ""), _ROTATED)
+            self.warnings = (_ROTATED.format(why=why),)
+            log.warning("%s: %s", shown(self._auth.token_url or ""), *self.warnings)
 
     def _asked_for(self) -> Credentials:
         flow = credentials(self._auth, self._base_url)

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 import msgspec
 
 from atlas_etl import values
-from atlas_etl.connectors.base import BaseConnector
+from atlas_etl.connectors.base import BaseConnector, SecretKeeper
 from atlas_etl.connectors.declared import declared
 from atlas_etl.connectors.http._columns import Columns
 from atlas_etl.connectors.http._connection import HttpConnection, Offered, Resource
@@ -81,6 +81,9 @@ class HttpConnector(BaseConnector[HttpConnection]):
         self._wire = wiring(config)
         self._transport = Transport(config, self._wire, refusal)
         self._unfinished: dict[str, _Unfinished] = {}  # by stream: several may be read at once
+
+    def keep_rotated(self, keep: SecretKeeper) -> None:
+        self._transport.keep_rotated(keep)
 
     def test(self) -> ConnectionStatus:
         name, resource = next(iter(self.config.resources.items()), ("", self._probe()))

@@ -13,6 +13,7 @@ from urllib.parse import urljoin, urlsplit
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt
 from tenacity.wait import wait_exponential_jitter
 
+from atlas_etl.connectors.base import SecretKeeper
 from atlas_etl.connectors.http._auth import Credentials
 from atlas_etl.connectors.http._connection import HttpConnection
 from atlas_etl.connectors.http._credential_cache import CredentialCache
@@ -66,6 +67,10 @@ class Transport:
                 self._budget.give_back()
                 return answer
         raise AssertionError("tenacity reraises")  # pragma: no cover
+
+    def keep_rotated(self, keep: SecretKeeper) -> None:
+        """Tell `keep` of each refresh token that the API rotates."""
+        self._credentials.keep = keep
 
     @property
     def warnings(self) -> tuple[str, ...]:
