@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 import numpy as np
@@ -24,6 +24,7 @@ from atlas_etl.model import (
     CursorKind,
     CursorValue,
     Hazard,
+    NextTail,
     NullCursor,
     ReadOutline,
     ReadRequest,
@@ -157,6 +158,10 @@ class UnorderedExtract:
     @property
     def estimated_rows(self) -> int | None:
         return None if self._request.since else self._source.rows
+
+    @property
+    def next_tail(self) -> NextTail | None:
+        return NextTail(lag=self._stream.lag or timedelta()) if self._stream.cursor else None
 
     @property
     def wire_format(self) -> None:

@@ -10,6 +10,7 @@ from atlas_etl.model import (
     Checkpoint,
     ConnectionStatus,
     CursorValue,
+    NextTail,
     ReadOutline,
     ReadRequest,
     RefusedRow,
@@ -57,6 +58,10 @@ class Extract(Protocol):
 
         Leaving the connector's block ends a read that was left in its middle.
         """
+
+    @property
+    def next_tail(self) -> NextTail | None:
+        """Where the tail of these rows will begin, as far as that is known; None where it is not."""
 
     @property
     def wire_format(self) -> WireFormat | None:

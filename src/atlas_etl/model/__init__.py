@@ -9,6 +9,7 @@ from atlas_etl.model.checkpoint import (
     CommittedCheckpoint,
     CursorKind,
     CursorValue,
+    NextTail,
     Watermark,
 )
 from atlas_etl.model.load import (
@@ -89,6 +90,7 @@ __all__ = [
     "KnownColumns",
     "LoadPlan",
     "LoadResult",
+    "NextTail",
     "NullCursor",
     "QuarantineChange",
     "QuarantinedRow",

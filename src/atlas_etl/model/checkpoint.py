@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 
@@ -34,6 +34,17 @@ class Watermark:
 
     at: datetime
     high: CursorValue
+
+
+@dataclass(frozen=True, slots=True)
+class NextTail:
+    """Where the tail of a read will begin at the least, as far as that is known before it.
+
+    At `bound`, or as much as `lag` before the greatest cursor, whichever comes first.
+    """
+
+    bound: CursorValue | None = None  # None: wherever the greatest cursor is
+    lag: timedelta = timedelta()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from atlas_etl.model.checkpoint import Checkpoint
+from atlas_etl.model.checkpoint import Checkpoint, NextTail
 from atlas_etl.model.reading import WireFormat
 from atlas_etl.model.stream import Deletes, Disposition, TableName
 
@@ -118,6 +118,7 @@ class LoadPlan:
     tail_has_nulls: bool = False  # rows with a NULL cursor are read again every time: they belong to the tail
     # Of a merge: what the table had before has cursors up to its `high`; what comes, from its `tail_from` on.
     past: Checkpoint | None = None
+    next_tail: NextTail | None = None  # of what comes; None: nothing is known of it
     distinct: bool = False  # rows are one of each key already
     keyed: bool = False  # no two rows will share the primary key, so a table that is made may declare it
     by_key: bool = False  # of rows that share the key the latest stays, in a replace too

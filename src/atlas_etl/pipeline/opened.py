@@ -13,6 +13,7 @@ from atlas_etl.model import (
     Checkpoint,
     Disposition,
     LoadPlan,
+    NextTail,
     ReadRequest,
     Stream,
     TableName,
@@ -48,6 +49,14 @@ class OpenedStream:
     resumed: Checkpoint | None  # as the source's cursor has it
     disposition: Disposition  # which the definition means; the plan's may do the same more cheaply
     plan: LoadPlan
+
+
+def _next_tail(extract: Extract, plan: LoadPlan, stream: Stream) -> NextTail | None:
+    """The extract's, where the table has its cursors as the source has them."""
+    if plan.cursor is None or stream.cursor is None:
+        return None
+    read, stored = extract.schema.field(stream.cursor).type, plan.schema.field(plan.cursor).type
+    return extract.next_tail if read == stored else None
 
 
 @contextmanager
@@ -89,6 +98,7 @@ def opened(
             full_refresh=job.full_refresh,
             careful=careful,
         )
+        plan = replace(plan, next_tail=_next_tail(extract, plan, stream))
         offered = extract.wire_format
         passes = offered is not None and may_pass(plan, extract.schema, read, offered, state)
         if offered is not None and passes and destination.takes(offered, plan):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 import pytest
@@ -14,7 +15,7 @@ from atlas_etl.connectors.files._order import Share, Tail, cursor_text
 from atlas_etl.connectors.files._tail import TailBuffer
 from atlas_etl.connectors.order import Edges, at_or_after, before, edges
 from atlas_etl.errors import SchemaChangeError
-from atlas_etl.model import Checkpoint, CursorKind, CursorValue
+from atlas_etl.model import Checkpoint, CursorKind, CursorValue, NextTail
 
 NAN = float("nan")
 NUMBERS = st.one_of(st.none(), st.sampled_from([NAN, -1.0, 0.0, 1.0, 2.0, 3.0]))
@@ -93,3 +94,40 @@ def test_a_buffer_gives_every_row_once_and_keeps_the_newest(
     assert buffer.drain() == []
     if size == 10_000:
         assert not passed
+
+
+MINUTES = st.integers(0, 90)
+
+
+@given(
+    st.lists(st.lists(st.none() | MINUTES, max_size=30), max_size=8),
+    st.none() | MINUTES,
+    MINUTES,
+)
+def test_a_buffer_that_knows_where_the_tail_begins_keeps_nothing_else(
+    batches: list[list[int | None]], bound: int | None, lag: int
+) -> None:
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    kind = pa.timestamp("us", "UTC")
+    passed: list[datetime | None] = []
+    known = None
+    if bound is not None:
+        known = values.cursor_value(pa.scalar(start + timedelta(minutes=bound), kind), stream="", column="c")
+    buffer = TailBuffer(
+        "c",
+        lambda rows: passed.extend(rows.column("c").to_pylist()),
+        size=100_000,
+        next_tail=NextTail(known, timedelta(minutes=lag)),
+    )
+    for cells in batches:
+        times = [None if cell is None else start + timedelta(minutes=cell) for cell in cells]
+        buffer.write(pa.RecordBatch.from_arrays([pa.array(times, kind)], ["c"]))
+    kept = [cell for batch in buffer.drain() for cell in batch.column("c").to_pylist()]
+    everything = [cell for cells in batches for cell in cells]
+    numbers = [cell for cell in everything if cell is not None]
+    floor = max(numbers, default=0) - lag
+    floor = floor if bound is None else min(bound, floor)
+    inside = [None if at is None else (at - start) // timedelta(minutes=1) for at in kept]
+    outside = [(at - start) // timedelta(minutes=1) for at in passed if at is not None]
+    assert Counter(inside) == Counter(cell for cell in everything if cell is None or cell >= floor)
+    assert Counter(outside) == Counter(cell for cell in numbers if cell < floor)

@@ -78,7 +78,9 @@ class FileLoadSession:
         if plan.merges:
             self._keys = KeySet(self._scratch, plan.stream, plan.primary_key, plan.cursor, self._schema)
         elif plan.cursor is not None:
-            self._buffer = TailBuffer(plan.cursor, self._new.write, size=self._sizes.tail)
+            self._buffer = TailBuffer(
+                plan.cursor, self._new.write, size=self._sizes.tail, next_tail=plan.next_tail
+            )
         dropped = any(isinstance(change, DropTable) for change in plan.changes)
         if self._before is None or plan.disposition is Disposition.REPLACE or dropped:
             return

@@ -27,6 +27,7 @@ from atlas_etl.model import (
     CursorKind,
     CursorValue,
     HazardPolicy,
+    NextTail,
     NullCursor,
     ReadOutline,
     ReadRequest,
@@ -82,6 +83,14 @@ class SqlExtract:
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         return self._read(self._selects)
+
+    @property
+    def next_tail(self) -> NextTail | None:
+        if self._cursor is None or not self._orders_as_arrow:
+            return None
+        kind = self._kind(self._cursor)
+        lag = self._stream.lag if self._stream.lag is not None and kind not in COUNTED else timedelta()
+        return self._late.next_tail(kind, lag) if self._late else NextTail(lag=lag)
 
     @property
     def wire_format(self) -> WireFormat | None:

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pyarrow as pa
 
-from atlas_etl.model import CursorKind, CursorValue, Watermark
+from atlas_etl.model import CursorKind, CursorValue, NextTail, Watermark
 
 # No zone is further from UTC (https://www.iana.org/time-zones).
 _WEST, _EAST = timedelta(hours=12), timedelta(hours=14)
@@ -83,6 +83,15 @@ class LateRows:
         if self.first is None:
             return late_from(high, self.writers, self.timezone)
         return self.watermarks[0].high if self.watermarks else self.first
+
+    def next_tail(self, kind: CursorKind, lag: timedelta) -> NextTail:
+        """What is known of where the tail begins before the rows are read."""
+        if kind in COUNTED:
+            return NextTail(self.watermarks[0].high if self.watermarks else self.first, lag)
+        if kind is CursorKind.TIMESTAMP and self.timezone is None:  # it goes by the greatest, not by a clock
+            return NextTail(lag=max(lag, self.writers.taken - self.writers.wrote))
+        # Where the greatest cursor has no say in it, any will do.
+        return NextTail(late_from(CursorValue(kind, ""), self.writers, self.timezone), lag)
 
     def next_watermarks(self, high: CursorValue) -> tuple[Watermark, ...]:
         """What the checkpoint of a read up to `high` keeps."""
