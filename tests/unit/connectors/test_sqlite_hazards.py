@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atlas_etl.connectors.sql import _sqlite_snapshot
+from atlas_etl.connectors.sql import _sqlite_forms, _sqlite_snapshot
 from atlas_etl.errors import ConfigError, HazardError
 from atlas_etl.model import Hazard, HazardPolicy, ReadRequest, Stream
 from tests.unit.connectors.sqlite_files import column, connector, make, read
@@ -242,3 +242,29 @@ def test_every_value_is_exact_or_named(declared: str, stored: list[object], at_o
         if ... in cells:
             with pytest.raises(HazardError):
                 read(path, Stream("s", table="t"))
+
+
+CLASSES = {
+    "null": "NULL", "integer": "7", "real": "1.5", "text": "'7'", "empty text": "''", "blob": "x'37'", "empty blob": "x''",
+}  # fmt: skip
+TRIPS = {
+    "_BLOB": {"blob"},
+    "_BLOB_OR_NUMBER": {"blob", "integer", "real"},
+    "_BLOB_OR_REAL": {"blob", "real"},
+    "_NO_BLOB": {"integer", "real", "text"},
+}
+
+
+@pytest.mark.parametrize(
+    "declared", ["", "TEXT", "TEXT COLLATE NOCASE", "INTEGER", "REAL", "NUMERIC", "BLOB"]
+)
+@pytest.mark.parametrize("trip", TRIPS)
+def test_a_trip_tells_a_values_class_whatever_its_column_declares(trip: str, declared: str) -> None:
+    condition = getattr(_sqlite_forms, trip).format(c='"c"')
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute(f"CREATE TABLE t (c {declared})")
+        for literal in CLASSES.values():
+            connection.execute(f"INSERT INTO t VALUES ({literal})")
+        found = connection.execute(f"SELECT typeof(c), coalesce({condition}, 0) FROM t").fetchall()
+    assert found == [(kind, int(kind in TRIPS[trip])) for kind, _ in found]
+    assert len(found) == len(CLASSES)
