@@ -245,7 +245,8 @@ def test_every_value_is_exact_or_named(declared: str, stored: list[object], at_o
 
 
 CLASSES = {
-    "null": "NULL", "integer": "7", "real": "1.5", "text": "'7'", "empty text": "''", "blob": "x'37'", "empty blob": "x''",
+    "null": "NULL", "integer": "7", "real": "1.5", "text": "'7'", "empty text": "''",
+    "blob": "x'37'", "empty blob": "x''",
 }  # fmt: skip
 TRIPS = {
     "_BLOB": {"blob"},

@@ -19,8 +19,8 @@ from atlas_etl.connectors.sql._sqlite_types import MAX_EXACT_DIGITS, affinity
 from atlas_etl.model import Hazard
 
 _EXACT_DOUBLE = 2**53
-# SQLite orders classes: numbers, text, blobs (https://www.sqlite.org/datatype3.html#sort_order). Comparing costs
-# a third of asking for typeof; the plus keeps a column's affinity out of it.
+# SQLite orders classes: numbers, text, blobs (https://www.sqlite.org/datatype3.html#sort_order). To compare
+# costs a third of typeof; the plus keeps a column's affinity out of it.
 _BLOB, _NUMBER = "+{c} >= x''", "+{c} < ''"
 _BLOB_OR_NUMBER = f"({_BLOB} OR {_NUMBER})"
 _BLOB_OR_REAL = f"({_BLOB} OR ({_NUMBER} AND typeof({{c}}) = 'real'))"
