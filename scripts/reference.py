@@ -40,7 +40,11 @@ def _helps() -> Iterator[tuple[str, str]]:
             lazy = _LAZY.get(name, {})
             for inner_name, inner in command.commands.items():
                 loaded = lazy[inner_name].load() if inner_name in lazy else inner
-                yield f"atlas {name} {inner_name}", _help(loaded, inner_name, f"atlas {name}")
+                path = f"atlas {name} {inner_name}"
+                yield path, _help(loaded, inner_name, f"atlas {name}")
+                if isinstance(loaded, TyperGroup):
+                    for last_name, last in loaded.commands.items():
+                        yield f"{path} {last_name}", _help(last, last_name, path)
 
 
 def _help(command, name: str, parent: str | None) -> str:  # type: ignore[no-untyped-def]  # Typer's own

@@ -88,15 +88,17 @@ class TestClaims:
 
     def test_a_claim_moves_how_far_the_schedule_is_decided_and_never_back(self, state: SqlStateStore) -> None:
         begin = DecidedSchedule("@hourly", "UTC", NOON - HOUR)
-        state.schedule.decide("shop", begin)
+        state.schedule.decide({"shop": begin})
         claim(state)
         assert state.schedule.decided() == {"shop": replace(begin, until=NOON)}
         claim(state, NOON - HOUR)
         assert state.schedule.decided()["shop"].until == NOON
         state.schedule.skip("shop", NOON + HOUR, reason="the run before it is not over")
         assert state.schedule.decided()["shop"].until == NOON + HOUR
-        state.schedule.decide("shop", DecidedSchedule("@daily", "UTC", NOON))
+        state.schedule.decide({"shop": DecidedSchedule("@daily", "UTC", NOON), "other": begin})
         assert state.schedule.decided()["shop"] == DecidedSchedule("@daily", "UTC", NOON)
+        state.schedule.forget(["shop"])
+        assert set(state.schedule.decided()) == {"other"}
 
     def test_what_is_given_back_is_free_at_once(self, state: SqlStateStore) -> None:
         claimed = claim(state)
@@ -276,6 +278,15 @@ class TestRetries:
         state.schedule.retry(slot(state), NOON, policy=POLICY, now=NOON)
         assert claim(state) is not None
 
+    def test_a_run_that_was_ended_with_its_daemon_counts_for_nothing(self, state: SqlStateStore) -> None:
+        state.schedule.put_back(self.failed(state), NOON)
+        waiting = slot(state)
+        assert (waiting.status, waiting.attempts, waiting.retry_at) == (SlotStatus.FAILED, 0, NOON)
+        assert state.schedule.breakers() == {}
+        state.schedule.put_back(waiting, NOON + HOUR)
+        assert slot(state) == waiting
+        assert claim(state) is not None
+
     def test_a_newer_slot_takes_the_place_of_older_retries(self, state: SqlStateStore) -> None:
         state.schedule.retry(self.failed(state), NOON + 2 * HOUR, policy=POLICY, now=NOON)
         claim(state, NOON + HOUR)
@@ -387,7 +398,7 @@ def test_settled_slots_go_with_their_runs_but_young_ones_stay(state: SqlStateSto
 
 
 def test_a_removed_connector_leaves_nothing_to_run(state: SqlStateStore) -> None:
-    state.schedule.decide("shop", DecidedSchedule("@hourly", "UTC", NOON))
+    state.schedule.decide({"shop": DecidedSchedule("@hourly", "UTC", NOON)})
     claim(state)
     state.unregister("shop")
     assert state.schedule.open_slots() == []

@@ -35,7 +35,7 @@ from atlas_etl.config.stored_secrets import Credential, credentials_of, used_sec
 from atlas_etl.connectors import registry
 from atlas_etl.connectors.base import ConnectionConfig, preview
 from atlas_etl.errors import AtlasError, UsageError
-from atlas_etl.model import ConnectionStatus, Run, StreamInfo
+from atlas_etl.model import Breaker, ConnectionStatus, Run, StreamInfo
 from atlas_etl.pipeline.events import Event
 from atlas_etl.secrets.store import SecretStore
 from atlas_etl.state.open import open_state_store
@@ -250,6 +250,13 @@ class Atlas:
         with self.state() as store:
             runs = {name: store.history(name, limit=1) for name in self.names()}
         return {name: found[0] for name, found in runs.items() if found}
+
+    def breakers(self) -> Mapping[str, Breaker]:
+        """The circuit breakers of connectors whose scheduled runs failed of late."""
+        if not self._has_state():
+            return {}
+        with self.state() as store:
+            return store.schedule.breakers()
 
     def _has_state(self) -> bool:
         location = state_location(self.project)

@@ -72,6 +72,11 @@ COMMANDS = {
         "The runs, the latest first.",
         "history",
     ),
+    "resume": Command(
+        "connector_resume",
+        "Close a connector's circuit breaker, so that its schedule runs it again.",
+        "resume",
+    ),
     "verify": Command(
         "connector_verify",
         "Compare source and destination, row by row, as of the last sync. Exit code 8: they differ.",

@@ -17,7 +17,7 @@ from atlas_etl.config.definitions import load_definition
 from atlas_etl.config.schedule import parse_schedule
 from atlas_etl.connectors import registry
 from atlas_etl.errors import AtlasError, ConfigError, ExitCode
-from atlas_etl.model import Run
+from atlas_etl.model import Breaker, BreakerState, Run
 from atlas_etl.scheduler.due import next_slot
 
 
@@ -55,16 +55,27 @@ def show_list(context: typer.Context) -> None:
     """
     session: Session = context.obj
     atlas = open_atlas(session)
-    runs = atlas.last_runs()
+    runs, breakers = atlas.last_runs(), atlas.breakers()
     lines: list[dict[str, object]] = []
     wrong: list[AtlasError] = []
     for name in atlas.names():
         try:
-            lines.append(_line(atlas, session, name, runs.get(name)))
+            lines.append(
+                _line(atlas, session, name, runs.get(name)) | {"breaker": _state(breakers.get(name))}
+            )
         except ConfigError as failure:
             wrong.append(failure.located(connector=name))
             lines.append({"name": name, "error": error_document(failure)})
-    columns = ("name", "protocol", "enabled", "schedule", "destination", "last_sync_at", "last_sync_status")
+    columns = (
+        "name",
+        "protocol",
+        "enabled",
+        "schedule",
+        "destination",
+        "last_sync_at",
+        "last_sync_status",
+        "breaker",
+    )
     if session.output.as_json:
         session.output.document({"connectors": lines})
     elif lines:
@@ -75,6 +86,10 @@ def show_list(context: typer.Context) -> None:
         session.output.failure(each)
     if wrong:
         raise typer.Exit(ExitCode.USAGE)
+
+
+def _state(breaker: Breaker | None) -> BreakerState:
+    return BreakerState.CLOSED if breaker is None else breaker.state
 
 
 def _line(atlas: Atlas, session: Session, name: str, run: Run | None) -> dict[str, object]:

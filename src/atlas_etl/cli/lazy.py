@@ -21,9 +21,13 @@ class Command:
     summary: str
     name: str = "app"
 
+    def found(self) -> Any:
+        """The function, or the Typer app; imported now."""
+        return getattr(_imported(f"atlas_etl.cli.{self.module}"), self.name)
+
     def load(self) -> Any:  # Typer's own types are private
-        """Import it."""
-        found = getattr(_imported(f"atlas_etl.cli.{self.module}"), self.name)
+        """The same as what Typer runs."""
+        found = self.found()
         if isinstance(found, typer.Typer):
             return typer.main.get_command(found)
         app = typer.Typer(add_completion=False, rich_markup_mode=None)

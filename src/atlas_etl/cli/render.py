@@ -110,6 +110,32 @@ class ProgressLine:
             self._progress.remove_task(task)
 
 
+class Screen:
+    """Text on a terminal that is drawn again in its place."""
+
+    def __init__(self) -> None:
+        from rich.live import Live
+
+        self._live = Live(console=_console(), auto_refresh=False, vertical_overflow="crop")
+
+    def __enter__(self) -> Screen:
+        self._live.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._live.stop()
+
+    def show(self, text: str) -> None:
+        from rich.text import Text
+
+        self._live.update(Text(text), refresh=True)
+
+
+def is_terminal_out() -> bool:
+    """Whether people watch stdout."""
+    return sys.stdout.isatty() and _console().is_terminal
+
+
 def is_terminal() -> bool:
     """Whether people watch stderr."""
     if not sys.stderr.isatty():

@@ -17,6 +17,7 @@ from atlas_etl.config.fields import (
     Size,
     Zone,
 )
+from atlas_etl.config.scheduling import ConnectorScheduling
 from atlas_etl.config.stream import StreamDefinition
 from atlas_etl.model import BatchLimits, RetryPolicy, Stream, Window
 
@@ -60,6 +61,9 @@ class ConnectorDefinition(BaseModel):
         default=None, description="five cron fields, @hourly, @daily, ..., or `every 15m`"
     )
     timezone: Zone | None = Field(default=None, description="the schedule's zone; default: the project's")
+    scheduling: ConnectorScheduling | None = Field(
+        default=None, description="how the schedule runs it; default: as atlas.yaml says"
+    )
     enabled: bool = Field(default=True, description="whether `sync --all` and the schedule run it")
     env_prefix: str | None = Field(
         default=None,

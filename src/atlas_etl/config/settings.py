@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, Field, JsonValue
 
 from atlas_etl.config.fields import MODEL_CONFIG, HistoryRetention, Name, Zone
+from atlas_etl.config.scheduling import ScheduleSettings
 
 
 def _check_target(value: JsonValue) -> JsonValue:
@@ -56,6 +57,9 @@ class ProjectSettings(BaseModel):
         "or the operating system's keyring",
     )
     timezone: Zone = Field(default="UTC", description="the zone of schedules that name none")
+    schedule: ScheduleSettings = Field(
+        default=ScheduleSettings(), description="how `atlas schedule` runs connectors"
+    )
     history_retention: HistoryRetention = Field(
         default="90d",
         validate_default=True,

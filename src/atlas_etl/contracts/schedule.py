@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Protocol
@@ -27,8 +27,11 @@ class ScheduleStore(Protocol):
     def decided(self) -> Mapping[str, DecidedSchedule]:
         """By connector: how far each schedule is decided."""
 
-    def decide(self, connector: str, decided: DecidedSchedule) -> None:
-        """A new schedule, or one whose text changed: what came before is not missed."""
+    def decide(self, decided: Mapping[str, DecidedSchedule]) -> None:
+        """New schedules, or such whose text changed, by connector: what came before is not missed."""
+
+    def forget(self, connectors: Collection[str]) -> None:
+        """These have no schedule any more; one that they get again begins anew."""
 
     def claim(
         self, connector: str, scheduled_at: datetime, *, daemon: str, now: datetime, policy: BreakerPolicy
@@ -50,6 +53,9 @@ class ScheduleStore(Protocol):
 
     def give_back(self, slot: Slot, now: datetime) -> None:
         """A claimed slot that will not be run here: free for any daemon, at once."""
+
+    def put_back(self, slot: Slot, now: datetime) -> None:
+        """A failed slot whose run was ended because its daemon stops: run again at once, and no attempt."""
 
     def end_run(self, run_id: str, error: RunError) -> None:
         """This run's process certainly ended: free its lease; the run, unless it ended, is interrupted."""

@@ -77,14 +77,13 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """What is decided about one connector: the slots to run, in order, and how many earlier ones are not.
+    """What is decided about one connector: the slots to run, in order, and whether some are not.
 
-    `late` says that the slots were missed and are caught up; `missed` is the newest slot given up.
+    `missed` is the newest slot that was given up.
     """
 
     connector: str
     slots: tuple[datetime, ...]
-    late: bool = False
     missed: datetime | None = None
 
 
@@ -128,8 +127,7 @@ def _decided(each: Pending, slot: datetime, now: datetime) -> tuple[Due, Pending
         run = ()
     missed = None if run else newest or slot
     upcoming = next_slot(timing.schedule, timing.timezone, until)
-    late = bool(run) and until - run[0] > ON_TIME
-    return Due(timing.connector, run, late, missed), replace(each, upcoming=upcoming)
+    return Due(timing.connector, run, missed), replace(each, upcoming=upcoming)
 
 
 def slots_between(schedule: Schedule, timezone: str, since: datetime, until: datetime) -> Iterator[datetime]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import ColumnElement, Connection, delete, select, update
+from sqlalchemy import ColumnElement, Connection, case, delete, select, update
 
 from atlas_etl.contracts import Lease
 from atlas_etl.model import (
@@ -77,15 +77,20 @@ class SqlSchedule:
                 for row in connection.execute(select(schedules))
             }
 
-    def decide(self, connector: str, decided: DecidedSchedule) -> None:
-        values = {
-            "connector": connector,
-            "expression": decided.expression,
-            "timezone": decided.timezone,
-            "decided_until": decided.until,
-        }
+    def decide(self, decided: Mapping[str, DecidedSchedule]) -> None:
         with self._database.writing() as connection:
-            connection.execute(self._database.upsert(schedules, values, ["connector"]))
+            for connector, schedule in sorted(decided.items()):
+                values = {
+                    "connector": connector,
+                    "expression": schedule.expression,
+                    "timezone": schedule.timezone,
+                    "decided_until": schedule.until,
+                }
+                connection.execute(self._database.upsert(schedules, values, ["connector"]))
+
+    def forget(self, connectors: Collection[str]) -> None:
+        with self._database.writing() as connection:
+            connection.execute(delete(schedules).where(schedules.c.connector.in_(connectors)))
 
     def claim(
         self, connector: str, scheduled_at: datetime, *, daemon: str, now: datetime, policy: BreakerPolicy
@@ -161,13 +166,25 @@ class SqlSchedule:
         claimed = (is_slot(slot.connector, slot.scheduled_at), slots.c.claimed_by == slot.claimed_by)
         self._give_back(now, *claimed)
 
+    def put_back(self, slot: Slot, now: datetime) -> None:
+        undecided = (slots.c.status == SlotStatus.FAILED.value, slots.c.retry_at.is_(None))
+        attempts = case((slots.c.attempts > 0, slots.c.attempts - 1), else_=0)
+        with self._database.writing() as connection:
+            connection.execute(
+                update(slots)
+                .where(is_slot(slot.connector, slot.scheduled_at), *undecided)
+                .values(attempts=attempts, retry_at=now, changed_at=datetime.now(UTC))
+            )
+
     def end_run(self, run_id: str, error: RunError) -> None:
         end_run(self._database, run_id, error)
 
     def recover(self, now: datetime) -> None:
         end_dead_runs(self._database)
         alive = select(leases.c.run_id).where(leases.c.run_id.is_not(None))
-        self._give_back(now, slots.c.claimed_by.not_in(alive))
+        lost = slots.c.claimed_by.not_in(alive)
+        if self._slots(slots.c.status == SlotStatus.CLAIMED.value, lost):
+            self._give_back(now, lost)
 
     def _give_back(self, now: datetime, *which: ColumnElement[bool]) -> None:
         with self._database.writing() as connection:

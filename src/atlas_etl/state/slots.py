@@ -5,6 +5,7 @@ Rows are locked in one order everywhere: the connector's lease, its run, the slo
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, exists, select, update
@@ -84,7 +85,8 @@ def finish(connection: Connection, run: Run) -> None:
         )
         connection.execute(delete(breakers).where(breakers.c.connector == run.connector))
     elif run.status is not RunStatus.RUNNING:
-        end_failed(connection, run.run_id, run.error)
+        error = None if run.error is None else replace(run.error, retryable=run.retryable)
+        end_failed(connection, run.run_id, error)
 
 
 def end_failed(connection: Connection, run_id: str, error: RunError | None) -> None:

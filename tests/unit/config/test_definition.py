@@ -329,7 +329,7 @@ def test_the_nearest_key_is_the_hint(load: Load) -> None:
     for text, hint in {
         "protocol: x\nstreams: [{table: a, curser: b}]": "did you mean 'cursor'?",
         "protocol: x\nstreams: [{table: a, into: {table: x, shema: b}}]": "did you mean 'schema'?",
-        "protocol: x\nschedul: x": "did you mean 'schedule'?",
+        "protocol: x\nschedul: x": "did you mean 'schedule' or 'scheduling'?",
         "protocol: x\nhazards: {infinty: null}": "did you mean 'infinity'?",
     }.items():
         with pytest.raises(ConfigError) as caught:

@@ -80,6 +80,17 @@ def test_a_project_is_shown_whole_and_without_secrets(folder: Path) -> None:
     shown = effective_project(load_project(folder, {"ATLAS_TIMEZONE": "Asia/Tokyo"}))
     assert json.loads(json.dumps({setting.key: [setting.value, setting.origin] for setting in shown})) == {
         "timezone": ["Asia/Tokyo", "environment ATLAS_TIMEZONE"],
+        "schedule.jobs": [4, "default"],
+        "schedule.catch_up": ["once", "default"],
+        "schedule.catch_up_window": ["P1D", "default"],
+        "schedule.jitter": ["PT0S", "default"],
+        "schedule.timeout": ["P1D", "default"],
+        "schedule.retries": [3, "default"],
+        "schedule.retry_wait": ["PT1M", "default"],
+        "schedule.longest_retry_wait": ["PT1H", "default"],
+        "schedule.breaker.failures": [5, "default"],
+        "schedule.breaker.cooldown": ["PT15M", "default"],
+        "schedule.shutdown_grace": ["PT30S", "default"],
         "history_retention": ["90d", "default"],
         "key_store": ["file", "default"],
         "destinations.pg": [f"postgresql://u:{MASK}@h/d", "file atlas.yaml:2"],

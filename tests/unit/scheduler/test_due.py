@@ -188,8 +188,8 @@ def test_a_slot_in_time_runs(catch_up: CatchUp) -> None:
 def test_three_hours_down() -> None:
     now = NOON + timedelta(hours=3, minutes=20)
     missed = [NOON + timedelta(hours=hour) for hour in (1, 2, 3)]
-    assert decide(waiting(CatchUp.ONCE), now)[0] == [Due("shop", (missed[-1],), late=True)]
-    assert decide(waiting(CatchUp.ALL), now)[0] == [Due("shop", tuple(missed), late=True)]
+    assert decide(waiting(CatchUp.ONCE), now)[0] == [Due("shop", (missed[-1],))]
+    assert decide(waiting(CatchUp.ALL), now)[0] == [Due("shop", tuple(missed))]
     assert decide(waiting(CatchUp.SKIP), now)[0] == [Due("shop", (), missed=missed[-1])]
     for catch_up in CatchUp:
         assert decide(decide(waiting(catch_up), now)[1], now)[0] == []

@@ -1,0 +1,115 @@
+"""`atlas schedule` without a command: the daemon, and its log."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import typer
+
+from atlas_etl.cli import render
+from atlas_etl.cli.output import Output, iso
+from atlas_etl.cli.session import Session
+from atlas_etl.errors import ExitCode
+from atlas_etl.model import SlotStatus
+from atlas_etl.scheduler.agenda import read_agenda
+from atlas_etl.scheduler.clock import SystemClock
+from atlas_etl.scheduler.daemon import Daemon
+from atlas_etl.scheduler.events import (
+    BreakerOpened,
+    ClockChanged,
+    Event,
+    RetryPlanned,
+    RunEnded,
+    RunStarted,
+    SlotDied,
+    SlotSkipped,
+    Started,
+    Stopped,
+    Stopping,
+    StoreFailed,
+)
+from atlas_etl.scheduler.notify import ServiceManager
+from atlas_etl.scheduler.processes import ProcessExecutor
+from atlas_etl.scheduler.stores import open_stores
+
+
+def serve(context: typer.Context, jobs: int | None) -> None:
+    """Run what is scheduled until a signal ends it."""
+    session: Session = context.obj
+    folder, environ = session.project, session.environ
+    agenda = read_agenda(folder, environ)
+    options = ["--log-format", session.output.log_format, *_verbosity(session.output)]
+    executor = ProcessExecutor(folder, environ, options)
+    with open_stores(agenda.project) as stores, SystemClock() as clock:
+        daemon = Daemon(agenda, environ, stores, executor, clock, jobs=jobs, manager=ServiceManager(environ))
+        for event in daemon.run():
+            tell(session.output, event)
+    raise typer.Exit(ExitCode.DONE)
+
+
+def _verbosity(output: Output) -> list[str]:
+    """What runs write themselves: their errors, and with -v everything."""
+    return [f"-{'v' * output.verbosity}"] if output.verbosity else ["--quiet"]
+
+
+def tell(output: Output, event: Event) -> None:  # noqa: PLR0912  # a case for each event
+    """One line of the daemon's log."""
+    match event:
+        case Started():
+            begun = "read again" if event.reloaded else "started"
+            due = f", the first at {_time(event.next_due)}" if event.next_due else ""
+            output.event(f"scheduler {begun}: {event.connectors} connectors{due}", event="started")
+            for problem in event.problems:
+                output.error_line(render.safe(f"error: {problem}"))
+            if event.problems and event.reloaded:
+                output.error_line("  what was read before stays as it was")
+        case RunStarted(slot=slot):
+            again = f", attempt {slot.attempts + 1}" if slot.attempts else ""
+            late = f", {event.late_seconds:.0f} s late" if event.late_seconds >= 60 else ""
+            _say(output, slot.connector, slot.scheduled_at, f"begins{again}{late}", "run_started")
+        case RunEnded(slot=slot) if slot.status is not SlotStatus.SKIPPED:
+            text = f"{slot.status} after {event.seconds:.1f} s"
+            _say(output, slot.connector, slot.scheduled_at, text, "run_ended", run_id=slot.run_id)
+        case SlotSkipped():
+            _say(output, event.connector, event.scheduled_at, f"skipped: {event.reason}", "slot_skipped")
+        case RetryPlanned(slot=slot):
+            text = f"{_why(event)}; tried again at {_time(event.at)}"
+            _say(output, slot.connector, slot.scheduled_at, text, "retry_planned")
+        case SlotDied(slot=slot):
+            text = f"failed for good: {_why(event)}; `atlas schedule dead list` shows it"
+            _say(output, slot.connector, slot.scheduled_at, text, "slot_died")
+        case BreakerOpened(breaker=breaker):
+            until = f" until {_time(breaker.probe_at)}" if breaker.probe_at else ""
+            text = f"{breaker.failures} failures in a row: it rests{until}"
+            output.event(
+                f"{breaker.connector}: {text}; `atlas connector resume {breaker.connector}` ends that",
+                event="breaker_opened",
+                connector=breaker.connector,
+            )
+        case StoreFailed():
+            output.error_line(render.safe(f"error: {event.error.message}; trying again"))
+        case ClockChanged():
+            output.event(f"the clock was set back by {event.seconds:.0f} s", event="clock_changed")
+        case Stopping():
+            ending = (
+                f", {event.running} runs have {event.grace_seconds:.0f} s to end" if event.running else ""
+            )
+            output.event(f"scheduler stopping{ending}", event="stopping")
+        case Stopped():
+            ended = f"; {event.ended} runs were ended and will be run again" if event.ended else ""
+            output.event(f"scheduler stopped{ended}", event="stopped")
+
+
+def _say(
+    output: Output, connector: str, scheduled_at: datetime, text: str, kind: str, **fields: object
+) -> None:
+    line = render.safe(f"{connector} {_time(scheduled_at)}: {text}")
+    output.event(line, event=kind, connector=connector, scheduled_at=scheduled_at, **fields)
+
+
+def _why(event: RetryPlanned | SlotDied) -> str:
+    return event.slot.error.message if event.slot.error else "no reason is known"
+
+
+def _time(moment: datetime) -> str:
+    return iso(moment.replace(microsecond=0))

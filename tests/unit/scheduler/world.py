@@ -1,0 +1,152 @@
+"""A world for daemons in which time passes when they sleep, and runs end as a test says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from atlas_etl.contracts import StateStore
+from atlas_etl.errors import LockedError, SourceError
+from atlas_etl.model import RunStatus, Slot
+from atlas_etl.scheduler.agenda import read_agenda
+from atlas_etl.scheduler.clock import Wish
+from atlas_etl.scheduler.daemon import Daemon
+from atlas_etl.scheduler.events import Event
+from atlas_etl.scheduler.stores import Stores
+from atlas_etl.state import MemoryStateStore, SqlStateStore
+
+NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
+PASSING = SourceError("connection lost", retryable=True)
+LASTING = SourceError("no such table")
+
+Outcome = Callable[[Slot], Exception | None]
+
+
+@dataclass
+class World:
+    """The clock, the signals and the executor of one daemon; `at` has something happen in between."""
+
+    folder: Path
+    store: SqlStateStore = field(default_factory=MemoryStateStore)
+    wall: datetime = NOON
+    ticks: float = 1000.0
+    takes: float = 5.0
+    outcome: Outcome = lambda _slot: None
+    poll_seconds: float | None = 1.0
+    begun: list[tuple[str, datetime, datetime]] = field(default_factory=list)
+    most_at_once: int = 0
+    going: int = 0
+    signals: list[tuple[float, Wish]] = field(default_factory=list)
+    happenings: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
+    sleeps: int = 0
+    stubborn: bool = False
+
+    def define(self, name: str, schedule: str = "@hourly", **more: str) -> None:
+        folder = self.folder / "connectors.d"
+        folder.mkdir(exist_ok=True)
+        lines = [f"{key}: {value}" for key, value in more.items()]
+        text = "\n".join(["protocol: sqlite", "streams: [t]", f"schedule: '{schedule}'", *lines])
+        (folder / f"{name}.yaml").write_text(text)
+
+    def settings(self, text: str) -> None:
+        (self.folder / "atlas.yaml").write_text(f"schedule: {{{text}}}\n")
+
+    def at(self, hours: float, happening: Callable[[], None]) -> None:
+        self.happenings.append((1000.0 + hours * 3600, happening))
+
+    def daemon(self, **more: object) -> Daemon:
+        return Daemon(
+            read_agenda(self.folder, {}),
+            {},
+            Stores(self.store, self.store.schedule),
+            self,
+            self,
+            **more,  # type: ignore[arg-type]
+        )
+
+    def run(self, hours: float, **more: object) -> list[Event]:
+        """What a daemon does in so many hours, and until it stopped."""
+        self.signals.append((self.ticks + hours * 3600, Wish.STOP))
+        return list(self.daemon(**more).run())
+
+    # The clock
+
+    def now(self) -> datetime:
+        return self.wall
+
+    def monotonic(self) -> float:
+        return self.ticks
+
+    def sleep(self, seconds: float) -> Sequence[Wish]:
+        self.sleeps += 1
+        assert self.sleeps < 500_000, "the daemon does not sleep"
+        until = self.ticks + max(seconds, 1e-3)
+        coming = [at for at, _ in (*self.signals, *self.happenings) if at > self.ticks]
+        until = min([until, *coming])
+        self.wall += timedelta(seconds=until - self.ticks)
+        self.ticks = until
+        for happening in [each for each in self.happenings if each[0] <= until]:
+            self.happenings.remove(happening)
+            happening[1]()
+        due = [signal for signal in self.signals if signal[0] <= until]
+        self.signals = [signal for signal in self.signals if signal not in due]
+        return [wish for _, wish in due]
+
+    # The executor
+
+    def start(self, slot: Slot) -> FakeRun:
+        self.begun.append((slot.connector, slot.scheduled_at, self.wall))
+        self.going += 1
+        self.most_at_once = max(self.most_at_once, self.going)
+        return FakeRun(self, slot, self.ticks + self.takes)
+
+    def slots(self) -> list[tuple[str, datetime]]:
+        return [(name, at) for name, at, _ in self.begun]
+
+
+@dataclass
+class FakeRun:
+    """Takes its lease and slot at the end only, which is when a fake has something to record."""
+
+    world: World
+    slot: Slot
+    ends: float
+    signal: int = 0
+    code: int | None = None
+
+    def poll(self) -> int | None:
+        if self.code is None and (self.signal or self.world.ticks >= self.ends):
+            self.code = -self.signal if self.signal == 9 else self._record()
+            self.world.going -= 1
+        return self.code
+
+    def _record(self) -> int:
+        state: StateStore = self.world.store
+        name, at = self.slot.connector, self.slot.scheduled_at
+        error = self.world.outcome(self.slot)
+        try:
+            with state.lease(name, triggered_by="scheduled", destination=None, scheduled_at=at) as lease:
+                if self.signal:
+                    return 130
+                if error is not None:
+                    raise error
+                state.finish(replace(lease.run, status=RunStatus.COMPLETED, completed_at=datetime.now(UTC)))
+        except LockedError as locked:
+            state.record_skipped(name, triggered_by="scheduled", reason=locked.message, scheduled_at=at)
+            return 6
+        except SourceError:
+            return 3
+        return 0
+
+    def interrupt(self) -> None:
+        if not self.world.stubborn:
+            self.signal = self.signal or 15
+
+    def kill(self) -> None:
+        self.signal = self.signal or 9
+
+
+def of_kind(events: Sequence[Event], kind: type) -> Iterator[Event]:
+    return (event for event in events if isinstance(event, kind))
