@@ -29,7 +29,7 @@ _SCHEME = re.compile(r"[a-z][a-z0-9_-]{0,15}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ESCAPE_HINT = "write $${ for a literal ${"
 
-KINDS = ("env", "file", "secret", "keyring", "cmd")
+KINDS = ("env", "file", "secret", "keyring", "cmd", "vault", "aws-sm", "gcp-sm")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,22 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from atlas_etl.errors import ConfigError
+from atlas_etl.secrets.aws import aws_secret
 from atlas_etl.secrets.command import output_of
+from atlas_etl.secrets.gcp import gcp_secret
 from atlas_etl.secrets.keyring import password_of
+from atlas_etl.secrets.vault import vault_secret
 
 
 def lookups(folder: Path, environ: Mapping[str, str]) -> Mapping[str, Callable[[str], str]]:
     """By kind: from what stands behind the colon to the secret. Each raises ConfigError."""
-    return {"keyring": _keyring, "cmd": lambda written: output_of(written, folder, environ)}
+    return {
+        "keyring": _keyring,
+        "cmd": lambda written: output_of(written, folder, environ),
+        "vault": lambda written: vault_secret(written, environ),
+        "aws-sm": aws_secret,
+        "gcp-sm": gcp_secret,
+    }
 
 
 def _keyring(written: str) -> str:

@@ -137,7 +137,7 @@ def test_hints(tmp_path: Path, refused: Callable[..., ConfigError]) -> None:
 
     assert hint("${env:PW}", "missing_variable") == "set it, or give a default: ${env:PW:-default}"
     assert hint("${fil:x}", "unknown_reference") == "did you mean 'file'?"
-    known = "known: env, file, secret, keyring, cmd; write $${ for a literal ${"
+    known = "known: env, file, secret, keyring, cmd, vault, aws-sm, gcp-sm; write $${ for a literal ${"
     assert hint("${bitwarden:x}", "unknown_reference") == known
     examples = "${env:NAME}, ${file:PATH} or ${secret:NAME/FIELD}; write $${ for a literal ${"
     assert hint("${x}", "reference_syntax") == examples
