@@ -59,7 +59,7 @@ COMMANDS = {
     ),
     "plan": Command(
         "connector_plan",
-        "What a sync would do, and which promise holds; touches nothing.",
+        "What a sync would read, change and load, and which promise holds. Nothing is written anywhere.",
         "plan",
     ),
     "sync": Command(
