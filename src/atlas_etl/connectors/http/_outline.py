@@ -16,7 +16,7 @@ def written(request: Request, *, own: Collection[str]) -> str:
     return f"{request.method} {shown(request.url)}{query}"
 
 
-def caveats(pagination: Pagination, *, has_key: bool) -> Iterator[str]:
+def caveats(pagination: Pagination, *, has_key: bool, of_parents: bool) -> Iterator[str]:
     """Why records may be missed, where they may."""
     yield "an API has no snapshot, and records may change while its pages are read"
     overlaps = pagination.type == "offset" and has_key and pagination.overlap != 0
@@ -26,3 +26,5 @@ def caveats(pagination: Pagination, *, has_key: bool) -> Iterator[str]:
         yield f"by {pagination.type}, a record that is deleted meanwhile moves another to a page before"
     elif pagination.type == "auto":
         yield "the first answer tells how pages follow each other: by page or offset, deletes move records"
+    if of_parents:
+        yield "of a parent that appears later, records from before the checkpoint are missed"

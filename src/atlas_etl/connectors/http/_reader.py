@@ -174,7 +174,13 @@ class HttpConnector(BaseConnector[HttpConnection]):
             limit=request.limit,
             warnings=lambda: (*reading.notes, *self._transport.warnings),
             statements=tuple(self._statements(resource, reading)),
-            caveats=tuple(caveats(resource.pagination or self.config.pagination, has_key=bool(reading.key))),
+            caveats=tuple(
+                caveats(
+                    resource.pagination or self.config.pagination,
+                    has_key=bool(reading.key),
+                    of_parents=resource.parent is not None and request.stream.cursor is not None,
+                )
+            ),
             is_ordered=resource.incremental.order == "ascending",
             has_windows=reading.windows is not None,
             whole=whole or not request.may_read_again,
