@@ -15,7 +15,7 @@ from atlas_etl.scheduler.export.calendars import expression, only_calendars
 from atlas_etl.scheduler.export.entries import Entry, Export, refused
 
 FILE = "atlas-cronjobs.yaml"
-_COMMAND = "/opt/atlas/bin/atlas"
+COMMAND = "/opt/atlas/bin/atlas"
 _LONGEST_NAME = 52  # jobs add a time to it
 
 
@@ -58,7 +58,7 @@ def _cron_job(entry: Entry, of: Export) -> Value:
         "name": "atlas",
         "image": of.installation.image,
         # `$(...)` of a command is Kubernetes' own; `$$` is one `$`.
-        "command": [_COMMAND],
+        "command": [COMMAND],
         "args": [word.replace("$", "$$") for word in of.installation.arguments(entry.name, "kubernetes")],
         "workingDir": folder,
         "volumeMounts": [{"name": "project", "mountPath": folder}],
