@@ -52,6 +52,7 @@ def main(folder: str) -> dict[str, object]:
             "pool": dag.tasks[0].pool,
             "catchup": dag.catchup,
             "slots": slots(dag),
+            "start": dag.start_date.astimezone(UTC).isoformat(),
         }
         for name, dag in bag.dags.items()
     }

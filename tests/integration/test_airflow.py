@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from atlas_etl.config.schedule import parse_schedule
 from atlas_etl.scheduler.due import upcoming_slots
 
 JUDGE = Path(__file__).with_name("airflow_judge.py")
+START = datetime(2026, 1, 1, tzinfo=UTC)
 SINCE = datetime(2026, 3, 27, 12, 0, 59, tzinfo=UTC)
 SLOT = datetime(2026, 3, 1, 5, 0, tzinfo=UTC)
 SCHEDULES = {
@@ -95,6 +96,12 @@ def test_airflows_scheduler_walks_the_same_slots(judged: tuple[Project, Any], na
     _, answer = judged
     ours = upcoming_slots(parse_schedule(SCHEDULES[name][0]), SCHEDULES[name][1], SINCE, 12)
     assert answer["dags"][f"atlas_{name}"]["slots"] == [slot.isoformat() for slot in ours]
+
+
+def test_an_interval_that_catches_up_begins_where_the_scheduler_counts(judged: tuple[Project, Any]) -> None:
+    start = datetime.fromisoformat(judged[1]["dags"]["atlas_across"]["start"])
+    (ours,) = upcoming_slots(parse_schedule("every 7h"), "UTC", START - timedelta(seconds=1), 1)
+    assert start == ours
 
 
 def test_a_run_is_a_run_of_atlas_and_a_slot_is_run_once(judged: tuple[Project, Any]) -> None:

@@ -8,8 +8,10 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -18,18 +20,22 @@ import pytest
 from celery import Celery
 from celery.beat import Scheduler
 from celery.result import AsyncResult
+from pytest_httpserver import HTTPServer
 from redis import Redis
 from tests.conftest import unavailable
 from tests.project import Project
 from tests.servers import Unavailable
 from tests.servers import redis as redis_recipe
+from werkzeug import Request, Response
 
 from atlas_etl import Atlas
 from atlas_etl.cli.app import run
+from atlas_etl.config.project import load_project
 from atlas_etl.config.schedule import parse_schedule
-from atlas_etl.model import RunStatus
+from atlas_etl.model import DecidedSchedule, RunStatus, Slot, SlotStatus
 from atlas_etl.scheduler.celery_app import Slots, app
-from atlas_etl.scheduler.due import slots_between
+from atlas_etl.scheduler.due import last_slot, slots_between
+from atlas_etl.scheduler.stores import Stores, open_stores
 
 SECONDS_TO_RUN = 60
 SOON = {"visibility_timeout": 1, "unacked_restore_interval": 1, "unacked_restore_throttle": 1}
@@ -68,9 +74,19 @@ def shop(project: Project) -> Project:
 
 
 @contextmanager
-def worker(broker: str, project: Project) -> Iterator[subprocess.Popen[bytes]]:
-    """A worker in a session of its own, ended at once with all it started."""
-    options = ("-P", "solo", "--without-gossip", "--without-mingle", "--without-heartbeat", "-l", "warning")
+def worker(broker: str, project: Project, pool: str = "solo") -> Iterator[subprocess.Popen[bytes]]:
+    """A worker in a session of its own, ended at once with its processes."""
+    options = (
+        "-P",
+        pool,
+        "-c",
+        "1",
+        "--without-gossip",
+        "--without-mingle",
+        "--without-heartbeat",
+        "-l",
+        "warning",
+    )
     project.write(
         "worker_settings.py",
         f"result_backend = {broker!r}\ntask_ignore_result = False\nbroker_transport_options = {SOON!r}\n",
@@ -150,6 +166,138 @@ def test_beats_own_scheduler_takes_the_exported_module(
     assert pickle.loads(pickle.dumps(entry.schedule)) == Slots("30 2 * * *", "Europe/Berlin")
 
 
+# The scheduler, with Celery as its executor
+
+
+@pytest.fixture
+def due(shop: Project) -> datetime:
+    """The slot that is due as soon as a scheduler looks, and that it leaves to Celery."""
+    now = datetime.now(UTC)
+    slot = last_slot(parse_schedule("30 2 * * *"), "Europe/Berlin", now - timedelta(days=2), now)
+    assert slot is not None
+    shop.write(
+        "atlas.yaml", "schedule: {executor: celery, retries: 0, catch_up_window: 2d, shutdown_grace: 1s}\n"
+    )
+    with stores(shop) as store:
+        known = DecidedSchedule("30 2 * * *", "Europe/Berlin", slot - timedelta(hours=1))
+        store.schedule.decide({"shop": known})
+    return slot
+
+
+@contextmanager
+def scheduler(broker: str, project: Project) -> Iterator[subprocess.Popen[str]]:
+    """`atlas schedule`, asked to stop and waited for."""
+    daemon = project.start("schedule", env={"CELERY_BROKER_URL": broker})
+    try:
+        yield daemon
+        daemon.send_signal(signal.SIGTERM)
+        _, log = daemon.communicate(timeout=SECONDS_TO_RUN)
+        assert daemon.returncode == 0, log
+    finally:
+        daemon.kill()
+        daemon.communicate()
+
+
+def stores(project: Project) -> AbstractContextManager[Stores]:
+    return open_stores(load_project(project.folder, {}))
+
+
+def wait_for(project: Project, slot: datetime, status: SlotStatus) -> Slot:
+    deadline = time.monotonic() + SECONDS_TO_RUN
+    with stores(project) as store:
+        while True:
+            found = store.schedule.slot("shop", slot)
+            if found is not None and found.status is status:
+                return found
+            assert time.monotonic() < deadline, found
+            time.sleep(0.02)
+
+
+def test_what_the_scheduler_claims_a_worker_runs(shop: Project, due: datetime, broker: str) -> None:
+    with worker(broker, shop), scheduler(broker, shop):
+        wait_for(shop, due, SlotStatus.COMPLETED)
+    (only,) = runs(shop)
+    assert (only.status, only.triggered_by, only.scheduled_at) == (RunStatus.COMPLETED, "scheduled", due)
+    assert only.rows_processed == 1
+
+
+def test_a_run_that_died_with_its_worker_is_run_again_by_another(
+    shop: Project, due: datetime, broker: str, httpserver: HTTPServer
+) -> None:
+    """As where a machine is lost: neither the worker nor the run has any last words."""
+    asked, go_on = threading.Event(), threading.Event()
+
+    def answer(_request: Request) -> Response:
+        asked.set()
+        go_on.wait(SECONDS_TO_RUN)
+        return Response('[{"id": 1}, {"id": 2}]', content_type="application/json")
+
+    httpserver.expect_request("/things").respond_with_handler(answer)
+    shop.write(
+        "connectors.d/shop.yaml",
+        f"protocol: http\nconnection: {{base_url: '{httpserver.url_for('')}'}}\n"
+        "streams: [{name: things, path: /things}]\nschedule: 30 2 * * *\ntimezone: Europe/Berlin\n"
+        "scheduling: {retries: 1}\n",
+    )
+    settings = (shop.folder / "atlas.yaml").read_text()
+    shop.write("atlas.yaml", settings.replace("retries: 0", "retry_wait: 1s"))
+    with scheduler(broker, shop) as daemon:
+        with worker(broker, shop) as first:
+            assert asked.wait(SECONDS_TO_RUN)
+            lost = children(first.pid)
+            kill(first)
+            for run in lost:
+                os.killpg(run, signal.SIGKILL)
+        go_on.set()
+        daemon.send_signal(signal.SIGHUP)  # it would look for dead runs by itself, but not at once
+        with worker(broker, shop):
+            wait_for(shop, due, SlotStatus.COMPLETED)
+    assert sorted(run.status for run in runs(shop)) == [RunStatus.COMPLETED, RunStatus.INTERRUPTED]
+
+
+def children(parent: int) -> list[int]:
+    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(parent)], capture_output=True, check=True)
+    return [int(pid) for pid in listed.stdout.split()]
+
+
+def test_a_slot_that_no_worker_took_waits_for_the_next_scheduler(
+    shop: Project, due: datetime, broker: str
+) -> None:
+    with scheduler(broker, shop):
+        wait_for(shop, due, SlotStatus.CLAIMED)
+    found = wait_for(shop, due, SlotStatus.FAILED)
+    assert (found.attempts, found.retry_at is not None) == (0, True)
+    with worker(broker, shop), scheduler(broker, shop):
+        wait_for(shop, due, SlotStatus.COMPLETED)
+    assert [run.status for run in runs(shop)].count(RunStatus.COMPLETED) == 1
+
+
+def test_a_run_that_cannot_begin_on_the_worker_is_told_to_the_scheduler(
+    shop: Project, due: datetime, broker: str
+) -> None:
+    with scheduler(broker, shop):
+        wait_for(shop, due, SlotStatus.CLAIMED)
+        shop.write("connectors.d/shop.yaml", "protocol: csv\nstreems: []\nschedule: 30 2 * * *\n")
+        with worker(broker, shop):
+            found = wait_for(shop, due, SlotStatus.DEAD)
+    assert found.error is not None
+    assert "ended before the run began, exit code 2" in found.error.message
+
+
+def test_a_broker_that_is_not_there_costs_no_slot(shop: Project, due: datetime, broker: str) -> None:
+    with scheduler("redis://127.0.0.1:1/0", shop):
+        wait_for(shop, due, SlotStatus.FAILED)
+    with worker(broker, shop), scheduler(broker, shop):
+        wait_for(shop, due, SlotStatus.COMPLETED)
+
+
+def test_celery_that_is_not_installed_is_named(shop: Project, due: datetime) -> None:
+    shop.write("blocked/celery.py", "raise ModuleNotFoundError('no celery', name='celery')\n")
+    done = shop.atlas("schedule", env={"PYTHONPATH": str(shop.folder / "blocked")})
+    assert done.returncode == 2
+    assert 'pip install "atlas-etl[celery]"' in done.stderr
+
+
 # Workers
 
 
@@ -174,7 +322,7 @@ def test_the_task_of_a_worker_that_was_killed_goes_to_another(shop: Project, bro
     )
     command.chmod(0o755)
     sent = send(broker, shop, [str(command)], "2026-03-01T01:30:00Z")
-    with worker(broker, shop) as first:
+    with worker(broker, shop, "prefork") as first:  # a solo one acknowledges nothing while it runs a task
         assert begun.read_text() == "yes\n"
         kill(first)
         with worker(broker, shop):

@@ -28,8 +28,8 @@ from atlas_etl.scheduler.events import (
     Stopping,
     StoreFailed,
 )
+from atlas_etl.scheduler.executors import open_executor
 from atlas_etl.scheduler.notify import ServiceManager
-from atlas_etl.scheduler.processes import ProcessExecutor
 from atlas_etl.scheduler.stores import open_stores
 
 
@@ -39,8 +39,8 @@ def serve(context: typer.Context, jobs: int | None) -> None:
     folder, environ = session.project, session.environ
     agenda = read_agenda(folder, environ)
     options = ["--log-format", session.output.log_format, *_verbosity(session.output)]
-    executor = ProcessExecutor(folder, environ, options)
     with open_stores(agenda.project) as stores, SystemClock() as clock:
+        executor = open_executor(agenda, environ, stores.schedule, options)
         daemon = Daemon(agenda, environ, stores, executor, clock, jobs=jobs, manager=ServiceManager(environ))
         for event in daemon.run():
             tell(session.output, event)

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from enum import StrEnum
 
 from pydantic import BaseModel, Field
 
 from atlas_etl.config.fields import MODEL_CONFIG, Duration
 from atlas_etl.config.schedule import CatchUp
+
+
+class ExecutorName(StrEnum):
+    """Where the scheduler's runs are executed."""
+
+    PROCESS = "process"
+    CELERY = "celery"
 
 
 class BreakerSettings(BaseModel):
@@ -27,6 +35,9 @@ class ScheduleSettings(BaseModel):
     model_config = MODEL_CONFIG
 
     jobs: int = Field(default=4, ge=1, le=1000, description="how many runs go at once on this machine")
+    executor: ExecutorName = Field(
+        default=ExecutorName.PROCESS, description="runs are processes here, or tasks of Celery's workers"
+    )
     catch_up: CatchUp = Field(
         default=CatchUp.ONCE, description="slots missed while no scheduler was there: one run, none, or each"
     )

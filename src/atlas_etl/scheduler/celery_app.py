@@ -12,10 +12,15 @@ a slot is run once.
 
 from __future__ import annotations
 
+import importlib
 import os
+import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -25,31 +30,62 @@ from celery.utils.log import get_task_logger
 
 from atlas_etl.config.schedule import parse_schedule
 from atlas_etl.errors import ExitCode
+from atlas_etl.model import RunError, SlotStatus
+from atlas_etl.scheduler.agenda import read_agenda
 from atlas_etl.scheduler.due import last_slot, next_slot
 from atlas_etl.scheduler.export.scheduled import scheduled
+from atlas_etl.scheduler.running import KILL_AFTER
+from atlas_etl.scheduler.stores import open_stores
 
 ATLAS = (sys.executable, "-m", "atlas_etl")
 CONFIG_VARIABLE = "ATLAS_CELERY_CONFIG"
 _NO_RETRY_HELPS = frozenset({ExitCode.USAGE, ExitCode.DATA})
+_DEFAULTS: Mapping[str, object] = {
+    "task_acks_late": True,
+    "task_reject_on_worker_lost": True,
+    "task_ignore_result": True,
+    "worker_prefetch_multiplier": 1,
+    "broker_transport_options": {"visibility_timeout": 15 * 60},
+    "broker_connection_retry_on_startup": True,
+}
 _A_YEAR = timedelta(days=366)
 _log = get_task_logger(__name__)
 
+
+def _settings_of(module: str | None) -> Mapping[str, object]:
+    """The settings in the user's own module, which come before ours."""
+    found = vars(importlib.import_module(module)) if module else {}
+    return {name: value for name, value in found.items() if not name.startswith("_")}
+
+
 app = Celery("atlas")
-app.conf.add_defaults(
-    {
-        "task_acks_late": True,
-        "task_reject_on_worker_lost": True,
-        "task_ignore_result": True,
-        "worker_prefetch_multiplier": 1,
-        "broker_transport_options": {"visibility_timeout": 15 * 60},
-        "broker_connection_retry_on_startup": True,
-    }
-)
-app.config_from_envvar(CONFIG_VARIABLE, silent=True)
+app.config_from_object({**_DEFAULTS, **_settings_of(os.environ.get(CONFIG_VARIABLE))})
 
 
 class SyncFailedError(Exception):
     """A run's process ended with another code than 0; the history has the reason."""
+
+
+@app.task(name="atlas.run_slot")  # type: ignore[untyped-decorator]
+def run_slot(connector: str, project: str, slot: str, cause: str) -> None:
+    """Run a slot that `atlas schedule` claimed; the state store tells it how that ended.
+
+    Only what ended before its run began has to be told here, for no run could.
+    """
+    folder = Path(project)
+    agenda = read_agenda(folder, os.environ)
+    rules = agenda.scheduled.get(connector)
+    code, said = _ran(_line(ATLAS, connector, project, cause, slot), rules.timeout if rules else None)
+    if code in {ExitCode.DONE, ExitCode.LOCKED}:
+        return
+    _log.warning("%s %s: %s", connector, slot, said)
+    with open_stores(agenda.project) as stores:
+        found = stores.schedule.slot(connector, datetime.fromisoformat(slot))
+        if found is not None and found.status is SlotStatus.CLAIMED:
+            message = f"its process on {socket.gethostname()} ended before the run began, exit code {code}"
+            hint = "the log of the Celery worker there says why"
+            error = RunError("not_begun", message, hint, abs(code), retryable=code == ExitCode.DESTINATION)
+            stores.schedule.fail_claim(found, error)
 
 
 @app.task(bind=True, name="atlas.sync", max_retries=3)  # type: ignore[untyped-decorator]
@@ -62,23 +98,49 @@ def sync(
     task is done; but once more where it was given out before, for the lease of a run that died with its
     worker is free in less than that time.
     """
-    line = (*command, "-C", project, "connector", "sync", connector, "--triggered-by", "celery", "-q")
     slot = slot or _newest_slot(connector, project)
-    if slot is not None:
-        line = (*line, "--slot", slot)
-    done = subprocess.run(
-        line, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace", check=False
-    )
-    if done.returncode == ExitCode.DONE:
+    code, said = _ran(_line(command, connector, project, "celery", slot), None)
+    if code == ExitCode.DONE:
         return
     was_given_out_before = bool((task.request.delivery_info or {}).get("redelivered"))
-    if done.returncode == ExitCode.LOCKED and not was_given_out_before:
-        _log.info("%s", done.stderr.strip())
+    if code == ExitCode.LOCKED and not was_given_out_before:
+        _log.info("%s", said)
         return
-    failure = SyncFailedError(f"{connector}: exit code {done.returncode}: {done.stderr.strip()}")
-    if done.returncode in _NO_RETRY_HELPS:
+    failure = SyncFailedError(f"{connector}: exit code {code}: {said}")
+    if code in _NO_RETRY_HELPS:
         raise failure
     raise task.retry(exc=failure, countdown=60 * 2**task.request.retries)
+
+
+def _line(
+    command: Sequence[str], connector: str, project: str, cause: str, slot: str | None
+) -> tuple[str, ...]:
+    line = (*command, "-C", project, "connector", "sync", connector, "--triggered-by", cause, "-q")
+    return line if slot is None else (*line, "--slot", slot)
+
+
+def _ran(line: Sequence[str], timeout: timedelta | None) -> tuple[int, str]:
+    """The exit code and the errors of a run, which is ended after its timeout: asked first, then killed."""
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(line, stdin=subprocess.DEVNULL, stderr=errors, start_new_session=True)
+        try:
+            code = process.wait(None if timeout is None else timeout.total_seconds())
+        except subprocess.TimeoutExpired:
+            code = _ended(process)
+        finally:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+        errors.seek(0)
+        return code, errors.read().decode(errors="replace").strip()
+
+
+def _ended(process: subprocess.Popen[bytes]) -> int:
+    os.killpg(process.pid, signal.SIGTERM)
+    try:
+        return process.wait(KILL_AFTER)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        return process.wait()
 
 
 def _newest_slot(connector: str, project: str) -> str | None:
