@@ -16,6 +16,7 @@ from atlas_etl.cli.completion import Names, connectors
 from atlas_etl.cli.instants import instant
 from atlas_etl.cli.opening import chosen, open_atlas
 from atlas_etl.cli.session import Session
+from atlas_etl.cli.sparkline import FAILED, SKIPPED, history_lines
 from atlas_etl.cli.sync_report import SyncReport
 from atlas_etl.config.folder import definition_path
 from atlas_etl.errors import InterruptedRunError
@@ -98,7 +99,7 @@ def history(
     limit: Annotated[int, typer.Option(min=1, help="How many runs.")] = 20,
     status: Annotated[RunStatus | None, typer.Option(help="Only runs that ended so.")] = None,
 ) -> None:
-    """The runs, the latest first.
+    """The runs, the latest first; on a terminal also as bars, with × for those that failed.
 
     Example: atlas connector history shop --limit 5
     """
@@ -125,3 +126,6 @@ def history(
         for run in runs
     ]
     render.table(("started", "connector", "status", "rows", "took", "by", "error"), rows)
+    if runs and render.is_terminal_out() and render.draws(FAILED + SKIPPED):
+        session.output.line("")
+        render.table(("the last on the right", "rows", "took"), history_lines(runs))

@@ -136,6 +136,15 @@ def is_terminal_out() -> bool:
     return sys.stdout.isatty() and _console().is_terminal
 
 
+def draws(signs: str) -> bool:
+    """Whether stdout's encoding has these, and bars."""
+    try:
+        f"{signs}▁█".encode(sys.stdout.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
 def is_terminal() -> bool:
     """Whether people watch stderr."""
     if not sys.stderr.isatty():

@@ -5,6 +5,7 @@ Shell completion runs this: standard library only.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from atlas_etl.config.project_folder import DEFINITIONS, shown
@@ -15,7 +16,7 @@ SUFFIXES = (".yaml", ".yml", ".json")
 
 def definition_names(project: Path) -> list[str]:
     """The names of all definitions, sorted; none where there is no folder. Raises ConfigError."""
-    return sorted({path.stem for path in _files(project)})
+    return sorted({stem for stem, _ in _files(project)})
 
 
 def definition_path(project: Path, name: str) -> Path:
@@ -25,10 +26,11 @@ def definition_path(project: Path, name: str) -> Path:
     files define it. Case tells no two apart: environment variables and most warehouses have none.
     """
     files = _files(project)
-    found = sorted(path for path in files if path.stem == name)
-    alike = sorted(path for path in files if path.stem.casefold() == name.casefold())
+    folded = name.casefold()
+    found = sorted(file for stem, file in files if stem == name)
+    alike = sorted(file for stem, file in files if stem.casefold() == folded)
     if found and len(alike) > 1:
-        names = " and ".join(shown(path, project) for path in alike)
+        names = " and ".join(shown(project / DEFINITIONS / file, project) for file in alike)
         same = len(alike) == len(found)
         raise ConfigError(
             f"{names} both define connector {name!r}",
@@ -37,21 +39,23 @@ def definition_path(project: Path, name: str) -> Path:
             connector=name,
         )
     if not found:
-        known = sorted({path.stem for path in files})
+        known = sorted({stem for stem, _ in files})
         none_yet = "there are no connectors yet; `atlas connector add` makes one"
         hint = (nearest(name, known) or "`atlas connector list` shows them") if known else none_yet
         raise ConfigError(f"there is no connector {name!r}", hint=hint, code="unknown_connector")
-    return found[0]
+    return project / DEFINITIONS / found[0]
 
 
-def _files(project: Path) -> list[Path]:
+def _files(project: Path) -> list[tuple[str, str]]:
+    """Names without and with their suffix; as text, for a project may have thousands and ask for each."""
     folder = project / DEFINITIONS
     try:
-        return [
-            path
-            for path in folder.iterdir()
-            if path.suffix in SUFFIXES and not path.name.startswith(".") and not path.is_dir()
-        ]
+        with os.scandir(folder) as entries:
+            return [
+                (os.path.splitext(entry.name)[0], entry.name)
+                for entry in entries
+                if entry.name.endswith(SUFFIXES) and not entry.name.startswith(".") and not entry.is_dir()
+            ]
     except FileNotFoundError:
         return []
     except OSError as error:

@@ -47,10 +47,13 @@ class Agenda:
         return self.project.settings.schedule
 
 
-def read_agenda(folder: Path, environ: Mapping[str, str], before: Agenda | None = None) -> Agenda:
+def read_agenda(
+    folder: Path, environ: Mapping[str, str], before: Agenda | None = None, *, all_again: bool = True
+) -> Agenda:
     """The agenda as the files are now. A definition that is wrong keeps what it was before.
 
-    Raises ConfigError where atlas.yaml is wrong and there was no agenda before it.
+    Without `all_again`, a file that looks as it did is not read, as long as atlas.yaml does, too. Raises
+    ConfigError where atlas.yaml is wrong and there was no agenda before it.
     """
     files = fingerprint(folder)
     try:
@@ -60,17 +63,32 @@ def read_agenda(folder: Path, environ: Mapping[str, str], before: Agenda | None 
         if before is None:
             raise
         return replace(before, problems=(wrong,), files=files)
+    kept = _unchanged(before, files) if before is not None and not all_again else frozenset()
     scheduled: dict[str, Scheduled] = {}
     problems: list[ConfigError] = []
     for name in names:
         try:
-            found = _scheduled(project, name, environ)
+            if name in kept:
+                found = before.scheduled.get(name) if before else None
+            else:
+                found = _scheduled(project, name, environ)
         except ConfigError as wrong:
             problems.append(wrong)
             found = before.scheduled.get(name) if before else None
         if found is not None:
             scheduled[name] = found
     return Agenda(project, scheduled, tuple(problems), files)
+
+
+def _unchanged(before: Agenda, files: Fingerprint) -> frozenset[str]:
+    """The connectors of which nothing can have changed, as far as files tell."""
+    same = {Path(file).stem for file, look in files.items() if before.files.get(file) == look}
+    other = {Path(file).stem for file, look in files.items() if before.files.get(file) != look}
+    project = before.project.folder / PROJECT_FILE
+    if files.get(str(project)) != before.files.get(str(project)):
+        return frozenset()
+    wrong = {problem.connector for problem in before.problems}
+    return frozenset() if None in wrong else frozenset(same - other) - wrong
 
 
 def of_connectors(agenda: Agenda, names: Collection[str]) -> Agenda:

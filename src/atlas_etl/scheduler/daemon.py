@@ -132,13 +132,14 @@ class Daemon:
     # What there is to schedule
 
     def _reloaded(self) -> Iterator[Event]:
+        changed = False
         if self._ticks >= self._files_at:
             self._files_at = self._ticks + LOOK_AT_FILES
-            self._reload = self._reload or fingerprint(self._folder) != self._agenda.files
-        if not self._reload:
+            changed = fingerprint(self._folder) != self._agenda.files
+        if not (changed or self._reload):
             return
         self._manager.tell("RELOADING=1", f"MONOTONIC_USEC={int(self._ticks * 1e6)}")
-        agenda = read_agenda(self._folder, self._environ, self._agenda)
+        agenda = read_agenda(self._folder, self._environ, self._agenda, all_again=self._reload)
         self._schedule(agenda, first=False)
         self._agenda, self._reload = agenda, False
         yield self._started(reloaded=True)
