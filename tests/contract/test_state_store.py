@@ -679,3 +679,13 @@ def test_every_run_comes_back_as_it_was(state: StateStore, run: Run) -> None:
     assert all(checkpoint in mirrored for checkpoint in expected.values())
     recorded = [change.after for change in state.checkpoint_changes(run.connector, limit=1_000)]
     assert all(any(found.reaches_as_far_as(after) for after in recorded) for found in expected.values())
+
+
+def test_one_run_and_the_last_completed_ones(state: SqlStateStore) -> None:
+    assert state.last_completed() == {}
+    runs = [past_run(1), past_run(3), past_run(5, status=RunStatus.FAILED), past_run(2, "crm")]
+    for run in runs:
+        state.finish(run)
+    assert state.run("run-0003") == past_run(3)
+    assert state.run("run-0004") is None
+    assert state.last_completed() == {"shop": past_run(3).completed_at, "crm": past_run(2).completed_at}

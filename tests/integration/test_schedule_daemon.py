@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
+import requests
 from pytest_httpserver import HTTPServer
 from tests.project import Project
 from werkzeug import Request, Response
@@ -274,3 +276,24 @@ def test_daemons_killed_at_random_moments_lose_and_double_nothing(schedule: Sche
         slots, 1
     )
     assert schedule.rows() == 2
+
+
+def test_health_and_metrics_are_served(schedule: Schedule) -> None:
+    schedule.api.open.set()
+    daemon = schedule.project.start("--log-format", "json", "schedule", "--health-port", "0")
+    schedule.daemons.append(daemon)
+    assert daemon.stderr is not None
+    entries = (json.loads(line) for line in daemon.stderr)
+    url = next(entry["url"] for entry in entries if entry.get("event") == "health_served")
+
+    def told(path: str) -> requests.Response:
+        return requests.get(f"{url}{path}", timeout=10)
+
+    until(
+        lambda: 'atlas_runs_total{connector="api",status="completed"} 1.0' in told("/metrics").text, "counted"
+    )
+    assert 'atlas_run_rows_total{connector="api"} 2.0' in told("/metrics").text
+    assert [told(path).status_code for path in ("/healthz", "/readyz")] == [200, 200]
+    daemon.terminate()
+    daemon.communicate(timeout=40)
+    assert daemon.returncode == 0

@@ -43,6 +43,13 @@ def daemon(
     jobs: Annotated[
         int | None, typer.Option(min=1, help="How many runs go at once; default: as atlas.yaml says.")
     ] = None,
+    health_port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="Serve /healthz, /readyz and /metrics here; 0: any free port."),
+    ] = None,
+    health_host: Annotated[
+        str, typer.Option(help="The address that they are served on; whoever reaches it may read them.")
+    ] = "127.0.0.1",
 ) -> None:
     if context.invoked_subcommand is None:
-        _DAEMON.found()(context, jobs)
+        _DAEMON.found()(context, jobs, health_host, health_port)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, suppress
 from datetime import datetime
 
 import typer
@@ -9,8 +10,8 @@ import typer
 from atlas_etl.cli import render
 from atlas_etl.cli.output import Output, iso
 from atlas_etl.cli.session import Session
-from atlas_etl.errors import ExitCode
-from atlas_etl.model import SlotStatus
+from atlas_etl.errors import ExitCode, StateError
+from atlas_etl.model import Run, SlotStatus
 from atlas_etl.scheduler.agenda import read_agenda
 from atlas_etl.scheduler.clock import SystemClock
 from atlas_etl.scheduler.daemon import Daemon
@@ -29,22 +30,47 @@ from atlas_etl.scheduler.events import (
     StoreFailed,
 )
 from atlas_etl.scheduler.executors import open_executor
+from atlas_etl.scheduler.health import HealthServer
+from atlas_etl.scheduler.metrics import Metrics
 from atlas_etl.scheduler.notify import ServiceManager
-from atlas_etl.scheduler.stores import open_stores
+from atlas_etl.scheduler.overview import overview
+from atlas_etl.scheduler.stores import Stores, open_stores
 
 
-def serve(context: typer.Context, jobs: int | None) -> None:
+def serve(context: typer.Context, jobs: int | None, health_host: str, health_port: int | None) -> None:
     """Run what is scheduled until a signal ends it."""
     session: Session = context.obj
     folder, environ = session.project, session.environ
     agenda = read_agenda(folder, environ)
     options = ["--log-format", session.output.log_format, *_verbosity(session.output)]
-    with open_stores(agenda.project) as stores, SystemClock() as clock:
+    metrics = Metrics()
+    with open_stores(agenda.project) as stores, SystemClock() as clock, ExitStack() as stack:
         executor = open_executor(agenda, environ, stores.schedule, options)
         daemon = Daemon(agenda, environ, stores, executor, clock, jobs=jobs, manager=ServiceManager(environ))
+        if health_port is not None:
+            health = HealthServer(
+                health_host,
+                health_port,
+                vitals=daemon.vitals,
+                metrics=lambda: metrics.text(
+                    overview(daemon.agenda, stores, clock.now()), stores.state.last_completed()
+                ),
+            )
+            stack.enter_context(health)
+            where = f"http://{health_host}:{health.port}"
+            session.output.event(f"health and metrics at {where}", event="health_served", url=where)
         for event in daemon.run():
             tell(session.output, event)
+            metrics.count(event, _run_of(stores, event))
     raise typer.Exit(ExitCode.DONE)
+
+
+def _run_of(stores: Stores, event: Event) -> Run | None:
+    """The run that an event tells of; a store that does not answer only leaves its rows uncounted."""
+    run_id = event.slot.run_id if isinstance(event, RunEnded) else None
+    with suppress(StateError):
+        return stores.state.run(run_id) if run_id is not None else None
+    return None
 
 
 def _verbosity(output: Output) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Protocol
@@ -70,6 +70,12 @@ class StateStore(Protocol):
         self, connector: str | None = None, *, limit: int = 20, status: RunStatus | None = None
     ) -> Sequence[Run]:
         """Runs, the latest first, with their streams."""
+
+    def run(self, run_id: str) -> Run | None:
+        """One run, with its streams; None where there is none, or no more."""
+
+    def last_completed(self) -> Mapping[str, datetime]:
+        """By connector, when its last completed run ended; of those that had one."""
 
     def count_runs(self, connector: str | None = None, *, status: RunStatus | None = None) -> int:
         """How many runs `history` would give without a limit."""

@@ -35,6 +35,7 @@ from atlas_etl.scheduler.processes import Executor
 from atlas_etl.scheduler.running import Ending, Running, RunningRuns
 from atlas_etl.scheduler.settling import settle, settle_failed
 from atlas_etl.scheduler.stores import Stores
+from atlas_etl.scheduler.vitals import Vitals
 from atlas_etl.scheduler.waiting import WaitingSlots
 
 LOOK_AT_FILES = 10.0
@@ -84,10 +85,20 @@ class Daemon:
         self._grace = 0.0
         self._ended_early = 0
         self._done = False
+        self._is_ready = False
         self._now = clock.now()
         self._ticks = clock.monotonic()
         self._rested_until = self._sweep_at = 0.0
         self._files_at = self._ticks + LOOK_AT_FILES
+
+    @property
+    def agenda(self) -> Agenda:
+        """What is scheduled now."""
+        return self._agenda
+
+    def vitals(self) -> Vitals:
+        """How the loop is; any thread may ask."""
+        return Vitals(self._clock.monotonic() - self._ticks, self._is_ready)
 
     def run(self) -> Iterator[Event]:
         """Everything until the end, as it happens. Raises StateError where the store is not there at all."""
@@ -123,7 +134,9 @@ class Daemon:
                 yield from self._record_skips()
                 yield from self._sweep()
                 yield from self._begin_runs()
+            self._is_ready = self._stop_at is None and self._ticks >= self._rested_until
         except StateError as failure:
+            self._is_ready = False
             self._rested_until = self._ticks + AFTER_FAILURE
             yield StoreFailed(RunError(failure.code, failure.message, failure.hint, int(failure.exit_code)))
         if self._stop_at is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
@@ -30,6 +30,7 @@ from atlas_etl.state.migrate import migrate
 from atlas_etl.state.records import change_of, committed_of, new_run_id, run_of, run_values
 from atlas_etl.state.schedule import SqlSchedule
 from atlas_etl.state.schema import (
+    UtcDateTime,
     checkpoint_changes,
     connector_state,
     connectors,
@@ -153,6 +154,19 @@ class SqlStateStore:
         )
         with self._database.reading() as connection, reading_content(self._database.name):
             return [run_of(row) for row in connection.execute(query)]
+
+    def run(self, run_id: str) -> Run | None:
+        query = select(scheduled_runs).where(scheduled_runs.c.run_id == run_id)
+        with self._database.reading() as connection, reading_content(self._database.name):
+            row = connection.execute(query).one_or_none()
+            return None if row is None else run_of(row)
+
+    def last_completed(self) -> Mapping[str, datetime]:
+        runs, ended = scheduled_runs.c, func.max(scheduled_runs.c.completed_at, type_=UtcDateTime())
+        query = select(runs.connector, ended).where(runs.status == RunStatus.COMPLETED.value)
+        with self._database.reading() as connection:
+            rows = connection.execute(query.group_by(runs.connector))
+            return {connector: at for connector, at in rows if at is not None}
 
     def count_runs(self, connector: str | None = None, *, status: RunStatus | None = None) -> int:
         end_dead_runs(self._database)
