@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import pytest
 
+from atlas_etl import redactor
 from tests.project import Project
 from tests.servers import ServerAddress, Unavailable, required
 from tests.servers import mysql as mysql_recipe
@@ -64,6 +65,13 @@ def mysql(mysql_server: ServerAddress) -> Iterator[ServerAddress]:
     """An empty MariaDB database, dropped after the test."""
     with mysql_recipe.fresh_database(mysql_server) as address:
         yield address
+
+
+@pytest.fixture(autouse=True)
+def no_secret_is_known() -> Iterator[None]:
+    """What one test takes for a secret is an ordinary word in the next."""
+    yield
+    redactor.forget()
 
 
 @pytest.fixture

@@ -30,6 +30,8 @@ from difflib import get_close_matches
 from enum import IntEnum
 from typing import ClassVar
 
+from atlas_etl.redactor import redacted
+
 
 class ExitCode(IntEnum):
     """What a process ends with; scripts rely on these numbers."""
@@ -85,8 +87,8 @@ class AtlasError(Exception):
 
 
 def _text(message: str) -> str:
-    """The message in characters that every stream and store takes, whatever bytes a path in it has."""
-    return message.encode("utf-8", "backslashreplace").decode("utf-8")
+    """The message in characters that every stream and store takes, without secrets that drivers put in."""
+    return redacted(message.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
 class UsageError(AtlasError):

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +16,15 @@ from urllib.parse import quote
 
 import psycopg
 import pytest
+from pydantic import SecretStr
 from pytest_httpserver import HTTPServer
 from tests.project import Project
 from tests.servers import ServerAddress
 from werkzeug import Request, Response
 
 from atlas_etl import Atlas as Opened
+from atlas_etl import create_connector
+from atlas_etl import test_connection as can_connect
 from atlas_etl.cli.app import run
 from atlas_etl.errors import ConfigError
 from atlas_etl.secrets.store import SecretStore
@@ -555,3 +559,65 @@ def test_a_rotated_token_that_cannot_be_stored_is_warned_of(
     (warning,) = done.json()["runs"][0]["streams"][0]["warnings"]
     assert ("stored nowhere" if kept == "elsewhere" else "(the disk is full)") in warning
     assert leaks(project, done) == []
+
+
+@pytest.mark.parametrize("written", ["plain", "encoded", "quoted"])
+def test_what_a_server_says_is_shown_without_secrets(
+    atlas: Atlas, httpserver: HTTPServer, project: Project, written: str
+) -> None:
+    """A login that fails is told with the server's own code, in which this one puts what it was sent."""
+    echo = {"plain": CANARY, "encoded": base64.b64encode(CANARY.encode()).decode(), "quoted": quote(CANARY)}
+    refusal = json.dumps({"error": f"honest {echo[written]}"})
+    httpserver.expect_request("/token").respond_with_data(refusal, status=400)
+    url = httpserver.url_for
+    project.write(
+        "connectors.d/api.yaml",
+        f"protocol: http\nconnection:\n  base_url: {url('/v1')}\n"
+        f"  auth: {{type: oauth2, token_url: {url('/token')}, client_id: id, "
+        "client_secret: '${secret:api/secret}'}\n"
+        "  resources: {things: {path: /things}}\nstreams: [{name: things, path: things}]\n",
+    )
+    assert atlas("secret", "set", "api/secret", input=CANARY).code == 0
+    commands = [
+        ("sync", "api", "-vv"),
+        ("sync", "api", "--json"),
+        ("sync", "api", "--log-format", "json", "-vv"),
+    ]
+    commands += [("test", "api", "-vv"), ("history", "--json"), ("preview", "api", "-vv")]
+    done = [atlas("connector", *command) for command in commands]
+    for each in done:
+        assert "honest ********" in each.stdout + each.stderr
+    assert leaks(project, *done) == []
+
+
+def test_a_secret_in_a_file_that_everybody_may_read_is_refused(project: Project) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        folder, file = Path(name), Path(name) / "password"
+        folder.chmod(0o755)
+        file.write_text(CANARY)
+        file.chmod(0o644)
+        project.write(
+            "connectors.d/pg.yaml",
+            f"protocol: postgresql\nconnection:\n  host: ${{file:{file}}}\n  password: ${{file:{file}}}\n",
+        )
+        opened = Opened.open(project.folder, {})
+        with pytest.raises(ConfigError) as caught:
+            opened.connector("pg")
+        assert caught.value.code == "exposed_secret"
+        assert caught.value.message.startswith("connectors.d/pg.yaml:4: connection.password: ")
+        assert f"chmod o-rwx {file}" in str(caught.value.hint)
+        for mode, outer in ((0o640, 0o755), (0o644, 0o700)):
+            file.chmod(mode)
+            folder.chmod(outer)
+            assert opened.connector("pg").config.password.get_secret_value() == CANARY  # type: ignore[attr-defined]
+
+
+def test_clients_of_the_library_take_secrets_as_pydantic_has_them(postgres: ServerAddress) -> None:
+    settings = {
+        "host": postgres.host, "port": postgres.port, "database": postgres.database,
+        "username": postgres.username, "password": SecretStr(postgres.password),
+    }  # fmt: skip
+    with create_connector({"protocol": "postgresql", **settings}) as connector:
+        assert len(connector.fetch_data("SELECT 1 AS a")) == 1
+        assert postgres.password not in repr(connector.config)
+    assert can_connect("postgresql", **settings)

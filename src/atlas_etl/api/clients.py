@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic import ValidationError
 
 from atlas_etl.config.problems import config_error
+from atlas_etl.config.stored_secrets import secrets_in
 from atlas_etl.connectors import registry
 from atlas_etl.connectors.base import Adapter, BaseConnector, ConnectionConfig
 from atlas_etl.connectors.cache import ClientCache
 from atlas_etl.errors import AtlasError, ConfigError
+from atlas_etl.redactor import learn
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -116,6 +118,7 @@ def _shared(protocol: str, config: Mapping[str, object]) -> object:
 
 def _validated(protocol: str, values: Mapping[str, object]) -> tuple[Adapter[Any], ConnectionConfig]:
     adapter = registry.load(protocol)
+    learn(secrets_in(values, adapter.connection))
     folder = {"project": Path.cwd()}  # a path means the same file after the program has gone elsewhere
     try:
         return adapter, adapter.connection.model_validate(dict(values), context=folder)

@@ -7,6 +7,7 @@ import sys
 import typer
 
 from atlas_etl.errors import UsageError
+from atlas_etl.redactor import learn
 
 _MOST = 1024 * 1024
 
@@ -14,8 +15,10 @@ _MOST = 1024 * 1024
 def ask_secret(what: str) -> str:
     """One line, typed unseen on a terminal, else the next one of stdin. Raises UsageError."""
     if sys.stdin.isatty():
-        return str(typer.prompt(what, hide_input=True, err=True))
-    text = sys.stdin.readline().rstrip("\r\n")
+        text = str(typer.prompt(what, hide_input=True, err=True))
+    else:
+        text = sys.stdin.readline().rstrip("\r\n")
+    learn([text])
     if not text:
         raise UsageError(
             f"nothing on stdin for {what!r}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import traceback
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from enum import StrEnum
 from typing import TextIO
 
 from atlas_etl.errors import AtlasError, ExitCode
+from atlas_etl.redactor import RedactingFormatter, redacted
 
 
 class LogFormat(StrEnum):
@@ -27,6 +29,8 @@ class Output:
         self.verbosity = 0
         self.log_format = LogFormat.TEXT
         self._answered = False
+        if logging.lastResort is not None:  # what writes the logs of libraries that nobody configured
+            logging.lastResort.setFormatter(RedactingFormatter())
 
     def configure(
         self,
@@ -58,16 +62,16 @@ class Output:
         if self.log_format is LogFormat.JSON:
             entry = {"time": datetime.now(UTC), "message": text, **fields}
             text = json.dumps(entry, ensure_ascii=not _is_utf8(sys.stderr), default=_json_value)
-        sys.stderr.write(f"{text}\n")
+        sys.stderr.write(f"{redacted(text)}\n")
 
     def error_line(self, text: str) -> None:
         """One line of an error, on stderr."""
-        sys.stderr.write(f"{text}\n")
+        sys.stderr.write(f"{redacted(text)}\n")
 
     def failure(self, failure: AtlasError) -> int:
         """Say what failed, and give back the exit code."""
         if self.verbosity > 1:
-            traceback.print_exception(failure)
+            self._trace(failure)
         where = " ".join(part for part in (failure.connector, failure.stream) if part)
         prefix = f"error: {where}: " if where else "error: "
         if self.log_format is LogFormat.JSON:
@@ -83,13 +87,16 @@ class Output:
     def bug(self, bug: Exception) -> int:
         """A failure that nobody has named: our fault, until it is shown to be something else."""
         if self.verbosity > 1:
-            traceback.print_exception(bug)
+            self._trace(bug)
         failure = AtlasError(
             f"unexpected {type(bug).__name__}",
             hint="this is a bug in Atlas: please report it with the output of the same command and -vv",
         )
         self.failure(failure)
         return ExitCode.UNEXPECTED
+
+    def _trace(self, failure: BaseException) -> None:
+        sys.stderr.write(redacted("".join(traceback.format_exception(failure))))
 
     def _log_error(self, failure: AtlasError) -> None:
         entry = {"time": datetime.now(UTC), "message": failure.message, **error_document(failure)}

@@ -11,11 +11,15 @@ from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError
 from atlas_etl.config.annotations import fields_of, model_in, types_in
 from atlas_etl.config.definitions import LoadedDefinition
 from atlas_etl.config.environment import environment_layer, variable_form
-from atlas_etl.config.keys import KeyPath
+from atlas_etl.config.exposure import refuse_exposed_to_all
+from atlas_etl.config.keys import KeyPath, dotted
 from atlas_etl.config.layers import Layered, merge
 from atlas_etl.config.problems import config_error
 from atlas_etl.config.project import Project
-from atlas_etl.config.references import ReferenceContext, expand
+from atlas_etl.config.references import ReferenceContext, expand, files_in
+from atlas_etl.config.stored_secrets import is_secret_field, secrets_in
+from atlas_etl.errors import ConfigError
+from atlas_etl.redactor import learn
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -64,16 +68,30 @@ def validate_connection(
     the project's folder as the validation context's `project`. Raises ConfigError, which names the
     file and line or the variable, and never a value.
     """
-    values = _numbers_as_text(expand(layered, context, below).values, model)
 
     def place(path: KeyPath) -> str:
         origin = layered.origin(path[len(below) :])
         return origin.place if origin else file
 
+    expanded = expand(layered, context, below)
+    values = _numbers_as_text(expanded.values, model)
+    learn(secrets_in(values, model))
+    for path, text in expanded.references.items():
+        if is_secret_field(model, path):
+            _refuse_exposed_files(text, context, f"{place((*below, *path))}: {dotted((*below, *path))}")
+
     try:
         return model.model_validate(values, context={"project": context.folder})
     except ValidationError as error:
         raise config_error(error, model, values, place, below) from None
+
+
+def _refuse_exposed_files(text: str, context: ReferenceContext, where: str) -> None:
+    for file in files_in(text, context):
+        try:
+            refuse_exposed_to_all(file)
+        except ConfigError as problem:
+            raise ConfigError(f"{where}: {problem.message}", hint=problem.hint, code=problem.code) from None
 
 
 def _numbers_as_text(values: Mapping[str, object], model: type[BaseModel]) -> dict[str, object]:

@@ -8,6 +8,17 @@ from pathlib import Path
 
 from atlas_etl.errors import ConfigError
 
+_MOUNTED = (Path("/run/secrets"), Path("/var/run/secrets"))  # by container runtimes, for the container alone
+
+
+def refuse_exposed_to_all(path: Path) -> None:
+    """Raises ConfigError (`exposed_secret`) where every user of this machine can reach and read it."""
+    file = path.resolve()
+    if any(path.is_relative_to(folder) for folder in _MOUNTED):
+        return
+    if all(folder.stat().st_mode & stat.S_IXOTH for folder in file.parents):
+        refuse_exposed(path, file.stat())
+
 
 def refuse_exposed(path: Path, found: os.stat_result) -> None:
     """Raises ConfigError (`exposed_secret`) where every user of this machine may read or write the file."""

@@ -114,6 +114,16 @@ def holds_reference(text: str) -> bool:
     return "${" in text
 
 
+def files_in(text: str, context: ReferenceContext) -> list[Path]:
+    """The files that a text refers to."""
+    found = (match[1] or "" for match in _MARK.finditer(text))
+    return [
+        context.folder / Path(reference.removeprefix("file:")).expanduser()
+        for reference in found
+        if reference.startswith("file:")
+    ]
+
+
 def literal(text: str) -> str | None:
     """What a text without references stands for: the same, but for `$${`; None where it has a reference."""
     if any(found[0] != "$${" for found in _MARK.finditer(text)):

@@ -11,8 +11,8 @@ from pydantic import BaseModel, SecretBytes, SecretStr
 from atlas_etl.config.annotations import model_in, types_in
 from atlas_etl.config.keys import KeyPath
 from atlas_etl.config.references import holds_reference, is_reference
+from atlas_etl.redactor import MASK
 
-MASK = "********"
 _SECRETS = {SecretStr, SecretBytes}
 
 _SECRET = re.compile(

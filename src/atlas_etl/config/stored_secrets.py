@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 
 from atlas_etl.config.annotations import fields_of, model_at
 from atlas_etl.config.folder import SUFFIXES
@@ -19,6 +19,7 @@ from atlas_etl.config.secrecy import is_secret_key, secret_fields
 from atlas_etl.config.secret_names import reference_to, secret_name
 from atlas_etl.config.yaml_source import Value
 
+_PASSWORD = re.compile(r"://[^/@\s:]*:(\S*)@")
 _STORED = re.compile(r"\$\{secret:([^{}]*)\}")
 
 
@@ -47,6 +48,17 @@ def credentials_of(layered: Layered, model: type[BaseModel]) -> list[Credential]
             origin = layered.origin(path)
             found.append(Credential(path, str(value), origin.variable if origin else None))
     return found
+
+
+def secrets_in(values: Mapping[str, object], model: type[BaseModel]) -> Iterator[str]:
+    """The values of a connection's secret fields, with the passwords of those that are URLs."""
+    for path, value in leaves(values):
+        if not is_secret_field(model, path):
+            continue
+        revealed = value.get_secret_value() if isinstance(value, SecretStr) else value
+        if isinstance(revealed, str | int | float) and not isinstance(revealed, bool):
+            yield str(revealed)
+            yield from _PASSWORD.findall(str(revealed))
 
 
 def stored_name(text: str) -> str | None:

@@ -9,6 +9,7 @@ from atlas_etl.config.secret_names import check_secret_name
 from atlas_etl.contracts import SecretShelf
 from atlas_etl.errors import ConfigError, nearest
 from atlas_etl.model import SealedSecret
+from atlas_etl.redactor import learn
 from atlas_etl.secrets.keys import KeySource
 from atlas_etl.secrets.sealing import Key, KeyRing
 
@@ -33,7 +34,9 @@ class SecretStore:
             found = secrets[name]
             key = self._keys.ring().find(found.key_id)
             if key is not None:
-                return key.open(name, found.token)
+                value = key.open(name, found.token)
+                learn([value])
+                return value
             if looks == _LOOKS:
                 raise self._no_key(name, found)
             looks += 1
@@ -47,6 +50,7 @@ class SecretStore:
         for name, value in values.items():
             check_secret_name(name)
             _check_value(name, value)
+        learn(values.values())
         with self._shelf.changing() as secrets:
             ring = self._keys.ring()
             for name, found in secrets.items():

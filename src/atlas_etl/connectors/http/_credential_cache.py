@@ -15,6 +15,7 @@ from atlas_etl.connectors.http._auth_settings import Auth
 from atlas_etl.connectors.http._failures import status_error
 from atlas_etl.connectors.http._messages import Request, Response, shown
 from atlas_etl.errors import AtlasError
+from atlas_etl.redactor import learn
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ class CredentialCache:
             made = self._asked_for()
             if made.refresh_token is not None:
                 self._rotate(made.refresh_token)
+            learn([*made.headers.values(), *made.params.values()])
             lifetime = usable_for(made)
             self._kept = (made, None if lifetime is None else monotonic() + lifetime)
             return made

@@ -6,28 +6,22 @@ XML or a URL, and inside base64. Both a recording and its replay go through here
 
 from __future__ import annotations
 
-import base64
-import json
 import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from html import escape
-from urllib.parse import parse_qsl, quote, quote_plus, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import msgspec
 from pydantic import BaseModel, JsonValue, SecretStr
 
 from atlas_etl.config.secrecy import is_secret_name
 from atlas_etl.connectors.http._messages import Parameters
+from atlas_etl.secret_forms import SHORTEST, parts_of, written_anyhow
 
 REDACTED = "REDACTED"
 _NUMBER = "9999"  # a number in the place of one, so that JSON stays JSON
-_SHORTEST = 4  # characters: a shorter text is found everywhere, and is redacted by its place alone
-_LONG_LINE = 16  # of a PEM text, whose lines may be joined otherwise
 _SHORTEST_LEARNED = 8
-_SHORTEST_BASE64 = 4
 _SHOWN_OF_LOGINS = frozenset({"grant_type", "scope", "token_type", "expires_in", "error"})
-_SCHEME = re.compile(r"(?i)(?:bearer|basic|token)\s+")
 _SIGNATURE = re.compile(r"(?i)\b(?:response|cnonce|signature)=\"?([0-9a-z+/=_-]{8,})")
 _SECURITY = re.compile(rb"<(?:\w+:)?Security[\s>].*?</(?:\w+:)?Security>", re.DOTALL)
 _SECURITY_SECRET = re.compile(rb"<(?:\w+:)?(?:Password|Nonce)\b[^>]*>([^<]+)<")
@@ -43,14 +37,14 @@ class Redaction:
         self._lock = threading.Lock()
         self._known: set[str] = set()
         self._pattern: re.Pattern[bytes] | None = None
-        self._add(secrets, _SHORTEST)
+        self._add(secrets, SHORTEST)
 
     def learn(self, secrets: Iterable[str]) -> None:
         """Redact these, too, from now on: what a replay does not know, so nothing that is short."""
         self._add(secrets, _SHORTEST_LEARNED)
 
     def _add(self, secrets: Iterable[str], shortest: int) -> None:
-        found = {part for secret in secrets for part in _parts(secret) if len(part) >= shortest}
+        found = {part for secret in secrets for part in parts_of(secret) if len(part) >= shortest}
         found = {secret for secret in found if secret not in REDACTED and secret not in _NUMBER}
         with self._lock:
             if not found or found <= self._known:
@@ -66,7 +60,7 @@ class Redaction:
         """The content without what is known, and without what is a secret `once`, of one request alone."""
         with self._lock:
             pattern = self._pattern
-        if parts := {part for each in once for part in _parts(each) if len(part) >= _SHORTEST_LEARNED}:
+        if parts := {part for each in once for part in parts_of(each) if len(part) >= _SHORTEST_LEARNED}:
             content = _pattern(parts).sub(_replaced, content)
         return content if pattern is None else pattern.sub(_replaced, content)
 
@@ -179,64 +173,7 @@ def _of_address(text: str) -> Iterator[str]:
 
 def _pattern(secrets: Iterable[str]) -> re.Pattern[bytes]:
     """These texts however they are written; what is a part of a placeholder is in its place already."""
-    plain, encoded = set[bytes](), set[bytes]()
-    for secret in secrets:
-        plain.update(_forms(secret))
-        encoded.update(form for form in _in_base64(secret) if form not in REDACTED.encode())
-    # The characters beside it hold bits of it.
-    inside = b"|[A-Za-z0-9+/_-]?(?:" + _any_of(encoded) + b")[A-Za-z0-9+/_-]?={0,2}" if encoded else b""
-    return re.compile(_any_of(plain) + inside + b"|REDACTED={1,2}")
-
-
-def _any_of(texts: Iterable[bytes]) -> bytes:
-    return b"|".join(map(re.escape, sorted(texts, key=len, reverse=True)))
-
-
-def _parts(secret: str) -> Iterator[str]:
-    """A secret, and what of it is one by itself: without its scheme, and lines of a PEM text."""
-    secret = secret.strip()
-    if "-----BEGIN" not in secret:
-        yield secret
-        yield _SCHEME.sub("", secret, count=1) if _SCHEME.match(secret) else secret
-        return
-    for line in secret.replace("\\n", "\n").splitlines():
-        if len(line) >= _LONG_LINE and "-----" not in line:
-            yield line.strip()
-
-
-def _forms(secret: str) -> Iterator[bytes]:
-    """How it may be written where text is escaped."""
-    in_json = json.dumps(secret)[1:-1]
-    found = {
-        secret,
-        in_json,
-        json.dumps(secret, ensure_ascii=False)[1:-1],
-        in_json.replace("/", "\\/"),
-        json.dumps(in_json)[1:-1],
-        escape(secret),
-        escape(secret, quote=False),
-    }
-    for written in (
-        quote(secret),
-        quote(secret, safe=""),
-        quote_plus(secret),
-        quote(secret, safe=":/?&=@+,"),
-    ):
-        found |= {written, re.sub(r"%[0-9A-F]{2}", lambda code: code[0].lower(), written), quote(written)}
-    for form in found:
-        yield form.encode("utf-8", "surrogatepass")
-
-
-def _in_base64(secret: str) -> Iterator[bytes]:
-    """The characters that it makes in base64 wherever it begins, without those that others have a part in."""
-    raw = secret.encode("utf-8", "surrogatepass")
-    for before in range(3):
-        written = base64.b64encode(b"\0" * before + raw).rstrip(b"=")
-        first = -(-before * 8 // 6)
-        last = (before + len(raw)) * 8 // 6
-        for form in (written[first:last], written[first:last].translate(bytes.maketrans(b"+/", b"-_"))):
-            if len(form) >= _SHORTEST_BASE64:
-                yield form
+    return re.compile(written_anyhow(secrets, REDACTED) + b"|REDACTED={1,2}")
 
 
 def _replaced(found: re.Match[bytes]) -> bytes:

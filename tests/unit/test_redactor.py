@@ -1,0 +1,87 @@
+"""No form of a secret is left in a text, and honest words stay."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+from collections.abc import Callable
+from urllib.parse import quote, quote_plus
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from atlas_etl.errors import ConfigError
+from atlas_etl.redactor import MASK, RedactingFormatter, Redactor, learn
+
+SECRETS = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zs"]), min_size=12, max_size=30)
+SHORT = st.text(st.sampled_from("abAB01_$/+=&ä "), min_size=4, max_size=11).filter(
+    lambda s: len(s.strip()) > 3
+)
+AROUND = st.text(max_size=10)
+FORMS: tuple[Callable[[str], str], ...] = (
+    str,
+    lambda text: json.dumps(text)[1:-1],
+    lambda text: json.dumps({"message": json.dumps(text)}),
+    quote,
+    lambda text: quote(text, safe=""),
+    quote_plus,
+    lambda text: base64.b64encode(text.encode()).decode(),
+    lambda text: base64.urlsafe_b64encode(f"etl:{text}".encode()).decode(),
+)
+
+
+def redactor(*secrets: str) -> Redactor:
+    made = Redactor()
+    made.learn(secrets)
+    return made
+
+
+@given(SECRETS, AROUND, AROUND, st.sampled_from(FORMS))
+def test_a_long_secret_is_masked_in_whatever_form(
+    secret: str, before: str, after: str, form: Callable[[str], str]
+) -> None:
+    shown = redactor(secret).text(f"{before} {form(secret)} {after}")
+    assert secret not in shown
+    assert MASK in shown
+
+
+@given(SHORT, st.sampled_from(FORMS[:6]))
+def test_a_short_secret_is_masked_where_it_is_a_word_of_its_own(
+    secret: str, form: Callable[[str], str]
+) -> None:
+    assert MASK in redactor(secret).text(f"password={form(secret.strip())}, host=x")
+
+
+def test_honest_words_stay() -> None:
+    known = redactor("postgres", "abc", "", " ", "hunter2")
+    text = "postgresql at abc: no pg_hba.conf entry, hunter25"
+    assert known.text(text) == text
+    assert known.text('role "postgres" with hunter2.') == f'role "{MASK}" with {MASK}.'
+    known.forget()
+    assert known.text("hunter2") == "hunter2"
+
+
+def test_what_came_first_is_forgotten_first() -> None:
+    known = redactor(*(f"secret-number-{number}-" for number in range(1001)))
+    assert known.text("secret-number-0-") == "secret-number-0-"
+    assert known.text("secret-number-1000-") == MASK
+
+
+def test_a_key_is_masked_line_by_line() -> None:
+    pem = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\nBKcwggSjAgEAAoIBAQC7\n-----END-----"
+    assert redactor(pem).text(f"got {pem!r}").count(MASK) == 2
+
+
+def test_errors_and_logs_are_masked() -> None:
+    learn(["hunter2-hunter2"])
+    error = ConfigError("it said hunter2-hunter2", hint="not hunter2-hunter2")
+    assert (error.message, str(error), error.hint) == (f"it said {MASK}", f"it said {MASK}", f"not {MASK}")
+    record = logging.LogRecord("x", logging.WARNING, "x", 1, "got %s", ("hunter2-hunter2",), None)
+    assert RedactingFormatter().format(record) == f"got {MASK}"
+
+
+@pytest.mark.parametrize("text", ["\ud800 hunter2-hunter2", "\0"])
+def test_any_text_may_be_shown(text: str) -> None:
+    assert "hunter2" not in redactor("hunter2-hunter2").text(text)
