@@ -69,7 +69,7 @@ COMMANDS = {
     ),
     "history": Command(
         "connector_sync",
-        "The runs, the latest first.",
+        "The runs, the latest first; on a terminal also as bars, with × for those that failed.",
         "history",
     ),
     "resume": Command(
