@@ -64,6 +64,7 @@ def main(folder: str) -> dict[str, object]:
         "tested": {task.task_id: task.state for task in tested.get_task_instances()},
         "scheduled": outcome(daily, "scheduled"),
         "scheduled_again": outcome(daily, "scheduled"),
+        "backfill": outcome(daily, "backfill"),
         "manual": outcome(daily, "manual"),
         "missing": outcome(missing, "scheduled"),
     }

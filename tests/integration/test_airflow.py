@@ -109,6 +109,7 @@ def test_a_run_is_a_run_of_atlas_and_a_slot_is_run_once(judged: tuple[Project, A
     assert answer["tested"] == {"sync": "success"}
     assert answer["scheduled"] == "done"
     assert answer["scheduled_again"].startswith("AirflowSkipException: daily:")
+    assert answer["backfill"].startswith("AirflowSkipException: daily:")
     assert answer["manual"] == "done"
     with Atlas.open(project.folder, {}).state() as store:
         runs = store.history("daily", limit=10, status=None)

@@ -81,6 +81,7 @@ def test_a_project_is_shown_whole_and_without_secrets(folder: Path) -> None:
     assert json.loads(json.dumps({setting.key: [setting.value, setting.origin] for setting in shown})) == {
         "timezone": ["Asia/Tokyo", "environment ATLAS_TIMEZONE"],
         "schedule.jobs": [4, "default"],
+        "schedule.executor": ["process", "default"],
         "schedule.catch_up": ["once", "default"],
         "schedule.catch_up_window": ["P1D", "default"],
         "schedule.jitter": ["PT0S", "default"],
