@@ -252,25 +252,32 @@ def test_a_run_is_ended_with_its_process_group_at_its_timeout(schedule: Schedule
     assert [(line["connector"], line["error"]["code"]) for line in listed] == [("api", "timeout")]
 
 
-def test_daemons_killed_at_random_moments_lose_and_double_nothing(schedule: Schedule) -> None:
+def test_signals_at_random_moments_lose_and_double_nothing(schedule: Schedule) -> None:
     definition = schedule.project.folder / "connectors.d" / "api.yaml"
     definition.write_text(definition.read_text() + "scheduling: {catch_up: all}\n")
     schedule.api.open.set()
-    for _ in range(4):
+    slots = [schedule.slot - number * timedelta(hours=1) for number in range(4)]
+    with closing(schedule.store()) as store:
+        before = DecidedSchedule("@hourly", "UTC", slots[-1] - timedelta(minutes=1))
+        store.schedule.decide({"api": before})
+    lasting = schedule.daemon()
+    with closing(schedule.store()) as store:  # a SIGHUP before a process listens ends it
+        until(lambda: bool(store.schedule.daemons()), "the daemon listens")
+    for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, signal.SIGHUP):
         daemon = schedule.daemon()
         with suppress(subprocess.TimeoutExpired):
             daemon.wait(timeout=random.uniform(0.5, 2.5))
-        daemon.kill()
-        daemon.communicate()
-    schedule.daemon()
-    slots = [schedule.slot - timedelta(hours=1), schedule.slot]
+        daemon.send_signal(number)
+        lasting.send_signal(signal.SIGHUP)
+        if number is not signal.SIGHUP:
+            daemon.communicate()
     with closing(schedule.store()) as store:
 
         def settled() -> bool:
             found = [store.schedule.slot("api", at) for at in slots]
             return all(each is not None and each.status is SlotStatus.COMPLETED for each in found)
 
-        until(settled, "every slot is completed")
+        until(settled, "every slot is completed", 80.0)  # a server's leases end after 45 seconds
         runs = store.history("api", limit=100)
     assert Counter(run.scheduled_at for run in runs if run.status is RunStatus.COMPLETED) == dict.fromkeys(
         slots, 1
