@@ -24,6 +24,7 @@ from atlas_etl.connectors.base import ConnectionConfig, ProjectPath
 from atlas_etl.connectors.declared import known_types
 from atlas_etl.connectors.http._auth_settings import MODEL, Auth, RecordsPath, Url
 from atlas_etl.connectors.http._older_keys import from_older_keys
+from atlas_etl.connectors.http._prior_settings import Given, Job
 from atlas_etl.connectors.http._records import parse_path
 
 Plain = str | int | float | bool
@@ -59,6 +60,9 @@ class Pagination(BaseModel):
         "and endCursor; default next_cursor, pageInfo",
     )
     header: str | None = Field(default=None, description="the response's header that holds the next cursor")
+    end_value: str | None = Field(
+        default=None, description='what the cursor is on the last page, where it is there, too, e.g. "null"'
+    )
     next: RecordsPath | None = Field(
         default=None, description="where a response holds the next page's URL; default next"
     )
@@ -90,6 +94,8 @@ class Pagination(BaseModel):
     def _consistent(self) -> Pagination:
         if self.stop_on_short_page and self.page_size is None:
             raise ValueError("stop_on_short_page needs page_size")
+        if self.end_value is not None and self.type != "cursor":
+            raise ValueError("end_value is for the type cursor")
         if self.overlap and self.type != "offset":
             raise ValueError("overlap is for the type offset")
         if self.page_size is not None and (self.overlap or 0) >= self.page_size:
@@ -273,6 +279,19 @@ class Resource(Offered):
     format: Literal["json", "jsonl", "csv", "xml"] | None = Field(
         default=None, description="default: the connection's"
     )
+    given: dict[str, Given] = Field(
+        default_factory=dict,
+        description="names for `{name}` in path, params and body that another answer tells, e.g. all columns",
+    )
+    job: Job | None = Field(default=None, description="where the request begins a job that finds the records")
+
+    @model_validator(mode="after")
+    def _names_are_told_apart(self) -> Resource:
+        if both := self.given.keys() & (self.parent.fields.keys() if self.parent is not None else set()):
+            raise ValueError(f"{min(both)!r} is in both `given` and the `fields` of `parent`")
+        if self.job is not None and self.empty_on:
+            raise ValueError("empty_on is not for jobs: what begins one has no records")
+        return self
 
 
 def _resource(value: object) -> object:

@@ -22,10 +22,14 @@ from atlas_etl.connectors.http._records import EVERY, Document, Path, lines
 from atlas_etl.errors import SourceError
 
 _PLAIN = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?|true|false")
+_LONGEST_CELL = 2**31 - 1  # of characters; a whole answer has its own limit, and Python's 128 KiB are less
 _NULL = msgspec.Raw(b"null")
 
 Answer = tuple[Document | None, list[msgspec.Raw]]
 NOTHING: Answer = (None, [])
+
+
+csv.field_size_limit(_LONGEST_CELL)
 
 
 class Format(Protocol):
@@ -111,6 +115,12 @@ FORMATS: dict[str, Callable[[Path | None], Format]] = {
     "jsonl": _Lines,
     "csv": _Csv,
     "xml": _Xml,
+}
+MEDIA_TYPES: Mapping[str, str] = {
+    "json": "application/json",
+    "jsonl": "application/x-ndjson",
+    "csv": "text/csv",
+    "xml": "application/xml",
 }
 
 

@@ -29,6 +29,7 @@ class Request:
     content: bytes | None = field(default=None, repr=False)  # sent as it is, instead of both
     empty_on: frozenset[int] = frozenset()  # statuses of answers that mean no records
     repeats: int = 0  # how many records of the page before its answer begins with
+    wait: float = 0.0  # seconds before it is sent
     is_login: bool = False  # whether credentials are asked for, which both it and its answer hold
 
     def with_params(self, more: Mapping[str, str]) -> Request:

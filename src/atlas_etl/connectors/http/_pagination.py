@@ -94,7 +94,7 @@ def _cursor(how: Pagination, first: Request) -> Flow:
     while True:
         page = yield request
         cursor = page.response.headers.get(how.header.lower()) if how.header else page.find(path)
-        if cursor in (None, "", False) or _says_no_more(how, page):
+        if cursor in (None, "", False, how.end_value) or _says_no_more(how, page):
             return
         _advance(cursor, seen, what="cursor")
         request = _placed(how, sized, {name: cursor})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 import msgspec
@@ -15,7 +16,8 @@ from atlas_etl.connectors.declared import declared
 from atlas_etl.connectors.http._columns import Columns
 from atlas_etl.connectors.http._connection import HttpConnection, Offered, Resource
 from atlas_etl.connectors.http._failures import refusal
-from atlas_etl.connectors.http._formats import FORMATS, NOTHING, Answer, may_lack
+from atlas_etl.connectors.http._formats import FORMATS, MEDIA_TYPES, NOTHING, Answer, may_lack
+from atlas_etl.connectors.http._given import NOTHING_GIVEN, GivenNames, described
 from atlas_etl.connectors.http._in_order import in_order
 from atlas_etl.connectors.http._incremental import Newest, since
 from atlas_etl.connectors.http._messages import Request, shown
@@ -23,6 +25,7 @@ from atlas_etl.connectors.http._outline import caveats, written
 from atlas_etl.connectors.http._pages import WINDOW_END, Pages, Records
 from atlas_etl.connectors.http._pagination import Page, paged, told
 from atlas_etl.connectors.http._parents import filled, values_of, with_values
+from atlas_etl.connectors.http._prior import given_names, remove, results_of
 from atlas_etl.connectors.http._records import parse_path
 from atlas_etl.connectors.http._repeats import Repeats
 from atlas_etl.connectors.http._rows import HttpRows
@@ -54,6 +57,7 @@ class Reading:
     since: CursorValue | None = None
     timezone: str | None = None
     windows: Windows | None = None
+    given: GivenNames = NOTHING_GIVEN
     notes: list[str] = field(default_factory=list)  # what a person should know of it
 
 
@@ -93,6 +97,8 @@ class HttpConnector(BaseConnector[HttpConnection]):
             return ConnectionStatus(message, warnings=self._transport.warnings)
         asked = ReadRequest(Stream(name, table=name, cursor=resource.cursor))
         reading = self._reading(asked)
+        if resource.job is not None and resource.given:  # a job may take hours, and reads all that there is
+            return ConnectionStatus(f"{name} is described", warnings=self._transport.warnings)
         with closing(self._new(asked, reading)) as pages:
             found = next(pages, [])
         message = f"{name} answered, with {len(found):,} records on its first page"
@@ -104,6 +110,8 @@ class HttpConnector(BaseConnector[HttpConnection]):
     def describe(self, stream: Stream) -> StreamInfo:
         request = ReadRequest(stream, may_read_again=True)
         reading = self._reading(request)
+        if (resource := self._resource(stream)).job is not None and reading.given.types:
+            return described(stream, resource, reading.given.types)
         pages = Pages(self._new(request, reading))
         try:
             rows = self._rows(request, pages, reading)
@@ -160,7 +168,9 @@ class HttpConnector(BaseConnector[HttpConnection]):
         where = shown(self._request(resource).url)
         columns = Columns(
             where,
-            declared={name: declared(kind) for name, kind in resource.types.items()},
+            declared={
+                name: declared(kind) for name, kind in {**reading.given.types, **resource.types}.items()
+            },
             known=request.known,
             asked={*request.stream.columns, *request.stream.primary_key, *resource.primary_key}
             | ({request.stream.cursor} if request.stream.cursor else set()),
@@ -239,7 +249,15 @@ class HttpConnector(BaseConnector[HttpConnection]):
             request.since if stream.cursor else None,
             stream.timezone,
             self._windows(resource, stream.cursor, request.since, stream.timezone),
+            self._given(resource),
         )
+
+    def _given(self, resource: Resource) -> GivenNames:
+        return given_names(resource, partial(self._beside, resource), self._transport.fetch)
+
+    def _beside(self, resource: Resource, path: str) -> Request:
+        """A request that belongs to those of a resource."""
+        return self._request(Resource(path=path, headers=resource.headers))
 
     def _windows(
         self, resource: Resource, cursor: str | None, bound: CursorValue | None, timezone: str | None
@@ -262,7 +280,7 @@ class HttpConnector(BaseConnector[HttpConnection]):
 
     def _first(self, resource: Resource, bound: CursorValue | None, reading: Reading) -> Request:
         """The request for what came since `bound`; windows have bounds of their own."""
-        first = self._request(resource)
+        first = filled(self._request(resource), reading.given.texts)
         if resource.incremental.start is not None:
             return first
         return since(first, resource.incremental, bound, reading.timezone)
@@ -276,7 +294,13 @@ class HttpConnector(BaseConnector[HttpConnection]):
         above = self.config.resources[parent.resource]
         bound = reading.since if parent.changed_only else None
         windows = self._windows(above, None, bound, reading.timezone)
-        of_parents = Reading(above.primary_key, since=bound, timezone=reading.timezone, windows=windows)
+        of_parents = Reading(
+            above.primary_key,
+            since=bound,
+            timezone=reading.timezone,
+            windows=windows,
+            given=self._given(above),
+        )
 
         def pages_below(record: msgspec.Raw) -> list[Records]:
             found = values_of(parent, record)
@@ -302,11 +326,28 @@ class HttpConnector(BaseConnector[HttpConnection]):
     def _fetched(
         self, resource: Resource, first: Request, reading: Reading
     ) -> Generator[Records, None, None]:
+        """The pages of one list; where a job makes it, `first` begins that job."""
+        job = resource.job
+        if job is None:
+            yield from self._paged(resource, first, reading)
+            return
+        fetch = self._transport.fetch
+        results, removal = results_of(
+            job, first, partial(self._beside, resource), fetch, media_type=MEDIA_TYPES[self._format(resource)]
+        )
+        yield from self._paged(resource, results, reading)
+        if removal is not None:
+            remove(removal, fetch, reading.notes)
+
+    def _format(self, resource: Resource) -> str:
+        return resource.format or self.config.format
+
+    def _paged(self, resource: Resource, first: Request, reading: Reading) -> Generator[Records, None, None]:
         """The pages of one list in turn, without what a page repeats of the one before."""
         where = shown(first.url)
         written = resource.records if resource.records is not None else self.config.records
         path = parse_path(written) if written is not None else None
-        read: Callable[[bytes, str], Answer] = FORMATS[resource.format or self.config.format](path).read
+        read: Callable[[bytes, str], Answer] = FORMATS[self._format(resource)](path).read
         if resource.records_may_lack and path is not None:
             read = may_lack(path, read)
         pagination = resource.pagination or self.config.pagination

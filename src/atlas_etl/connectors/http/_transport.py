@@ -55,6 +55,8 @@ class Transport:
         Raises SourceError: `unreachable`, `http_status` (by its number, such as `http_404`), `incomplete`,
         `too_slow`, `too_large`, `refused_redirect`, `login_failed`.
         """
+        if request.wait:
+            self._wire.pause(request.wait)
         for attempt in Retrying(
             retry=retry_if_exception(self._may_try_again),
             stop=stop_after_attempt(self._config.attempts),

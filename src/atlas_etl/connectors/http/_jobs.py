@@ -1,0 +1,76 @@
+"""Jobs that an API works on by itself, pure: requests go out, answers come in, a clock tells the time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import replace
+from typing import TypeAlias
+
+import msgspec
+
+from atlas_etl.connectors.http._failures import without_values
+from atlas_etl.connectors.http._messages import Request, Response, shown
+from atlas_etl.connectors.http._parents import filled
+from atlas_etl.connectors.http._prior_settings import JOB_ID, Job
+from atlas_etl.connectors.http._records import Document, Scalar, parse_path
+from atlas_etl.errors import SourceError
+
+Beginning: TypeAlias = Generator[Request, Response, Scalar]
+
+_GROWTH = 1.5
+
+
+def finished(job: Job, first: Request, status: Request, clock: Callable[[], float]) -> Beginning:
+    """Begins a job and looks at it until it is done; ends with its id.
+
+    `first` begins it, `status` has `{job_id}` in its path, and `clock` tells seconds. Raises SourceError
+    (`job_failed`, with the API's own message; `job_deadline`; `job_status`: an answer without id or state).
+    """
+    until = clock() + job.deadline.total_seconds()
+    where = shown(first.url)
+    document = _document((yield first))
+    job_id = _told(document, job.id, where, key="id")
+    look = filled(status, {JOB_ID: job_id})
+    interval, longest = job.interval.total_seconds(), job.longest_interval.total_seconds()
+    while True:
+        left = until - clock()
+        if left <= 0:
+            raise SourceError(
+                f"{where}: the job was not done within {job.deadline.total_seconds():,.0f} s",
+                hint="ask for less at once, sync later, or raise `deadline` under `job`",
+                code="job_deadline",
+                retryable=True,
+            )
+        document = _document((yield replace(look, wait=min(interval, longest, left))))
+        state = str(_told(document, job.status, where, key="status"))
+        if state in job.done:
+            return job_id
+        if state in job.failed:
+            raise _failed(job, first, state, document)
+        interval *= _GROWTH
+
+
+def _document(response: Response) -> Document:
+    return Document(response.content, shown(response.url))
+
+
+def _told(document: Document, path: str, where: str, *, key: str) -> Scalar:
+    found = document.find(parse_path(path))
+    if found is None or found == "":
+        raise SourceError(
+            f"{where}: an answer about the job has nothing at {path!r}",
+            hint=f"set `{key}` under `job` to where such answers have it",
+            code="job_status",
+        )
+    return found
+
+
+def _failed(job: Job, first: Request, state: str, document: Document) -> SourceError:
+    message = document.find(parse_path(job.message)) if job.message is not None else None
+    asked = msgspec.json.encode((first.body, first.params)).decode()
+    why = f": {without_values(str(message), asked)}" if message else ", and it says no more"
+    return SourceError(
+        f"{shown(first.url)}: the job ended as {state}{why}",
+        hint="check what the resource asks for; nothing of it was loaded",
+        code="job_failed",
+    )
