@@ -305,6 +305,12 @@ def test_other_formats(api: Api, form: str) -> None:
     assert [str(price) for price in found.column("price").to_pylist()] == ["1.50", "20.00"]
 
 
+def test_a_cell_of_csv_may_be_long(api: Api) -> None:
+    api.serve("/things", lambda _: Response(f'id,text\n1,"{"x" * 200_000}"\n'))
+    found = read(api.connector(format="csv"), Stream("things", path="things"))
+    assert len(found.column("text")[0].as_py()) == 200_000
+
+
 BOMB = '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;">]><rows><row>&b;</row></rows>'
 
 

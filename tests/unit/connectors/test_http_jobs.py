@@ -82,6 +82,36 @@ def test_each_parent_has_a_job_of_its_own(api: Api) -> None:
     assert begun == [{"of": 1}, {"of": 2}]
 
 
+def test_each_window_has_a_job_of_its_own(api: Api, tmp_path: Path) -> None:
+    begun: list[dict[str, str]] = []
+
+    def begin(request: Request) -> Response:
+        begun.append(request.get_json())
+        return as_json({"id": len(begun)})
+
+    api.serve("/reports", begin)
+    for number in range(1, 40):
+        api.serve(f"/reports/{number}", lambda _: as_json({"status": "done"}))
+        api.serve(f"/reports/{number}/rows", lambda request: as_json([thing(request.path.split("/")[2])]))
+
+    def thing(job: str) -> dict[str, str]:
+        return {"id": job, "at": begun[int(job) - 1]["from"]}
+
+    asked_for = {
+        "parameter": "from", "end_parameter": "to", "into": "template", "start": "2026-10-01T00:00:00Z",
+        "window": "30d",
+    }  # fmt: skip
+    report = {
+        **REPORT, "body": {"from": "{from}", "to": "{to}"}, "pagination": "none", "cursor": "at",
+        "incremental": asked_for,
+    }  # fmt: skip
+    stream = Stream("things", table="things", primary_key=("id",), cursor="at")
+    sync(api.connector(resources={"things": report}), tmp_path, stream)
+    assert [each["from"] for each in begun[:2]] == ["2026-10-01T00:00:00Z", "2026-10-31T00:00:00Z"]
+    assert [each["to"] for each in begun[:-1]] == [each["from"] for each in begun[1:]]
+    assert rows(tmp_path, "SELECT count(*) FROM api.things") == [(len(begun),)]
+
+
 def test_a_job_that_fails_is_told_without_values(api: Api) -> None:
     serve(api, "running", "failed")
     with pytest.raises(SourceError) as caught:
