@@ -202,7 +202,7 @@ def test_a_query_that_is_refused_is_told(salesforce: Salesforce, tmp_path: Path)
 
 def test_a_connection_is_tested_and_an_object_described_without_a_job(salesforce: Salesforce) -> None:
     made = connector(salesforce.api, "salesforce", **salesforce.fields)
-    assert made.test().message == "accounts is described"
+    assert made.test().message == "accounts answered with its description; no job was begun"
     info = made.describe(stream("salesforce", "accounts", **salesforce.fields))
     made.close()
     assert [column.name for column in info.columns] == ASKED

@@ -98,7 +98,9 @@ class HttpConnector(BaseConnector[HttpConnection]):
         asked = ReadRequest(Stream(name, table=name, cursor=resource.cursor))
         reading = self._reading(asked)
         if resource.job is not None and resource.given:  # a job may take hours, and reads all that there is
-            return ConnectionStatus(f"{name} is described", warnings=self._transport.warnings)
+            return ConnectionStatus(
+                f"{name} answered with its description; no job was begun", warnings=self._transport.warnings
+            )
         with closing(self._new(asked, reading)) as pages:
             found = next(pages, [])
         message = f"{name} answered, with {len(found):,} records on its first page"
