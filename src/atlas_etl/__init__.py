@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from atlas_etl.api.clients import test_mysql_connection as test_mysql_connection
     from atlas_etl.api.clients import test_postgres_connection as test_postgres_connection
     from atlas_etl.api.clients import test_sqlite_connection as test_sqlite_connection
-    from atlas_etl.config.library import load_connection_config as load_connection_config
+    from atlas_etl.api.connection_config import load_connection_config as load_connection_config
     from atlas_etl.connectors.base import BaseConnector as BaseConnector
     from atlas_etl.connectors.base import IngestedItem as IngestedItem
     from atlas_etl.connectors.base import IngestionResult as IngestionResult
@@ -40,7 +40,7 @@ _HOMES = {
     "BaseConnector": "connectors.base",
     "IngestedItem": "connectors.base",
     "IngestionResult": "connectors.base",
-    "load_connection_config": "config.library",
+    "load_connection_config": "api.connection_config",
     **dict.fromkeys(
         (
             "close_all_connections", "create_connector", "get_connection", "get_duckdb_connection",

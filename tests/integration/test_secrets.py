@@ -23,7 +23,7 @@ from tests.servers import ServerAddress
 from werkzeug import Request, Response
 
 from atlas_etl import Atlas as Opened
-from atlas_etl import create_connector
+from atlas_etl import create_connector, load_connection_config
 from atlas_etl import test_connection as can_connect
 from atlas_etl.cli.app import run
 from atlas_etl.errors import ConfigError
@@ -621,3 +621,10 @@ def test_clients_of_the_library_take_secrets_as_pydantic_has_them(postgres: Serv
         assert len(connector.fetch_data("SELECT 1 AS a")) == 1
         assert postgres.password not in repr(connector.config)
     assert can_connect("postgresql", **settings)
+
+
+def test_scripts_read_stored_secrets_from_a_file_of_settings(project: Project) -> None:
+    Opened.open(project.folder, {}).keep({"shop/password": CANARY})
+    file = project.write("conf/shop.yaml", "password: ${secret:shop/password}\npin: ${cmd:printf 1234}\n")
+    project.write("atlas.yaml", "timezone: UTC\n")
+    assert load_connection_config(file_path=file) == {"password": CANARY, "pin": "1234"}

@@ -6,7 +6,7 @@ fields, stream, definition, settings      the pydantic models
 problems, secrecy, annotations           what is wrong in words; what is never shown
 stored_secrets, secret_names, exposure   secrets taken out of definitions, and files that must be private
 folder, definitions, edit, atomic, older_form     connectors.d/
-project, connection, uri, library         atlas.yaml and the values of one connection
+project, connection, uri                  atlas.yaml and the values of one connection
 schema, show                             for editors and for `config show`
 
 Nothing is imported here: `folder` and `project_folder` are all that shell completion needs, and they

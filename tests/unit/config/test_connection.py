@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
+from atlas_etl.api.connection_config import load_connection_config
 from atlas_etl.config.connection import connector_connection, validate_connection
 from atlas_etl.config.definitions import load_definition
 from atlas_etl.config.keys import dotted
 from atlas_etl.config.layers import Layered
-from atlas_etl.config.library import load_connection_config
 from atlas_etl.config.project import load_project
 from atlas_etl.errors import ConfigError
 
