@@ -6,9 +6,13 @@ import base64
 import io
 import json
 import os
+import pty
+import subprocess
 import sys
 import tempfile
+import termios
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -338,7 +342,6 @@ def test_no_command_that_fails_shows_a_secret(atlas: Atlas, api: Guarded, projec
 
 def test_a_sync_without_stored_secrets_loads_nothing_for_them(project: Project) -> None:
     import sqlite3
-    import subprocess
 
     with sqlite3.connect(project.folder / "shop.db") as shop:
         shop.execute("CREATE TABLE t (id INTEGER PRIMARY KEY)")
@@ -628,3 +631,30 @@ def test_scripts_read_stored_secrets_from_a_file_of_settings(project: Project) -
     file = project.write("conf/shop.yaml", "password: ${secret:shop/password}\npin: ${cmd:printf 1234}\n")
     project.write("atlas.yaml", "timezone: UTC\n")
     assert load_connection_config(file_path=file) == {"password": CANARY, "pin": "1234"}
+
+
+def test_a_terminal_shows_nothing_of_what_is_typed(project: Project) -> None:
+    terminal, inside = pty.openpty()
+    command = [sys.executable, "-m", "atlas_etl", "secret", "set", "shop/password"]
+    process = subprocess.Popen(
+        command, cwd=project.folder, env=project.environment(), start_new_session=True,
+        stdin=inside, stdout=inside, stderr=inside,
+    )  # fmt: skip
+    os.close(inside)
+    shown = b""
+    try:
+        while b"shop/password:" not in shown:
+            shown += os.read(terminal, 1000)
+        while termios.tcgetattr(terminal)[3] & termios.ECHO:  # what is typed before that is lost
+            assert process.poll() is None
+        os.write(terminal, f"{CANARY}\n".encode())
+        with suppress(OSError):  # the other end is closed
+            while more := os.read(terminal, 1000):
+                shown += more
+        assert process.wait(30) == 0, shown
+    finally:
+        process.kill()
+        process.wait()
+        os.close(terminal)
+    assert not any(form in shown for form in FORMS)
+    assert Opened.open(project.folder, {}).secrets().get("shop/password") == CANARY
