@@ -16,7 +16,7 @@ import pyarrow as pa
 from atlas_etl import values
 from atlas_etl.connectors.base import Adapter, BaseConnector, ConnectionConfig
 from atlas_etl.errors import SourceError
-from atlas_etl.model import Checkpoint, ColumnInfo, ConnectionStatus, StreamInfo
+from atlas_etl.model import Checkpoint, ColumnInfo, ConnectionStatus, ReadOutline, StreamInfo
 
 
 class Settings(ConnectionConfig):
@@ -47,6 +47,7 @@ class Counting:
     key_is_unique = False
     tables = frozenset()
     estimated_rows = None
+    next_tail = None
     wire_format = None
 
     def __init__(self, upto, request):
@@ -61,6 +62,9 @@ class Counting:
 
     def batches(self):
         yield pa.RecordBatch.from_arrays([pa.array(self._numbers, pa.int64())], schema=self.schema)
+
+    def outline(self):
+        return ReadOutline(("count",), len(self._numbers))
 
     def interrupt(self):
         pass
@@ -144,6 +148,8 @@ def test_another_packages_protocol_is_listed_defined_and_synced(project: Project
         "--cursor", "n", env=site.env,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    (planned,) = project.atlas("connector", "plan", "counted", "--json", env=site.env).json()["streams"]
+    assert (planned["statements"], planned["estimated_rows"]) == (["count"], 5)
     (run,) = project.atlas("connector", "sync", "counted", "--json", env=site.env).json()["runs"]
     assert run["rows_processed"] == 5
     project.write("connectors.d/counted.yaml", DEFINITION.format(protocol="ACME_numbers", upto=7))
