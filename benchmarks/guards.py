@@ -11,9 +11,9 @@ from pydantic import SecretStr
 from tests.servers import Unavailable
 
 from atlas_etl.connectors.sql import _mysql_open_writers, _postgresql_snapshot
-from atlas_etl.connectors.sql._mysql_connection import MySQLConnection
+from atlas_etl.connectors.sql._mysql_connection import MySQLConnection, Server
 from atlas_etl.connectors.sql._mysql_session import READING, Session
-from atlas_etl.connectors.sql._postgresql_connection import PostgresConnection, open_session
+from atlas_etl.connectors.sql._postgresql_connection import PostgresConnection, open_session, route_to
 from atlas_etl.errors import SourceError
 from benchmarks.ends import Place
 
@@ -45,7 +45,7 @@ def _postgresql(place: Place) -> tuple[list[float], list[float]]:
             host=address.host, port=address.port, username=address.username,
             password=SecretStr(address.password), database=address.database,
         )  # fmt: skip
-        session = open_session(config, SourceError)
+        session = open_session(config, SourceError, route_to(config, SourceError))
         try:
             look = f"BEGIN READ ONLY; {_postgresql_snapshot._WRITERS}; COMMIT".encode()
             return _timed(lambda: session.execute(look)), _timed(lambda: session.execute(b"SELECT 1"))
@@ -59,7 +59,7 @@ def _mysql(place: Place) -> tuple[list[float], list[float]]:
             host=address.host, port=address.port, username=address.username,
             password=SecretStr(address.password), database=address.database,
         )  # fmt: skip
-        session = Session(config, SourceError, sql_mode=READING)
+        session = Session(Server(config, SourceError), sql_mode=READING)
         try:
             look = _timed(lambda: _mysql_open_writers._probe(session), pause=_PAUSE_SECONDS)
             return look, _timed(lambda: session.rows("SELECT 1"))

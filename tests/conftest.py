@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 import pytest
 
@@ -14,6 +14,10 @@ from tests.project import Project
 from tests.servers import ServerAddress, Unavailable, required
 from tests.servers import mysql as mysql_recipe
 from tests.servers import postgres as postgres_recipe
+from tests.servers import ssh as ssh_recipe
+from tests.servers.ssh import SshServer
+
+Served = TypeVar("Served")
 
 
 def pytest_configure() -> None:
@@ -31,7 +35,7 @@ def unavailable(name: str, reason: str) -> NoReturn:
     pytest.skip(str(reason))
 
 
-def _served(name: str, serve: Callable[[], AbstractContextManager[ServerAddress]]) -> Iterator[ServerAddress]:
+def _served(name: str, serve: Callable[[], AbstractContextManager[Served]]) -> Iterator[Served]:
     try:
         with serve() as address:
             yield address
@@ -72,6 +76,12 @@ def no_secret_is_known() -> Iterator[None]:
     """What one test takes for a secret is an ordinary word in the next."""
     yield
     redactor.forget()
+
+
+@pytest.fixture
+def ssh(tmp_path: Path) -> Iterator[SshServer]:
+    """An SSH server that forwards, for this test to break."""
+    yield from _served("ssh", lambda: ssh_recipe.serve(tmp_path))
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from atlas_etl.cli.connector import COMMANDS
 from atlas_etl.connectors.sql import _duckdb_writer
 from atlas_etl.pipeline.events import Event, RunFinished
 
-_NEVER = {"rich", "croniter", "requests", "pandas"}
+_NEVER = {"asyncssh", "rich", "croniter", "requests", "pandas"}
 _ROWS = "SELECT n, n || ' pieces', now() - n * interval '1 minute' FROM generate_series(1, 100) n"
 
 

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field
 from urllib.parse import quote, unquote, urlsplit
 
-REQUIREMENTS = frozenset({"postgres", "mysql", "redis", "airflow", "registry"})
+REQUIREMENTS = frozenset({"postgres", "mysql", "redis", "ssh", "airflow", "registry"})
 """What `ATLAS_TEST_REQUIRE` may name; `registry` is a package registry that pip or uv can reach,
 `airflow` an environment that has it, made where it is required."""
 

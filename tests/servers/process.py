@@ -125,6 +125,12 @@ class Server:
                 raise ServerFailed(f"no handshake on port {self.port}: {failure}\n{logged}") from failure
             return
 
+    @property
+    def pid(self) -> int:
+        """The program's process; it has to be running."""
+        assert self._process is not None
+        return self._process.pid
+
     def stop(self) -> None:
         """Ends the program's process group: asked first, killed when that takes too long."""
         self._end(self._stop_signal)

@@ -51,6 +51,12 @@ def _validated(model: type[Config], project: Project, connection: Layered) -> Co
 
 def _url(server: Any) -> str:
     """The address and what libpq is to know; the store bounds its own waits and needs no server settings."""
+    if server.tunnel is not None:
+        raise ConfigError(
+            f"{PROJECT_FILE}: state: the state store is not reached through a tunnel",
+            hint="keep the state in a database that this machine reaches, or in a file",
+            code="state_tunnel",
+        )
     found: dict[str, str] = server.libpq_parameters()
     given = {*server.model_fields_set, *server.options} - _ADDRESS
     options = {name: value for name, value in found.items() if name in given}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Generic, Literal, Self, TypeAlias, TypeVar
 
 import pyarrow as pa
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationInfo
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, model_validator
 
 from atlas_etl import values
 from atlas_etl.contracts import Connector, Destination, Extract
@@ -43,6 +43,41 @@ def _not_a_uri(text: str) -> str:
 PlainName = Annotated[str, AfterValidator(_not_a_uri)]
 
 
+class Tunnel(ConnectionConfig):
+    """An SSH server that forwards to the database: the connection's `host` and `port` are as it sees them.
+
+    Its key has to be in `known_hosts`, or to be the one that `host_key` names: an unknown one is refused.
+    """
+
+    host: PlainName
+    port: int = Field(default=22, ge=1, le=65535)
+    username: PlainName
+    key: ProjectPath | None = Field(
+        default=None,
+        description="file of the private key; without it, `private_key` and `password`: "
+        "the keys of the SSH agent and those in ~/.ssh",
+    )
+    private_key: SecretStr | None = Field(
+        default=None, description="the private key itself, in the place of its file"
+    )
+    passphrase: SecretStr | None = Field(default=None, description="of an encrypted private key")
+    password: SecretStr | None = None
+    known_hosts: ProjectPath | None = Field(
+        default=None, description="file of the known hosts' keys; left out: ~/.ssh/known_hosts"
+    )
+    host_key: str | None = Field(
+        default=None,
+        pattern=r"^SHA256:[A-Za-z0-9+/]{43}$",
+        description="fingerprint of the server's key, as `ssh-keygen -l` shows it, instead of known_hosts",
+    )
+
+    @model_validator(mode="after")
+    def _one_key(self) -> Self:
+        if self.key is not None and self.private_key is not None:
+            raise ValueError("`key` and `private_key` are two ways to say one thing: give one of them")
+        return self
+
+
 class ServerConnection(ConnectionConfig):
     """A database server: where it listens and who logs in."""
 
@@ -55,6 +90,12 @@ class ServerConnection(ConnectionConfig):
     options: dict[str, str | int | float | bool] = Field(
         default_factory=dict, description="further options of the driver, e.g. sslmode"
     )
+    tunnel: Tunnel | None = Field(default=None, description="an SSH server that forwards to this one")
+
+    @property
+    def way(self) -> str:
+        """How the server is reached, to be put behind what a test of it found; empty: straight."""
+        return f", through SSH host {self.tunnel.host}" if self.tunnel else ""
 
 
 def with_fields_of_options(given: object, fields: Mapping[str, str]) -> object:

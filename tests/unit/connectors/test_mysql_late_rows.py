@@ -15,7 +15,7 @@ import pymysql
 import pytest
 from pymysql.constants import COMMAND
 
-from atlas_etl.connectors.sql._mysql_connection import MySQLConnection
+from atlas_etl.connectors.sql._mysql_connection import MySQLConnection, Server
 from atlas_etl.connectors.sql._mysql_open_writers import WriterProbe
 from atlas_etl.connectors.sql._mysql_reader import session_of
 from atlas_etl.errors import SourceError
@@ -70,7 +70,7 @@ def test_a_statement_that_waits_for_a_table_is_seen_before_its_transaction_is(da
         waiting = f"SELECT time FROM information_schema.processlist WHERE id = {waiter.thread_id()}"
         while database.rows(waiting)[0][0] < 2:
             pass
-        with session_of(database.config(), SourceError) as session:
+        with session_of(Server(database.config(), SourceError)) as session:
             found = WriterProbe().writers(session)
         cursor.execute("UNLOCK TABLES")
         waiter._read_ok_packet()
@@ -83,7 +83,7 @@ def test_readers_do_not_move_the_tail(database: Database) -> None:
     with database.client() as reader, reader.cursor() as cursor:
         cursor.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
         cursor.execute("SELECT * FROM t, (SELECT SLEEP(3)) AS slept")
-        with session_of(database.config(), SourceError) as session:
+        with session_of(Server(database.config(), SourceError)) as session:
             found = WriterProbe().writers(session)
             ((now,),) = session.rows("SELECT UTC_TIMESTAMP(6)")
         assert isinstance(now, datetime)
@@ -109,7 +109,7 @@ def test_a_copy_of_innodbs_list_that_is_read_all_the_time_is_not_trusted(databas
             cursor.execute("INSERT INTO t VALUES (1)")
             cursor.execute("SELECT UTC_TIMESTAMP(), SLEEP(3)")
             ((slept_from, _),) = cursor.fetchall()
-            with session_of(database.config(), SourceError) as session:
+            with session_of(Server(database.config(), SourceError)) as session:
                 found = WriterProbe().writers(session)
         finally:
             stop.set()
@@ -188,7 +188,7 @@ def test_transactions_are_as_old_wherever_the_server_stands(far_away: ZonedDatab
         cursor.execute("INSERT INTO d.t VALUES (1)")
         cursor.execute("SELECT UTC_TIMESTAMP(), SLEEP(3)")
         ((slept_from, _),) = cursor.fetchall()
-        with session_of(far_away.config(), SourceError) as session:
+        with session_of(Server(far_away.config(), SourceError)) as session:
             found = WriterProbe().writers(session)
     assert found.visible
     assert timedelta() <= slept_from.replace(tzinfo=UTC) - found.began < timedelta(seconds=3)

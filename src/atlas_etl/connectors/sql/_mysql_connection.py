@@ -1,18 +1,21 @@
-"""Getting into MySQL and MariaDB: the connection's settings, and the client that they give."""
+"""Getting into MySQL and MariaDB: the connection's settings, and the clients that they give."""
 
 from __future__ import annotations
 
+import socket
 import ssl
-from typing import Any, Literal, TypeAlias, cast
+from collections.abc import Mapping
+from typing import Any, Literal, Self, TypeAlias, cast
 
 import pymysql
 from pydantic import Field, SecretStr, field_validator, model_validator
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, create_engine, event
 
 from atlas_etl.connectors.base import PlainName, ProjectPath, ServerConnection, with_fields_of_options
 from atlas_etl.connectors.sql._meaning import Failure
 from atlas_etl.connectors.sql._mysql_errors import translated
-from atlas_etl.errors import ConfigError, nearest
+from atlas_etl.connectors.sql._tunnel import LOOPBACK, Route
+from atlas_etl.errors import ConfigError, SourceError, nearest
 
 Client: TypeAlias = "pymysql.Connection[Any]"
 SslMode = Literal["disabled", "preferred", "required", "verify_ca", "verify_identity"]
@@ -67,6 +70,12 @@ class MySQLConnection(ServerConnection):
         """Options that are fields, here or in another driver, go where they belong."""
         own = {name: name for name in cls.model_fields if name != "options"}
         return with_fields_of_options(given, {**own, **_FIELDS})
+
+    @model_validator(mode="after")
+    def _no_socket_behind_a_tunnel(self) -> Self:
+        if self.tunnel is not None and (self.unix_socket or "bind_address" in self.options):
+            raise ValueError("a tunnel leads to `host` and `port`, without `unix_socket` and `bind_address`")
+        return self
 
     @field_validator("ssl_mode", mode="before")
     @classmethod
@@ -147,17 +156,64 @@ def _trusting_all() -> ssl.SSLContext:
     return context
 
 
-def open_client(config: MySQLConnection, kind: Failure) -> Client:
-    """A connection in autocommit mode. Raises `kind` and ConfigError."""
-    parameters = config.parameters()
-    with translated(kind):
-        return _Client(**parameters)
+class Server:
+    """A server and the way to it, which its clients share. `kind` is what their failures raise."""
+
+    def __init__(self, config: MySQLConnection, kind: Failure) -> None:
+        self.config = config
+        self.kind = kind
+        self._route = Route(config, config.port or 3306, kind)
+
+    def open_client(self) -> Client:
+        """A connection in autocommit mode. Raises `kind` and ConfigError."""
+        parameters = self.config.parameters()
+        with translated(self.kind):
+            return self.connected(parameters)
+
+    def connected(self, parameters: Mapping[str, Any]) -> Client:
+        """A client of these parameters, by the server's way. Raises PyMySQL's errors, `kind` and ConfigError.
+
+        Through a tunnel, certificates are still compared with `host`.
+        """
+        port = self._route.local_port()
+        if port is None:
+            return _Client(**parameters)
+        client = _Client(**parameters, defer_connect=True)
+        client.connect(self._greeted(port))
+        return client
+
+    def close(self) -> None:
+        """Close the tunnel, if there is one, under whatever still goes through it."""
+        self._route.close()
+
+    def _greeted(self, port: int) -> socket.socket:
+        """A socket on which the server has begun to speak, as it does first: else nothing is behind it."""
+        stream = socket.create_connection((LOOPBACK, port), self.config.connect_timeout)
+        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            spoke = bool(stream.recv(1, socket.MSG_PEEK))
+        except OSError:
+            spoke = False
+        if spoke:
+            return stream
+        stream.close()
+        raise self._route.refusal() or self.kind(
+            f"the server does not answer{self.config.way}",
+            hint="check `host` and `port`, as the SSH host sees them",
+            code="connection_failed",
+            retryable=True,
+        )
 
 
 def engine(config: MySQLConnection) -> Engine:
     """A SQLAlchemy engine; its URL has neither the server nor the password in it."""
     parameters = {**config.parameters(), "autocommit": False}
-    return create_engine("mysql+pymysql://", creator=lambda: _Client(**parameters), hide_parameters=True)
+    server = Server(config, SourceError)
+    made = create_engine(
+        "mysql+pymysql://", creator=lambda: server.connected(parameters), hide_parameters=True
+    )
+    event.listen(made, "engine_disposed", lambda _: server.close())
+    return made
 
 
 def dispose(client: object) -> None:

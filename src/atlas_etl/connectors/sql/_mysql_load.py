@@ -9,7 +9,7 @@ from typing import cast
 import numpy as np
 import pyarrow as pa
 
-from atlas_etl.connectors.sql._mysql_connection import MySQLConnection
+from atlas_etl.connectors.sql._mysql_connection import Server
 from atlas_etl.connectors.sql._mysql_errors import quoted, refused_value
 from atlas_etl.connectors.sql._mysql_literals import row_texts
 from atlas_etl.connectors.sql._mysql_parameters import Parameter
@@ -23,8 +23,8 @@ _MARGIN = 1024  # of max_allowed_packet
 class LoadConnection:
     """One session that writes (sql._dialect.Connection)."""
 
-    def __init__(self, config: MySQLConnection) -> None:
-        self.session = Session(config, DestinationError, sql_mode=WRITING)
+    def __init__(self, server: Server) -> None:
+        self.session = Session(server, sql_mode=WRITING)
         self._in_transaction = False
         try:
             ((packet,),) = self.session.rows("SELECT @@max_allowed_packet")

@@ -16,9 +16,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from atlas_etl.connectors.sql._fetching import Batches
-from atlas_etl.connectors.sql._meaning import Failure
 from atlas_etl.connectors.sql._mysql_catalog import INTEGERS, CatalogTable
-from atlas_etl.connectors.sql._mysql_connection import MySQLConnection
+from atlas_etl.connectors.sql._mysql_connection import Server
 from atlas_etl.connectors.sql._mysql_errors import quoted
 from atlas_etl.connectors.sql._mysql_session import READING, Session
 from atlas_etl.connectors.sql._side_by_side import SideBySide
@@ -59,17 +58,16 @@ def conditions(run: Run, table: CatalogTable, count: int) -> tuple[tuple[str, ..
 
 
 @contextmanager
-def alike(
-    config: MySQLConnection, kind: Failure, first: Session, table: CatalogTable, count: int
-) -> Iterator[list[Session]]:
+def alike(server: Server, first: Session, table: CatalogTable, count: int) -> Iterator[list[Session]]:
     """So many sessions whose snapshots see of a table what `first` sees, which takes a new one, too.
 
-    Raises `kind` (`lock_timeout`, `permission_denied`) where the table cannot be locked for that moment.
+    Raises the server's `kind` (`lock_timeout`, `permission_denied`) where the table cannot be locked for
+    that moment.
     """
     with ExitStack() as stack:
-        sessions = [_session(stack, config, kind) for _ in range(count)]
+        sessions = [_session(stack, server) for _ in range(count)]
         with ExitStack() as locked:
-            locker = _session(locked, config, kind)
+            locker = _session(locked, server)
             locker.run(
                 f"SET SESSION autocommit = 0, lock_wait_timeout = {_LOCK_SECONDS}, "
                 f"innodb_lock_wait_timeout = {_LOCK_SECONDS}, innodb_table_locks = 1"
@@ -80,8 +78,8 @@ def alike(
         yield sessions
 
 
-def _session(stack: ExitStack, config: MySQLConnection, kind: Failure) -> Session:
-    session = Session(config, kind, sql_mode=READING)
+def _session(stack: ExitStack, server: Server) -> Session:
+    session = Session(server, sql_mode=READING)
     stack.callback(session.close)
     return session
 

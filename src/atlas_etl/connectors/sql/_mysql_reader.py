@@ -14,7 +14,6 @@ from atlas_etl import values
 from atlas_etl.connectors.sql._checksums import CellText, form_of
 from atlas_etl.connectors.sql._fetching import Batches, OneFetchAtATime
 from atlas_etl.connectors.sql._late import UNSEEN_LAG, OpenWriters
-from atlas_etl.connectors.sql._meaning import Failure
 from atlas_etl.connectors.sql._mysql_catalog import (
     CatalogTable,
     every_table,
@@ -23,7 +22,7 @@ from atlas_etl.connectors.sql._mysql_catalog import (
     table_names,
 )
 from atlas_etl.connectors.sql._mysql_columns import bound_as, native_name, source_column
-from atlas_etl.connectors.sql._mysql_connection import MySQLConnection
+from atlas_etl.connectors.sql._mysql_connection import MySQLConnection, Server
 from atlas_etl.connectors.sql._mysql_errors import quoted
 from atlas_etl.connectors.sql._mysql_open_writers import WriterProbe, Writers
 from atlas_etl.connectors.sql._mysql_parameters import Parameter
@@ -114,14 +113,12 @@ class ReaderDialect:
 class MySQLSnapshot(OneFetchAtATime):
     """One read-only transaction that sees what was committed when it began (_source.Snapshot)."""
 
-    def __init__(
-        self, session: Session, config: MySQLConnection, kind: Failure, writers: Writers | None = None
-    ) -> None:
+    def __init__(self, session: Session, server: Server, writers: Writers | None = None) -> None:
         """`writers` were looked for before; without them, whoever looks does not ask for late rows."""
         self._session = session
-        self._config = config
-        self._database = config.database
-        self._kind = kind
+        self._server = server
+        self._database = server.config.database
+        self._kind = server.kind
         session.run(SNAPSHOT)
         self._writers = writers
         self._stack = ExitStack()
@@ -201,7 +198,7 @@ class MySQLSnapshot(OneFetchAtATime):
             return (), None
         ranges, unsplit = conditions(self._session.rows, table, count)
         if ranges:
-            sessions = alike(self._config, self._kind, self._session, table, len(ranges))
+            sessions = alike(self._server, self._session, table, len(ranges))
             try:
                 self._others = self._stack.enter_context(sessions)
             except AtlasError as failure:
@@ -239,13 +236,14 @@ class MySQLConnector(SqlConnector[MySQLConnection]):
 
     def __init__(self, config: MySQLConnection, *, protocol: str) -> None:
         super().__init__(config, protocol=protocol)
+        self._server = Server(config, SourceError)
         self._probe = WriterProbe()
 
     @contextmanager
     def snapshot(self) -> Iterator[MySQLSnapshot]:
-        with session_of(self.config, SourceError) as session:
+        with session_of(self._server) as session:
             writers = self._probe.writers(session)
-            snapshot = MySQLSnapshot(session, self.config, SourceError, writers)
+            snapshot = MySQLSnapshot(session, self._server, writers)
             try:
                 yield snapshot
             finally:
@@ -257,14 +255,14 @@ class MySQLConnector(SqlConnector[MySQLConnection]):
 
     @contextmanager
     def _look(self) -> Iterator[MySQLSnapshot]:
-        with session_of(self.config, SourceError) as session:
-            yield MySQLSnapshot(session, self.config, SourceError)
+        with session_of(self._server) as session:
+            yield MySQLSnapshot(session, self._server)
         self._probe.forget()  # who writes has to be looked for after this
 
     def test(self) -> ConnectionStatus:
-        with session_of(self.config, SourceError) as session:
+        with session_of(self._server) as session:
             writers = self._probe.writers(session)
-            tables = MySQLSnapshot(session, self.config, SourceError, writers).tables()
+            tables = MySQLSnapshot(session, self._server, writers).tables()
             transactional = {
                 str(name)
                 for (name,) in session.rows(
@@ -274,7 +272,9 @@ class MySQLConnector(SqlConnector[MySQLConnection]):
             ((account,),) = session.rows("SELECT CURRENT_USER()")
             warnings = [*_unseen(writers, str(account)), *_no_snapshot(tables, transactional)]
             return ConnectionStatus(
-                f"{len(tables)} tables and views can be read", session.version, tuple(warnings)
+                f"{len(tables)} tables and views can be read{self.config.way}",
+                session.version,
+                tuple(warnings),
             )
 
     def discover(self) -> Sequence[StreamInfo]:
@@ -283,12 +283,13 @@ class MySQLConnector(SqlConnector[MySQLConnection]):
 
     def close(self) -> None:
         """Snapshots close their own connections."""
+        self._server.close()
 
 
 @contextmanager
-def session_of(config: MySQLConnection, kind: Failure) -> Iterator[Session]:
+def session_of(server: Server) -> Iterator[Session]:
     """A session that reads, closed when the block is left."""
-    session = Session(config, kind, sql_mode=READING)
+    session = Session(server, sql_mode=READING)
     try:
         yield session
     finally:

@@ -9,8 +9,7 @@ from functools import cached_property
 import pyarrow as pa
 import pymysql
 
-from atlas_etl.connectors.sql._meaning import Failure
-from atlas_etl.connectors.sql._mysql_connection import MySQLConnection, open_client
+from atlas_etl.connectors.sql._mysql_connection import Server
 from atlas_etl.connectors.sql._mysql_errors import translated
 from atlas_etl.connectors.sql._mysql_parameters import Parameter
 from atlas_etl.connectors.sql._mysql_prepared import describe_query, execute_statement, hang_up_client
@@ -41,12 +40,12 @@ _PINNED = {
 
 
 class Session:
-    """A connection to one server. `kind` is what its failures raise."""
+    """A connection to one server, whose failures raise the server's `kind`."""
 
-    def __init__(self, config: MySQLConnection, kind: Failure, *, sql_mode: str) -> None:
-        self._kind = kind
-        self._client = open_client(config, kind)
-        waits = str(config.lock_timeout)
+    def __init__(self, server: Server, *, sql_mode: str) -> None:
+        self._kind = server.kind
+        self._client = server.open_client()
+        waits = str(server.config.lock_timeout)
         settings = {
             **_PINNED,
             "sql_mode": f"'{sql_mode}'",

@@ -14,7 +14,7 @@ from atlas_etl.connectors.deletes import refuse_cascades
 from atlas_etl.connectors.sql._dialect import Connection
 from atlas_etl.connectors.sql._ledger import CHECKPOINTS, Ledger
 from atlas_etl.connectors.sql._mysql_catalog import SYSTEM_DATABASES
-from atlas_etl.connectors.sql._mysql_connection import MySQLConnection
+from atlas_etl.connectors.sql._mysql_connection import MySQLConnection, Server
 from atlas_etl.connectors.sql._mysql_dialect import KEY, MySQLWriterDialect
 from atlas_etl.connectors.sql._mysql_errors import LOAD_RIGHTS, quoted
 from atlas_etl.connectors.sql._mysql_load import LoadConnection
@@ -54,10 +54,11 @@ class MySQLDestination(SqlDestination):
 
     def __init__(self, config: MySQLConnection) -> None:
         self._config = config
+        self._server = Server(config, DestinationError)
 
     @contextmanager
     def connect(self) -> Iterator[LoadConnection]:
-        connection = LoadConnection(self._config)
+        connection = LoadConnection(self._server)
         try:
             yield connection
         finally:
@@ -137,15 +138,15 @@ class MySQLDestination(SqlDestination):
                     "new databases cannot be made, so a connector's own must be there, or its streams need "
                     f"`into: {self._config.database}.<table>`",
                 )
-        return ConnectionStatus("tables can be made", version, warnings)
+        return ConnectionStatus(f"tables can be made{self._config.way}", version, warnings)
 
     @contextmanager
     def reading(self) -> Iterator[MySQLSnapshot]:
-        with session_of(self._config, DestinationError) as session:
-            yield MySQLSnapshot(session, self._config, DestinationError)
+        with session_of(self._server) as session:
+            yield MySQLSnapshot(session, self._server)
 
     def query(self, sql: str) -> pa.Table:
-        session = Session(self._config, DestinationError, sql_mode=READING)
+        session = Session(self._server, sql_mode=READING)
         try:
             return read_rows(session, sql)
         except DestinationError as failure:
@@ -157,6 +158,7 @@ class MySQLDestination(SqlDestination):
 
     def close(self) -> None:
         """Every call closes its own connection."""
+        self._server.close()
 
     def _make_ledger(self, connection: LoadConnection, plan: LoadPlan) -> None:
         schema = str(plan.table.schema)

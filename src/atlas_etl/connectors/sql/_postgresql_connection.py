@@ -13,17 +13,18 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
-from typing import Literal, cast
+from typing import Literal, Self, cast
 
 import psycopg
 from psycopg import pq, sql
 from pydantic import Field, field_validator, model_validator
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, create_engine, event
 
 from atlas_etl.connectors.base import PlainName, ServerConnection, with_fields_of_options
 from atlas_etl.connectors.sql._meaning import Failure
 from atlas_etl.connectors.sql._postgresql_errors import refused, translated
-from atlas_etl.errors import ConfigError, InterruptedRunError, nearest
+from atlas_etl.connectors.sql._tunnel import LOOPBACK, Route
+from atlas_etl.errors import ConfigError, InterruptedRunError, SourceError, nearest
 
 Session = psycopg.Connection[tuple[object, ...]]
 
@@ -45,6 +46,7 @@ _PINNED = {
     "idle_in_transaction_session_timeout": "0",  # the other end of a transfer may be slow
 }
 _RESERVED = {name.lower() for name in _PINNED} | {"client_encoding", "replication"}
+_ELSEWHERE = frozenset({"hostaddr", "service", "load_balance_hosts"})
 # A peer that vanished is noticed in two minutes; the system's own defaults take hours.
 _KEEPALIVES = {
     "keepalives_idle": 60, "keepalives_interval": 10, "keepalives_count": 6, "tcp_user_timeout": 120_000,
@@ -78,6 +80,16 @@ class PostgresConnection(ServerConnection):
     def _move_fields(cls, given: object) -> object:
         """Options that are fields under libpq's name go where they belong."""
         return with_fields_of_options(given, _FIELDS)
+
+    @model_validator(mode="after")
+    def _one_server_behind_a_tunnel(self) -> Self:
+        if self.tunnel is None:
+            return self
+        if self.host.startswith(("/", "@")) or "," in self.host:
+            raise ValueError("a tunnel leads to one host and port, not to a socket's folder or several hosts")
+        if clash := _ELSEWHERE & self.options.keys():
+            raise ValueError(f"option {min(clash)!r} says where the server is, which the tunnel does")
+        return self
 
     @field_validator("options")
     @classmethod
@@ -145,17 +157,31 @@ class PostgresConnection(ServerConnection):
         return f"BEGIN {mode}; {seen}SELECT {chosen}"
 
 
-def open_session(config: PostgresConnection, kind: Failure) -> Session:
+def route_to(config: PostgresConnection, kind: Failure) -> Route:
+    """The way to the server, for its sessions to share."""
+    return Route(config, config.port or 5432, kind)
+
+
+def _parameters(config: PostgresConnection, route: Route) -> dict[str, str]:
+    """What psycopg.connect takes to go this way; certificates are still compared with `host`."""
+    port = route.local_port()
+    through = {} if port is None else {"hostaddr": LOOPBACK, "port": str(port)}
+    return config.libpq_parameters() | through
+
+
+def open_session(config: PostgresConnection, kind: Failure, route: Route) -> Session:
     """A session whose transactions are begun and ended by statements. Raises `kind` and ConfigError."""
+    parameters = _parameters(config, route)
     try:
         session = psycopg.connect(
-            **config.libpq_parameters(),  # type: ignore[arg-type]  # libpq takes every one as text
+            **parameters,  # type: ignore[arg-type]  # libpq takes every one as text
             autocommit=True,
             cursor_factory=psycopg.ClientCursor,
         )
     except psycopg.Error as failure:
+        meant = refused(failure, kind)
         # The driver's error holds the password: it must not travel along as the cause.
-        raise refused(failure, kind) from None
+        raise (meant.retryable and route.refusal()) or meant from None
     _refuse_unknown_settings(session, config, kind)
     return session
 
@@ -181,14 +207,18 @@ def _refuse_unknown_settings(session: Session, config: PostgresConnection, kind:
 def engine(config: PostgresConnection) -> Engine:
     """A SQLAlchemy engine; its URL has neither the server nor the password in it."""
 
+    route = route_to(config, SourceError)
+
     def connect() -> psycopg.Connection:
-        session = psycopg.connect(**config.libpq_parameters())  # type: ignore[arg-type]
+        session = psycopg.connect(**_parameters(config, route))  # type: ignore[arg-type]
         for name, value in config.server_settings().items():
             session.execute("SELECT set_config(%s, %s, false)", (name, value))
         session.commit()
         return session
 
-    return create_engine("postgresql+psycopg://", creator=connect, hide_parameters=True)
+    made = create_engine("postgresql+psycopg://", creator=connect, hide_parameters=True)
+    event.listen(made, "engine_disposed", lambda _: route.close())
+    return made
 
 
 def dispose(client: object) -> None:
@@ -224,13 +254,14 @@ class SessionPool:
     def __init__(self, config: PostgresConnection, kind: Failure) -> None:
         self.config = config
         self.kind = kind
+        self._route = route_to(config, kind)
         self._idle: deque[tuple[Session, float]] = deque()  # append and pop are atomic
         self._closed = False
 
     @contextmanager
     def session(self) -> Iterator[Session]:
         """A session for one transaction, rolled back when the block is left."""
-        session = self._take() or open_session(self.config, self.kind)
+        session = self._take() or open_session(self.config, self.kind, self._route)
         try:
             with given_up(session, ENDS):
                 yield session
@@ -244,10 +275,11 @@ class SessionPool:
                 self._idle.append((session, time.monotonic()))
 
     def close(self) -> None:
-        """Close what is idle now, and what is out as soon as it comes back."""
+        """Close what is idle now, and what is out as soon as it comes back; at once where a tunnel is."""
         self._closed = True
         while (idle := self._pop()) is not None:
             idle[0].close()
+        self._route.close()
 
     def _take(self) -> Session | None:
         while (idle := self._pop()) is not None:

@@ -108,7 +108,7 @@ class PostgresConnector(SqlConnector[PostgresConnection]):
                 "from where the one before it began"
             )
         return ConnectionStatus(
-            f"{count} tables and views can be read", f"PostgreSQL {version}", tuple(warnings)
+            f"{count} tables and views can be read{self.config.way}", f"PostgreSQL {version}", tuple(warnings)
         )
 
     def discover(self) -> Sequence[StreamInfo]:

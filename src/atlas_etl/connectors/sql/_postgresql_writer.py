@@ -204,7 +204,7 @@ class PostgresDestination(SqlDestination):
             connection.rollback()
         warning = f"new schemas cannot be made, so a connector's own must be there: {grant}"
         return ConnectionStatus(
-            "tables can be made", f"PostgreSQL {version}", () if may_create else (warning,)
+            f"tables can be made{self._config.way}", f"PostgreSQL {version}", () if may_create else (warning,)
         )
 
     @contextmanager
