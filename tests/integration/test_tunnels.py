@@ -79,11 +79,12 @@ def listening() -> list[int]:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_left() -> Iterator[None]:
+def _nothing_is_left(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     before = listening()
     yield
     assert listening() == before
     assert [thread.name for thread in threading.enumerate() if thread.name == "atlas-tunnel"] == []
+    assert [each.getMessage() for each in caplog.records if each.name == "asyncio"] == []
 
 
 def fill(protocol: str, server: ServerAddress) -> None:

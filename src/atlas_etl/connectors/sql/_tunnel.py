@@ -144,7 +144,9 @@ class _Forwarding:
             return
 
         async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await self._forward(connection, reader, writer)
+            # Python 3.11 would print a cancelled one's traceback.
+            with suppress(asyncio.CancelledError):
+                await self._forward(connection, reader, writer)
 
         try:
             server = await asyncio.start_server(forward, LOOPBACK, 0, limit=_PIECE_BYTES)
