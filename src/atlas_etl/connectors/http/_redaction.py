@@ -172,8 +172,11 @@ def _of_address(text: str) -> Iterator[str]:
 
 
 def _pattern(secrets: Iterable[str]) -> re.Pattern[bytes]:
-    """These texts however they are written; what is a part of a placeholder is in its place already."""
-    return re.compile(written_anyhow(secrets, REDACTED) + b"|REDACTED={1,2}")
+    """These texts however they are written, with the padding of base64 that may follow.
+
+    Placeholders are among them, so that what is redacted once stays as it is.
+    """
+    return re.compile(b"(?:" + written_anyhow(secrets, REDACTED) + b"|REDACTED)=*")
 
 
 def _replaced(found: re.Match[bytes]) -> bytes:
