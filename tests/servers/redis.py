@@ -43,7 +43,7 @@ def serve() -> Iterator[str]:
             command,
             folder=folder,
             handshake=_handshake,
-            not_ready=[redis.exceptions.ConnectionError],
+            not_ready=redis.exceptions.ConnectionError,
             stop_signal=signal.SIGTERM,
         )
         with server:
