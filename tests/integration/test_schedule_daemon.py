@@ -304,3 +304,27 @@ def test_health_and_metrics_are_served(schedule: Schedule) -> None:
     daemon.terminate()
     daemon.communicate(timeout=40)
     assert daemon.returncode == 0
+
+
+def test_a_failure_is_told_to_a_webhook(schedule: Schedule) -> None:
+    posted: list[dict[str, str]] = []
+
+    def hook(request: Request) -> Response:
+        posted.append(request.get_json())
+        return Response()
+
+    schedule.api.server.expect_request("/hook", method="POST").respond_with_handler(hook)
+    schedule.api.server.expect_request("/gone").respond_with_data("", status=404)
+    file = schedule.project.folder / "connectors.d" / "api.yaml"
+    file.write_text(file.read_text().replace("/things", "/gone"))
+    settings = schedule.project.folder / "atlas.yaml"
+    settings.write_text(f"{settings.read_text()}notices: {{ops: {{url: '${{env:HOOK}}'}}}}\n")
+    daemon = schedule.daemon(HOOK=schedule.api.server.url_for("/hook"))
+    until(lambda: "failure" in [notice["event"] for notice in posted], "told")
+    daemon.terminate()
+    _, log = schedule.ended(daemon)
+    (failure,) = (notice for notice in posted if notice["event"] == "failure")
+    slot = schedule.slot.isoformat().replace("+00:00", "Z")
+    assert (failure["connector"], failure["scheduled_at"]) == ("api", slot)
+    assert "404" in failure["reason"]
+    assert "notice" not in log

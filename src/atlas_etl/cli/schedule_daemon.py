@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from contextlib import ExitStack, suppress
 from datetime import datetime
+from functools import partial
 
 import typer
 
 from atlas_etl.cli import render
 from atlas_etl.cli.output import Output, iso
 from atlas_etl.cli.session import Session
-from atlas_etl.errors import ExitCode, StateError
+from atlas_etl.config.notices import notice_targets
+from atlas_etl.errors import ConfigError, ExitCode, StateError
 from atlas_etl.model import Run, SlotStatus
 from atlas_etl.scheduler.agenda import read_agenda
 from atlas_etl.scheduler.clock import SystemClock
@@ -32,9 +34,11 @@ from atlas_etl.scheduler.events import (
 from atlas_etl.scheduler.executors import open_executor
 from atlas_etl.scheduler.health import HealthServer
 from atlas_etl.scheduler.metrics import Metrics
+from atlas_etl.scheduler.notices import Notice, notice_of
 from atlas_etl.scheduler.notify import ServiceManager
-from atlas_etl.scheduler.overview import overview
+from atlas_etl.scheduler.overview import had_failed, overview
 from atlas_etl.scheduler.stores import Stores, open_stores
+from atlas_etl.scheduler.webhooks import Webhooks
 
 
 def serve(context: typer.Context, jobs: int | None, health_host: str, health_port: int | None) -> None:
@@ -59,10 +63,30 @@ def serve(context: typer.Context, jobs: int | None, health_host: str, health_por
             stack.enter_context(health)
             where = f"http://{health_host}:{health.port}"
             session.output.event(f"health and metrics at {where}", event="health_served", url=where)
+        webhooks = stack.enter_context(
+            Webhooks(notice_targets(agenda.project), str(folder), partial(_not_told, session.output))
+        )
         for event in daemon.run():
             tell(session.output, event)
             metrics.count(event, _run_of(stores, event))
+            if isinstance(event, Started) and event.reloaded:
+                with suppress(ConfigError):
+                    webhooks.retarget(notice_targets(daemon.agenda.project))
+            with suppress(StateError):
+                late_after = daemon.agenda.settings.late_after
+                failed = partial(had_failed, stores)
+                notice = notice_of(event, clock.now(), late_after=late_after, had_failed=failed)
+                if notice is not None:
+                    webhooks.tell(notice)
     raise typer.Exit(ExitCode.DONE)
+
+
+def _not_told(output: Output, target: str, notice: Notice, why: str) -> None:
+    output.event(
+        render.safe(f"{notice.connector}: the notice {target!r} was not told of a {notice.kind}: {why}"),
+        event="notice_failed",
+        connector=notice.connector,
+    )
 
 
 def _run_of(stores: Stores, event: Event) -> Run | None:

@@ -26,7 +26,7 @@ BUILT_IN: Mapping[str, Mapping[str, object]] = {
     "destinations": {DEFAULT_DESTINATION: {"protocol": "duckdb", "path": "warehouse.duckdb"}},
     "state": {"protocol": "sqlite", "database_path": ".atlas/state.db"},
 }
-_LAZY = ("destinations", "state", "defaults")  # their references are looked up where they are used
+_LAZY = ("destinations", "state", "defaults", "notices")  # their references are looked up where they are used
 
 
 @dataclass(frozen=True, slots=True)

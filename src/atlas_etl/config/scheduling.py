@@ -58,6 +58,9 @@ class ScheduleSettings(BaseModel):
     )
     longest_retry_wait: Duration = Field(default=timedelta(hours=1), description="it grows no further")
     breaker: BreakerSettings = Field(default=BreakerSettings(), description="one for each connector")
+    late_after: Duration = Field(
+        default=timedelta(minutes=10), description="a run that begins so long after its slot is told as late"
+    )
     shutdown_grace: Duration = Field(
         default=timedelta(seconds=30), description="how long running runs may go on when the scheduler stops"
     )

@@ -57,6 +57,11 @@ class ProjectSettings(BaseModel):
         "or the operating system's keyring",
     )
     timezone: Zone = Field(default="UTC", description="the zone of schedules that name none")
+    notices: dict[Name, dict[str, JsonValue]] = Field(
+        default_factory=dict,
+        repr=False,
+        description="by name: webhooks that are told what `atlas schedule` sees",
+    )
     schedule: ScheduleSettings = Field(
         default=ScheduleSettings(), description="how `atlas schedule` runs connectors"
     )

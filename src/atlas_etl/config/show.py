@@ -50,7 +50,9 @@ def effective_connector(
 def effective_project(project: Project) -> list[EffectiveValue]:
     """What atlas.yaml and the environment say, and the defaults of what they do not."""
     defaults = mapping_layer(LayerKind.DEFAULT, _defaults(ProjectSettings))
-    return list(_shown(merge([defaults, project.layered.as_layer()]), ()))
+    # Who has a webhook's address may post there.
+    secrets = {("notices", name, "url") for name in project.settings.notices}
+    return list(_shown(merge([defaults, project.layered.as_layer()]), (), secrets))
 
 
 def _defaults(model: type[BaseModel]) -> dict[str, object]:

@@ -50,6 +50,16 @@ class Overview:
     coming: Sequence[ComingSlot]
 
 
+def had_failed(stores: Stores, connector: str) -> bool:
+    """Whether a connector, whose run just completed, failed for good since one completed before that."""
+    dead = stores.schedule.dead(connector)
+    if not dead:
+        return False
+    completed = stores.state.history(connector, limit=2, status=RunStatus.COMPLETED)
+    before = completed[1].completed_at if len(completed) > 1 else None
+    return before is None or any(slot.changed_at > before for slot in dead)
+
+
 def coming_slots(agenda: Agenda, after: datetime, count: int) -> list[ComingSlot]:
     """The next slots of all connectors together, the first one first."""
     each = [_coming(scheduled, after, count) for scheduled in agenda.scheduled.values()]

@@ -91,6 +91,7 @@ def test_a_project_is_shown_whole_and_without_secrets(folder: Path) -> None:
         "schedule.longest_retry_wait": ["PT1H", "default"],
         "schedule.breaker.failures": [5, "default"],
         "schedule.breaker.cooldown": ["PT15M", "default"],
+        "schedule.late_after": ["PT10M", "default"],
         "schedule.shutdown_grace": ["PT30S", "default"],
         "history_retention": ["90d", "default"],
         "key_store": ["file", "default"],
