@@ -28,6 +28,7 @@ from atlas_etl.state.records import (
     new_run_id,
     process_died,
     run_values,
+    told,
 )
 from atlas_etl.state.schema import UtcDateTime, leases, scheduled_runs
 
@@ -194,7 +195,7 @@ def _end(
 
 
 def _locked(record: LeaseRecord) -> LockedError:
-    since = record.acquired_at.isoformat(timespec="seconds").replace("+00:00", "Z")
+    since = told(record.acquired_at)
     return LockedError(
         f"connector {record.connector!r} is being run by another process: host {record.holder.host}, "
         f"pid {record.holder.pid}, since {since} (run {record.run_id})",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
+from datetime import datetime
 
 from pydantic import TypeAdapter
 from sqlalchemy import Row
@@ -32,6 +33,11 @@ AnyRow = Row[tuple[object, ...]]
 _STREAMS = TypeAdapter(tuple[StreamRun, ...])
 _CHECKPOINT = TypeAdapter(Checkpoint | None)
 _ERROR = TypeAdapter(RunError | None)
+
+
+def told(moment: datetime) -> str:
+    """An instant of UTC in a message, to the second."""
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def new_run_id() -> str:

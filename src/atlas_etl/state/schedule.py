@@ -27,7 +27,7 @@ from atlas_etl.state.database import Database
 from atlas_etl.state.failures import reading_content
 from atlas_etl.state.lease import HeldLease, LeaseTimes
 from atlas_etl.state.leases import end_dead_runs, end_run, hold, release
-from atlas_etl.state.records import breaker_of, error_document, slot_of
+from atlas_etl.state.records import breaker_of, error_document, slot_of, told
 from atlas_etl.state.schema import breakers, leases, schedules, slots
 from atlas_etl.state.slots import is_slot
 
@@ -110,7 +110,7 @@ class SqlSchedule:
             if slot.attempts:
                 self._set(connection, slot, retry_at=held_until)
                 return None
-            until = held_until.isoformat(timespec="seconds").replace("+00:00", "Z")
+            until = told(held_until)
             reason = f"the connector's breaker is open until {until}"
             return self._set(connection, slot, status=SlotStatus.SKIPPED, reason=reason)
 
@@ -134,7 +134,7 @@ class SqlSchedule:
 
     def supersede(self, connector: str, scheduled_at: datetime) -> int:
         older = (slots.c.connector == connector, slots.c.scheduled_at < scheduled_at)
-        at = scheduled_at.isoformat(timespec="seconds").replace("+00:00", "Z")
+        at = told(scheduled_at)
         with self._database.writing() as connection:
             return connection.execute(
                 update(slots)
