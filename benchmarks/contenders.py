@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from benchmarks.ends import ChangingPostgresSource, End, Setting
@@ -38,9 +38,15 @@ class Contender(Protocol):
 class Atlas:
     """`atlas connector sync` in a new project, as a user's shell would start it; with more keys perhaps."""
 
-    def __init__(self, name: str = "atlas", partitions: int = 1, **keys: object) -> None:
+    def __init__(
+        self,
+        name: str = "atlas",
+        partitions: int = 1,
+        protect: Mapping[str, object] | None = None,
+        **keys: object,
+    ) -> None:
         self.name = name
-        self._partitions = partitions
+        self._of_stream = {"partitions": partitions, "protect": protect or {}}
         self._keys = keys
 
     def prepare(self, path: Path, setting: Setting) -> Sequence[Command]:
@@ -61,7 +67,7 @@ class Atlas:
         return True
 
     def _write_project(self, path: Path, setting: Setting) -> None:
-        stream = {**setting.source.stream, **_dispositions(path), "partitions": self._partitions}
+        stream = {**setting.source.stream, **_dispositions(path), **self._of_stream}
         definition = {
             "protocol": setting.source.protocol,
             "connection": _without_password(setting.source, "source"),
@@ -109,6 +115,15 @@ class Held:
         return limit is not None and limit.copies
 
 
+# Of the wide table: 50,000 different values, as many as rows, 97, as many as rows, a million.
+_TEXTS = ("sku", "customer", "note", "uid", "region")
+_FIVE_RULES = {
+    "sku": "hash",
+    "customer": "hash",
+    "note": "mask",
+    "uid": "tokenize",
+    "region": {"mask": {"keep_last": 2}},
+}
 _ENDLESS = {"rows": 10**15, "bytes": 10**15}
 
 CONTENDERS: tuple[Contender, ...] = (
@@ -116,6 +131,9 @@ CONTENDERS: tuple[Contender, ...] = (
     Atlas("one commit", window=_ENDLESS),
     Atlas("2 partitions", 2),
     Atlas("4 partitions", 4),
+    Atlas("five masks", protect={key: {"mask": {"keep_last": 4}} for key in _TEXTS}),
+    Atlas("five rules", protect=_FIVE_RULES),
+    Atlas("five hashes", protect=dict.fromkeys(_TEXTS, "hash")),
     Held("limit", lambda path: path.limit),
     Held("by hand", lambda path: path.by_hand),
 )

@@ -1,6 +1,6 @@
 """The reference pages of the documentation, made from the commands and the connection models themselves.
 
-python -m atlas_etl.cli.reference docs            writes docs/cli.md and docs/protocols.md
+python -m atlas_etl.cli.reference docs            writes docs/cli.md, docs/errors.md and docs/protocols.md
 python -m atlas_etl.cli.reference docs --check    fails where they are not what it would write
 """
 
@@ -14,7 +14,7 @@ import typer
 from pydantic.json_schema import JsonSchemaValue
 from typer.core import TyperGroup
 
-from atlas_etl.cli import connector, schedule
+from atlas_etl.cli import connector, explanations, schedule
 from atlas_etl.cli.app import GROUPS, app
 from atlas_etl.connectors import registry
 
@@ -54,6 +54,23 @@ def _help(command, name: str, parent: str | None) -> str:  # type: ignore[no-unt
     )
     lines = str(command.get_help(context)).splitlines()
     return "\n".join(line.rstrip() for line in lines)
+
+
+def errors_page() -> str:
+    """The errors that have a page."""
+    parts = [
+        "# Errors",
+        "",
+        "What is said when something goes wrong ends with the command that explains it: `atlas explain CODE`",
+        "prints the page, without a network. With `--json` every error has its code. These have a page:",
+        "",
+        "| code | what it is |",
+        "|---|---|",
+    ]
+    parts += [
+        f"| [`{code}`](errors/{code}.md) | {explanations.summary(code)} |" for code in explanations.codes()
+    ]
+    return "\n".join([*parts, ""])
 
 
 def protocols_page() -> str:
@@ -109,11 +126,19 @@ def _named(choice: JsonSchemaValue) -> str:
     return str(choice.get("type") or choice.get("$ref", "")).rpartition("/")[2]
 
 
+def _pages() -> tuple[tuple[str, str], ...]:
+    return (
+        ("cli.md", cli_page()),
+        ("errors.md", errors_page()),
+        ("protocols.md", protocols_page()),
+    )
+
+
 def main(arguments: list[str]) -> int:
     """Write the pages, or compare them."""
     folder = Path(arguments[0])
     stale = 0
-    for name, text in (("cli.md", cli_page()), ("protocols.md", protocols_page())):
+    for name, text in _pages():
         page = folder / name
         if "--check" not in arguments:
             folder.mkdir(exist_ok=True)

@@ -1,5 +1,5 @@
 """`python -m atlas_etl` is the command `atlas`."""
 
-from atlas_etl.cli.app import main
+from atlas_etl.cli.start import main
 
 main()

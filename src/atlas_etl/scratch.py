@@ -14,7 +14,8 @@ from atlas_etl.errors import DestinationError
 if TYPE_CHECKING:
     import duckdb
 
-_MEMORY = "512MB"
+# The next one where a statement found the one before too little.
+_MEMORY = ("64MB", "256MB", "1GB", "4GB")
 
 
 class Scratch:
@@ -37,9 +38,10 @@ class Scratch:
                 self._spill = TemporaryDirectory(prefix="atlas-scratch-", ignore_cleanup_errors=True)
                 self._db = duckdb.connect(
                     ":memory:",
-                    config={"memory_limit": _MEMORY, "threads": 2, "temp_directory": self._spill.name},
+                    config={"memory_limit": _MEMORY[0], "threads": 2, "temp_directory": self._spill.name},
                 )
-            return ScratchTables(self._db.cursor(), duckdb.Error, what, stream)
+                self._db.execute("SET enable_external_access = false")
+            return ScratchTables(self._db.cursor(), duckdb.Error, duckdb.OutOfMemoryException, what, stream)
 
     def close(self) -> None:
         """May be called twice, and be followed by more work."""
@@ -57,20 +59,26 @@ class ScratchTables:
         self,
         connection: duckdb.DuckDBPyConnection,
         failures: type[Exception],
+        out_of_memory: type[Exception],
         what: str,
         stream: str | None,
     ) -> None:
         self._connection = connection
         self._failures = failures
+        self._out_of_memory = out_of_memory
         self._what = what
         self._stream = stream
 
     def execute(self, sql: str, **rows: pa.RecordBatch | pa.RecordBatchReader) -> duckdb.DuckDBPyConnection:
-        """One statement, which sees these rows as tables. Raises DestinationError (`temporary_files`)."""
+        """One statement, which sees these rows as tables. Raises DestinationError (`temporary_files`).
+
+        What needs more memory than others may not read from a RecordBatchReader, which gives its rows once.
+        """
         for name, given in rows.items():
             self._connection.register(name, given)
+        is_repeatable = not any(isinstance(given, pa.RecordBatchReader) for given in rows.values())
         try:
-            return self._connection.execute(sql)
+            return self._connection.execute(sql) if not is_repeatable else self._repeated(sql)
         except self._failures as failure:
             raise DestinationError(
                 f"{self._what} cannot be compared: {str(failure).partition(chr(10))[0][:80]}",
@@ -81,6 +89,13 @@ class ScratchTables:
         finally:
             for name in rows:
                 self._connection.unregister(name)
+
+    def _repeated(self, sql: str) -> duckdb.DuckDBPyConnection:
+        for more in _MEMORY[1:]:
+            with suppress(self._out_of_memory):
+                return self._connection.execute(sql)
+            self._connection.execute(f"SET memory_limit = '{more}'")
+        return self._connection.execute(sql)
 
     def batches(self, sql: str, size: int) -> pa.RecordBatchReader:
         """What a SELECT gives, in batches of this many rows."""

@@ -1,4 +1,4 @@
-"""Every way in which a text that must not be shown may be written: escaped in JSON, XML, a URL, in base64."""
+"""Every way in which a text that must not be shown may be written: escaped, as Python shows it, in base64."""
 
 from __future__ import annotations
 
@@ -64,6 +64,11 @@ def _forms(secret: str) -> Iterator[bytes]:
         json.dumps(in_json)[1:-1],
         escape(secret),
         escape(secret, quote=False),
+        # As Python shows texts and bytes, and as SQL and YAML quote them.
+        repr(secret)[1:-1],
+        ascii(secret)[1:-1],
+        repr(secret.encode("utf-8", "surrogatepass"))[2:-1],
+        secret.replace("'", "''"),
     }
     for written in (
         quote(secret),

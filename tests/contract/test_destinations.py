@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import replace
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pytest
 
 from atlas_etl import values
+from atlas_etl.connectors.sql._writer import SqlDestination
 from atlas_etl.contracts import Destination
 from atlas_etl.errors import AtlasError, ConfigError, DataError, DestinationError, LostLeaseError, UsageError
 from atlas_etl.model import (
@@ -22,6 +24,7 @@ from atlas_etl.model import (
     Disposition,
     LoadPlan,
     LoadResult,
+    ParentBound,
     Stream,
     TableState,
 )
@@ -35,8 +38,9 @@ SCHEMA = pa.schema([("id", pa.int64()), ("name", pa.string()), ("seen", pa.times
 class Warehouse:
     """A destination under test, driven as the pipeline drives it."""
 
-    def __init__(self, case: DestinationCase, destination: Destination) -> None:
+    def __init__(self, case: DestinationCase, destination: Destination, folder: Path) -> None:
         self.case = case
+        self.folder = folder
         self.destination = destination
 
     def state(self, stream: str = "orders") -> TableState:
@@ -78,7 +82,7 @@ class Warehouse:
 def warehouse(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Warehouse]:
     case: DestinationCase = request.param
     destination = case.open(request, tmp_path)
-    yield Warehouse(case, destination)
+    yield Warehouse(case, destination, tmp_path)
     destination.close()
 
 
@@ -123,6 +127,47 @@ def test_rows_checkpoint_and_ledger_are_committed_together(warehouse: Warehouse)
     (committed,) = warehouse.destination.checkpoints("shop")
     assert (committed.stream, committed.run_id, committed.checkpoint) == ("orders", "run-1", checkpoint)
     assert committed.committed_at.tzinfo is not None
+
+
+def test_a_load_is_found_by_its_id_until_its_rows_are_replaced(warehouse: Warehouse) -> None:
+    def has(load_id: str, stream: str = "orders") -> bool:
+        return warehouse.destination.has_load("shop", stream, warehouse.table(stream), load_id)
+
+    assert not has("sha256:a")
+    warehouse.load([batch((1, "a", 1))], load_id="sha256:a/1")
+    warehouse.load([batch((2, "b", 1))], load_id="sha256:ab/1")
+    warehouse.load([batch((2, "b", 1))], stream="others", load_id="sha256:c/1")
+    assert [has(load_id) for load_id in ("sha256:a", "sha256:ab", "sha256:", "sha256:c")] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert (has("sha256:c", "others"), has("sha256:a", "others")) == (True, False)
+    warehouse.load([batch((3, "c", 1))], Disposition.REPLACE)
+    assert not has("sha256:a")
+    warehouse.load([batch((1, "a", 1))], load_id="sha256:a/2")
+    assert has("sha256:a")
+
+
+def test_a_table_that_was_dropped_is_loaded_again(warehouse: Warehouse) -> None:
+    def drop() -> None:
+        if isinstance(warehouse.destination, SqlDestination):
+            with warehouse.destination.connect() as connection:
+                connection.begin()
+                connection.execute(f"DROP TABLE {warehouse.case.quoted(warehouse.table())}")
+                connection.commit()
+        else:
+            shutil.rmtree(warehouse.folder / "lake" / "shop" / "orders")
+
+    for minute in (1, 2):
+        checkpoint = Checkpoint("seen", at(minute), at(minute))
+        assert (warehouse.state().checkpoint, warehouse.state().empty) == (None, True)
+        warehouse.load(
+            [batch((1, "a", minute))], checkpoint=checkpoint, cursor="seen", version=warehouse.state().version
+        )
+        assert names(warehouse) == ["a"]
+        drop()
 
 
 def test_leaving_without_commit_undoes_everything(warehouse: Warehouse) -> None:
@@ -201,7 +246,8 @@ def test_a_first_load_that_fails_leaves_no_rows(warehouse: Warehouse) -> None:
 def test_append_replaces_the_previous_tail_only(warehouse: Warehouse) -> None:
     first = Checkpoint("seen", at(3), at(2))
     warehouse.load([batch((1, "a", 1), (2, "b", 2), (3, "c", 3))], checkpoint=first, cursor="seen")
-    second = Checkpoint("seen", at(4), at(4))
+    parents = (ParentBound("a", at(2).text, 2), ParentBound("b", at(4).text, 0))
+    second = Checkpoint("seen", at(4), at(4), parents=parents)
     result = warehouse.load(
         [batch((3, "c2", 3), (4, "d", 4), (5, "late", 2))], checkpoint=second, cursor="seen", tail=first
     )

@@ -49,6 +49,9 @@ def main(folder: str) -> dict[str, object]:
         name: {
             "tasks": [task.task_id for task in dag.tasks],
             "retries": dag.tasks[0].retries,
+            "timeout": dag.tasks[0].execution_timeout.total_seconds(),
+            "retry_delay": dag.tasks[0].retry_delay.total_seconds(),
+            "longest": dag.tasks[0].max_retry_delay.total_seconds(),
             "pool": dag.tasks[0].pool,
             "catchup": dag.catchup,
             "slots": slots(dag),

@@ -57,8 +57,10 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, Any]:
     other.folder.mkdir()
     other.write(
         "connectors.d/caught.yaml",
-        "protocol: csv\nconnection: {path: data}\nstreams: [{name: o, path: o.csv}]\nschedule: '@daily'\n",
+        "protocol: csv\nconnection: {path: data}\nstreams: [{name: o, path: o.csv}]\nschedule: '@daily'\n"
+        "scheduling: {timeout: 2h, retries: 7}\n",
     )
+    other.write("atlas.yaml", "schedule: {retries: 6, retry_wait: 30s, longest_retry_wait: 5m}\n")
     (home / "dags" / "other.py").write_text(
         "from atlas_etl.scheduler.airflow import build_dags\n"
         f"globals().update(build_dags({str(other.folder)!r}, catchup=True, pool='etl', retries=5))\n"
@@ -89,6 +91,8 @@ def test_options_of_the_factory_reach_the_tasks(judged: tuple[Project, Any]) -> 
     plain, caught = answer["dags"]["atlas_daily"], answer["dags"]["atlas_caught"]
     assert (plain["catchup"], plain["pool"], plain["retries"]) == (False, "default_pool", 3)
     assert (caught["catchup"], caught["pool"], caught["retries"]) == (True, "etl", 5)
+    assert [plain["timeout"], plain["retry_delay"], plain["longest"]] == [86400, 60, 3600]
+    assert [caught["timeout"], caught["retry_delay"], caught["longest"]] == [7200, 30, 300]
 
 
 @pytest.mark.parametrize("name", [name for name in SCHEDULES if name != "across"])

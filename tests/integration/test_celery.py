@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import pickle
+import shlex
 import signal
 import subprocess
 import sys
@@ -318,7 +319,7 @@ def test_the_task_of_a_worker_that_was_killed_goes_to_another(shop: Project, bro
         "atlas",
         "#!/bin/sh\n"
         f"if mkdir {shop.folder}/first 2>/dev/null; then echo yes >{begun}; exec tail -f /dev/null; fi\n"
-        f'exec {sys.executable} -m atlas_etl "$@"\n',
+        f'exec {shlex.quote(sys.executable)} -m atlas_etl "$@"\n',
     )
     command.chmod(0o755)
     sent = send(broker, shop, [str(command)], "2026-03-01T01:30:00Z")

@@ -154,7 +154,7 @@ def test_deleted_rows_are_told_and_too_many_are_refused(shop: Project) -> None:
     )
     refused = shop.atlas("connector", "sync", "shop")
     assert refused.returncode == 7
-    _, loaded, error, hint, _ = refused.stderr.splitlines()
+    _, loaded, error, hint, _more, _ = refused.stderr.splitlines()
     assert loaded.endswith("1 rows into shop.orders (3 read)")
     assert "the source no longer has 1 of the 4 rows of shop.orders" in error
     assert "max_share: 0.25" in hint
@@ -428,6 +428,22 @@ def test_the_environment_overrides_a_connection(shop: Project) -> None:
         "config", "show", "shop", "--origin", env={"ATLAS_CONNECTOR_SHOP__DATABASE_PATH": "e.db"}
     )
     assert "ATLAS_CONNECTOR_SHOP__DATABASE_PATH" in origin.stdout
+
+
+def test_config_check_warns_of_passwords_that_others_may_read(shop: Project) -> None:
+    text = "protocol: postgresql\nconnection:\n  database: d\n  password: {}\nstreams: [t]\n"
+    file = shop.write("connectors.d/open.yaml", text.format("hunter2hunter2"))
+    file.chmod(0o640)
+    done = shop.atlas("config", "check")
+    assert done.returncode == 0
+    assert "password is written out at connectors.d/open.yaml:4, which others may read" in done.stderr
+    assert "hunter2" not in done.stdout + done.stderr
+    (warning,) = shop.atlas("config", "check", "open", "--json").json()["warnings"]
+    assert warning["connector"] == "open"
+    file.chmod(0o600)
+    assert "written out" not in shop.atlas("config", "check").stderr
+    shop.write("connectors.d/open.yaml", text.format("${env:PASSWORD}")).chmod(0o644)
+    assert "written out" not in shop.atlas("config", "check", env={"PASSWORD": "x"}).stderr
 
 
 def test_config_check_names_file_key_and_nearest(shop: Project) -> None:

@@ -234,8 +234,10 @@ def test_postgresql_runs(folder: Path, postgres: ServerAddress) -> None:
             "INSERT INTO public.orders VALUES (1, 10, '2026-01-01'), (2, -3, '2026-01-02')",
             "CREATE TABLE public.events (happened_at timestamptz, what text, payload json)",
             "INSERT INTO public.events VALUES ('2026-01-01 10:00Z', 'a', '{}')",
-            'CREATE TABLE crm."Customers" (id int, name text, joined timestamp, left_on date, secret text)',
-            "INSERT INTO crm.\"Customers\" VALUES (1, 'Ada', '2026-07-01 12:00', 'infinity', 'x')",
+            'CREATE TABLE crm."Customers" (id int, name text, joined timestamp, left_on date, secret text, '
+            "email text, phone text, tax_id text, iban text)",
+            "INSERT INTO crm.\"Customers\" VALUES (1, 'Ada', '2026-07-01 12:00', 'infinity', 'x', "
+            "'ada@example.com', '+49301234567', '1', 'DE1')",
             "INSERT INTO crm.\"Customers\" (name) VALUES ('nobody')",
         ):
             connection.execute(statement.encode())
@@ -245,8 +247,12 @@ def test_postgresql_runs(folder: Path, postgres: ServerAddress) -> None:
     assert loaded(synced(folder, "postgresql", variables))["events"] == (1, 0)
     atlas = Atlas.open(folder, {})
     assert atlas.query("SELECT * FROM postgresql.events").column_names == ["happened_at", "what"]
-    (customer,) = atlas.query("SELECT left_on, joined::VARCHAR AS joined FROM crm.customers").to_pylist()
-    assert customer == {"left_on": None, "joined": "2026-07-01 10:00:00+00"}
+    (customer,) = atlas.query(
+        "SELECT left_on, joined::VARCHAR AS joined, length(email) AS hash, phone FROM crm.customers"
+    ).to_pylist()
+    assert customer == {
+        "left_on": None, "joined": "2026-07-01 10:00:00+00", "hash": 32, "phone": "***4567",
+    }  # fmt: skip
 
 
 def test_mysql_runs(folder: Path, mysql: ServerAddress) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import signal
+import subprocess
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import duckdb
@@ -12,6 +14,7 @@ import pytest
 from tests.project import Project
 
 from atlas_etl import Atlas
+from atlas_etl.cli.app import run as run_command
 from atlas_etl.model import RunStatus
 from atlas_etl.pipeline.events import BatchLoaded
 
@@ -48,10 +51,36 @@ def test_a_signal_undoes_the_load_and_exits_130(big: Project, number: signal.Sig
     running.send_signal(number)
     _, text = running.communicate(timeout=30)
     assert running.returncode == 130, text
+    assert text.splitlines()[-1].startswith(("error: ", "  hint: ")), text
     (run,) = big.atlas("connector", "history", "big", "--json").json()["runs"]
     assert run["status"] == "interrupted"
     assert big.atlas("connector", "sync", "big").returncode == 0
     assert rows(big) == [[ROWS]]
+
+
+def test_an_interrupt_at_any_moment_says_a_line(big: Project) -> None:
+    for pause in (0.15, 0.25, 0.4, 0.6):
+        running = big.start("connector", "list", "--json")
+        with suppress(subprocess.TimeoutExpired):
+            running.wait(pause)
+        running.send_signal(signal.SIGINT)
+        answer, text = running.communicate(timeout=30)
+        if running.returncode == 130:
+            assert "error: interrupted" in text
+            assert not answer or "interrupted" in answer
+
+
+def test_an_interrupt_while_a_command_works_is_answered(
+    big: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(_self: Atlas) -> list[str]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Atlas, "names", interrupted)
+    assert run_command(["--project", str(big.folder), "connector", "list", "--json"]) == 130
+    said = capsys.readouterr()
+    assert said.err == "error: interrupted\n"
+    assert json.loads(said.out)["error"]["code"] == "interrupted"
 
 
 def test_closing_the_events_undoes_the_load(big: Project) -> None:

@@ -12,6 +12,7 @@ from pytest_httpserver import HTTPServer
 from tests.project import Project
 from tests.servers import ServerAddress
 from tests.unit.connectors.postgres_database import Database
+from werkzeug import Request, Response
 
 from atlas_etl import Atlas
 from atlas_etl.api.forecast import forecast_connector
@@ -122,7 +123,9 @@ def test_a_weaker_promise_says_why(project: Project, database: Database, cursor:
     [
         ("offset", ["id"], "overlap"),
         ("offset", [], "by offset, a record"),
-        ("page", ["id"], "by page, a record"),
+        ("page", ["id"], "read again behind the next one"),
+        ("page", [], "by page, a record"),
+        ("link_header", ["id"], "where links number pages"),
         ("none", ["id"], "no snapshot"),
     ],
 )
@@ -130,8 +133,12 @@ def test_an_api_has_a_weaker_promise_and_shows_no_secret(
     project: Project, httpserver: HTTPServer, pagination: str, key: list[str], why: str
 ) -> None:
     rows = [{"id": 1, "at": "2026-01-01T00:00:00Z"}]
-    httpserver.expect_oneshot_request("/things").respond_with_json(rows)
-    httpserver.expect_request("/things").respond_with_json([])
+
+    def answer(request: Request) -> Response:
+        is_first = request.args.get("page", "1") == "1" and request.args.get("offset", "0") == "0"
+        return Response(json.dumps(rows if is_first else []), content_type="application/json")
+
+    httpserver.expect_request("/things").respond_with_handler(answer)
     things = {
         "path": "things", "primary_key": key, "incremental": {"parameter": "since"},
         "cursor": "at", "params": {"key": "hush-hush"},
@@ -142,6 +149,7 @@ def test_an_api_has_a_weaker_promise_and_shows_no_secret(
     assert found.promise.startswith("weaker: an API has no snapshot")
     assert why in found.promise
     assert found.statements == (f"GET {httpserver.url_for('/things')}?key=...",)
+    rows.clear()
     empty = plan(atlas)
     assert (empty.disposition, empty.table) == (None, "shop.things")
 

@@ -14,7 +14,7 @@ import pytest
 from tests.project import Project
 
 from atlas_etl.cli.app import run
-from atlas_etl.model import BreakerPolicy, DecidedSchedule, RunError
+from atlas_etl.model import BreakerPolicy, ConnectionTest, DecidedSchedule, RunError
 from atlas_etl.state import SqlStateStore, open_state_store
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -164,3 +164,43 @@ def test_the_daemon_loads_neither_what_copies_rows_nor_a_warehouse() -> None:
     code = "import atlas_etl.cli.schedule_daemon, sys; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"duckdb", "rich", "psycopg", "requests", "atlas_etl.pipeline.run"} & set(done.stdout.split())
+
+
+def test_what_tests_found_is_in_list_history_and_status(atlas: Answer, shop: Project) -> None:
+    refused = RunError("source", "connection refused", "is it up?")
+    with closing(store(shop)) as state:
+        for number, error in enumerate((None, refused, refused)):
+            at = NOON + number * timedelta(minutes=15)
+            assert state.health.begin("shop", at, now=at, limit=timedelta(minutes=1))
+            state.health.finish(at, ConnectionTest("shop", at, 0.5, "there", "SQLite 3", ("old",), error))
+    failing = {
+        "status": "failing",
+        "since": "2026-06-01T12:15:00Z",
+        "tested_at": "2026-06-01T12:30:00Z",
+        "error": {"code": "source", "message": "connection refused", "hint": "is it up?"},
+    }
+    _, listed = atlas("connector", "list")
+    never = {"status": "never_tested", "since": None, "tested_at": None, "error": None}
+    assert {line["name"]: line["health"] for line in listed["connectors"]} == {
+        "shop": failing,
+        "logs": never,
+        "off": never,
+    }
+    _, status = atlas("schedule", "status")
+    assert status["health"] == [{"connector": "shop", **failing}]
+    _, history = atlas("connector", "history", "shop", "--tests", "--limit", "3")
+    assert (history["connector"], history["total_tests"]) == ("shop", 3)
+    assert history["tests"][2] == {
+        "connector": "shop",
+        "tested_at": "2026-06-01T12:00:00Z",
+        "connection_status": "success",
+        "message": "there",
+        "duration_seconds": 0.5,
+        "server_version": "SQLite 3",
+        "warnings": ["old"],
+        "error": None,
+    }
+    assert [test["connection_status"] for test in history["tests"]] == ["failed", "failed", "success"]
+    assert atlas("connector", "history", "logs", "--tests")[1]["tests"] == []
+    assert atlas("connector", "history", "nobody", "--tests")[0] == 2
+    assert atlas("connector", "history", "--tests", "--status", "failed")[0] == 2

@@ -96,7 +96,7 @@ class Schedule:
 
     def configure(self, settings: str) -> None:
         state = f"state: {self.location}\n" if "://" in self.location else ""
-        self.project.write("atlas.yaml", f"{state}schedule: {{{settings}}}\n")
+        self.project.write("atlas.yaml", f"{state}schedule: {{test: never, {settings}}}\n")
 
     def ended(self, daemon: subprocess.Popen[str]) -> tuple[int, str]:
         _, log = daemon.communicate(timeout=40)

@@ -10,8 +10,7 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
@@ -21,7 +20,7 @@ from tests.project import Project
 from tests.servers import ServerAddress
 from tests.servers import mysql as mysql_recipe
 from tests.servers import postgres as postgres_recipe
-from tests.servers.process import own
+from tests.servers.certified import serve_postgres
 from tests.servers.ssh import SshServer, serve
 
 import atlas_etl
@@ -348,36 +347,10 @@ def test_the_state_store_is_not_reached_through_a_tunnel(project: Project) -> No
         pass
 
 
-@contextmanager
-def certified(names: Sequence[str]) -> Iterator[tuple[ServerAddress, Path]]:
-    """A PostgreSQL server with a certificate for these names, and that certificate."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("no openssl: apt-get install openssl")
-    with postgres_recipe.private_server() as (server, address):
-        folder = server._folder
-        key, certificate = folder / "tls.key", folder / "tls.crt"
-        subject = ",".join(f"DNS:{name}" for name in names)
-        subprocess.run(
-            [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=test",
-             "-addext", f"subjectAltName={subject}", "-keyout", key, "-out", certificate],
-            check=True, capture_output=True,
-        )  # fmt: skip
-        key.chmod(0o600)
-        own(key)
-        own(certificate)
-        with postgres_recipe.connect(address) as client:
-            client.execute(f"ALTER SYSTEM SET ssl_cert_file = '{certificate}'".encode())
-            client.execute(f"ALTER SYSTEM SET ssl_key_file = '{key}'".encode())
-            client.execute("ALTER SYSTEM SET ssl = on")
-            client.execute("SELECT pg_reload_conf()")
-        yield address, certificate
-
-
 def test_a_certificate_is_compared_with_the_databases_name_and_not_with_the_tunnels(
     tmp_path: Path, ssh: SshServer
 ) -> None:
-    with certified(["localhost"]) as (address, certificate):
+    with serve_postgres(["DNS:localhost"]) as (address, certificate):
         copy = tmp_path / "ca.pem"
         shutil.copyfile(certificate, copy)
         strict = {"sslmode": "verify-full", "options": {"sslrootcert": str(copy)}, "tunnel": ssh.tunnel()}

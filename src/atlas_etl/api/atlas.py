@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Literal
 
 import pyarrow as pa
 
+from atlas_etl.api.audit import notice_changes
 from atlas_etl.api.checkpoints import Checkpoints
 from atlas_etl.api.located import located
 from atlas_etl.api.prepared import (
@@ -20,6 +21,7 @@ from atlas_etl.api.prepared import (
     prepare_connector,
     prepare_destination,
 )
+from atlas_etl.api.protect_key import key_holder
 from atlas_etl.api.quarantine import Quarantines
 from atlas_etl.api.secrets import with_lookups, with_secrets
 from atlas_etl.api.state_location import state_location
@@ -31,13 +33,16 @@ from atlas_etl.config.layers import Layered
 from atlas_etl.config.project import Project, load_project
 from atlas_etl.config.secret_names import secrets_of
 from atlas_etl.config.show import EffectiveValue, effective_connector, effective_project
-from atlas_etl.config.stored_secrets import Credential, credentials_of, used_secrets
+from atlas_etl.config.stored_secrets import Credential, credentials_of, exposed_secrets, used_secrets
 from atlas_etl.connectors import registry
 from atlas_etl.connectors.base import ConnectionConfig, preview
-from atlas_etl.errors import AtlasError, UsageError
-from atlas_etl.model import Breaker, ConnectionStatus, Run, StreamInfo
+from atlas_etl.contracts import Answer
+from atlas_etl.errors import AtlasError, ConfigError, StateError, UsageError
+from atlas_etl.model import AuditEntry, AuditKind, Breaker, ConnectionStatus, ConnectorHealth, Run, StreamInfo
 from atlas_etl.pipeline.events import Event
+from atlas_etl.protection.pseudonyms import opened
 from atlas_etl.secrets.store import SecretStore
+from atlas_etl.state.holder import this_actor
 from atlas_etl.state.open import open_state_store
 from atlas_etl.state.store import SqlStateStore
 
@@ -55,13 +60,16 @@ class TestOutcome:
 class Atlas:
     """One project. Opens connections when they are needed and closes them after each call."""
 
-    def __init__(self, project: Project) -> None:
-        self.project, self._secrets = with_lookups(project)
+    def __init__(self, project: Project, command: str | None = None) -> None:
+        """`command` is what the audit says of this process, by default its program's name."""
+        self._actor = this_actor(project.context.environ, command)
+        self.project, self._secrets = with_lookups(project, self._actor)
+        self._protect_keys = key_holder(self.project, self._secrets)
 
     @classmethod
-    def open(cls, folder: Path, environ: Mapping[str, str]) -> Atlas:
+    def open(cls, folder: Path, environ: Mapping[str, str], command: str | None = None) -> Atlas:
         """The project in this folder. Raises ConfigError."""
-        return cls(load_project(folder, environ))
+        return cls(load_project(folder, environ), command)
 
     def names(self) -> list[str]:
         """Every connector, sorted."""
@@ -69,7 +77,7 @@ class Atlas:
 
     def connector(self, name: str) -> PreparedConnector:
         """One connector, validated. Raises ConfigError."""
-        return prepare_connector(self.project, name, self.keep)
+        return prepare_connector(self.project, name, self.keep, self._protect_keys)
 
     def destination(self, name: str | None = None) -> PreparedDestination:
         """One destination, the default without a name, validated. Raises ConfigError."""
@@ -134,6 +142,7 @@ class Atlas:
             if names is not None or connector.definition.enabled
         ]
         with self.state() as store:
+            store.audit.notice({each.name: each.settings for each in prepared})
             yield from sync_all(planned, store, side_by_side=jobs)
             self._prune(store)
 
@@ -157,7 +166,7 @@ class Atlas:
     @contextmanager
     def state(self) -> Iterator[SqlStateStore]:
         """The state store. Raises ConfigError, StateError."""
-        store = open_state_store(state_location(self.project))
+        store = open_state_store(state_location(self.project), actor=self._actor)
         try:
             yield store
         finally:
@@ -177,6 +186,12 @@ class Atlas:
         """One statement that reads, on a destination. Raises UsageError, DestinationError."""
         with closing(self.destination(destination).open()) as opened:
             return opened.query(sql)
+
+    @contextmanager
+    def answer(self, sql: str, destination: str | None = None) -> Iterator[Answer]:
+        """The same, read batch by batch while the block is open. Raises HazardError, too."""
+        with closing(self.destination(destination).open()) as opened, opened.answer(sql) as answer:
+            yield answer
 
     def effective(self, name: str | None = None) -> list[EffectiveValue]:
         """Every effective setting of a connector, or of the project, secrets masked. Raises ConfigError."""
@@ -198,9 +213,34 @@ class Atlas:
         """The secrets that are kept for this project."""
         return self._secrets
 
+    def reveal(self, tokens: Sequence[str]) -> list[str]:
+        """The values that tokens of `protect` stand for. Raises ConfigError, UsageError (`not_a_token`)."""
+        keys = self._protect_keys.found()
+        if keys is None:
+            raise ConfigError(
+                "this project has no key of `protect` yet, so none of its tokens either",
+                hint="run this in the project whose connector made them",
+                code="missing_key",
+            )
+        values = []
+        for number, token in enumerate(tokens, 1):
+            try:
+                values.append(opened(keys.tokens, token))
+            except ValueError:
+                raise UsageError(
+                    f"number {number} is no token that was made with this project's key",
+                    hint="tokens are made by `protect: {column: tokenize}`; hashes are for ever",
+                    code="not_a_token",
+                ) from None
+        return values
+
     def check(self, name: str, *, reach: bool) -> None:
         """Validate a connector and its destination; `reach` also tries the source. Raises AtlasError."""
         self._try(self.connector(name), reach=reach)
+
+    def exposed(self, name: str) -> list[str]:
+        """What a person should know of a definition that is right. Raises ConfigError."""
+        return [*exposed_secrets(*self._written(name)[1:], self.project.folder)]
 
     def adopt(self, name: str, secrets: Mapping[str, str], *, reach: bool) -> None:
         """Store new secrets of a connector, by their names, once `check` has nothing against them.
@@ -214,7 +254,8 @@ class Atlas:
             pending.update({each: value for each, value in values.items() if each in pending})
             self.keep({each: value for each, value in values.items() if each not in pending})
 
-        self._try(prepare_connector(with_secrets(self.project, pending), name, write), reach=reach)
+        project = with_secrets(self.project, pending)
+        self._try(prepare_connector(project, name, write, self._protect_keys), reach=reach)
         self.keep(pending)
 
     def _try(self, prepared: PreparedConnector, *, reach: bool) -> None:
@@ -251,12 +292,49 @@ class Atlas:
             runs = {name: store.history(name, limit=1) for name in self.names()}
         return {name: found[0] for name, found in runs.items() if found}
 
+    def histories(
+        self, names: Sequence[str], *, most: int
+    ) -> dict[str, tuple[Sequence[Run], datetime | None]]:
+        """The runs of connectors, the latest first, at most so many of each; and when one last completed."""
+        if not self._has_state():
+            return dict.fromkeys(names, ((), None))
+        with self.state() as store:
+            completed = store.last_completed()
+            return {name: (store.history(name, limit=most), completed.get(name)) for name in names}
+
     def breakers(self) -> Mapping[str, Breaker]:
         """The circuit breakers of connectors whose scheduled runs failed of late."""
         if not self._has_state():
             return {}
         with self.state() as store:
             return store.schedule.breakers()
+
+    def health(self) -> Mapping[str, ConnectorHealth]:
+        """How connectors are, as the scheduler's last tests found them; of those that were tested."""
+        if not self._has_state():
+            return {}
+        with self.state() as store:
+            return store.health.health()
+
+    def audit(
+        self,
+        connector: str | None = None,
+        *,
+        kinds: Collection[AuditKind] = (),
+        since: datetime | None = None,
+        limit: int = 50,
+    ) -> tuple[Sequence[AuditEntry], int]:
+        """Who changed what, the latest first, and how many changes there are without the limit.
+
+        What was changed outside of Atlas is noticed before. Nothing where nothing was ever run here.
+        """
+        if not self._has_state():
+            return (), 0
+        with self.state() as store:
+            with suppress(StateError, ConfigError):  # who may only read, reads
+                notice_changes(self.project, store.audit)
+            found = store.audit.entries(connector=connector, kinds=kinds, since=since, limit=limit)
+            return found, store.audit.count(connector=connector, kinds=kinds, since=since)
 
     def _has_state(self) -> bool:
         location = state_location(self.project)

@@ -95,7 +95,7 @@ class Checkpoints:
         with self._lent(CheckpointAction.SET) as lent:
             table = lent.destination.table_name(self.connector.name, stream)
             state = lent.destination.inspect(self.connector.name, stream.name, table)
-            checkpoint = self._with_whole_tail(stream, wanted(state))
+            checkpoint = _with_parents(self._with_whole_tail(stream, wanted(state)), state.checkpoint)
             self._change(lent, stream, checkpoint, reason)
         return CommittedCheckpoint(stream.name, checkpoint, datetime.now(UTC), "")
 
@@ -129,7 +129,7 @@ class Checkpoints:
         for stream in before.keys() - {found.stream for found in committed}:
             store.forget_checkpoint(name, stream)
         for found in committed:
-            if before.get(found.stream) != found.checkpoint:
+            if before.get(found.stream) != found.checkpoint.without_parents():
                 store.mirror_checkpoint(name, found)
         return committed
 
@@ -150,7 +150,7 @@ class Checkpoints:
                 f"the checkpoint is now at {committed.high.text}",
                 stream.name,
             ) from None
-        return Checkpoint(committed.cursor, value, value)
+        return Checkpoint(committed.cursor, value, value, protection=committed.protection)
 
     def _checkpoint_of(
         self, change: CheckpointChange | None, change_id: int, stream: str | None
@@ -216,3 +216,13 @@ class Checkpoints:
 
     def _refusal(self, message: str, hint: str, stream: str | None = None) -> UsageError:
         return UsageError(message, hint=hint, connector=self.connector.name, stream=stream)
+
+
+def _with_parents(checkpoint: Checkpoint, before: Checkpoint | None) -> Checkpoint:
+    """The checkpoint with what is committed of each parent: rows that it goes back over are read again.
+
+    One that moves on means that what is between is not wanted, of any parent.
+    """
+    if before is None or values.comes_before(before.tail_from, checkpoint.tail_from):
+        return checkpoint
+    return replace(checkpoint, parents=before.parents)

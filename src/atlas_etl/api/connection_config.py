@@ -15,6 +15,7 @@ from atlas_etl.config.references import ReferenceContext, expand
 from atlas_etl.config.yaml_source import MappingDocument, read_mapping
 from atlas_etl.errors import ConfigError
 from atlas_etl.secrets.elsewhere import lookups
+from atlas_etl.state.holder import this_actor
 
 
 def load_connection_config(  # noqa: PLR0917 (the order is the public one, weakest first)
@@ -72,7 +73,7 @@ def _context(folder: Path) -> ReferenceContext:
     """Nothing of the project is read before a secret of its own is asked for."""
 
     def secret(name: str) -> str:
-        project, _ = with_lookups(load_project(folder, os.environ))
+        project, _ = with_lookups(load_project(folder, os.environ), this_actor(os.environ))
         return project.context.lookups["secret"](name)
 
     return ReferenceContext(folder, os.environ, {**lookups(folder, os.environ), "secret": secret})

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from atlas_etl.api.audit import definition_settings
 from atlas_etl.api.kept_secrets import KeptSecrets, WriteSecrets
 from atlas_etl.config.connection import connector_connection, validate_connection
 from atlas_etl.config.definition import ConnectorDefinition
@@ -18,10 +19,19 @@ from atlas_etl.config.project_folder import PROJECT_FILE
 from atlas_etl.config.references import expand
 from atlas_etl.config.stored_secrets import stored_name
 from atlas_etl.connectors import registry
-from atlas_etl.connectors.base import Adapter, BaseConnector, ConnectionConfig, SecretKeeper, Tape
+from atlas_etl.connectors.base import (
+    Adapter,
+    BaseConnector,
+    ConnectionConfig,
+    KeptNowhere,
+    SecretKeeper,
+    Tape,
+)
 from atlas_etl.contracts import Connector, Destination
 from atlas_etl.errors import ConfigError, UsageError, nearest
-from atlas_etl.model import Disposition, Stream
+from atlas_etl.model import Disposition, Settings, Stream
+from atlas_etl.protection.connector import ProtectedConnector
+from atlas_etl.protection.keys import KeyHolder, no_keys
 
 _SENT = frozenset({"auth", "headers", "params", "body", "variables"})
 
@@ -55,15 +65,20 @@ class PreparedConnector:
     adapter: Adapter[Any] = field(repr=False)
     config: ConnectionConfig = field(repr=False)
     sent_references: tuple[str, ...] = field(default=(), repr=False)  # what references in it stand for
-    keep: SecretKeeper = field(default=lambda _old, _new: False, repr=False)  # of what it rotates
+    keeper: SecretKeeper = field(default_factory=KeptNowhere, repr=False)  # of what it rotates
     tape: Tape | None = None
+    settings: Settings = field(default_factory=dict, repr=False)  # as the audit keeps them
+    keys: KeyHolder = field(default_factory=no_keys, repr=False)  # of hashes and tokens
 
     @property
     def name(self) -> str:
         return self.definition.name
 
     def open(self) -> Connector:
-        """The connector. Raises ConfigError where the protocol is only written."""
+        """The connector, which protects each stream by its rules.
+
+        Raises ConfigError where the protocol is only written.
+        """
         if self.adapter.connector is None:
             raise ConfigError(
                 f"protocol {self.protocol!r} cannot be read from",
@@ -76,20 +91,27 @@ class PreparedConnector:
         else:
             connector = self.adapter.connector(self.config)
         if isinstance(connector, BaseConnector) and (self.tape is None or self.tape.use == "record"):
-            connector.keep_rotated(self.keep)
-        return connector
+            connector.keep_rotated(self.keeper)
+        return ProtectedConnector(connector, self.keys)
 
     def on_tape(self, path: Path, use: Literal["record", "replay"]) -> PreparedConnector:
         """The connector whose requests go to a file, or whose answers come from one.
 
         Raises UsageError where its protocol sends no requests (`not_recordable`), where a recording would
-        replace a file, and where there is none to replay (`cassette`).
+        replace a file or hold what `protect` hides, and where there is none to replay (`cassette`).
         """
         if self.adapter.taped is None:
             raise UsageError(
                 f"protocol {self.protocol!r} cannot be recorded or replayed: it sends no HTTP requests",
                 hint="--record and --replay are for APIs, such as the protocols http, graphql and soap",
                 code="not_recordable",
+                connector=self.name,
+            )
+        if use == "record" and any(stream.protect for stream in self.streams()):
+            raise UsageError(
+                "a recording would hold the values that `protect` hides",
+                hint="record the same without `protect`, from an API with invented data",
+                code="cassette",
                 connector=self.name,
             )
         if use == "record" and (path.exists() or not path.parent.is_dir()):
@@ -138,11 +160,12 @@ def _with_cursor(stream: Stream, cursors: Mapping[str, str | None]) -> Stream:
     return replace(stream, cursor=cursor)
 
 
-def prepare_connector(project: Project, name: str, write: WriteSecrets) -> PreparedConnector:
+def prepare_connector(project: Project, name: str, write: WriteSecrets, keys: KeyHolder) -> PreparedConnector:
     """Load and validate one connector; `write` stores those of its secrets that its system replaces.
 
     Raises ConfigError, UnknownProtocolError, MissingDriverError.
     """
+    lookups = project.context.lookups
     project = replace(project, context=project.context.remembering())
     loaded = load_definition(project.folder, name, project.context.environ)
     try:
@@ -156,8 +179,11 @@ def prepare_connector(project: Project, name: str, write: WriteSecrets) -> Prepa
     found = list(_references(layered, project))
     sent = tuple(value for path, _, value in found if any(part in _SENT for part in path))
     stored = {value: stored for _, text, value in found if (stored := stored_name(text)) is not None}
-    keep = KeptSecrets(stored, write)
-    return PreparedConnector(loaded.definition, protocol, adapter, config, sent, keep)
+    keeper = KeptSecrets(stored, read=lookups["secret"], write=write) if stored else KeptNowhere()
+    settings = definition_settings(loaded.written.values)
+    return PreparedConnector(
+        loaded.definition, protocol, adapter, config, sent, keeper, settings=settings, keys=keys
+    )
 
 
 def _references(layered: Layered, project: Project) -> Iterator[tuple[KeyPath, str, str]]:

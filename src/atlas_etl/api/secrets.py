@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Mapping, MutableMapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 
+from atlas_etl.api.audit import tell_audit
 from atlas_etl.api.state_location import state_location
 from atlas_etl.config.project import Project
+from atlas_etl.config.recorded import secret_changes
 from atlas_etl.config.secret_names import check_secret_name
 from atlas_etl.contracts import SecretShelf
-from atlas_etl.model import SealedSecret
+from atlas_etl.model import Actor, Change, SealedSecret
 from atlas_etl.secrets.elsewhere import lookups
 from atlas_etl.secrets.file import FileShelf
 from atlas_etl.secrets.folder import FOLDER
@@ -21,14 +23,17 @@ from atlas_etl.secrets.store import SecretStore
 from atlas_etl.state.open import open_state_store
 
 
-def with_lookups(project: Project) -> tuple[Project, SecretStore]:
-    """The project, every kind of reference of which can be looked up, and the secrets that it keeps."""
+def with_lookups(project: Project, actor: Actor) -> tuple[Project, SecretStore]:
+    """The project, every kind of reference of which can be looked up, and the secrets that it keeps.
+
+    `actor` is who changes these.
+    """
     context = project.context
     elsewhere = lookups(context.folder, context.environ)
     project = replace(project, context=replace(context, lookups=elsewhere))
     folder = project.folder / FOLDER
     keys = key_source(folder, context.environ, in_keyring=project.settings.key_store == "keyring")
-    store = SecretStore(_ProjectShelf(project), keys)
+    store = SecretStore(_ProjectShelf(project, actor), keys)
 
     def secret(name: str) -> str:
         return store.get(check_secret_name(name))
@@ -53,8 +58,9 @@ class _ProjectShelf:
     A connection to a database is kept: a hundred connectors with a secret each log in once.
     """
 
-    def __init__(self, project: Project) -> None:
+    def __init__(self, project: Project, actor: Actor) -> None:
         self._project = project
+        self._actor = actor
         self._lock = threading.Lock()
         self._found: SecretShelf | None = None
 
@@ -73,7 +79,30 @@ class _ProjectShelf:
     def _opened(self) -> SecretShelf:
         location = state_location(self._project)
         if not isinstance(location, str):
-            return FileShelf(self._project.folder / FOLDER)
-        store = open_state_store(location)
+            return _RecordedShelf(FileShelf(self._project.folder / FOLDER), self._record)
+        store = open_state_store(location, actor=self._actor)
         weakref.finalize(self, store.close)
         return store.secrets
+
+    def _record(self, changes: Collection[Change]) -> None:
+        tell_audit(lambda: self._project, self._actor, lambda audit: audit.record(changes))
+
+
+class _RecordedShelf:
+    """A SecretShelf (see contracts) outside of the state store, whose changes the audit is told."""
+
+    def __init__(self, shelf: SecretShelf, record: Callable[[Collection[Change]], None]) -> None:
+        self._shelf = shelf
+        self._record = record
+
+    def sealed(self) -> Mapping[str, SealedSecret]:
+        return self._shelf.sealed()
+
+    @contextmanager
+    def changing(self) -> Iterator[MutableMapping[str, SealedSecret]]:
+        with self._shelf.changing() as secrets:
+            before = dict(secrets)
+            yield secrets
+            changes = secret_changes(before, secrets)
+        if changes:
+            self._record(changes)

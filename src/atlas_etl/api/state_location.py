@@ -59,7 +59,7 @@ def _url(server: Any) -> str:
         )
     found: dict[str, str] = server.libpq_parameters()
     given = {*server.model_fields_set, *server.options} - _ADDRESS
-    options = {name: value for name, value in found.items() if name in given}
+    options = {name: value for name, value in found.items() if name in given} | server.tls_parameters()
     password = server.password.get_secret_value() if server.password else None
     url = URL.create(
         "postgresql", server.username, password, server.host, server.port, server.database, options

@@ -11,7 +11,7 @@ from atlas_etl.api.prepared import PreparedConnector, PreparedDestination
 from atlas_etl.api.systems import Ends, ends_of
 from atlas_etl.contracts import Lease, StateStore
 from atlas_etl.errors import AtlasError, InterruptedRunError, LockedError, LostLeaseError
-from atlas_etl.model import Run, RunStatus, Stream
+from atlas_etl.model import AuditAction, AuditKind, Change, Run, RunStatus, Stream
 from atlas_etl.pipeline.events import Event, RunFinished, RunStarted, StreamRead
 from atlas_etl.pipeline.interleaved import interleaved
 from atlas_etl.pipeline.run import Turns, failed_run, run_error, run_streams
@@ -49,6 +49,8 @@ def _sync(job: SyncJob, ends: Ends, store: StateStore, turns: Turns) -> Generato
             scheduled_at=job.scheduled_at,
         ) as lease:
             yield RunStarted(lease.run)
+            if job.full_refresh:
+                store.audit.record([_refreshed(lease.run, stream) for stream in job.streams])
             with closing(ends), closing(_run(job, ends, lease.run, turns)) as running:
                 for event in running:
                     if isinstance(event, StreamRead):
@@ -66,6 +68,11 @@ def _sync(job: SyncJob, ends: Ends, store: StateStore, turns: Turns) -> Generato
             scheduled_at=job.scheduled_at,
         )
         yield RunFinished(replace(skipped, status=RunStatus.SKIPPED, error=run_error(locked)))
+
+
+def _refreshed(run: Run, stream: Stream) -> Change:
+    action = AuditAction.FULL_REFRESH
+    return Change(AuditKind.CHECKPOINT, action, run.connector, stream.name, run_id=run.run_id)
 
 
 def refuse_lost(lease: Lease) -> None:

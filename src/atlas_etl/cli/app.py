@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import re
 import sys
 from contextlib import suppress
 from importlib.metadata import version
@@ -13,17 +14,21 @@ from typing import Annotated, NoReturn
 import typer
 
 from atlas_etl.cli.arguments import hoisted
+from atlas_etl.cli.crashes import redact_crashes
 from atlas_etl.cli.lazy import Command, lazy_app
 from atlas_etl.cli.memory import give_back_at_once
 from atlas_etl.cli.output import LogFormat, Output
 from atlas_etl.cli.session import Session
 from atlas_etl.cli.streams import open_standard_streams
-from atlas_etl.errors import AtlasError, ExitCode, InterruptedRunError, UsageError
+from atlas_etl.config.atomic import keep_new_files_private
+from atlas_etl.errors import AtlasError, ExitCode, InterruptedRunError, UsageError, nearest
 
 GROUPS = {
     "quickstart": Command(
         "quickstart", "See rows move, in seconds: a first sync, a change, an incremental sync."
     ),
+    "copy": Command("copy", "Copy tables from one URI to another: one line, no file, only what is new."),
+    "load": Command("load", "Load files or standard input into a table, each file once."),
     "init": Command("init", "Make a project: atlas.yaml, connectors.d/ and a .gitignore."),
     "connector": Command("connector", "Define, test and sync connectors, and see what they did."),
     "schedule": Command("schedule", "Run connectors when they are due, here or by another scheduler."),
@@ -32,7 +37,11 @@ GROUPS = {
     "quarantine": Command(
         "quarantine", "See the rows that were refused and kept aside, and load them again."
     ),
+    "report": Command("report", "Runs, rows, durations, failures and freshness as one HTML page."),
+    "audit": Command("audit", "Who changed what: definitions, secrets, checkpoints, schedules, breakers."),
     "secret": Command("secret", "Keep passwords and tokens encrypted; definitions refer to them."),
+    "explain": Command("explain", "What an error means, why it comes about, and what to do."),
+    "reveal": Command("reveal", "Turn tokens of `protect` back into values, with this project's key."),
     "config": Command("config", "See, check and document the configuration."),
 }
 
@@ -71,9 +80,11 @@ def options(  # noqa: PLR0917  # Typer passes by name
 
 
 def main() -> None:
-    """The console script: run, and end the process with the code that CLI users rely on."""
+    """Run, and end the process with the code that CLI users rely on."""
     open_standard_streams()
+    redact_crashes()
     give_back_at_once()
+    keep_new_files_private()
     _end(run(sys.argv[1:]))
 
 
@@ -97,6 +108,8 @@ def run(arguments: list[str]) -> int:
         _refuse_bytes(arguments)
         code = command.main(hoisted(arguments), prog_name="atlas", standalone_mode=False, obj=output)
         sys.stdout.flush()
+        if code == ExitCode.INTERRUPTED and not output.has_told_failure:  # Typer took the KeyboardInterrupt
+            return output.failure(InterruptedRunError("interrupted"))
         return code if isinstance(code, int) else ExitCode.DONE
     except AtlasError as failure:
         return output.failure(failure)
@@ -104,11 +117,21 @@ def run(arguments: list[str]) -> int:
         if wrong.format_message().startswith("Usage:"):  # a group without a command: its help
             output.error_line(wrong.format_message())
             return ExitCode.USAGE
-        return output.failure(UsageError(wrong.format_message(), hint="`atlas --help` shows what there is"))
+        return output.failure(_usage_error(wrong.format_message()))
     except (typer.Abort, KeyboardInterrupt):
         return output.failure(InterruptedRunError("interrupted"))
     except Exception as bug:  # the last resort: a person gets a sentence, not a traceback
         return output.bug(bug)
+
+
+def _usage_error(message: str) -> UsageError:
+    """The parser's own words, and the nearest of the values that an option takes."""
+    message = message.replace("Value error, ", "")
+    given, listed, choices = message.partition(" is not one of ")
+    near = (
+        nearest(given.rpartition(": ")[2].strip("'"), re.findall(r"'([^']+)'", choices)) if listed else None
+    )
+    return UsageError(message, hint=near or "`atlas --help` shows what there is")
 
 
 def _refuse_bytes(arguments: list[str]) -> None:
@@ -117,7 +140,9 @@ def _refuse_bytes(arguments: list[str]) -> None:
         try:
             argument.encode()
         except UnicodeEncodeError:
+            key, equals, _ = argument.partition("=")  # what comes behind it may be a secret
+            shown = f"{key}=..." if equals else argument
             raise UsageError(
-                f"the argument {argument!r} is not text in this environment's encoding",
+                f"the argument {shown!r} is not text in this environment's encoding",
                 hint="write it in UTF-8, and set LC_ALL to a UTF-8 locale such as C.UTF-8",
             ) from None

@@ -22,6 +22,8 @@ app = typer.Typer(
     help="See, check and document the configuration.",
 )
 
+_HIDE = "`atlas connector update NAME --set KEY=-` encrypts it; or chmod 600 the file"
+
 OptionalName = Annotated[
     str | None,
     typer.Argument(metavar="[NAME]", help="The connector; atlas.yaml without it.", autocompletion=connectors),
@@ -57,22 +59,28 @@ def check(context: typer.Context, name: OptionalName = None) -> None:
     session: Session = context.obj
     atlas = open_atlas(session)
     problems: list[AtlasError] = []
+    warnings: list[tuple[str, str]] = []
     names = [name] if name else atlas.names()
     for one in names:
         try:
             atlas.check(one, reach=False)
+            warnings += [(one, text) for text in atlas.exposed(one)]
         except AtlasError as wrong:
             problems.append(wrong.located(connector=one))
     if session.output.as_json:
         lines = [
             {"connector": wrong.connector, "message": wrong.message, "hint": wrong.hint} for wrong in problems
         ]
-        session.output.document({"checked": names, "problems": lines})
+        told = [{"connector": one, "message": text, "hint": _HIDE} for one, text in warnings]
+        session.output.document({"checked": names, "problems": lines, "warnings": told})
     elif not problems:
         session.output.line(f"{len(names)} connector(s): no problems")
     else:
         for problem in problems:
             session.output.failure(problem)
+    for one, text in [] if session.output.as_json else warnings:
+        session.output.error_line(render.safe(f"warning: {one}: {text}"))
+        session.output.error_line(f"  hint: {_HIDE}")
     raise typer.Exit(ExitCode.USAGE if problems else ExitCode.DONE)
 
 

@@ -16,7 +16,9 @@ COMMANDS = {
         "add",
     ),
     "list": Command(
-        "connector_inspect", "The connectors of this project, when each ran last and runs next.", "show_list"
+        "connector_inspect",
+        "The connectors of this project, when each ran last and runs next, and how its last test went.",
+        "show_list",
     ),
     "show": Command(
         "connector_inspect",
@@ -57,6 +59,11 @@ COMMANDS = {
         "The first rows of a stream, as they would arrive.",
         "preview",
     ),
+    "scan": Command(
+        "connector_scan",
+        "Which columns hold personal data, by their names and a sample of rows, and the rules to paste.",
+        "scan",
+    ),
     "plan": Command(
         "connector_plan",
         "What a sync would read, change and load, and which promise holds. Nothing is written anywhere.",
@@ -68,8 +75,8 @@ COMMANDS = {
         "sync",
     ),
     "history": Command(
-        "connector_sync",
-        "The runs, the latest first; on a terminal also as bars, with × for those that failed.",
+        "connector_history",
+        "The runs, the latest first, as bars too on a terminal; or the scheduler's tests.",
         "history",
     ),
     "resume": Command(

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from atlas_etl.cli.asking import ask_secret
 from atlas_etl.cli.completion import Name
-from atlas_etl.cli.opening import open_atlas
+from atlas_etl.cli.opening import open_atlas, recording
 from atlas_etl.cli.session import Session
 from atlas_etl.config.annotations import fields_of
 from atlas_etl.config.definition import ConnectorDefinition
@@ -96,12 +96,13 @@ def add(  # noqa: PLR0917  # Typer passes by name
     }
     values |= {key: value for key, value in flags.items() if value is not None}
     _tell_what_was_seen(session, settings, secrets)
-    path = add_definition(session.project, name, values, session.environ)
-    try:
-        open_atlas(session).adopt(name, secrets, reach=not no_test)
-    except AtlasError:
-        path.unlink(missing_ok=True)
-        raise
+    with recording(context, name):
+        path = add_definition(session.project, name, values, session.environ)
+        try:
+            open_atlas(session, context.command_path).adopt(name, secrets, reach=not no_test)
+        except AtlasError:
+            path.unlink(missing_ok=True)
+            raise
     shown = path.relative_to(session.project)
     if session.output.as_json:
         answer = {"connector": name, "file": str(shown), "tested": not no_test, "secrets": sorted(secrets)}
@@ -232,12 +233,12 @@ def update(context: typer.Context, name: Name, settings: Settings = None) -> Non
     definition = load_definition(session.project, name, session.environ).definition
     changes, secrets = _assignments(settings, name, registry.load(definition.protocol).connection)
     _tell_what_was_seen(session, settings, secrets)
-    change(session, name, changes, secrets, reach=False)
+    change(context, name, changes, secrets, reach=False)
     _changed(session, name, "updated")
 
 
 def change(
-    session: Session,
+    context: typer.Context,
     name: str,
     changes: Mapping[KeyPath, Value],
     secrets: Mapping[str, str],
@@ -248,14 +249,16 @@ def change(
 
     Raises AtlasError; then both are as they were.
     """
+    session: Session = context.obj
     file = definition_path(session.project, name)
     previous = file.read_text(encoding="utf-8")
-    update_definition(session.project, name, changes, session.environ)
-    try:
-        open_atlas(session).adopt(name, secrets, reach=reach)
-    except AtlasError:
-        file.write_text(previous, encoding="utf-8")
-        raise
+    with recording(context, name):
+        update_definition(session.project, name, changes, session.environ)
+        try:
+            open_atlas(session, context.command_path).adopt(name, secrets, reach=reach)
+        except AtlasError:
+            file.write_text(previous, encoding="utf-8")
+            raise
 
 
 def remove(context: typer.Context, name: Name) -> None:
@@ -264,8 +267,9 @@ def remove(context: typer.Context, name: Name) -> None:
     Example: atlas connector remove shop
     """
     session: Session = context.obj
-    remove_definition(session.project, name)
-    atlas = open_atlas(session)
+    with recording(context, name):
+        remove_definition(session.project, name)
+    atlas = open_atlas(session, context.command_path)
     atlas.forget(name)
     gone = atlas.forget_secrets(name)
     if session.output.as_json:
@@ -279,7 +283,7 @@ def enable(context: typer.Context, name: Name) -> None:
 
     Example: atlas connector enable shop
     """
-    _switch(context.obj, name, True)
+    _switch(context, name, True)
 
 
 def disable(context: typer.Context, name: Name) -> None:
@@ -287,11 +291,13 @@ def disable(context: typer.Context, name: Name) -> None:
 
     Example: atlas connector disable shop
     """
-    _switch(context.obj, name, False)
+    _switch(context, name, False)
 
 
-def _switch(session: Session, name: str, enabled: bool) -> None:
-    update_definition(session.project, name, {("enabled",): enabled}, session.environ)
+def _switch(context: typer.Context, name: str, enabled: bool) -> None:
+    session: Session = context.obj
+    with recording(context, name):
+        update_definition(session.project, name, {("enabled",): enabled}, session.environ)
     _changed(session, name, "enabled" if enabled else "disabled")
 
 

@@ -10,15 +10,15 @@ import typer
 from atlas_etl.api.atlas import Atlas, TestOutcome
 from atlas_etl.cli import documents, render
 from atlas_etl.cli.completion import Name, Names
+from atlas_etl.cli.health import health_document, told_health
 from atlas_etl.cli.opening import chosen, open_atlas
 from atlas_etl.cli.output import error_document
 from atlas_etl.cli.session import Session
+from atlas_etl.cli.upcoming import upcoming
 from atlas_etl.config.definitions import load_definition
-from atlas_etl.config.schedule import parse_schedule
 from atlas_etl.connectors import registry
 from atlas_etl.errors import AtlasError, ConfigError, ExitCode
 from atlas_etl.model import Breaker, BreakerState, Run
-from atlas_etl.scheduler.due import next_slot
 
 
 def types(context: typer.Context) -> None:
@@ -47,7 +47,7 @@ def _yes(value: bool) -> str:
 
 
 def show_list(context: typer.Context) -> None:
-    """The connectors of this project, when each ran last and runs next.
+    """The connectors of this project, when each ran last and runs next, and how its last test went.
 
     One whose definition is wrong is listed by its name, with its error; the exit code is 2 then.
 
@@ -55,13 +55,17 @@ def show_list(context: typer.Context) -> None:
     """
     session: Session = context.obj
     atlas = open_atlas(session)
-    runs, breakers = atlas.last_runs(), atlas.breakers()
+    runs, breakers, health = atlas.last_runs(), atlas.breakers(), atlas.health()
     lines: list[dict[str, object]] = []
     wrong: list[AtlasError] = []
     for name in atlas.names():
         try:
             lines.append(
-                _line(atlas, session, name, runs.get(name)) | {"breaker": _state(breakers.get(name))}
+                _line(atlas, session, name, runs.get(name))
+                | {
+                    "breaker": _state(breakers.get(name)),
+                    "health": health_document(health.get(name)),
+                }
             )
         except ConfigError as failure:
             wrong.append(failure.located(connector=name))
@@ -75,11 +79,14 @@ def show_list(context: typer.Context) -> None:
         "last_sync_at",
         "last_sync_status",
         "breaker",
+        "health",
     )
     if session.output.as_json:
         session.output.document({"connectors": lines})
     elif lines:
-        render.table(columns, [[_shown(line.get(column)) for column in columns] for line in lines])
+        told = {name: told_health(found) for name, found in health.items()}
+        shown = [line | {"health": told.get(str(line["name"]), "never tested")} for line in lines]
+        render.table(columns, [[_shown(line.get(column)) for column in columns] for line in shown])
     else:
         session.output.line("no connectors yet; `atlas connector add` makes one")
     for each in wrong:
@@ -94,10 +101,6 @@ def _state(breaker: Breaker | None) -> BreakerState:
 
 def _line(atlas: Atlas, session: Session, name: str, run: Run | None) -> dict[str, object]:
     definition = load_definition(atlas.project.folder, name, session.environ).definition
-    upcoming = None
-    if definition.schedule and definition.enabled:
-        zone = definition.timezone or atlas.project.settings.timezone
-        upcoming = next_slot(parse_schedule(definition.schedule), zone, datetime.now(UTC))
     return {
         "name": name,
         "protocol": registry.canonical(definition.protocol),
@@ -107,7 +110,7 @@ def _line(atlas: Atlas, session: Session, name: str, run: Run | None) -> dict[st
         "streams": [stream.name for stream in definition.streams],
         "last_sync_at": run.completed_at or run.started_at if run else None,
         "last_sync_status": run.status if run else None,
-        "next_sync_at": upcoming,
+        "next_sync_at": upcoming(definition, atlas.project.settings.timezone, datetime.now(UTC)),
     }
 
 

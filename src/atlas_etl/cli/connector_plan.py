@@ -50,7 +50,7 @@ def plan(
 
 def _lines(found: StreamForecast) -> Iterator[tuple[str, str]]:
     if found.disposition is None:
-        yield "reads", "nothing yet: no record has ever told the columns"
+        yield "reads", "what its columns are, only its records will tell"
         return
     rows = f"about {found.estimated_rows:,} rows" if found.estimated_rows is not None else "rows"
     since = f"with {found.cursor} from {found.since} on" if found.since is not None else "from the beginning"
@@ -60,6 +60,8 @@ def _lines(found: StreamForecast) -> Iterator[tuple[str, str]]:
     key = f" by {', '.join(found.primary_key)}" if found.disposition == "merge" else ""
     what = ", replacing what is there" if found.replaces else ""
     yield "loads", f"{found.disposition}{key}{what}, as {found.format}"
+    if found.protect:
+        yield "protects", ", ".join(f"{column} ({rule})" for column, rule in found.protect)
     for statement in found.changes:
         yield "changes", statement
     yield "promise", found.promise

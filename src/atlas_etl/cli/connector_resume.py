@@ -20,7 +20,7 @@ def resume(context: typer.Context, name: Name) -> None:
     """
     session: Session = context.obj
     definition_path(session.project, name)
-    with open_stores(load_project(session.project, session.environ)) as stores:
+    with open_stores(load_project(session.project, session.environ), context.command_path) as stores:
         before = stores.schedule.resume(name, datetime.now(UTC))
     if session.output.as_json:
         document = {"connector": name, "breaker": before.state, "failures": before.failures}

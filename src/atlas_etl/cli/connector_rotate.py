@@ -41,7 +41,7 @@ def rotate(
             stored = secret_name(name, credential.path)
             changes["connection", *credential.path] = reference_to(stored)
         secrets[stored] = ask_secret(f"new {dotted(credential.path)}")
-    change(session, name, changes, secrets, reach=True)
+    change(context, name, changes, secrets, reach=True)
     if session.output.as_json:
         session.output.document({"connector": name, "result": "rotated", "secrets": sorted(secrets)})
         return

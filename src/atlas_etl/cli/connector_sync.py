@@ -1,9 +1,9 @@
-"""`atlas connector sync | history`: bring the warehouse up to date, and see what was done."""
+"""`atlas connector sync`: bring the warehouse up to date."""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from types import FrameType
@@ -11,16 +11,13 @@ from typing import Annotated
 
 import typer
 
-from atlas_etl.cli import documents, render
-from atlas_etl.cli.completion import Names, connectors
+from atlas_etl.cli import documents
+from atlas_etl.cli.completion import Names
 from atlas_etl.cli.instants import instant
 from atlas_etl.cli.opening import chosen, open_atlas
 from atlas_etl.cli.session import Session
-from atlas_etl.cli.sparkline import FAILED, SKIPPED, history_lines
 from atlas_etl.cli.sync_report import SyncReport
-from atlas_etl.config.folder import definition_path
 from atlas_etl.errors import InterruptedRunError
-from atlas_etl.model import RunStatus
 from atlas_etl.pipeline.run import exit_code
 
 
@@ -55,7 +52,7 @@ def sync(  # noqa: PLR0917  # Typer passes by name
     Example: atlas connector sync hub --record hub.yaml
     """
     session: Session = context.obj
-    atlas = open_atlas(session)
+    atlas = open_atlas(session, context.command_path)
     wanted = chosen(atlas, names, every)
     report = SyncReport(session.output)
     events = atlas.sync(
@@ -78,54 +75,26 @@ def sync(  # noqa: PLR0917  # Typer passes by name
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
-    """SIGTERM ends the run as SIGINT does: what was committed stays, the rest is undone."""
+def interruptible() -> Iterator[Callable[[], None]]:
+    """SIGTERM ends the run as SIGINT does: what was committed stays, the rest is undone.
+
+    What is given raises as the signal did, where a library that called Python swallowed that.
+    """
+    came = False
+
+    def look() -> None:
+        if came:
+            raise InterruptedRunError(
+                "stopped by SIGTERM", hint="what was committed stays; sync again to go on"
+            )
 
     def stop(_number: int, _frame: FrameType | None) -> None:
-        raise InterruptedRunError("stopped by SIGTERM", hint="what was committed stays; sync again to go on")
+        nonlocal came
+        came = True
+        look()
 
     previous = signal.signal(signal.SIGTERM, stop)
     try:
-        yield
+        yield look
     finally:
         signal.signal(signal.SIGTERM, previous)
-
-
-def history(
-    context: typer.Context,
-    name: Annotated[
-        str | None, typer.Argument(help="The connector; all without it.", autocompletion=connectors)
-    ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many runs.")] = 20,
-    status: Annotated[RunStatus | None, typer.Option(help="Only runs that ended so.")] = None,
-) -> None:
-    """The runs, the latest first; on a terminal also as bars, with × for those that failed.
-
-    Example: atlas connector history shop --limit 5
-    """
-    session: Session = context.obj
-    with open_atlas(session).state() as store:
-        runs = store.history(name, limit=limit, status=status)
-        total = store.count_runs(name, status=status)
-    if name is not None and not runs:
-        definition_path(session.project, name)
-    if session.output.as_json:
-        lines = [documents.run_document(run, with_streams=False) for run in runs]
-        session.output.document({"connector": name, "total_runs": total, "runs": lines})
-        return
-    rows = [
-        (
-            run.started_at,
-            run.connector,
-            run.status,
-            run.rows_processed,
-            f"{run.duration_seconds:.1f} s" if run.duration_seconds is not None else "",
-            run.triggered_by,
-            run.error.message if run.error else "",
-        )
-        for run in runs
-    ]
-    render.table(("started", "connector", "status", "rows", "took", "by", "error"), rows)
-    if runs and render.is_terminal_out() and render.draws(FAILED + SKIPPED):
-        session.output.line("")
-        render.table(("the last on the right", "rows", "took"), history_lines(runs))

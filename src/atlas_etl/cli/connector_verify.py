@@ -50,7 +50,9 @@ def verify(
     Example: atlas connector verify shop
     """
     session: Session = context.obj
-    events = verify_connector(open_atlas(session), name, streams=stream or (), repair=repair)
+    events = verify_connector(
+        open_atlas(session, context.command_path), name, streams=stream or (), repair=repair
+    )
     report = _VerifyReport(session.output)
     with interruptible(), closing(events), report:
         for event in events:

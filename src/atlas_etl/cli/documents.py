@@ -8,14 +8,15 @@ import pyarrow as pa
 
 from atlas_etl import values
 from atlas_etl.api.atlas import TestOutcome
+from atlas_etl.cli.output import run_error_document
 from atlas_etl.connectors.registry import ProtocolInfo
 from atlas_etl.model import (
+    AuditEntry,
     Checkpoint,
     CheckpointChange,
     CommittedCheckpoint,
     QuarantinedRow,
     Run,
-    RunError,
     StreamInfo,
     StreamRun,
 )
@@ -38,13 +39,14 @@ def run_document(run: Run, *, with_streams: bool = True) -> dict[str, object]:
         "connector": run.connector,
         "status": run.status,
         "triggered_by": run.triggered_by,
+        "scheduled_at": run.scheduled_at,
         "started_at": run.started_at,
         "completed_at": run.completed_at,
         "duration_seconds": run.duration_seconds,
         "rows_processed": run.rows_processed,
         "bytes_processed": run.bytes_processed,
         "destination": run.destination,
-        "error": _error(run.error),
+        "error": run_error_document(run.error),
     }
     if with_streams:
         document["streams"] = [_stream(stream) for stream in run.streams]
@@ -62,10 +64,12 @@ def _stream(stream: StreamRun) -> dict[str, object]:
         "rows_quarantined": stream.rows_quarantined,
         "rows_deleted": stream.rows_deleted,
         "loads": stream.loads,
+        "slower_side": stream.slower,
         "checkpoint": _checkpoint(stream.checkpoint),
         "nulled": dict(stream.nulled),
         "warnings": list(stream.warnings),
-        "error": _error(stream.error),
+        "schema_changes": list(stream.schema_changes),
+        "error": run_error_document(stream.error),
     }
 
 
@@ -73,10 +77,6 @@ def _checkpoint(checkpoint: Checkpoint | None) -> dict[str, str] | None:
     if checkpoint is None:
         return None
     return {"high": checkpoint.high.text, "tail_from": checkpoint.tail_from.text}
-
-
-def _error(error: RunError | None) -> dict[str, object] | None:
-    return {"code": error.code, "message": error.message, "hint": error.hint} if error else None
 
 
 def committed_document(committed: CommittedCheckpoint) -> dict[str, object]:
@@ -105,6 +105,30 @@ def change_document(change: CheckpointChange) -> dict[str, object]:
     }
 
 
+def audit_document(entry: AuditEntry) -> dict[str, object]:
+    """One line of `audit`."""
+    change, actor = entry.change, entry.actor
+    return {
+        "entry_id": entry.entry_id,
+        "at": entry.at,
+        "kind": change.kind,
+        "action": change.action,
+        "connector": change.connector,
+        "subject": change.subject,
+        "before": change.before,
+        "after": change.after,
+        "outside": entry.outside,
+        "user": actor.user,
+        "on_behalf_of": actor.on_behalf_of,
+        "host": actor.host,
+        "address": actor.address,
+        "pid": actor.pid,
+        "command": actor.command,
+        "run_id": change.run_id,
+        "reason": change.reason,
+    }
+
+
 def forecast_document(found: StreamForecast) -> dict[str, object]:
     """One stream of `connector plan`."""
     return {
@@ -119,6 +143,7 @@ def forecast_document(found: StreamForecast) -> dict[str, object]:
         "format": found.format,
         "estimated_rows": found.estimated_rows,
         "promise": found.promise,
+        "protect": dict(found.protect),
     }
 
 
@@ -184,6 +209,7 @@ def test_document(outcome: TestOutcome) -> dict[str, object]:
     return {
         "connector": outcome.connector,
         "connection_status": "success" if status else "failed",
+        "code": error.code if error else None,
         "message": status.message if status else error.message if error else "",
         "hint": error.hint if error else None,
         "latency_ms": round(outcome.latency_ms, 1),

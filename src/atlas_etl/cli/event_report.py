@@ -32,9 +32,9 @@ class EventReport:
         if self._line is not None:
             self._line.started(connector, stream, estimated_rows)
 
-    def _moved(self, connector: str, stream: str, rows: int, size: int) -> None:
+    def _moved(self, connector: str, stream: str, rows: int, size: int, note: str = "") -> None:
         if self._line is not None:
-            self._line.moved(connector, stream, rows, size)
+            self._line.moved(connector, stream, rows, size, note)
 
     def _ended(self, connector: str, stream: str) -> None:
         if self._line is not None:

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
+import typer
+
 from atlas_etl.api.atlas import Atlas
+from atlas_etl.api.audit import recorded
 from atlas_etl.cli.session import Session
 from atlas_etl.errors import UsageError
+from atlas_etl.state.holder import this_actor
 
 
-def open_atlas(session: Session) -> Atlas:
-    """The project. Raises ConfigError."""
-    return Atlas.open(session.project, session.environ)
+def open_atlas(session: Session, command: str = "atlas") -> Atlas:
+    """The project; `command` is what the audit says of this process. Raises ConfigError."""
+    return Atlas.open(session.project, session.environ, command)
+
+
+def recording(context: typer.Context, name: str) -> AbstractContextManager[None]:
+    """Have the audit know what this command makes of a definition in the block."""
+    session: Session = context.obj
+    actor = this_actor(session.environ, context.command_path)
+    return recorded(session.project, session.environ, name, actor)
 
 
 def chosen(atlas: Atlas, names: list[str] | None, every: bool) -> list[str]:

@@ -65,7 +65,7 @@ def replay(context: typer.Context, name: Name, stream: Streams = None) -> None:
     Example: atlas quarantine replay shop --stream orders
     """
     session: Session = context.obj
-    done = open_atlas(session).quarantine(name).replay(stream or ())
+    done = open_atlas(session, context.command_path).quarantine(name).replay(stream or ())
     if session.output.as_json:
         lines = [documents.replayed_document(replayed) for replayed in done]
         session.output.document({"connector": name, "streams": lines})

@@ -14,14 +14,30 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _PIPE_WIDTH = 10_000  # a pipe has no width, so nothing is cut or folded there
-_CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
+# Control codes, and what turns the direction of a line or ends it (https://www.unicode.org/reports/tr36/).
+_STEERING = {
+    **{code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))},
+    **{code: f"\\u{code:04x}" for code in (0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))},
+}
+_STEERING_LINES = {code: text for code, text in _STEERING.items() if code != ord("\n")}
+_STEERING_JSON = {code: f"\\u{code:04x}" for code in _STEERING if code >= 127}  # json escapes the others
 
 
 def safe(value: object) -> str:
     """The value as one line without control codes, so that data cannot steer a terminal."""
     if isinstance(value, datetime):
         return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
-    return "" if value is None else str(value).translate(_CONTROL)
+    return "" if value is None else str(value).translate(_STEERING)
+
+
+def plain(text: str) -> str:
+    """The text in its own lines, otherwise as `safe` has it."""
+    return text.translate(_STEERING_LINES)
+
+
+def plain_json(text: str) -> str:
+    """The same JSON, in characters that steer no terminal either."""
+    return text.translate(_STEERING_JSON)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -44,6 +60,17 @@ def data(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
 
     null = Text("NULL", style="dim") if _console().is_terminal else None
     table(columns, [[null if value is None else value for value in row] for row in rows])
+
+
+def markdown(text: str) -> None:
+    """A page on stdout: laid out on a terminal, as it is written elsewhere."""
+    console = _console()
+    if not console.is_terminal:
+        sys.stdout.write(text)
+        return
+    from rich.markdown import Markdown
+
+    console.print(Markdown(text))
 
 
 def _cell(value: object) -> Text:
@@ -93,10 +120,10 @@ class ProgressLine:
         name = f"{safe(connector)} {safe(stream)}"
         self._tasks[connector, stream] = self._progress.add_task(name, total=estimated_rows, rate="")
 
-    def moved(self, connector: str, stream: str, rows: int, size: int) -> None:
+    def moved(self, connector: str, stream: str, rows: int, size: int, note: str) -> None:
         task = self._tasks[connector, stream]
         elapsed = self._progress.tasks[self._progress.task_ids.index(task)].elapsed or 1e-9
-        rate = f"{rows / elapsed:,.0f} rows/s  {size / elapsed / 1e6:,.1f} MB/s"
+        rate = f"{rows / elapsed:,.0f} rows/s  {size / elapsed / 1e6:,.1f} MB/s  {note}"
         self._progress.update(task, completed=rows, rate=rate)
 
     def compared(self, connector: str, stream: str, keys: int) -> None:
@@ -128,7 +155,7 @@ class Screen:
     def show(self, text: str) -> None:
         from rich.text import Text
 
-        self._live.update(Text(text), refresh=True)
+        self._live.update(Text(plain(text)), refresh=True)
 
 
 def is_terminal_out() -> bool:

@@ -20,6 +20,7 @@ from atlas_etl.scheduler.daemon import Daemon
 from atlas_etl.scheduler.events import (
     BreakerOpened,
     ClockChanged,
+    ConnectionTested,
     Event,
     RetryPlanned,
     RunEnded,
@@ -37,6 +38,7 @@ from atlas_etl.scheduler.metrics import Metrics
 from atlas_etl.scheduler.notices import Notice, notice_of
 from atlas_etl.scheduler.notify import ServiceManager
 from atlas_etl.scheduler.overview import had_failed, overview
+from atlas_etl.scheduler.processes import ProcessExecutor
 from atlas_etl.scheduler.stores import Stores, open_stores
 from atlas_etl.scheduler.webhooks import Webhooks
 
@@ -48,9 +50,15 @@ def serve(context: typer.Context, jobs: int | None, health_host: str, health_por
     agenda = read_agenda(folder, environ)
     options = ["--log-format", session.output.log_format, *_verbosity(session.output)]
     metrics = Metrics()
-    with open_stores(agenda.project) as stores, SystemClock() as clock, ExitStack() as stack:
+    with (
+        open_stores(agenda.project, context.command_path) as stores,
+        SystemClock() as clock,
+        ExitStack() as stack,
+    ):
         executor = open_executor(agenda, environ, stores.schedule, options)
-        daemon = Daemon(agenda, environ, stores, executor, clock, jobs=jobs, manager=ServiceManager(environ))
+        tester = ProcessExecutor(folder, environ, options)
+        manager = ServiceManager(environ)
+        daemon = Daemon(agenda, environ, stores, executor, clock, tester=tester, jobs=jobs, manager=manager)
         if health_port is not None:
             health = HealthServer(
                 health_host,
@@ -107,8 +115,9 @@ def tell(output: Output, event: Event) -> None:  # noqa: PLR0912  # a case for e
     match event:
         case Started():
             begun = "read again" if event.reloaded else "started"
-            due = f", the first at {_time(event.next_due)}" if event.next_due else ""
-            output.event(f"scheduler {begun}: {event.connectors} connectors{due}", event="started")
+            due = f", the first run at {_time(event.next_due)}" if event.next_due else ""
+            numbers = f"{event.connectors} connectors scheduled, {event.tested} tested"
+            output.event(f"scheduler {begun}: {numbers}{due}", event="started")
             for problem in event.problems:
                 output.error_line(render.safe(f"error: {problem}"))
             if event.problems and event.reloaded:
@@ -136,6 +145,12 @@ def tell(output: Output, event: Event) -> None:  # noqa: PLR0912  # a case for e
                 event="breaker_opened",
                 connector=breaker.connector,
             )
+        case ConnectionTested(test=test) if event.begins_to_fail and test.error is not None:
+            line = render.safe(f"{test.connector}: its test fails: {test.error.message}")
+            output.event(line, event="test_fails", connector=test.connector)
+        case ConnectionTested(test=test) if event.ends_failing:
+            line = render.safe(f"{test.connector}: its test succeeds again")
+            output.event(line, event="test_succeeds", connector=test.connector)
         case StoreFailed():
             output.error_line(render.safe(f"error: {event.error.message}; trying again"))
         case ClockChanged():

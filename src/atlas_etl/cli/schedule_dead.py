@@ -81,7 +81,7 @@ def retry(context: typer.Context, name: Name, slot: OneSlot = None) -> None:
     """
     session: Session = context.obj
     at = instant(slot, "--slot") if slot else None
-    with open_stores(load_project(session.project, session.environ)) as stores:
+    with open_stores(load_project(session.project, session.environ), context.command_path) as stores:
         count = stores.schedule.revive(name, at, datetime.now(UTC))
         alive = bool(stores.schedule.daemons())
     _answer(session, name, "retried", count)
@@ -97,7 +97,7 @@ def drop(context: typer.Context, name: Name, slot: OneSlot = None) -> None:
     """
     session: Session = context.obj
     at = instant(slot, "--slot") if slot else None
-    with open_stores(load_project(session.project, session.environ)) as stores:
+    with open_stores(load_project(session.project, session.environ), context.command_path) as stores:
         count = stores.schedule.drop(name, at)
     _answer(session, name, "dropped", count)
 

@@ -13,6 +13,7 @@ from atlas_etl.cli.instants import instant
 from atlas_etl.cli.output import iso
 from atlas_etl.cli.session import Session
 from atlas_etl.config.folder import definition_path
+from atlas_etl.config.schedule import NEVER
 from atlas_etl.errors import ConfigError, ExitCode
 from atlas_etl.scheduler.agenda import Agenda, of_connectors, read_agenda
 from atlas_etl.scheduler.overview import coming_slots
@@ -81,12 +82,13 @@ def listed(context: typer.Context) -> None:
                 "jitter_seconds": timing.delay.total_seconds(),
                 "timeout_seconds": scheduled.timeout.total_seconds() if scheduled.timeout else None,
                 "retries": scheduled.retry.retries,
+                "test": agenda.tested[name].timing.expression if name in agenda.tested else NEVER,
             }
         )
     if session.output.as_json:
         session.output.document({"schedules": lines})
     elif lines:
-        columns = ("connector", "schedule", "timezone", "next_sync_at", "catch_up", "retries")
+        columns = ("connector", "schedule", "timezone", "next_sync_at", "catch_up", "retries", "test")
         render.table(columns, [[line[column] for column in columns] for line in lines])
     else:
         session.output.line(_NOTHING)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import typer
 
 from atlas_etl.cli import render
+from atlas_etl.cli.health import health_document
 from atlas_etl.cli.output import iso
 from atlas_etl.cli.session import Session
 from atlas_etl.model import BreakerState
@@ -74,6 +75,11 @@ def _text(seen: Overview) -> str:
             + (f", next try after {_time(breaker.probe_at)}" if breaker.probe_at else "")
             for breaker in resting
         ],
+        "failing tests": [
+            f"{found.connector} since {_time(found.since)}: {found.last.error.message}"
+            for found in seen.health
+            if found.last.error is not None
+        ],
         "dead letters": [f"{slot.connector} {_time(slot.scheduled_at)}" for slot in seen.dead],
         "next": [f"{slot.connector} {_time(slot.scheduled_at)}" for slot in seen.coming],
     }
@@ -135,5 +141,6 @@ def _document(seen: Overview) -> dict[str, object]:
             for breaker in seen.breakers
         ],
         "dead": len(seen.dead),
+        "health": [{"connector": found.connector, **health_document(found)} for found in seen.health],
         "next": [{"connector": slot.connector, "scheduled_at": slot.scheduled_at} for slot in seen.coming],
     }

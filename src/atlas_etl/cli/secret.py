@@ -31,7 +31,7 @@ def set_secret(context: typer.Context, name: Name) -> None:
     """
     session: Session = context.obj
     check_secret_name(name)
-    open_atlas(session).secrets().set({name: ask_whole_secret(name)})
+    open_atlas(session, context.command_path).secrets().set({name: ask_whole_secret(name)})
     if session.output.as_json:
         session.output.document({"secret": name, "result": "set"})
     else:
@@ -67,7 +67,7 @@ def remove(
     Example: atlas secret remove shop/password
     """
     session: Session = context.obj
-    open_atlas(session).secrets().remove(list(dict.fromkeys(names)))
+    open_atlas(session, context.command_path).secrets().remove(list(dict.fromkeys(names)))
     still = sorted(used_secrets(session.project) & set(names))
     if session.output.as_json:
         session.output.document({"secrets": names, "result": "removed", "still_used": still})
@@ -84,7 +84,7 @@ def rotate(context: typer.Context) -> None:
     Example: atlas secret rotate
     """
     session: Session = context.obj
-    count = open_atlas(session).secrets().rotate()
+    count = open_atlas(session, context.command_path).secrets().rotate()
     if session.output.as_json:
         session.output.document({"rotated": count})
     else:

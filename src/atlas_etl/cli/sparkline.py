@@ -9,7 +9,6 @@ from atlas_etl.model import Run, RunStatus
 _BARS = "▁▂▃▄▅▆▇█"
 FAILED = "×"
 SKIPPED = "·"
-_BAD = frozenset({RunStatus.FAILED, RunStatus.PARTIAL, RunStatus.INTERRUPTED})
 
 
 def sparkline(runs: Sequence[Run], amounts: Sequence[float]) -> str:
@@ -19,7 +18,7 @@ def sparkline(runs: Sequence[Run], amounts: Sequence[float]) -> str:
 
 
 def _sign(status: RunStatus, amount: float, greatest: float) -> str:
-    if status in _BAD:
+    if status.is_failure:
         return FAILED
     if status is RunStatus.SKIPPED:
         return SKIPPED

@@ -31,8 +31,11 @@ def show(context: typer.Context, name: Name, stream: Streams = None) -> None:
     Example: atlas state show shop
     """
     session: Session = context.obj
-    found = open_atlas(session).checkpoints(name).committed()
+    atlas = open_atlas(session)
+    found = atlas.checkpoints(name).committed()
     lines = [documents.committed_document(c) for c in found if not stream or c.stream in stream]
+    if stream and not lines:
+        atlas.connector(name).chosen(tuple(stream))
     if session.output.as_json:
         session.output.document({"connector": name, "streams": lines})
         return
@@ -97,7 +100,7 @@ def set_(  # noqa: PLR0917  # Typer passes by name
     Example: atlas state set shop --to 12
     """
     session: Session = context.obj
-    checkpoints = open_atlas(session).checkpoints(name)
+    checkpoints = open_atlas(session, context.command_path).checkpoints(name)
     if value is not None and to is None:
         committed = checkpoints.set(stream, value, reason=reason)
     elif to is not None and value is None:
@@ -123,7 +126,7 @@ def reset(context: typer.Context, name: Name, stream: Streams = None, reason: Re
     Example: atlas state reset shop --stream orders
     """
     session: Session = context.obj
-    streams = open_atlas(session).checkpoints(name).reset(stream or (), reason=reason)
+    streams = open_atlas(session, context.command_path).checkpoints(name).reset(stream or (), reason=reason)
     if session.output.as_json:
         session.output.document({"connector": name, "streams": streams})
         return

@@ -16,22 +16,40 @@ if TYPE_CHECKING:
 class _Stdout(io.FileIO):
     """Where results go. A reader who has seen enough (`| head -1`) is no failure."""
 
-    _given_up = False
+    given_up = False
 
     def write(self, data: ReadableBuffer, /) -> int:
-        if not self._given_up:
+        if not self.given_up:
             try:
                 return super().write(data) or 0
             except BrokenPipeError:
-                self._given_up = True
+                self.given_up = True
             except OSError as failure:
-                self._given_up = True
+                self.given_up = True
                 raise AtlasError(
                     f"the answer could not be written to standard output: {failure.strerror}",
                     hint="what the command has done stays; ask for the answer again where there is room",
                     code="output",
                 ) from failure
         return memoryview(data).nbytes
+
+
+class BinaryStdout(io.RawIOBase):
+    """Standard output for bytes; closing it leaves the stream open."""
+
+    @property
+    def given_up(self) -> bool:
+        """Whether nobody reads any more."""
+        return bool(getattr(getattr(sys.stdout.buffer, "raw", None), "given_up", False))
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        return sys.stdout.buffer.write(data)
+
+    def flush(self) -> None:
+        sys.stdout.buffer.flush()
 
 
 class _Stderr(io.FileIO):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from atlas_etl.cli import render
 from atlas_etl.cli.event_report import EventReport
 from atlas_etl.cli.output import Output
-from atlas_etl.model import Deletion, Run, RunStatus, StreamRun
+from atlas_etl.model import Deletion, Run, RunError, RunStatus, StreamRun
 from atlas_etl.pipeline.events import (
     BatchLoaded,
     Event,
@@ -46,7 +46,8 @@ class SyncReport(EventReport):
                         event.connector, event.stream, f"{event.disposition} {begin} into {event.table}"
                     )
             case BatchLoaded():
-                self._moved(event.connector, event.stream, event.rows, event.bytes)
+                note = f"waits for the {event.slower}" if event.slower is not None else ""
+                self._moved(event.connector, event.stream, event.rows, event.bytes, note)
             case WindowCommitted() if self._line is None:
                 outcome = event.outcome
                 self._say(event.connector, outcome.name, f"{outcome.rows_loaded:,} rows committed so far")
@@ -69,6 +70,8 @@ class SyncReport(EventReport):
         if outcome.loads or outcome.error is None:
             text = f"{outcome.rows_loaded:,} rows into {outcome.table} ({outcome.rows_read:,} read)"
             self._say(connector, outcome.name, text, rows=outcome.rows_loaded)
+        for change in outcome.schema_changes:
+            self._say(connector, outcome.name, f"{outcome.table}: {change}")
         if outcome.rows_quarantined:
             text = f"warning: {outcome.rows_quarantined:,} rows were refused and kept aside: "
             self._say(
@@ -82,19 +85,18 @@ class SyncReport(EventReport):
         for warning in outcome.warnings:
             self._say(connector, outcome.name, f"warning: {warning}")
         if outcome.error is not None:
-            self._error(f"{connector} {outcome.name}", outcome.error.message, outcome.error.hint)
+            self._error(f"{connector} {outcome.name}", outcome.error)
 
     def _run_finished(self, run: Run) -> None:
         self.runs.append(run)
         if run.error is not None and not run.streams:
-            self._error(run.connector, run.error.message, run.error.hint)
+            self._error(run.connector, run.error)
         took = f" in {run.duration_seconds:.2f} s" if run.duration_seconds is not None else ""
         self._say(run.connector, None, f"{run.status}: {run.rows_processed:,} rows{took}", run_id=run.run_id)
 
-    def _error(self, where: str, message: str, hint: str | None) -> None:
-        self._output.error_line(render.safe(f"error: {where}: {message}"))
-        if hint:
-            self._output.error_line(render.safe(f"  hint: {hint}"))
+    def _error(self, where: str, error: RunError) -> None:
+        hint = render.safe(error.hint) if error.hint else None
+        self._output.told_error(render.safe(f"error: {where}: {error.message}"), hint, error.code)
 
 
 def _why_again(event: RowsRefused | StreamRetrying) -> str:

@@ -4,40 +4,68 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from atlas_etl.errors import ConfigError
 
 PRIVATE = 0o600
-ORDINARY = 0o666  # less the umask
+ORDINARY = 0o666  # less the umask that the process began with
+_OWNER_ONLY = 0o077
+
+_umasks: list[int] = []
+
+
+def keep_new_files_private() -> None:
+    """Have whatever this process, or a library in it, makes from now on be its owner's alone.
+
+    A database makes logs and temporary files beside its own, with whatever mode the umask leaves.
+    """
+    _umasks.append(os.umask(_OWNER_ONLY))
 
 
 def write_atomically(path: Path, text: str, mode: int) -> None:
-    """Put the text beside the file, flush it to the disk, and rename it over the file.
+    """The same for a text, in a folder that need not be there. Raises ConfigError (`file_unwritable`)."""
+    try:
+        path.resolve().parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path, mode) as file:
+            file.write(text.encode())
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}", code="file_unwritable") from None
+
+
+@contextmanager
+def replacing(path: Path, mode: int) -> Iterator[BinaryIO]:
+    """A file beside this one, flushed to the disk and renamed over it when the block ends without an error.
 
     `mode` (PRIVATE or ORDINARY) never widens what a file that is there allows. A link is followed, so
-    that what it points to changes. Raises ConfigError (`file_unwritable`).
+    that what it points to changes. Raises OSError.
     """
     path = path.resolve()
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        file = open(handle, "wb", closefd=False)  # noqa: SIM115  # who writes may close it
         try:
-            handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-            with open(handle, "w", encoding="utf-8", newline="\n") as file:
-                if path.exists():
-                    os.fchmod(handle, path.stat().st_mode & mode)
-                elif mode == PRIVATE:
-                    os.fchmod(handle, PRIVATE)  # whatever the umask
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
+            if path.exists():
+                os.fchmod(handle, path.stat().st_mode & mode)
+            elif mode == PRIVATE:
+                os.fchmod(handle, PRIVATE)  # whatever the umask
+            elif _umasks:
+                os.fchmod(handle, mode & ~_umasks[0])
+            yield file
+            file.close()
+            os.fsync(handle)
         finally:
-            temporary.unlink(missing_ok=True)
-        _flush_folder(path.parent)
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {error.strerror}", code="file_unwritable") from None
+            with suppress(OSError):
+                file.close()
+            os.close(handle)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _flush_folder(path.parent)
 
 
 def _flush_folder(folder: Path) -> None:

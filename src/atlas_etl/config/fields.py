@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from atlas_etl.config.annotations import fields_of
-from atlas_etl.config.schedule import check_schedule
+from atlas_etl.config.schedule import check_schedule, check_test_schedule
 from atlas_etl.errors import nearest
 from atlas_etl.model import Hazard, HazardPolicy
 
@@ -164,6 +164,7 @@ _POLICIES: list[str | None] = [*(policy.value for policy in HazardPolicy), None]
 Name = Annotated[str, AfterValidator(check_name)]
 Line = Annotated[str, AfterValidator(_text)]
 Schedule = Annotated[str, AfterValidator(check_schedule)]
+TestSchedule = Annotated[str, AfterValidator(check_test_schedule)]
 Zone = Annotated[str, AfterValidator(check_zone)]
 Duration = Annotated[timedelta, BeforeValidator(parse_duration), WithJsonSchema(_DURATION_SCHEMA)]
 Size = Annotated[

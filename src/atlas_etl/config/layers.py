@@ -151,6 +151,25 @@ def _copied(value: object) -> object:
     return value
 
 
+def settings(
+    value: object, path: KeyPath = (), *, whole: Callable[[KeyPath], bool]
+) -> Iterator[tuple[KeyPath, object]]:
+    """What stands in a file, with its path: scalars, and lists of scalars; lists of mappings item by item.
+
+    What is `whole` is not looked into: `password: {secret}` is a mapping whose key is the secret.
+    """
+    if path and whole(path):
+        yield path, value
+    elif isinstance(value, Mapping) and value:
+        for key, item in value.items():
+            yield from settings(item, (*path, key), whole=whole)
+    elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
+        for index, item in enumerate(value):
+            yield from settings(item, (*path, index), whole=whole)
+    else:
+        yield path, value
+
+
 def leaves(values: Mapping[str, object], path: KeyPath = ()) -> Iterator[tuple[KeyPath, object]]:
     """Every leaf with its path: scalars, lists and empty mappings."""
     for key, value in values.items():

@@ -26,6 +26,8 @@ class NoticeKind(StrEnum):
     RECOVERY = "recovery"
     BREAKER = "breaker"
     LATE = "late"
+    UNHEALTHY = "unhealthy"
+    HEALTHY = "healthy"
 
 
 class NoticeTarget(BaseModel):

@@ -14,7 +14,13 @@ from atlas_etl.config.keys import KeyPath, dotted
 from atlas_etl.config.layers import Layer, Layered, LayerKind, Origin, file_layer, mapping_layer, merge
 from atlas_etl.config.problems import config_error
 from atlas_etl.config.project_folder import PROJECT_FILE
-from atlas_etl.config.references import ReferenceContext, expand, expand_text
+from atlas_etl.config.references import (
+    ReferenceContext,
+    expand,
+    expand_text,
+    expand_uri,
+    is_reference,
+)
 from atlas_etl.config.settings import ProjectSettings
 from atlas_etl.config.uri import parse_uri
 from atlas_etl.config.yaml_source import MappingDocument, read_mapping
@@ -26,7 +32,13 @@ BUILT_IN: Mapping[str, Mapping[str, object]] = {
     "destinations": {DEFAULT_DESTINATION: {"protocol": "duckdb", "path": "warehouse.duckdb"}},
     "state": {"protocol": "sqlite", "database_path": ".atlas/state.db"},
 }
-_LAZY = ("destinations", "state", "defaults", "notices")  # their references are looked up where they are used
+_LAZY = (
+    "destinations",
+    "state",
+    "defaults",
+    "notices",
+    "protect_key",
+)  # their references are looked up where they are used
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +96,19 @@ class Project:
         """Where the state is kept. Raises ConfigError."""
         return self._target("state", ("state",))
 
+    def protect_key(self) -> str | None:
+        """The text of the key of `protect`, where the project gives one. Raises ConfigError."""
+        text, origin = self.settings.protect_key, self.layered.origin(("protect_key",))
+        if not text or origin is None or origin.file is None:
+            return text or None
+        if not is_reference(text):
+            raise ConfigError(
+                f"{origin.place}: protect_key: should be a reference, for a file is no place for a key",
+                hint="`atlas secret set atlas.protect/key` keeps one, which needs no `protect_key` at all",
+                code="protect_key",
+            )
+        return expand_text(text, ("protect_key",), origin, self.context)
+
     def _target(self, name: str, at: tuple[str, ...]) -> Target:
         value: object = self.layered.values
         for key in at:
@@ -100,7 +125,7 @@ class Project:
 
     def _read_uri(self, text: str, at: tuple[str, ...], origin: Origin) -> Layered:
         if origin.file is not None:
-            text = expand_text(text, at, origin, self.context)
+            text = expand_uri(text, at, origin, self.context)
         done = replace(origin, expanded=True)
         if "://" in text:
             try:
@@ -118,13 +143,12 @@ def load_project(folder: Path, environ: Mapping[str, str]) -> Project:
     context = ReferenceContext(folder, environ)
     document = _read(folder)
     built_in = {key: value for key, value in BUILT_IN.items() if not document.values.get(key)}
-    below = [
-        mapping_layer(LayerKind.DEFAULT, built_in),
-        file_layer(LayerKind.FILE, document, PROJECT_FILE),
-    ]
-    beside = merge(below).values
+    file = file_layer(LayerKind.FILE, document, PROJECT_FILE)
+    beside = merge([mapping_layer(LayerKind.DEFAULT, built_in), file]).values
     known = fields_of(ProjectSettings)
-    layered = merge([*below, environment_layer(PREFIX, environ, beside=beside, known=known)])
+    variables = environment_layer(PREFIX, environ, beside=beside, known=known)
+    below = mapping_layer(LayerKind.DEFAULT, _without_other_protocols(built_in, variables.values))
+    layered = merge([below, file, variables])
     values = {**layered.values, **expand(layered.without(*_LAZY), context).values}
 
     def place(path: KeyPath) -> str:
@@ -138,6 +162,22 @@ def load_project(folder: Path, environ: Mapping[str, str]) -> Project:
     except ValidationError as error:
         raise config_error(error, ProjectSettings, values, place) from None
     return Project(context, settings, layered)
+
+
+def _without_other_protocols(
+    built_in: Mapping[str, object], variables: Mapping[str, object]
+) -> dict[str, object]:
+    """What is built in, but for targets to which the variables give another protocol, and so other keys."""
+    left: dict[str, object] = {}
+    for key, value in built_in.items():
+        other = variables.get(key)
+        if not isinstance(value, Mapping) or not isinstance(other, Mapping):
+            left[key] = value
+        elif "protocol" not in value:
+            left[key] = _without_other_protocols(value, other)
+        elif other.get("protocol", value["protocol"]) == value["protocol"]:
+            left[key] = value
+    return left
 
 
 def _read(folder: Path) -> MappingDocument:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from urllib.parse import quote
 
 from atlas_etl.config.keys import KeyPath, dotted
 from atlas_etl.config.layers import Layered, Origin
@@ -104,9 +105,9 @@ _RESOLVERS: Mapping[str, Callable[[str, ReferenceContext], str]] = {"env": _envi
 
 
 def is_reference(text: str) -> bool:
-    """Whether a text is one reference and nothing else."""
+    """Whether a text is one reference, of a kind that there is, and nothing else."""
     match = _MARK.fullmatch(text)
-    return match is not None and match[1] is not None
+    return match is not None and match[1] is not None and match[1].partition(":")[0] in (*_RESOLVERS, *KINDS)
 
 
 def holds_reference(text: str) -> bool:
@@ -154,17 +155,35 @@ def expand(layered: Layered, context: ReferenceContext, below: KeyPath = ()) -> 
     return Expanded(values, references)
 
 
-def expand_text(text: str, path: KeyPath, origin: Origin, context: ReferenceContext) -> str:
-    """Replace every reference of one scalar. Raises ConfigError, as `expand` does."""
+def expand_text(
+    text: str,
+    path: KeyPath,
+    origin: Origin,
+    context: ReferenceContext,
+    written: Callable[[str], str] = lambda value: value,
+) -> str:
+    """Replace every reference of one scalar by what it stands for, as it is `written` there.
+
+    Raises ConfigError, as `expand` does.
+    """
 
     def replace(match: re.Match[str]) -> str:
-        return "${" if match[0] == "$${" else _resolved(match[1], context)
+        return "${" if match[0] == "$${" else written(_resolved(match[1], context))
 
     try:
         return _MARK.sub(replace, text)
     except ConfigError as problem:
-        message = f"{origin.place}: {dotted(path)}: {problem.message}"
-        raise ConfigError(message, hint=problem.hint, code=problem.code) from None
+        place = f"{origin.place}: {dotted(path)}" if path else origin.place
+        raise ConfigError(f"{place}: {problem.message}", hint=problem.hint, code=problem.code) from None
+
+
+def expand_uri(text: str, path: KeyPath, origin: Origin, context: ReferenceContext) -> str:
+    """The same for a URI: a reference that is a part of it stands for that part's plain text, unescaped.
+
+    One that is all of it stands for a URI.
+    """
+    is_part = "://" in text and not is_reference(text)
+    return expand_text(text, path, origin, context, (lambda value: quote(value, safe="")) if is_part else str)
 
 
 def _resolved(reference: str | None, context: ReferenceContext) -> str:

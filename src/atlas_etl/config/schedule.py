@@ -98,6 +98,19 @@ def check_schedule(text: str) -> str:
     return _one_spaced(text)
 
 
+NEVER = "never"
+
+
+def check_test_schedule(text: str) -> str:
+    """Likewise for what may also be `never`. Raises ValueError."""
+    if text.strip() == NEVER:
+        return NEVER
+    try:
+        return check_schedule(text)
+    except ValueError as wrong:
+        raise ValueError(f"{wrong}; or `never`") from None
+
+
 def _one_spaced(text: str) -> str:
     return " ".join(text.split())
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel, Field
 
-from atlas_etl.config.fields import MODEL_CONFIG, Duration
+from atlas_etl.config.fields import MODEL_CONFIG, Duration, TestSchedule
 from atlas_etl.config.schedule import CatchUp
 
 
@@ -27,6 +27,9 @@ class BreakerSettings(BaseModel):
     cooldown: Duration = Field(
         default=timedelta(minutes=15), description="how long it stays open before one run may try"
     )
+
+
+_LONGEST_TEST = timedelta(hours=1)
 
 
 class ScheduleSettings(BaseModel):
@@ -58,6 +61,16 @@ class ScheduleSettings(BaseModel):
     )
     longest_retry_wait: Duration = Field(default=timedelta(hours=1), description="it grows no further")
     breaker: BreakerSettings = Field(default=BreakerSettings(), description="one for each connector")
+    test: TestSchedule = Field(
+        default="every 15m", description="when each connector's connection is tested; never: not at all"
+    )
+    test_timeout: Duration = Field(
+        default=timedelta(minutes=1),
+        gt=timedelta(),
+        le=_LONGEST_TEST,
+        description="a test that takes longer has failed",
+    )
+    test_jobs: int = Field(default=2, ge=1, le=1000, description="how many tests go at once, beside the runs")
     late_after: Duration = Field(
         default=timedelta(minutes=10), description="a run that begins so long after its slot is told as late"
     )
@@ -78,6 +91,10 @@ class ConnectorScheduling(BaseModel):
     jitter: Duration | None = Field(default=None, description="how much later its runs start at most")
     timeout: Duration | None = Field(default=None, description="a run is ended after so long")
     retries: int | None = Field(default=None, ge=0, le=100, description="how often a run is run again")
+    test: TestSchedule | None = Field(default=None, description="when its connection is tested, or never")
+    test_timeout: Duration | None = Field(
+        default=None, gt=timedelta(), le=_LONGEST_TEST, description="a test that takes longer has failed"
+    )
 
     def over(self, project: ScheduleSettings) -> ScheduleSettings:
         """The project's settings with what is set here."""

@@ -57,8 +57,15 @@ def is_secret_key(path: KeyPath, declared: Collection[KeyPath] = ()) -> bool:
     )
 
 
+def ends_in_secret(path: KeyPath) -> bool:
+    """Whether the last key's name says that what it holds is a secret, whatever it looks like."""
+    return isinstance(path[-1], str) and is_secret_name(path[-1])
+
+
 def masked(value: object, path: KeyPath, declared: Collection[KeyPath] = ()) -> object:
     """The value as it may be shown: secrets as MASK, references to secrets as they are written."""
+    if isinstance(value, Mapping | list | tuple) and path and ends_in_secret(path):
+        return MASK
     if isinstance(value, Mapping):
         return {key: masked(item, (*path, str(key)), declared) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -73,7 +80,12 @@ def masked(value: object, path: KeyPath, declared: Collection[KeyPath] = ()) -> 
 
 
 def without_credentials(text: str) -> str:
-    """A text whose URLs have lost their passwords and the secrets among their parameters."""
+    """A text whose URLs have lost their passwords and the secrets among their parameters.
+
+    Nothing is left of a private key, which stands where its file should be named.
+    """
+    if "PRIVATE KEY-----" in text:
+        return MASK
     text = _USER_PART.sub(rf"\1:{MASK}@", text)
     return _PARAMETER.sub(
         lambda found: f"{found[1]}{found[2]}={MASK}" if is_secret_name(found[2]) else found[0], text

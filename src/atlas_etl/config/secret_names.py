@@ -11,6 +11,7 @@ from atlas_etl.errors import ConfigError
 _PART = r"[A-Za-z0-9_.~%-]+"
 _NAME = re.compile(rf"{_PART}(?:/{_PART})+")
 _LONGEST = 255
+PROTECT_KEY = "atlas.protect/key"  # that of `protect`; no connector has such a name
 
 
 def check_secret_name(name: str) -> str:

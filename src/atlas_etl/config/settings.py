@@ -56,6 +56,12 @@ class ProjectSettings(BaseModel):
         description="where the key to the secrets is, unless ATLAS_SECRET_KEY holds it: .atlas/secret.key, "
         "or the operating system's keyring",
     )
+    protect_key: str | None = Field(
+        default=None,
+        repr=False,
+        description="a reference to the key of `protect`; default: the stored secret atlas.protect/key, "
+        "which is made when it is first needed",
+    )
     timezone: Zone = Field(default="UTC", description="the zone of schedules that name none")
     notices: dict[Name, dict[str, JsonValue]] = Field(
         default_factory=dict,

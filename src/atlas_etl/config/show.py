@@ -6,7 +6,7 @@ Nothing is expanded here, so nothing secret is read and a missing variable is no
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from pydantic import BaseModel
@@ -15,9 +15,9 @@ from pydantic_core import to_jsonable_python
 from atlas_etl.config.definition import ConnectorDefinition
 from atlas_etl.config.definitions import LoadedDefinition
 from atlas_etl.config.keys import KeyPath, dotted
-from atlas_etl.config.layers import Layered, LayerKind, Origin, mapping_layer, merge
+from atlas_etl.config.layers import Layered, LayerKind, Origin, mapping_layer, merge, settings
 from atlas_etl.config.project import Project
-from atlas_etl.config.secrecy import masked, secret_fields
+from atlas_etl.config.secrecy import ends_in_secret, masked, secret_fields
 from atlas_etl.config.settings import ProjectSettings
 
 
@@ -51,7 +51,7 @@ def effective_project(project: Project) -> list[EffectiveValue]:
     """What atlas.yaml and the environment say, and the defaults of what they do not."""
     defaults = mapping_layer(LayerKind.DEFAULT, _defaults(ProjectSettings))
     # Who has a webhook's address may post there.
-    secrets = {("notices", name, "url") for name in project.settings.notices}
+    secrets = {("protect_key",), *(("notices", name, "url") for name in project.settings.notices)}
     return list(_shown(merge([defaults, project.layered.as_layer()]), (), secrets))
 
 
@@ -66,20 +66,8 @@ def _defaults(model: type[BaseModel]) -> dict[str, object]:
 
 
 def _shown(layered: Layered, below: KeyPath, secrets: Collection[KeyPath] = ()) -> Iterator[EffectiveValue]:
-    for path, value in _settings(layered.values, ()):
+    for path, value in settings(layered.values, whole=ends_in_secret):
         origin = layered.origin(path) or Origin(LayerKind.DEFAULT)
         whole = (*below, *path)
         safe = to_jsonable_python(masked(value, whole, secrets), fallback=str)
         yield EffectiveValue(dotted(whole), safe, str(origin))
-
-
-def _settings(value: object, path: KeyPath) -> Iterator[tuple[KeyPath, object]]:
-    """Scalars, and lists of scalars; lists of mappings (the streams) item by item."""
-    if isinstance(value, Mapping) and value:
-        for key, item in value.items():
-            yield from _settings(item, (*path, key))
-    elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
-        for index, item in enumerate(value):
-            yield from _settings(item, (*path, index))
-    else:
-        yield path, value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,10 +17,11 @@ from atlas_etl.config.layers import Layered, leaves
 from atlas_etl.config.project_folder import DEFINITIONS, PROJECT_FILE
 from atlas_etl.config.references import literal
 from atlas_etl.config.secrecy import is_secret_key, secret_fields
-from atlas_etl.config.secret_names import reference_to, secret_name
+from atlas_etl.config.secret_names import PROTECT_KEY, reference_to, secret_name
 from atlas_etl.config.yaml_source import Value
 
 _PASSWORD = re.compile(r"://[^/@\s:]*:(\S*)@")
+_PROTECTS = re.compile(r"\bprotect[\"']?\s*:")
 _STORED = re.compile(r"\$\{secret:([^{}]*)\}")
 
 
@@ -48,6 +50,19 @@ def credentials_of(layered: Layered, model: type[BaseModel]) -> list[Credential]
             origin = layered.origin(path)
             found.append(Credential(path, str(value), origin.variable if origin else None))
     return found
+
+
+def exposed_secrets(layered: Layered, model: type[BaseModel], folder: Path) -> Iterator[str]:
+    """Where secrets of a connection are written out in files that others on this machine may read."""
+    for path, value in leaves(layered.values):
+        origin = layered.origin(path)
+        if origin is None or origin.file is None or not is_secret_field(model, path):
+            continue
+        if not isinstance(value, str) or not value or literal(value) is None:
+            continue
+        mode = (folder / origin.file).stat().st_mode
+        if mode & (stat.S_IRGRP | stat.S_IROTH):
+            yield f"{'.'.join(map(str, path))} is written out at {origin.place}, which others may read"
 
 
 def secrets_in(values: Mapping[str, object], model: type[BaseModel]) -> Iterator[str]:
@@ -103,9 +118,11 @@ def _written_out(value: Value) -> str | None:
 
 
 def used_secrets(project: Path) -> set[str]:
-    """The stored secrets that any definition or atlas.yaml refers to, whatever else is wrong with them."""
+    """The stored secrets that any definition or atlas.yaml needs, whatever else is wrong with them."""
     files = [file for file in (project / DEFINITIONS).glob("*") if file.suffix in SUFFIXES]
-    return {name for file in (*files, project / PROJECT_FILE) for name in _STORED.findall(_text(file))}
+    texts = [_text(file) for file in (*files, project / PROJECT_FILE)]
+    keys = {PROTECT_KEY} if any(_PROTECTS.search(text) for text in texts) else set()
+    return keys.union(name for text in texts for name in _STORED.findall(text))
 
 
 def _text(file: Path) -> str:

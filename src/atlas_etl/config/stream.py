@@ -18,6 +18,7 @@ from atlas_etl.config.fields import (
     Zone,
     without_nulls,
 )
+from atlas_etl.config.protection import Protect, rules_of
 from atlas_etl.model import (
     Deletes,
     Deletion,
@@ -132,6 +133,10 @@ class StreamDefinition(BaseModel):
         strict=True,
         description="read a whole table by so many connections, a range of it each (PostgreSQL, MySQL)",
     )
+    protect: Protect = Field(
+        default_factory=dict,
+        description="by column, what its values become before they are written: hash, mask, drop, tokenize",
+    )
     timezone: Zone | None = Field(default=None, description="the zone of timestamps that have none")
     into: Annotated[Target, BeforeValidator(_target), WithJsonSchema(_TARGET_SCHEMA)] | None = Field(
         default=None, description="another table than `<connector>.<stream>`"
@@ -172,6 +177,7 @@ class StreamDefinition(BaseModel):
             left_out = [column for column in needed if self._leaves_out(column)]
             if left_out:
                 raise ValueError(f"leaves out the {what} column {left_out[0]!r}, which every load needs")
+        self._refuse_rules()
         if self.deletes is not None and self._replaces():
             raise ValueError(
                 "has deletes, and the disposition replace, which leaves no deleted rows: remove deletes, "
@@ -181,6 +187,22 @@ class StreamDefinition(BaseModel):
             if table.casefold().startswith(_RESERVED):
                 raise ValueError(f"names that begin with {_RESERVED} are Atlas's own")
         return self
+
+    def _refuse_rules(self) -> None:
+        left_out = [column for column in self.protect if self._leaves_out(column)]
+        if left_out:
+            raise ValueError(f"has a rule in protect for the column {left_out[0]!r}, which is not read")
+        if self.cursor in self.protect:
+            raise ValueError(
+                f"protects the cursor {self.cursor!r}, which tells what is new and stays in the checkpoint; "
+                "choose another cursor"
+            )
+        for column, rule in rules_of(self.protect).items():
+            if column in self.primary_key and not rule.tells_apart:
+                raise ValueError(
+                    f"has the rule {rule.how} for the key column {column!r}: rows could not be told apart; "
+                    "hash and tokenize leave them distinct"
+                )
 
     def _replaces(self) -> bool:
         return self.disposition is Disposition.REPLACE or (self.disposition is None and self.cursor is None)
@@ -209,6 +231,7 @@ class StreamDefinition(BaseModel):
             columns=self.columns,
             exclude=self.exclude,
             hazards={**hazards, **self.hazards},
+            protect=rules_of(self.protect),
             timezone=self.timezone,
             into=TableName(self.into.table, self.into.schema_) if self.into else None,
             metadata_columns=metadata_columns if self.metadata_columns is None else self.metadata_columns,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Generic, Literal, Self, TypeAlias, TypeVar
+from typing import Annotated, BinaryIO, Generic, Literal, Protocol, Self, TypeVar
 
 import pyarrow as pa
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, model_validator
@@ -24,7 +24,12 @@ class ConnectionConfig(BaseModel):
 
 
 def _in_project(path: Path, info: ValidationInfo) -> Path:
-    """Relative paths begin at the project's folder, given as the validation context's `project`."""
+    """Relative paths begin at the project's folder, given as the validation context's `project`.
+
+    Raises ValueError for a text of several lines, such as the key itself in the place of its file.
+    """
+    if "\n" in str(path):
+        raise ValueError("should be the path of a file, and has several lines")
     folder = (info.context or {}).get("project")
     path = path.expanduser()
     return folder / path if folder is not None and not path.is_absolute() else path
@@ -137,8 +142,25 @@ class IngestionResult:
 
 Config = TypeVar("Config", bound=ConnectionConfig)
 
-# From a secret's old value and its new one to whether the new one is stored. Raises AtlasError.
-SecretKeeper: TypeAlias = Callable[[SecretStr, SecretStr], bool]
+
+class SecretKeeper(Protocol):
+    """Where secrets are kept that a system replaces while they are used. Its calls raise AtlasError."""
+
+    def keep(self, old: SecretStr, new: SecretStr) -> bool:
+        """Store the new value in the old one's place. False: it is not kept here."""
+
+    def current(self, used: SecretStr) -> SecretStr | None:
+        """What is stored now where this value was; None: it is not kept here."""
+
+
+class KeptNowhere:
+    """A keeper of nothing."""
+
+    def keep(self, old: SecretStr, new: SecretStr) -> bool:  # noqa: ARG002
+        return False
+
+    def current(self, used: SecretStr) -> None:
+        """Nothing is stored."""
 
 
 class BaseConnector(ABC, Generic[Config]):
@@ -173,8 +195,8 @@ class BaseConnector(ABC, Generic[Config]):
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def keep_rotated(self, keep: SecretKeeper) -> None:  # most systems replace no secrets
-        """Tell `keep` of each secret that the system replaces by another one, before that is used."""
+    def keep_rotated(self, keeper: SecretKeeper) -> None:  # most systems replace no secrets
+        """Tell the keeper of each secret that the system replaces by another one, before that is used."""
 
     @abstractmethod
     def test(self) -> ConnectionStatus: ...
@@ -201,6 +223,28 @@ class Tape:
     secrets: tuple[str, ...] = field(default=(), repr=False)  # that the definition got from elsewhere
 
 
+class RowWriter(Protocol):
+    """One file of rows being written."""
+
+    def write(self, batch: pa.RecordBatch) -> None: ...
+
+    def close(self) -> None:
+        """End the file; the sink may be closed by it."""
+
+    def abandon(self) -> None:
+        """Leave the file as it is: it is about to be deleted."""
+
+
+class FileForm(Protocol):
+    """How a format of files writes one. Raises OSError and ArrowException."""
+
+    def storable(self, kind: pa.DataType) -> pa.DataType:
+        """The type that this one reads back as from its files."""
+
+    def writer(self, sink: BinaryIO, schema: pa.Schema) -> RowWriter:
+        """Begin a file of these columns."""
+
+
 @dataclass(frozen=True, slots=True)
 class Adapter(Generic[Config]):
     """What a protocol's module offers, under the name `ADAPTER`.
@@ -218,6 +262,8 @@ class Adapter(Generic[Config]):
     taped: Callable[[Config, Tape], Connector] | None = (
         None  # `connector`, whose answers a tape takes or gives
     )
+    form: Callable[[Config], FileForm] | None = None  # how one file of the protocol is written
+    home: Callable[[Config], str | None] = lambda _: None  # the schema of tables that are named without one
     thread_bound: bool = False  # whether a client may only be used by the thread that made it
     shared: bool = False  # whether one connector, or one destination, may serve several threads at once
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
 
 import numpy as np
@@ -90,7 +90,8 @@ class HazardCounter:
 
     def _error(self, batch: pa.RecordBatch, found: HazardCells, row: int, text: str) -> HazardError:
         names = (name for name in self._key or (self._stream.cursor,) if name in batch.schema.names)
-        key = (name for name in names if name != found.column)  # whose cell is NULL in the batch
+        hidden = {found.column, *self._stream.protect}  # the first one's cell is NULL in the batch
+        key = (name for name in names if name not in hidden)
         cells = (f"{name}={values.to_text(batch.column(name).slice(row, 1))[0].as_py()}" for name in key)
         where = ", ".join(cells)
         policies = (
@@ -106,6 +107,20 @@ class HazardCounter:
             stream=self._stream.name,
             column=found.column,
         )
+
+
+def without_hazards(
+    batches: Iterable[tuple[pa.RecordBatch, Sequence[HazardCells]]],
+) -> Iterator[pa.RecordBatch]:
+    """The batches of a query's answer. Raises HazardError at a cell without an exact form."""
+    for batch, cells in batches:
+        for found in cells:
+            raise HazardError(
+                f"column {found.column!r} holds {_WHY[found.hazard]} ({found.texts[0][:80]})",
+                hint="make it text in the query, with a CAST",
+                column=found.column,
+            )
+        yield batch
 
 
 _FIRST, _AFTER = np.datetime64("0001-01-01"), np.datetime64("10000-01-01")

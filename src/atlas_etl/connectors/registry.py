@@ -128,6 +128,12 @@ def canonical(protocol: str) -> str:
     return info(protocol).protocol
 
 
+def is_built_in(protocol: str) -> bool:
+    """Whether the protocol is one of this package's, by its name or an alias in any case."""
+    name = protocol.strip().lower()
+    return _ALIASES.get(name, name) in _PROTOCOLS
+
+
 def info(protocol: str) -> ProtocolInfo:
     """What is known of a protocol. Raises UnknownProtocolError with the nearest names.
 

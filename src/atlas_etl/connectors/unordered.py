@@ -26,6 +26,7 @@ from atlas_etl.model import (
     Hazard,
     NextTail,
     NullCursor,
+    ParentBound,
     ReadOutline,
     ReadRequest,
     RefusedRow,
@@ -94,6 +95,13 @@ class RowSource(Protocol):
     def place(self) -> str | None:
         """As an Extract's."""
 
+    @property
+    def has_own_bounds(self) -> bool:
+        """Whether `batches` itself leaves out what the request's checkpoint says is committed."""
+
+    def parents(self, tail_from: CursorValue) -> tuple[ParentBound, ...] | None:
+        """What a checkpoint keeps of the rows' parents, after all batches."""
+
     def count_nulls(self, column: str) -> int | None:
         """How many rows have no value in this column; None where only reading them tells."""
 
@@ -135,7 +143,8 @@ class UnorderedExtract:
         )
         self.primary_key = self._stream.primary_key or source.primary_key
         columns.require(self.primary_key, chosen, self._stream, what="primary key column", where=source.where)
-        self._bound = self._lower_bound()
+        bound = self._lower_bound()
+        self._bound = None if source.has_own_bounds else bound
         self._hazards = HazardCounter(self._stream, self.primary_key)
         self._refused: list[RefusedRow] = []
         self._edges = Edges()
@@ -220,7 +229,7 @@ class UnorderedExtract:
             tail_from = values.earlier(tail_from, self._stream.lag)
         self._warning = self._ahead.warning(high)
         spellings = (high.text,) if high.kind is CursorKind.TEXT else ()
-        return Checkpoint(cursor, high, tail_from, spellings)
+        return Checkpoint(cursor, high, tail_from, spellings, parents=self._source.parents(tail_from))
 
     def nulled(self) -> Mapping[str, int]:
         return self._hazards.nulled

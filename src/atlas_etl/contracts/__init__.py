@@ -1,15 +1,18 @@
 """The few interfaces between the rooms: Connector, Extract, Destination, LoadSession, StateStore,
-ScheduleStore and SecretShelf."""
+ScheduleStore, HealthStore, AuditLog and SecretShelf."""
 
 from __future__ import annotations
 
+from atlas_etl.contracts.audit import AuditLog
 from atlas_etl.contracts.destination import (
     NO_CHANGE,
+    Answer,
     Destination,
     LoadSession,
     ReconcileSession,
     TableSnapshot,
 )
+from atlas_etl.contracts.health import HealthStore
 from atlas_etl.contracts.schedule import ScheduleStore
 from atlas_etl.contracts.secrets import SecretShelf
 from atlas_etl.contracts.source import Connector, Extract
@@ -17,9 +20,12 @@ from atlas_etl.contracts.state import Lease, StateStore
 
 __all__ = [
     "NO_CHANGE",
+    "Answer",
+    "AuditLog",
     "Connector",
     "Destination",
     "Extract",
+    "HealthStore",
     "Lease",
     "LoadSession",
     "ReconcileSession",

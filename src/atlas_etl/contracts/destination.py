@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
@@ -52,6 +53,14 @@ class LoadSession(Protocol):
 
         None keeps the checkpoint that is there; a plan that replaces the table forgets it.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The rows of a query, in batches of bounded size."""
+
+    schema: pa.Schema
+    batches: Iterator[pa.RecordBatch]
 
 
 class TableSnapshot(Protocol):
@@ -110,6 +119,12 @@ class Destination(Protocol):
     def inspect(self, connector: str, stream: str, table: TableName) -> TableState:
         """What is there of this stream: the truth about what was committed."""
 
+    def has_load(self, connector: str, stream: str, table: TableName, load_id: str) -> bool:
+        """Whether a load of the stream with this id (Stream.load_id) was committed into the table.
+
+        No more where the table was replaced or dropped since. Files remember their latest 100 loads.
+        """
+
     def changes(self, plan: LoadPlan) -> Sequence[str]:
         """The statements by which `begin` would change the plan's table; none where there are no such."""
 
@@ -140,7 +155,16 @@ class Destination(Protocol):
         """Overwrite one stream's checkpoint, or forget it (None)."""
 
     def query(self, sql: str) -> pa.Table:
-        """Run one statement that reads and give back its rows. Raises UsageError where it is wrong."""
+        """The rows of one statement that reads, in memory; columns with a value without exact form as text.
+
+        Raises UsageError where the statement is wrong.
+        """
+
+    def answer(self, sql: str, as_text: Collection[str] = ()) -> AbstractContextManager[Answer]:
+        """The same, read while the block is open; these columns as text.
+
+        Raises HazardError where another one has a value without exact form.
+        """
 
     def close(self) -> None:
         """Give back every connection; may be called twice."""

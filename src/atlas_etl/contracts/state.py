@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Protocol
 
+from atlas_etl.contracts.audit import AuditLog
 from atlas_etl.model import (
     Checkpoint,
     CheckpointAction,
@@ -34,6 +35,10 @@ class Lease(Protocol):
 
 class StateStore(Protocol):
     """Runs, leases and a mirror of the checkpoints. Raises StateError where it fails."""
+
+    @property
+    def audit(self) -> AuditLog:
+        """Who changed what; what is changed here is recorded there."""
 
     def lease(
         self,
@@ -118,7 +123,7 @@ class StateStore(Protocol):
     def prune(self, before: datetime) -> int:
         """Delete runs completed before this instant; gives back how many.
 
-        The changes that they made go with them, but for the newest change of each stream.
+        The changes that they made go with them, but for the newest change of each stream; so do tests.
         """
 
     def keep_newest(self, runs: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from atlas_etl.model.audit import Actor, AuditAction, AuditEntry, AuditKind, Change, Settings
 from atlas_etl.model.checkpoint import (
     Checkpoint,
     CheckpointAction,
@@ -10,8 +11,10 @@ from atlas_etl.model.checkpoint import (
     CursorKind,
     CursorValue,
     NextTail,
+    ParentBound,
     Watermark,
 )
+from atlas_etl.model.health import ConnectionTest, ConnectorHealth
 from atlas_etl.model.load import (
     AddColumn,
     CreateTable,
@@ -26,6 +29,7 @@ from atlas_etl.model.load import (
     TableState,
     WidenColumn,
 )
+from atlas_etl.model.protection import Protection, Rule
 from atlas_etl.model.reading import (
     BatchLimits,
     ColumnInfo,
@@ -39,7 +43,7 @@ from atlas_etl.model.reading import (
     Window,
     WireFormat,
 )
-from atlas_etl.model.run import RetryPolicy, Run, RunError, RunStatus, StreamRun
+from atlas_etl.model.run import RetryPolicy, Run, RunError, RunStatus, Side, StreamRun
 from atlas_etl.model.secret import SealedSecret
 from atlas_etl.model.slot import (
     Breaker,
@@ -64,17 +68,24 @@ from atlas_etl.model.stream import (
 
 __all__ = [
     "DELETED_AT",
+    "Actor",
     "AddColumn",
+    "AuditAction",
+    "AuditEntry",
+    "AuditKind",
     "BatchLimits",
     "Breaker",
     "BreakerPolicy",
     "BreakerState",
+    "Change",
     "Checkpoint",
     "CheckpointAction",
     "CheckpointChange",
     "ColumnInfo",
     "CommittedCheckpoint",
     "ConnectionStatus",
+    "ConnectionTest",
+    "ConnectorHealth",
     "CreateTable",
     "CursorKind",
     "CursorValue",
@@ -92,6 +103,8 @@ __all__ = [
     "LoadResult",
     "NextTail",
     "NullCursor",
+    "ParentBound",
+    "Protection",
     "QuarantineChange",
     "QuarantinedRow",
     "ReadOutline",
@@ -100,11 +113,14 @@ __all__ = [
     "ReconcileResult",
     "RefusedRow",
     "RetryPolicy",
+    "Rule",
     "Run",
     "RunError",
     "RunStatus",
     "SchemaChange",
     "SealedSecret",
+    "Settings",
+    "Side",
     "Slot",
     "SlotStatus",
     "Stream",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class CursorKind(StrEnum):
@@ -47,6 +48,17 @@ class NextTail:
     lag: timedelta = timedelta()
 
 
+class ParentBound(NamedTuple):
+    """How far the records of one parent are committed: those before `bound`, and so many of those at it.
+
+    There may be thousands of them, so that in JSON each is a list.
+    """
+
+    key: str  # a digest of what tells the parent from others
+    bound: str  # the text of a cursor of the checkpoint's kind
+    ties: int  # 0: records equal to `bound` are read again
+
+
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """How far one stream is committed: everything before `tail_from` is final, the rest is read again.
@@ -55,6 +67,10 @@ class Checkpoint:
     spellings that the tail's cursors have, because a destination may order text in another way.
     `watermarks` is set for cursors that are no times, the oldest first: they tell where rows of
     transactions that are still open may appear.
+
+    `parents` is set where records are asked for once for each of other ones: a parent that is not among them
+    is read from its beginning, and no bound counts past `tail_from`. None: all are as far as `tail_from`.
+    Only destinations keep them; a mirror of a checkpoint is without.
     """
 
     cursor: str  # the column's name: another one makes the checkpoint meaningless
@@ -62,6 +78,12 @@ class Checkpoint:
     tail_from: CursorValue
     tail_values: tuple[str, ...] = ()
     watermarks: tuple[Watermark, ...] = ()
+    parents: tuple[ParentBound, ...] | None = None
+    protection: str = ""  # tells the stream's rules and their key from others; empty: there were none
+
+    def without_parents(self) -> Checkpoint:
+        """The same, as it is mirrored and recorded of runs."""
+        return replace(self, parents=None)
 
     def reaches_as_far_as(self, other: Checkpoint | None) -> bool:
         """Whether both end at the same rows and read the same ones again, whatever else they remember."""

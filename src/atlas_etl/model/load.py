@@ -126,7 +126,7 @@ class LoadPlan:
     deletes: bool = False  # rows will be deleted by their key
     wire_format: WireFormat | None = None  # in which rows may come, too, as they are
     careful: bool = False  # rows that the table refuses are told from the others
-    load_id: str = field(default_factory=lambda: str(uuid4()))
+    load_id: str = field(default_factory=lambda: str(uuid4()))  # with that of the stream before a slash
 
     @property
     def merges(self) -> bool:

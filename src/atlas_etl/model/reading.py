@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from atlas_etl.errors import DataError
-from atlas_etl.model.checkpoint import CursorValue, Watermark
+from atlas_etl.model.checkpoint import CursorValue, ParentBound, Watermark
 from atlas_etl.model.stream import Hazard, Stream
 
 if TYPE_CHECKING:
@@ -48,10 +48,11 @@ class KnownColumns:
 class ReadRequest:
     """What to read of one stream: rows with `cursor >= since`, all rows without one, at most `limit`.
 
-    `watermarks` and `past` (its `high`) are those of the checkpoint that `since` comes from. `window` asks
-    for the cursor's order where more is to be read than one commit should hold. `until` leaves out rows
-    with `cursor > until`, and `after` all but those with `cursor > after`, so also rows without a cursor.
-    With `may_read_again` the reader opens the stream again where it raises WiderColumnsError.
+    `watermarks`, `parents` and `past` (its `high`) are those of the checkpoint that `since` comes from.
+    `window` asks for the cursor's order where more is to be read than one commit should hold. `until` leaves
+    out rows with `cursor > until`, and `after` all but those with `cursor > after`, so also rows without a
+    cursor. With `may_read_again` the reader opens the stream again where it raises WiderColumnsError. With
+    `only_outline` no rows will be asked for, so that a source begins nothing that is only for them.
     """
 
     stream: Stream
@@ -59,12 +60,15 @@ class ReadRequest:
     limit: int | None = None
     limits: BatchLimits = BatchLimits()
     watermarks: tuple[Watermark, ...] = ()
+    parents: tuple[ParentBound, ...] | None = None
     past: CursorValue | None = None
     window: Window | None = None
     until: CursorValue | None = None
     after: CursorValue | None = None
     known: KnownColumns | None = None
     may_read_again: bool = False
+    only_outline: bool = False
+    protection: str = ""  # of the checkpoint that `since` comes from
 
 
 @dataclass(frozen=True, slots=True)

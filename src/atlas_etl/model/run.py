@@ -31,6 +31,18 @@ class RunStatus(StrEnum):
     INTERRUPTED = "interrupted"
     SKIPPED = "skipped"
 
+    @property
+    def is_failure(self) -> bool:
+        """Whether something that was to be done was not."""
+        return self in (RunStatus.FAILED, RunStatus.PARTIAL, RunStatus.INTERRUPTED)
+
+
+class Side(StrEnum):
+    """Which end of a load the other one waits for."""
+
+    SOURCE = "source"
+    DESTINATION = "destination"
+
 
 @dataclass(frozen=True, slots=True)
 class RunError:
@@ -57,9 +69,11 @@ class StreamRun:
     rows_deleted: int = 0  # at the destination, because the source no longer has their keys
     bytes_processed: int = 0
     loads: int = 0
+    slower: Side | None = None  # of what was read and written at the same time
     checkpoint: Checkpoint | None = None
     nulled: Mapping[str, int] = field(default_factory=dict)  # "column: hazard" -> cells loaded as NULL
     warnings: tuple[str, ...] = ()
+    schema_changes: tuple[str, ...] = ()  # of a table that was there before
     error: RunError | None = None
 
     def after(self, earlier: StreamRun) -> StreamRun:
@@ -71,6 +85,7 @@ class StreamRun:
             rows_quarantined=earlier.rows_quarantined + self.rows_quarantined,
             bytes_processed=earlier.bytes_processed + self.bytes_processed,
             loads=earlier.loads + self.loads,
+            schema_changes=(*earlier.schema_changes, *self.schema_changes),
             nulled={
                 what: earlier.nulled.get(what, 0) + self.nulled.get(what, 0)
                 for what in {**earlier.nulled, **self.nulled}

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 
+from atlas_etl.model.protection import Rule
+
 
 @dataclass(frozen=True, slots=True)
 class TableName:
@@ -101,6 +103,9 @@ class Stream:
     metadata_columns: bool = False
     deletes: Deletes | None = None  # None: rows that the source deleted stay
     quarantine_limit: int = 0  # rows of the stream that may be in quarantine
+    # Of an append: these rows are added to what is there, and only once. None: no later read leaves them out.
+    load_id: str | None = None
+    protect: Mapping[str, Rule] = field(default_factory=dict)  # by column: what becomes of its values
     partitions: int = 1  # ranges of the table that are read side by side, where the source can
 
     def policy(self, hazard: Hazard) -> HazardPolicy:

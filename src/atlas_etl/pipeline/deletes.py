@@ -96,6 +96,7 @@ def stream_of_keys(stream: Stream, primary_key: tuple[str, ...]) -> Stream:
         primary_key=primary_key,
         columns=(*primary_key, *also),
         exclude=(),
+        protect={name: rule for name, rule in stream.protect.items() if name in primary_key},
         partitions=1,
         cursor=cursor,
         lag=None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from atlas_etl.model import Checkpoint, Deletion, Disposition, Run, RunError, StreamRun
+from atlas_etl.model import Checkpoint, Deletion, Disposition, Run, RunError, Side, StreamRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,7 @@ class BatchLoaded:
     stream: str
     rows: int
     bytes: int
+    slower: Side | None = None  # the end that the other one waited for longer so far
 
 
 @dataclass(frozen=True, slots=True)

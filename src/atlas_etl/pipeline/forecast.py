@@ -25,11 +25,12 @@ class StreamForecast:
     format: str = "arrow"  # in which rows travel: `arrow`, or `wire` where they pass as the source sends them
     estimated_rows: int | None = None
     promise: str = ""
+    protect: tuple[tuple[str, str], ...] = ()  # columns, and what becomes of their values
 
 
 def forecast(source: Connector, destination: Destination, job: Job) -> StreamForecast:
     """Look at one stream. Raises the AtlasError that a sync of it would begin with."""
-    with opened(source, destination, job) as found:
+    with opened(source, destination, job, only_outline=True) as found:
         if found is None:
             table = destination.table_name(job.connector, job.stream)
             return StreamForecast(job.stream.name, None, str(table))
@@ -47,6 +48,7 @@ def forecast(source: Connector, destination: Destination, job: Job) -> StreamFor
             "arrow" if found.plan.wire_format is None else "wire",
             outline.rows,
             promise(job.stream, found.disposition, outline.caveats),
+            tuple((name, str(rule)) for name, rule in job.stream.protect.items()),
         )
 
 

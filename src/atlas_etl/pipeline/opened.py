@@ -61,7 +61,12 @@ def _next_tail(extract: Extract, plan: LoadPlan, stream: Stream) -> NextTail | N
 
 @contextmanager
 def opened(
-    source: Connector, destination: Destination, job: Job, *, careful: bool = False
+    source: Connector,
+    destination: Destination,
+    job: Job,
+    *,
+    careful: bool = False,
+    only_outline: bool = False,
 ) -> Iterator[OpenedStream | None]:
     """A stream whose snapshot ends with the block; None where it never had a row that could tell its columns.
 
@@ -75,9 +80,18 @@ def opened(
     known = known_columns(state.schema, destination.storable)
     # One batch is filled while another waits, and one is written.
     limits = replace(job.limits, bytes=job.limits.bytes // 2)
-    request = ReadRequest(stream, limits=limits, window=window, known=known, may_read_again=True)
+    request = ReadRequest(
+        stream, limits=limits, window=window, known=known, may_read_again=True, only_outline=only_outline
+    )
     if resumed is not None:
-        request = replace(request, since=resumed.tail_from, watermarks=resumed.watermarks, past=resumed.high)
+        request = replace(
+            request,
+            since=resumed.tail_from,
+            watermarks=resumed.watermarks,
+            parents=resumed.parents,
+            past=resumed.high,
+            protection=resumed.protection,
+        )
     with source.open(request) as extract:
         refuse_own_source(extract, destination, stream, table, state)
         if not extract.schema.names:

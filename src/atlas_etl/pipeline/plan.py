@@ -103,7 +103,8 @@ def plan_load(
     wanted = disposition_of(stream, primary_key)
     refuse_unreconcilable(stream, wanted, primary_key, read=read, table=table, state=state)
     # Without a checkpoint everything is read again, so an append's tail is the whole table.
-    whole = full_refresh or (wanted is Disposition.APPEND and resumed is None and not state.empty)
+    reads_again = wanted is Disposition.APPEND and resumed is None and stream.load_id is None
+    whole = full_refresh or (reads_again and not state.empty)
     disposition = Disposition.REPLACE if whole else wanted
     if disposition is Disposition.MERGE and state.empty and key_is_unique:
         disposition = Disposition.APPEND  # nothing to meet, and no key comes twice
@@ -144,12 +145,13 @@ def plan_load(
         by_key=by_key,
         version=state.version,
         careful=careful,
+        load_id=str(uuid4()) if stream.load_id is None else f"{stream.load_id}/{uuid4()}",
     )
 
 
 def _past(resumed: Checkpoint | None, cursor: pa.Field, stream: Stream) -> Checkpoint | None:
     """The checkpoint as the table's cursors have it, where the destination can tell what is past it."""
-    if resumed is None or resumed.high.kind is CursorKind.TEXT:
+    if resumed is None or resumed.high.kind is CursorKind.TEXT or resumed.parents is not None:
         return None
     kind = values.cursor_kind(cursor.type, stream=stream.name, column=cursor.name)
     if not resumed.high.kind is resumed.tail_from.kind is kind:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from threading import Condition, Thread
+from time import monotonic
 from typing import Generic, TypeVar
+
+from atlas_etl.model import Side
 
 Item = TypeVar("Item")
 
@@ -32,17 +35,25 @@ class Prefetch(Generic[Item]):
         self._changed = Condition()
         self._waiting: deque[Item] = deque()
         self._held = 0  # the sum of the sizes of those that wait
+        self._starved = self._blocked = 0.0  # seconds that the reader, and `items`, waited for the other
         self._failure: BaseException | None = None
         self._ended = self._closed = False
         self._thread = Thread(target=self._run, name="atlas-prefetch", daemon=True)
         self._thread.start()
+
+    @property
+    def slower(self) -> Side:
+        """The side that the other one waited for longer so far."""
+        return Side.SOURCE if self._starved > self._blocked else Side.DESTINATION
 
     def __iter__(self) -> Iterator[Item]:
         return self
 
     def __next__(self) -> Item:
         with self._changed:
+            began = monotonic()
             self._changed.wait_for(lambda: self._waiting or self._ended)
+            self._starved += monotonic() - began
             if self._waiting:
                 item = self._waiting.popleft()
                 self._held -= self._size(item)
@@ -81,9 +92,11 @@ class Prefetch(Generic[Item]):
     def _put(self, item: Item) -> bool:
         size = self._size(item)
         with self._changed:
+            began = monotonic()
             self._changed.wait_for(
                 lambda: not self._waiting or self._held + size <= self._most or self._closed
             )
+            self._blocked += monotonic() - began
             if self._closed:
                 return False
             self._waiting.append(item)

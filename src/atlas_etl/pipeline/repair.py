@@ -165,7 +165,9 @@ def _wanted(sides: Sides, differences: Differences, found: Comparison) -> _Keys 
     if not begun or counts.missing + counts.extra + counts.changed > _MOST_KEYS:
         return None
     if sides.disposition is Disposition.APPEND:
-        return None if counts.extra or counts.changed else _Rows(differences)
+        # What a parent's bound leaves to the next sync is missing as well, and would come twice.
+        by_parent = sides.checkpoint is not None and sides.checkpoint.parents is not None
+        return None if counts.extra or counts.changed or by_parent else _Rows(differences)
     keyed = sides.disposition is Disposition.MERGE or sides.extract.key_is_unique
     return _Keys(sides, differences) if keyed and not differences.has_null_keys() else None
 
@@ -216,6 +218,6 @@ def _mended(job: Job, sides: Sides, destination: Destination, wanted: _Keys | _R
             rows_loaded=rows,
             bytes_processed=size,
             loads=1,
-            checkpoint=state.checkpoint,
+            checkpoint=state.checkpoint and state.checkpoint.without_parents(),
         ),
     )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pyarrow as pa
 
 from atlas_etl import values
 from atlas_etl.errors import RefusedRowError, SchemaChangeError
-from atlas_etl.model import AddColumn, CreateTable, KnownColumns, SchemaChange, WidenColumn
+from atlas_etl.model import AddColumn, CreateTable, DropTable, KnownColumns, SchemaChange, WidenColumn
 
 _SIGNED = (pa.int8(), pa.int16(), pa.int32(), pa.int64())
 _UNSIGNED = (pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64())
@@ -57,6 +57,21 @@ def evolve(existing: pa.Schema | None, incoming: pa.Schema) -> tuple[pa.Schema, 
         if after != before:
             changes.append(WidenColumn(field.name, before, field.with_type(after)))
     return pa.schema(fields), tuple(changes)
+
+
+def told(changes: Sequence[SchemaChange]) -> tuple[str, ...]:
+    """What becomes of a table that is there, for a person; nothing of one that is new."""
+    found: list[str] = []
+    for change in changes:
+        match change:
+            case DropTable():
+                found.append("the table was made again, for types that it could not take")
+            case AddColumn(field):
+                found.append(f"column {field.name!r} was added ({values.type_name(field.type)})")
+            case WidenColumn(name, before, after):
+                kinds = f"from {values.type_name(before)} to {values.type_name(after.type)}"
+                found.append(f"column {name!r} was widened {kinds}")
+    return tuple(found)
 
 
 def known_columns(there: pa.Schema | None, storable: Callable[[pa.Schema], pa.Schema]) -> KnownColumns | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import replace
 
@@ -24,7 +24,10 @@ from atlas_etl.pipeline.plan import next_window
 from atlas_etl.pipeline.portions import LoadEnd, Portion, portions
 from atlas_etl.pipeline.prefetch import Prefetch
 from atlas_etl.pipeline.quarantine import Quarantine
+from atlas_etl.pipeline.schema import told
 from atlas_etl.pipeline.shape import shape, shaped_tail
+
+_LOADED_BEFORE = "the same rows were loaded before, so nothing was done"
 
 
 def transfer(source: Connector, destination: Destination, job: Job) -> Generator[TransferEvent, None, None]:
@@ -68,6 +71,12 @@ def _transferred(
     source: Connector, destination: Destination, job: Job, *, careful: bool
 ) -> Generator[TransferEvent, None, None]:
     stream = job.stream
+    if stream.load_id is not None:
+        into = destination.table_name(job.connector, stream)
+        if destination.has_load(job.connector, stream.name, into, stream.load_id):
+            known = StreamRun(stream.name, RunStatus.COMPLETED, table=str(into), warnings=(_LOADED_BEFORE,))
+            yield StreamFinished(job.connector, known)
+            return
     with opened(source, destination, job, careful=careful) as found:
         if found is None:
             yield StreamFinished(job.connector, StreamRun(stream.name, RunStatus.COMPLETED))
@@ -78,7 +87,11 @@ def _transferred(
         fitting = Fitting(shape(stream, job.run_id, job.started_at), plan)
         quarantine = Quarantine(stream, plan, found.state.quarantine, shaped_tail(stream, resumed))
         done = StreamRun(
-            stream.name, RunStatus.RUNNING, disposition=disposition, table=table, checkpoint=resumed
+            stream.name,
+            RunStatus.RUNNING,
+            disposition=disposition,
+            table=table,
+            checkpoint=resumed and resumed.without_parents(),
         )
         read_ahead = Prefetch(
             portions(extract, fitting, job.window),
@@ -98,9 +111,10 @@ def _transferred(
                     rows_loaded=read.rows_loaded + result.rows,
                     rows_quarantined=read.rows_quarantined + quarantine.committed(),
                     loads=read.loads + 1,
-                    checkpoint=end.checkpoint or read.checkpoint,
+                    checkpoint=end.checkpoint.without_parents() if end.checkpoint else read.checkpoint,
                     nulled=end.nulled,
                     warnings=end.warnings,
+                    schema_changes=(*read.schema_changes, *told(plan.changes)),
                 )
                 more = end.more
                 if more:
@@ -112,7 +126,7 @@ def _transferred(
 def _fill(
     job: Job,
     session: LoadSession,
-    portions_left: Iterator[Portion | LoadEnd],
+    portions_left: Prefetch[Portion | LoadEnd],
     *,
     quarantine: Quarantine,
     done: StreamRun,
@@ -131,6 +145,9 @@ def _fill(
             read,
             rows_read=read.rows_read + rows.num_rows + len(refused),
             bytes_processed=read.bytes_processed + rows.nbytes,
+            slower=portions_left.slower,
         )
-        yield BatchLoaded(job.connector, read.name, read.rows_read, read.bytes_processed)
+        yield BatchLoaded(
+            job.connector, read.name, read.rows_read, read.bytes_processed, portions_left.slower
+        )
     raise AssertionError("the rows have no end")

@@ -49,8 +49,8 @@ def build_dags(
     command: Sequence[str] = (sys.executable, "-m", "atlas_etl"),
     start_date: datetime = START,
     catchup: bool = False,
-    retries: int = 3,
-    retry_delay: timedelta = timedelta(minutes=1),
+    retries: int | None = None,
+    retry_delay: timedelta | None = None,
     pool: str | None = None,
     timeout: timedelta | None = None,
     tags: Sequence[str] = ("atlas",),
@@ -59,12 +59,16 @@ def build_dags(
 
     They are of these connectors, or of all, that are enabled and have a schedule.
     `catchup` has Airflow make up for every slot since `start_date`, `retries` (with exponential backoff) are
-    of failures that may pass, `pool` limits how many connectors run at once, `timeout` ends a run. Raises
-    ConfigError for a wrong definition and for a schedule that Airflow cannot keep.
+    of failures that may pass, `pool` limits how many connectors run at once, `timeout` ends a run. Retries,
+    their delay and the timeout are, where they are not given, what `schedule` of atlas.yaml and `scheduling`
+    of the definition say. Raises ConfigError for a wrong definition, and for a schedule that Airflow cannot
+    keep.
     """
     folder = Path(os.path.abspath(project))
     dags = {}
-    for entry in scheduled(folder, os.environ, connectors).entries:
+    found = scheduled(folder, os.environ, connectors)
+    for entry in found.entries:
+        settings = found.settings[entry.name]
         with DAG(
             dag_id=f"atlas_{entry.name}",
             schedule=_timetable(entry),
@@ -79,11 +83,11 @@ def build_dags(
                 connector=entry.name,
                 project=str(folder),
                 command=tuple(command),
-                retries=retries,
-                retry_delay=retry_delay,
+                retries=settings.retries if retries is None else retries,
+                retry_delay=settings.retry_wait if retry_delay is None else retry_delay,
                 retry_exponential_backoff=2,
-                max_retry_delay=timedelta(hours=1),
-                execution_timeout=timeout,
+                max_retry_delay=settings.longest_retry_wait,
+                execution_timeout=settings.timeout if timeout is None else timeout,
                 **({"pool": pool} if pool else {}),
             )
         dags[dag.dag_id] = dag

@@ -34,7 +34,7 @@ from atlas_etl.model import RunError, SlotStatus
 from atlas_etl.scheduler.agenda import read_agenda
 from atlas_etl.scheduler.due import last_slot, next_slot
 from atlas_etl.scheduler.export.scheduled import scheduled
-from atlas_etl.scheduler.running import KILL_AFTER
+from atlas_etl.scheduler.ongoing import KILL_AFTER
 from atlas_etl.scheduler.stores import open_stores
 
 ATLAS = (sys.executable, "-m", "atlas_etl")

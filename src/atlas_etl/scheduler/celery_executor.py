@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 from kombu.exceptions import OperationalError
@@ -32,6 +33,8 @@ class CeleryExecutor:
             sent = run_slot.apply_async((slot.connector, self._project, at, cause))
         except OperationalError as failure:
             raise OSError(errno.ECONNREFUSED, "Celery's broker cannot be reached") from failure
+        except Exception as failure:  # what breaks its protocol raises whatever its client does not expect
+            raise OSError(errno.EPROTO, "Celery's broker answers otherwise than brokers do") from failure
         return _SentRun(self._store, slot, sent.id)
 
 
@@ -64,7 +67,8 @@ class _SentRun:
     def interrupt(self) -> None:
         """A task that no worker began is taken back; one that runs is left: it records its end itself."""
         self._is_left = True
-        app.control.revoke(self._task)
+        with suppress(Exception):  # a broker that is gone has no say: a slot that was given back is run once
+            app.control.revoke(self._task)
 
     def kill(self) -> None:
         """Nothing here could be: workers end their runs, also those that run too long."""

@@ -5,14 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from atlas_etl.model import Breaker, RunError, Slot
+from atlas_etl.model import Breaker, ConnectionTest, ConnectorHealth, RunError, Slot
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The definitions are read and the store is open; or they were read again (`reloaded`)."""
+    """The definitions are read and the store is open; or they were read again (`reloaded`).
+
+    `connectors` are scheduled, `tested` have their connections tested.
+    """
 
     connectors: int
+    tested: int
     next_due: datetime | None
     problems: tuple[str, ...] = ()
     reloaded: bool = False
@@ -66,6 +70,22 @@ class BreakerOpened:
 
 
 @dataclass(frozen=True, slots=True)
+class ConnectionTested:
+    """A connector's connection was tested; `before` says how it was until then, None where nobody knew."""
+
+    test: ConnectionTest
+    before: ConnectorHealth | None
+
+    @property
+    def begins_to_fail(self) -> bool:
+        return self.test.error is not None and (self.before is None or self.before.is_healthy)
+
+    @property
+    def ends_failing(self) -> bool:
+        return self.test.error is None and self.before is not None and not self.before.is_healthy
+
+
+@dataclass(frozen=True, slots=True)
 class StoreFailed:
     """The state store, or a process, could not be had; the same is tried again in a moment."""
 
@@ -102,6 +122,7 @@ Event = (
     | RetryPlanned
     | SlotDied
     | BreakerOpened
+    | ConnectionTested
     | StoreFailed
     | ClockChanged
     | Stopping

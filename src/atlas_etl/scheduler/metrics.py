@@ -1,8 +1,8 @@
 """What Prometheus may ask of one scheduler: what it ran, and how the schedule stands in the store.
 
 Names and units as Prometheus has them: https://prometheus.io/docs/practices/naming/. Counters tell of the
-runs that this process began; where several share a state store, theirs are to be added up. Gauges tell of
-the store, so that each process says the same.
+runs and tests that this process began; where several share a state store, theirs are to be added up. Gauges
+tell of the store, so that each process says the same.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from datetime import datetime
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from atlas_etl.model import BreakerState, Run, RunStatus
-from atlas_etl.scheduler.events import Event, RetryPlanned, RunEnded, SlotDied, SlotSkipped
+from atlas_etl.scheduler.events import ConnectionTested, Event, RetryPlanned, RunEnded, SlotDied, SlotSkipped
 from atlas_etl.scheduler.overview import Overview
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -48,6 +48,13 @@ class Metrics:
             "atlas_slots_died", "Slots whose run failed for good.", by, registry=self._registry
         )
 
+        self._tests = Counter(
+            "atlas_connection_tests",
+            "Tests of connections, by how.",
+            (*by, "status"),
+            registry=self._registry,
+        )
+
     def count(self, event: Event, run: Run | None) -> None:
         """Take note of what the scheduler did; `run` is a RunEnded's, where it is known."""
         match event:
@@ -61,6 +68,8 @@ class Metrics:
                 self._skipped.labels(event.connector).inc()
             case RetryPlanned(slot=slot):
                 self._retries.labels(slot.connector).inc()
+            case ConnectionTested(test=test):
+                self._tests.labels(test.connector, "failed" if test.error else "success").inc()
             case SlotDied(slot=slot):
                 self._died.labels(slot.connector).inc()
 
@@ -89,6 +98,21 @@ def _gauges(found: Overview, last_completed: Mapping[str, datetime]) -> Collecto
     )
     for each in found.breakers:
         breaker.labels(each.connector).set(_BREAKER[each.state])
+    healthy = Gauge(
+        "atlas_connector_healthy",
+        "1 where the last test of the connection succeeded, else 0.",
+        ("connector",),
+        registry=registry,
+    )
+    tested = Gauge(
+        "atlas_last_test_age_seconds",
+        "How long ago the last test of the connection began.",
+        ("connector",),
+        registry=registry,
+    )
+    for health in found.health:
+        healthy.labels(health.connector).set(health.is_healthy)
+        tested.labels(health.connector).set(max(0.0, (found.at - health.last.tested_at).total_seconds()))
     age = Gauge(
         "atlas_last_success_age_seconds",
         "How long ago the last run completed.",

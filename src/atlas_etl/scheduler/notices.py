@@ -1,7 +1,8 @@
 """What of a scheduler's doings people are told, pure: events in, notices out, without a secret or a row.
 
 A run that fails is told when it failed for good, and not for each try; the first one that completes after
-that, as its recovery. A slot is late that begins `late_after` past its time, whatever held it up.
+that, as its recovery. A slot is late that begins `late_after` past its time, whatever held it up. Of the
+tests of a connection the first that fails is told, and the first that succeeds after that.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ from datetime import datetime, timedelta
 
 from atlas_etl.config.notices import NoticeKind, NoticeTarget, filled
 from atlas_etl.model import RunError, SlotStatus
-from atlas_etl.scheduler.events import BreakerOpened, Event, RunEnded, RunStarted, SlotDied
+from atlas_etl.scheduler.events import BreakerOpened, ConnectionTested, Event, RunEnded, RunStarted, SlotDied
 
 _TEXTS = {
     NoticeKind.FAILURE: "{connector} failed for good: {reason}",
     NoticeKind.RECOVERY: "{connector} completed again",
     NoticeKind.BREAKER: "{connector} rests after too many failures: {reason}",
     NoticeKind.LATE: "{connector} began late: {reason}",
+    NoticeKind.UNHEALTHY: "{connector} fails its test: {reason}",
+    NoticeKind.HEALTHY: "{connector} succeeds in its test again",
 }
 
 
@@ -54,6 +57,11 @@ def notice_of(
         case RunStarted(slot=slot) if event.late_seconds >= late_after.total_seconds():
             reason = f"{timedelta(seconds=round(event.late_seconds))} after its time"
             return Notice(NoticeKind.LATE, slot.connector, now, slot.scheduled_at, reason=reason)
+        case ConnectionTested(test=test) if event.begins_to_fail and test.error is not None:
+            reason, hint = test.error.message, test.error.hint or ""
+            return Notice(NoticeKind.UNHEALTHY, test.connector, now, reason=reason, hint=hint)
+        case ConnectionTested(test=test) if event.ends_failing:
+            return Notice(NoticeKind.HEALTHY, test.connector, now)
     return None
 
 

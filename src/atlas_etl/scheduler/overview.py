@@ -10,7 +10,7 @@ from itertools import islice
 from zoneinfo import ZoneInfo
 
 from atlas_etl.config.schedule import parse_schedule
-from atlas_etl.model import Breaker, Daemon, Run, RunStatus, Slot, SlotStatus
+from atlas_etl.model import Breaker, ConnectorHealth, Daemon, Run, RunStatus, Slot, SlotStatus
 from atlas_etl.scheduler.agenda import Agenda, Scheduled
 from atlas_etl.scheduler.due import ON_TIME, pending, upcoming_slots
 from atlas_etl.scheduler.stores import Stores
@@ -48,6 +48,7 @@ class Overview:
     breakers: Sequence[Breaker]
     dead: Sequence[Slot]
     coming: Sequence[ComingSlot]
+    health: Sequence[ConnectorHealth]  # of connectors that are tested, and were before
 
 
 def had_failed(stores: Stores, connector: str) -> bool:
@@ -87,6 +88,7 @@ def overview(agenda: Agenda, stores: Stores, now: datetime, *, coming: int = 5) 
         [breaker for _, breaker in sorted(store.breakers().items())],
         store.dead(),
         coming_slots(agenda, now, coming),
+        [found for name, found in sorted(stores.health.health().items()) if name in agenda.tested],
     )
 
 

@@ -1,11 +1,13 @@
-"""Runs as processes: each in a process group of its own, so that its memory and its crashes stay its own."""
+"""Runs and tests as processes: each in a group of its own, so that its memory and crashes stay its own."""
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -29,6 +31,13 @@ class Execution(Protocol):
         """End it now."""
 
 
+class AnsweringExecution(Execution, Protocol):
+    """A test of a connection that goes on elsewhere."""
+
+    def answer(self) -> bytes:
+        """What it wrote to its standard output, once it ended."""
+
+
 class Executor(Protocol):
     """Where runs are executed."""
 
@@ -39,8 +48,20 @@ class Executor(Protocol):
         """Begin the run of this slot. Raises OSError where it cannot be begun."""
 
 
+class Tester(Protocol):
+    """Where connections are tested."""
+
+    def start_test(self, connector: str, limit: float) -> AnsweringExecution:
+        """Begin to test; it ends by itself after `limit` seconds. Raises OSError where it cannot be begun."""
+
+
+# The alarm is kept across exec, and ends the process even where nobody is left who would.
+_LIMITED = "import os, signal, sys; signal.alarm(int(sys.argv[1])); os.execv(sys.argv[2], sys.argv[2:])"
+_LONGEST_ANSWER = 1024 * 1024
+
+
 class ProcessExecutor:
-    """Runs `atlas connector sync` on this machine."""
+    """Runs `atlas connector sync`, and tests with `atlas connector test`, on this machine."""
 
     poll_seconds: float | None = None
 
@@ -52,17 +73,18 @@ class ProcessExecutor:
         cause = "retry" if slot.attempts else "scheduled"
         at = slot.scheduled_at.isoformat().replace("+00:00", "Z")
         of_run = ["connector", "sync", slot.connector, "--slot", at, "--triggered-by", cause]
-        return _RunProcess([*self._command, *of_run], self._environ)
+        return _Process([*self._command, *of_run], self._environ, subprocess.DEVNULL)
+
+    def start_test(self, connector: str, limit: float) -> AnsweringExecution:
+        ended_after = [sys.executable, "-I", "-S", "-c", _LIMITED, str(math.ceil(limit))]
+        test = ["connector", "test", connector, "--json"]
+        return _TestProcess([*ended_after, *self._command, *test], self._environ)
 
 
-class _RunProcess:
-    def __init__(self, command: Sequence[str], environ: Mapping[str, str]) -> None:
+class _Process:
+    def __init__(self, command: Sequence[str], environ: Mapping[str, str], output: int) -> None:
         self._process = subprocess.Popen(
-            command,
-            env=dict(environ),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,
+            command, env=dict(environ), stdin=subprocess.DEVNULL, stdout=output, start_new_session=True
         )
 
     def poll(self) -> int | None:
@@ -80,3 +102,21 @@ class _RunProcess:
     def _signal(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError, PermissionError):  # macOS forbids signalling a group of zombies
             os.killpg(self._process.pid, number)
+
+
+class _TestProcess(_Process):
+    def __init__(self, command: Sequence[str], environ: Mapping[str, str]) -> None:
+        self._answer = b""
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115  # closed by `poll`; a pipe would have to be read
+        super().__init__(command, environ, self._output.fileno())
+
+    def poll(self) -> int | None:
+        code = super().poll()
+        if code is not None and not self._output.closed:
+            self._output.seek(0)
+            self._answer = self._output.read(_LONGEST_ANSWER)
+            self._output.close()
+        return code
+
+    def answer(self) -> bytes:
+        return self._answer

@@ -12,8 +12,9 @@ from atlas_etl.errors import ExitCode
 from atlas_etl.model import BreakerState, RunError, Slot, SlotStatus
 from atlas_etl.scheduler.agenda import Scheduled
 from atlas_etl.scheduler.events import BreakerOpened, Event, RetryPlanned, RunEnded, SlotDied, SlotSkipped
+from atlas_etl.scheduler.ongoing import Ending
 from atlas_etl.scheduler.retries import retry_at
-from atlas_etl.scheduler.running import Ending, Running
+from atlas_etl.scheduler.running import Running
 
 
 def settle(store: ScheduleStore, run: Running, *, now: datetime, seconds: float) -> Iterator[Event]:

@@ -10,13 +10,13 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from atlas_etl.config.notices import NoticeTarget
+from atlas_etl.http_statuses import MAY_PASS
 from atlas_etl.scheduler.notices import Notice, is_wanted, message
 
 _MOST_WAITING = 1000
 _TIMEOUT = (5.0, 10.0)  # seconds, to reach and to answer
 _ATTEMPTS = 5
 _LAST_SECONDS = 5.0  # for what waits when the scheduler ends
-_MAY_PASS = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 class Webhooks:
@@ -93,7 +93,7 @@ def _posted(target: NoticeTarget, body: Mapping[str, object], pause: Callable[[f
                 return f"{host} cannot be reached", may_pass
         if answer.ok and not answer.is_redirect:
             return None, False
-        return f"{host} answered with {answer.status_code}", answer.status_code in _MAY_PASS
+        return f"{host} answered with {answer.status_code}", answer.status_code in MAY_PASS
 
     retrying = Retrying(
         retry=retry_if_result(lambda found: found[1]),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from atlas_etl.errors import ConfigError
+from atlas_etl.redactor import learn
 from atlas_etl.secrets.aws import aws_secret
 from atlas_etl.secrets.command import output_of
 from atlas_etl.secrets.gcp import gcp_secret
@@ -15,13 +16,25 @@ from atlas_etl.secrets.vault import vault_secret
 
 def lookups(folder: Path, environ: Mapping[str, str]) -> Mapping[str, Callable[[str], str]]:
     """By kind: from what stands behind the colon to the secret. Each raises ConfigError."""
-    return {
+    found: Mapping[str, Callable[[str], str]] = {
         "keyring": _keyring,
         "cmd": lambda written: output_of(written, folder, environ),
         "vault": lambda written: vault_secret(written, environ),
         "aws-sm": aws_secret,
         "gcp-sm": gcp_secret,
     }
+    return {kind: _learning(look_up) for kind, look_up in found.items()}
+
+
+def _learning(look_up: Callable[[str], str]) -> Callable[[str], str]:
+    """The same, whose answers are masked from then on, wherever they stand in a definition."""
+
+    def learned(written: str) -> str:
+        value = look_up(written)
+        learn([value])
+        return value
+
+    return learned
 
 
 def _keyring(written: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, MutableMapping
 from datetime import UTC, datetime
 
 from atlas_etl.config.secret_names import check_secret_name
@@ -50,18 +50,31 @@ class SecretStore:
         for name, value in values.items():
             check_secret_name(name)
             _check_value(name, value)
-        learn(values.values())
         with self._shelf.changing() as secrets:
-            ring = self._keys.ring()
-            for name, found in secrets.items():
-                if name not in values and ring.find(found.key_id) is None:
-                    raise self._no_key(name, found)
-            if not ring.keys:
-                ring = KeyRing((Key.new(),))
-                self._keys.keep(ring)
-            now = datetime.now(UTC)
-            for name, value in values.items():
-                secrets[name] = _sealed(ring.keys[0], name, value, now)
+            self._put(secrets, values)
+
+    def _put(self, secrets: MutableMapping[str, SealedSecret], values: Mapping[str, str]) -> None:
+        learn(values.values())
+        ring = self._keys.ring()
+        for name, found in secrets.items():
+            if name not in values and ring.find(found.key_id) is None:
+                raise self._no_key(name, found)
+        if not ring.keys:
+            ring = KeyRing((Key.new(),))
+            self._keys.keep(ring)
+        now = datetime.now(UTC)
+        for name, value in values.items():
+            secrets[name] = _sealed(ring.keys[0], name, value, now)
+
+    def get_or_make(self, name: str, make: Callable[[], str]) -> str:
+        """A secret's value, which it is given now where there is none. Raises ConfigError.
+
+        Of several that ask at once, one makes it and all get that.
+        """
+        with self._shelf.changing() as secrets:
+            if name not in secrets:
+                self._put(secrets, {name: make()})
+        return self.get(name)
 
     def changed(self) -> dict[str, datetime]:
         """Every name, sorted, with when its secret was given its value. Raises ConfigError."""

@@ -6,11 +6,20 @@ one connector happen one after another.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from sqlalchemy import Connection, delete, exists, func, insert, select
 
-from atlas_etl.model import Checkpoint, CheckpointAction, CommittedCheckpoint
+from atlas_etl.model import (
+    AuditAction,
+    AuditKind,
+    Change,
+    Checkpoint,
+    CheckpointAction,
+    CommittedCheckpoint,
+)
+from atlas_etl.state.audit import SqlAuditLog
 from atlas_etl.state.database import Database
 from atlas_etl.state.failures import reading_content
 from atlas_etl.state.holder import this_user
@@ -19,9 +28,18 @@ from atlas_etl.state.schema import checkpoint_changes, connector_state, leases, 
 
 
 def mirror(
-    database: Database, connection: Connection, connector: str, committed: CommittedCheckpoint, by: str | None
+    database: Database,
+    connection: Connection,
+    audit: SqlAuditLog,
+    connector: str,
+    committed: CommittedCheckpoint,
+    *,
+    by: str | None,
 ) -> None:
-    """Copy what the destination committed; it is a change unless it reaches as far as the copy did."""
+    """Copy what the destination committed; it is a change unless it reaches as far as the copy did.
+
+    One that no run made was made by a person elsewhere, whose state store is another one.
+    """
     _lock(connection, connector)
     before = _mirrored(database, connection, connector, committed.stream)
     _overwrite(database, connection, connector, committed)
@@ -40,11 +58,15 @@ def mirror(
             changed_by=by,
         )
     )
+    if action is CheckpointAction.SET:
+        told = _told(action, connector, committed.stream, before, committed.checkpoint)
+        audit.add(connection, [told], outside=True)
 
 
 def change(
     database: Database,
     connection: Connection,
+    audit: SqlAuditLog,
     connector: str,
     stream: str,
     *,
@@ -74,6 +96,8 @@ def change(
             reason=reason,
         )
     )
+    told = _told(action, connector, stream, before, checkpoint)
+    audit.add(connection, [replace(told, run_id=run_id, reason=reason)])
 
 
 def forget(connection: Connection, connector: str, stream: str) -> None:
@@ -88,6 +112,24 @@ def prune(connection: Connection) -> None:
     newest = select(func.max(changes.change_id)).group_by(changes.connector, changes.stream)
     has_run = exists().where(scheduled_runs.c.run_id == changes.run_id)
     connection.execute(delete(checkpoint_changes).where(~has_run, changes.change_id.not_in(newest)))
+
+
+def _told(
+    action: CheckpointAction,
+    connector: str,
+    stream: str,
+    before: Checkpoint | None,
+    after: Checkpoint | None,
+) -> Change:
+    told = AuditAction(action.value)
+    return Change(AuditKind.CHECKPOINT, told, connector, stream, _place(before), _place(after))
+
+
+def _place(checkpoint: Checkpoint | None) -> dict[str, object] | None:
+    """Where it is, as `state history` shows it."""
+    if checkpoint is None:
+        return None
+    return {"high": checkpoint.high.text, "tail_from": checkpoint.tail_from.text}
 
 
 def _lock(connection: Connection, connector: str) -> None:

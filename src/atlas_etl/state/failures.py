@@ -48,6 +48,13 @@ _UNREACHABLE = _Meaning(
 _LOGIN = _Meaning(
     "state_login", "refused the login", "check the user name and the password of the state store"
 )
+_TLS = _Meaning(
+    "state_tls",
+    "cannot be trusted",
+    "servers elsewhere have to prove who they are: name the file of the authority that signed their "
+    "certificate, `sslrootcert=ca.pem` in the URL or among the `options` of `state`; or opt out, with "
+    "`sslmode=require` (encrypted, but to whoever answers) or `sslmode=disable`",
+)
 _DATABASE = _Meaning("state_database", "has no such database", "create the database, or name another one")
 _PERMISSION = _Meaning(
     "state_permission",
@@ -97,6 +104,8 @@ _REFUSALS: Mapping[str, _Meaning] = {
     "no pg_hba.conf entry": _LOGIN,
     '" is not permitted to log in': _LOGIN,
     "permission denied for database": _PERMISSION,
+    "SSL": _TLS,
+    "certificate": _TLS,
     '" does not exist': _DATABASE,
 }
 

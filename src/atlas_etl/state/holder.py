@@ -5,8 +5,27 @@ from __future__ import annotations
 import os
 import pwd
 import socket
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from atlas_etl.model import Actor
+
+_LONGEST = 200  # characters of what an environment claims
+
+# Who began a process that runs as another account, as these say in their manuals.
+_BEHIND = {
+    "SUDO_USER": "sudo",
+    "DOAS_USER": "doas",
+    "GITHUB_ACTOR": "GitHub Actions",
+    "GITLAB_USER_LOGIN": "GitLab CI",
+    "BUILDKITE_BUILD_CREATOR": "Buildkite",
+    "CIRCLE_USERNAME": "CircleCI",
+    "BITBUCKET_STEP_TRIGGERER_UUID": "Bitbucket Pipelines",
+    "BUILD_REQUESTEDFOR": "Azure Pipelines",
+    "BUILD_USER_ID": "Jenkins",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +60,25 @@ def this_user() -> str:
     except KeyError:  # a container may run as a number without an account
         name = str(number)
     return f"{name}@{socket.gethostname()}"
+
+
+def this_actor(environ: Mapping[str, str], command: str | None = None) -> Actor:
+    """This process as who changes something; `command` is what it does, by default its program's name."""
+    command = command or Path(sys.argv[0]).name
+    user, _, host = this_user().rpartition("@")
+    return Actor(user, host, os.getpid(), command, _on_behalf_of(environ), _address(environ))
+
+
+def _on_behalf_of(environ: Mapping[str, str]) -> str | None:
+    found = next(
+        ((name, environ[name]) for name in _BEHIND if environ.get(name) not in (None, "", "root")), None
+    )
+    return None if found is None else f"{found[1][:_LONGEST]} ({_BEHIND[found[0]]})"
+
+
+def _address(environ: Mapping[str, str]) -> str | None:
+    """The other end of the SSH session: `client_ip client_port server_ip server_port` (ssh(1))."""
+    return environ.get("SSH_CONNECTION", "").partition(" ")[0][:_LONGEST] or None
 
 
 def has_ended(holder: Holder, seen_from: Holder) -> bool:

@@ -10,6 +10,7 @@ from sqlalchemy.schema import CreateSchema
 from atlas_etl.errors import StateError
 from atlas_etl.state import schema
 from atlas_etl.state.database import Database
+from atlas_etl.state.upgrades import UPGRADES
 
 
 def migrate(database: Database) -> None:
@@ -28,7 +29,7 @@ def migrate(database: Database) -> None:
                 _create(database, connection)
             else:
                 for step in range(version, schema.SCHEMA_VERSION):
-                    schema.UPGRADES[step](connection)
+                    UPGRADES[step](connection)
             if version < schema.SCHEMA_VERSION:
                 connection.execute(
                     insert(schema.schema_version).values(

@@ -17,6 +17,7 @@ from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from atlas_etl.errors import ConfigError
+from atlas_etl.model import Actor
 from atlas_etl.state.database import PostgresDatabase, SqliteDatabase
 from atlas_etl.state.failures import corrupt, unwritable
 from atlas_etl.state.lease import LeaseTimes
@@ -42,7 +43,9 @@ class LocalStateStore(SqlStateStore):
     lease is free at once: its process is looked for.
     """
 
-    def __init__(self, path: str | Path, *, times: LeaseTimes | None = None) -> None:
+    def __init__(
+        self, path: str | Path, *, times: LeaseTimes | None = None, actor: Actor | None = None
+    ) -> None:
         file = Path(path).expanduser().absolute()
         name = f"the state file {file}"
         try:
@@ -62,7 +65,7 @@ class LocalStateStore(SqlStateStore):
         )
         _leave_to_parent(engine)
         _notice_removal(engine, file)
-        super().__init__(SqliteDatabase(engine, name), times or LeaseTimes())
+        super().__init__(SqliteDatabase(engine, name), times or LeaseTimes(), actor)
 
 
 class PostgresStateStore(SqlStateStore):
@@ -72,7 +75,7 @@ class PostgresStateStore(SqlStateStore):
     ConfigError (`state_url`) where it is not.
     """
 
-    def __init__(self, url: str, *, times: LeaseTimes | None = None) -> None:
+    def __init__(self, url: str, *, times: LeaseTimes | None = None, actor: Actor | None = None) -> None:
         parsed = _postgres_url(url)
         defaults = {key: value for key, value in _POSTGRES_DEFAULTS.items() if key not in parsed.query}
         engine = create_engine(
@@ -91,13 +94,13 @@ class PostgresStateStore(SqlStateStore):
             f"the state store at postgresql {parsed.host or 'localhost'}:{parsed.port or 5432}"
             f"/{parsed.database or ''}",
         )
-        super().__init__(database, times or LeaseTimes())
+        super().__init__(database, times or LeaseTimes(), actor)
 
 
 class MemoryStateStore(SqlStateStore):
     """The state in this process's memory, gone with it: the same tables, for tests and scripts."""
 
-    def __init__(self, *, times: LeaseTimes | None = None) -> None:
+    def __init__(self, *, times: LeaseTimes | None = None, actor: Actor | None = None) -> None:
         engine = create_engine(
             "sqlite://",
             poolclass=QueuePool,
@@ -107,20 +110,22 @@ class MemoryStateStore(SqlStateStore):
             connect_args={"check_same_thread": False},
             hide_parameters=True,
         )
-        super().__init__(SqliteDatabase(engine, "the state in memory"), times or LeaseTimes())
+        super().__init__(SqliteDatabase(engine, "the state in memory"), times or LeaseTimes(), actor)
 
 
-def open_state_store(location: str | Path, *, times: LeaseTimes | None = None) -> SqlStateStore:
+def open_state_store(
+    location: str | Path, *, times: LeaseTimes | None = None, actor: Actor | None = None
+) -> SqlStateStore:
     """The store at a `postgresql://` URL, `:memory:`, or the path of a file.
 
     Raises ConfigError (`state_url`) for a URL of another kind, StateError where it cannot be opened.
     """
     if isinstance(location, str):
         if location == ":memory:":
-            return MemoryStateStore(times=times)
+            return MemoryStateStore(times=times, actor=actor)
         if "://" in location:
-            return PostgresStateStore(location, times=times)
-    return LocalStateStore(location, times=times)
+            return PostgresStateStore(location, times=times, actor=actor)
+    return LocalStateStore(location, times=times, actor=actor)
 
 
 def _leave_to_parent(engine: Engine) -> None:

@@ -12,12 +12,19 @@ from sqlalchemy import Row
 
 from atlas_etl.errors import AtlasError, InterruptedRunError
 from atlas_etl.model import (
+    Actor,
+    AuditAction,
+    AuditEntry,
+    AuditKind,
     Breaker,
     BreakerState,
+    Change,
     Checkpoint,
     CheckpointAction,
     CheckpointChange,
     CommittedCheckpoint,
+    ConnectionTest,
+    ConnectorHealth,
     Run,
     RunError,
     RunStatus,
@@ -33,6 +40,7 @@ AnyRow = Row[tuple[object, ...]]
 _STREAMS = TypeAdapter(tuple[StreamRun, ...])
 _CHECKPOINT = TypeAdapter(Checkpoint | None)
 _ERROR = TypeAdapter(RunError | None)
+_TEST = TypeAdapter(ConnectionTest | None)
 
 
 def told(moment: datetime) -> str:
@@ -93,7 +101,9 @@ def run_values(run: Run) -> dict[str, object]:
         "rows_processed": run.rows_processed,
         "bytes_processed": run.bytes_processed,
         "error": error_document(run.error),
-        "streams": _STREAMS.dump_python(run.streams, mode="json"),
+        "streams": _STREAMS.dump_python(
+            run.streams, mode="json", exclude={"__all__": {"checkpoint": {"parents"}}}
+        ),
     }
 
 
@@ -136,13 +146,50 @@ def breaker_of(row: AnyRow) -> Breaker:
     return Breaker(row.connector, row.failures, BreakerState(row.state), row.opened_at, row.probe_at)
 
 
+def test_values(test: ConnectionTest) -> dict[str, object]:
+    """The columns of `connection_tests`."""
+    return {
+        "connector": test.connector,
+        "tested_at": test.tested_at,
+        "seconds": test.seconds,
+        "message": test.message,
+        "server_version": test.server_version,
+        "warnings": list(test.warnings),
+        "error": error_document(test.error),
+    }
+
+
+def test_of(row: AnyRow) -> ConnectionTest:
+    """A row of `connection_tests`. Raises ValueError where it cannot be one."""
+    return ConnectionTest(
+        connector=row.connector,
+        tested_at=row.tested_at,
+        seconds=row.seconds,
+        message=row.message,
+        server_version=row.server_version,
+        warnings=tuple(row.warnings),
+        error=_ERROR.validate_python(row.error),
+    )
+
+
+def health_of(row: AnyRow) -> ConnectorHealth | None:
+    """A row of `connector_health`; None before its first test ended. Raises ValueError."""
+    last = _TEST.validate_python(row.last_test)
+    return None if last is None or row.since is None else ConnectorHealth(row.connector, row.since, last)
+
+
+def test_document(test: ConnectionTest) -> object:
+    """A test as JSON, with every field that it has."""
+    return _TEST.dump_python(test, mode="json")
+
+
 def error_document(error: RunError | None) -> object:
     return _ERROR.dump_python(error, mode="json")
 
 
 def checkpoint_document(checkpoint: Checkpoint | None) -> object:
-    """A checkpoint as JSON, with every field that it has."""
-    return _CHECKPOINT.dump_python(checkpoint, mode="json")
+    """A checkpoint as JSON, with every field that is mirrored."""
+    return _CHECKPOINT.dump_python(checkpoint, mode="json", exclude={"parents"})
 
 
 def checkpoint_of(document: object) -> Checkpoint | None:
@@ -183,6 +230,22 @@ def change_of(row: AnyRow) -> CheckpointChange:
         run_id=row.run_id,
         reason=row.reason,
     )
+
+
+def entry_of(row: AnyRow) -> AuditEntry:
+    """A row of `audit_log`. Raises ValueError where it cannot be one."""
+    change = Change(
+        AuditKind(row.kind),
+        AuditAction(row.action),
+        row.connector,
+        row.subject,
+        row.before,
+        row.after,
+        row.run_id,
+        row.reason,
+    )
+    actor = Actor(row.user_name, row.host, row.pid, row.command, row.on_behalf_of, row.address)
+    return AuditEntry(row.entry_id, row.at, change, actor, row.outside)
 
 
 def lease_of(row: AnyRow) -> LeaseRecord:

@@ -2,73 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
 
 from sqlalchemy import ColumnElement, Connection, case, delete, select, update
 
 from atlas_etl.contracts import Lease
 from atlas_etl.model import (
+    AuditAction,
+    AuditKind,
     Breaker,
     BreakerPolicy,
-    BreakerState,
+    Change,
     Daemon,
     DecidedSchedule,
     RunError,
     Slot,
     SlotStatus,
 )
+from atlas_etl.state import breakers, daemons
 from atlas_etl.state import slots as of_runs
+from atlas_etl.state.audit import SqlAuditLog
 from atlas_etl.state.database import Database
 from atlas_etl.state.failures import reading_content
-from atlas_etl.state.lease import HeldLease, LeaseTimes
-from atlas_etl.state.leases import end_dead_runs, end_run, hold, release
-from atlas_etl.state.records import breaker_of, error_document, slot_of, told
-from atlas_etl.state.schema import breakers, leases, schedules, slots
+from atlas_etl.state.lease import LeaseTimes
+from atlas_etl.state.leases import end_dead_runs, end_run
+from atlas_etl.state.records import error_document, slot_of, told
+from atlas_etl.state.schema import leases, schedules, slots
 from atlas_etl.state.slots import is_slot
 
-_DAEMON = "daemon "  # no connector's name has a space
 _OPEN = (SlotStatus.CLAIMED.value, SlotStatus.RUNNING.value, SlotStatus.FAILED.value)
 
 
 class SqlSchedule:
     """The schedule's side of a state store; `SqlStateStore.schedule` gives it."""
 
-    def __init__(self, database: Database, times: LeaseTimes) -> None:
+    def __init__(self, database: Database, times: LeaseTimes, audit: SqlAuditLog) -> None:
         self._database = database
         self._times = times
+        self._audit = audit
 
-    @contextmanager
-    def enlisted(self) -> Iterator[Lease]:
-        """Be a daemon: what it claims stays its own while its heartbeat lasts."""
-        self._forget_daemons()
-        held: HeldLease = hold(self._database, self._times, f"{_DAEMON}{uuid4()}")
-        held.start()
-        try:
-            yield held
-        finally:
-            if held.held_here():
-                held.stop()
-                release(self._database, held, None)
-                self._forget_daemons()
-
-    def _forget_daemons(self) -> None:
-        gone = (leases.c.connector.startswith(_DAEMON), leases.c.run_id.is_(None))
-        with self._database.writing() as connection:
-            connection.execute(delete(leases).where(*gone))
+    def enlisted(self) -> AbstractContextManager[Lease]:
+        return daemons.enlisted(self._database, self._times)
 
     def daemons(self) -> Sequence[Daemon]:
-        end_dead_runs(self._database)
-        query = select(leases).where(leases.c.connector.startswith(_DAEMON), leases.c.run_id.is_not(None))
-        with self._database.reading() as connection:
-            return [
-                Daemon(row.run_id, row.host, row.pid, row.acquired_at, row.heartbeat_at)
-                for row in connection.execute(query.order_by(leases.c.acquired_at))
-            ]
+        return daemons.alive(self._database)
 
     def decided(self) -> Mapping[str, DecidedSchedule]:
         with self._database.reading() as connection:
@@ -102,7 +83,7 @@ class SqlSchedule:
                 return None
             if slot.retry_at is not None and slot.retry_at > now:
                 return None
-            held_until = self._passes(connection, connector, now, policy)
+            held_until = breakers.rests_until(self._database, connection, connector, now, policy)
             if held_until is None:
                 return self._set(
                     connection, slot, status=SlotStatus.CLAIMED, claimed_by=daemon, retry_at=None
@@ -113,19 +94,6 @@ class SqlSchedule:
             until = told(held_until)
             reason = f"the connector's breaker is open until {until}"
             return self._set(connection, slot, status=SlotStatus.SKIPPED, reason=reason)
-
-    def _passes(
-        self, connection: Connection, connector: str, now: datetime, policy: BreakerPolicy
-    ) -> datetime | None:
-        """None where a run may begin; else until when not. The first one past that is the breaker's probe."""
-        breaker = self._breaker(connection, connector)
-        if breaker.state is BreakerState.CLOSED or breaker.probe_at is None:
-            return None
-        if now < breaker.probe_at:
-            return breaker.probe_at
-        probe = {"state": BreakerState.HALF_OPEN.value, "probe_at": now + policy.cooldown}
-        connection.execute(update(breakers).where(breakers.c.connector == connector).values(**probe))
-        return None
 
     def skip(self, connector: str, scheduled_at: datetime, *, reason: str) -> bool:
         with self._database.writing() as connection:
@@ -218,39 +186,17 @@ class SqlSchedule:
             if not undecided or found.attempts != slot.attempts:
                 return None
             self._set(connection, found, error=slot.error, **what)
-            return self._count_failure(connection, slot.connector, policy, now)
-
-    def _count_failure(
-        self, connection: Connection, connector: str, policy: BreakerPolicy, now: datetime
-    ) -> Breaker:
-        breaker = self._breaker(connection, connector)
-        breaker = replace(breaker, failures=breaker.failures + 1)
-        if breaker.failures >= policy.failures or breaker.state is BreakerState.HALF_OPEN:
-            breaker = replace(
-                breaker,
-                state=BreakerState.OPEN,
-                opened_at=breaker.opened_at or now,
-                probe_at=now + policy.cooldown,
+            return breakers.count_failure(
+                self._database, connection, self._audit, slot.connector, policy=policy, now=now
             )
-        values = {
-            "connector": connector,
-            "failures": breaker.failures,
-            "state": breaker.state.value,
-            "opened_at": breaker.opened_at,
-            "probe_at": breaker.probe_at,
-        }
-        connection.execute(self._database.upsert(breakers, values, ["connector"]))
-        return breaker
 
     def breakers(self) -> Mapping[str, Breaker]:
-        with self._database.reading() as connection, reading_content(self._database.name):
-            found = [breaker_of(row) for row in connection.execute(select(breakers))]
-        return {breaker.connector: breaker for breaker in found}
+        return breakers.read(self._database)
 
     def resume(self, connector: str, now: datetime) -> Breaker:
         with self._database.writing() as connection:
-            before = self._breaker(connection, connector)
-            connection.execute(delete(breakers).where(breakers.c.connector == connector))
+            before = breakers.locked(self._database, connection, connector)
+            breakers.close_breaker(connection, self._audit, connector, AuditAction.RESUMED, None)
             waiting = (slots.c.connector == connector, slots.c.status == SlotStatus.FAILED.value)
             connection.execute(update(slots).where(*waiting, slots.c.retry_at > now).values(retry_at=now))
         return before
@@ -261,20 +207,31 @@ class SqlSchedule:
 
     def revive(self, connector: str, scheduled_at: datetime | None, now: datetime) -> int:
         again = {"status": SlotStatus.FAILED.value, "attempts": 0, "retry_at": now}
-        return self._of_dead(connector, scheduled_at, **again)
+        return self._of_dead(connector, scheduled_at, AuditAction.RETRIED, **again)
 
     def drop(self, connector: str, scheduled_at: datetime | None) -> int:
-        return self._of_dead(
-            connector, scheduled_at, status=SlotStatus.SKIPPED.value, reason="dropped from the dead letters"
-        )
+        dropped = {"status": SlotStatus.SKIPPED.value, "reason": "dropped from the dead letters"}
+        return self._of_dead(connector, scheduled_at, AuditAction.DROPPED, **dropped)
 
-    def _of_dead(self, connector: str, scheduled_at: datetime | None, **values: object) -> int:
+    def _of_dead(
+        self, connector: str, scheduled_at: datetime | None, action: AuditAction, **values: object
+    ) -> int:
         which = [slots.c.connector == connector, slots.c.status == SlotStatus.DEAD.value]
         if scheduled_at is not None:
             which.append(slots.c.scheduled_at == scheduled_at)
         with self._database.writing() as connection:
+            query = select(slots.c.scheduled_at).where(*which).order_by(slots.c.scheduled_at)
+            found = connection.scalars(query.with_for_update()).all()
             changed = {**values, "changed_at": datetime.now(UTC)}
-            return connection.execute(update(slots).where(*which).values(**changed)).rowcount
+            connection.execute(update(slots).where(*which).values(**changed))
+            self._audit.add(
+                connection,
+                [
+                    Change(AuditKind.SCHEDULE, action, connector, told(at), {"status": SlotStatus.DEAD.value})
+                    for at in found
+                ],
+            )
+        return len(found)
 
     def _slots(self, *which: ColumnElement[bool]) -> Sequence[Slot]:
         query = select(slots).where(*which).order_by(slots.c.scheduled_at, slots.c.connector)
@@ -291,14 +248,6 @@ class SqlSchedule:
         }
         connection.execute(update(slots).where(is_slot(slot.connector, slot.scheduled_at)).values(**row))
         return changed
-
-    def _breaker(self, connection: Connection, connector: str) -> Breaker:
-        query = select(breakers).where(breakers.c.connector == connector).with_for_update()
-        row = connection.execute(query).one_or_none()
-        if row is None:
-            return Breaker(connector, 0)
-        with reading_content(self._database.name):
-            return breaker_of(row)
 
     def _decided_until(self, connection: Connection, connector: str, scheduled_at: datetime) -> None:
         connection.execute(

@@ -8,7 +8,6 @@ views, and a file with such views cannot be attached to another.)
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 from sqlalchemy import (
@@ -17,7 +16,6 @@ from sqlalchemy import (
     Boolean,
     Column,
     ColumnElement,
-    Connection,
     DateTime,
     Dialect,
     Double,
@@ -32,15 +30,13 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     and_,
-    case,
     func,
-    insert,
     select,
 )
 from sqlalchemy.sql.ddl import CreateView
 
 SCHEMA = "pipeline"
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 6
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
@@ -193,8 +189,65 @@ breakers = Table(
     Column("probe_at", UtcDateTime),
 )
 
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("entry_id", BigInteger().with_variant(Integer, "sqlite"), Identity(), primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("kind", PlainText, nullable=False),
+    Column("action", PlainText, nullable=False),
+    Column("connector", PlainText),
+    Column("subject", PlainText),
+    Column("before", _Json),
+    Column("after", _Json),
+    Column("run_id", PlainText),
+    Column("reason", PlainText),
+    Column("outside", Boolean, nullable=False),
+    Column("user_name", PlainText, nullable=False),
+    Column("host", PlainText, nullable=False),
+    Column("pid", BigInteger, nullable=False),
+    Column("command", PlainText, nullable=False),
+    Column("on_behalf_of", PlainText),
+    Column("address", PlainText),
+)
+
+# As the audit saw them last; without secrets.
+known_definitions = Table(
+    "known_definitions",
+    metadata,
+    Column("name", PlainText, primary_key=True),
+    Column("settings", _Json, nullable=False),
+)
+
 Index("ix_slots_status", slots.c.status)
 Index("ix_slots_run_id", slots.c.run_id)
+
+connection_tests = Table(
+    "connection_tests",
+    metadata,
+    Column("test_id", BigInteger().with_variant(Integer, "sqlite"), Identity(), primary_key=True),
+    Column("connector", PlainText, nullable=False),
+    Column("tested_at", UtcDateTime, nullable=False),
+    Column("seconds", Double, nullable=False),
+    Column("message", PlainText, nullable=False),
+    Column("server_version", PlainText),
+    Column("warnings", _Json, nullable=False),
+    Column("error", _Json),  # NULL: it succeeded
+)
+
+# Beside the tests, which are pruned: since when a connector is as it is, and whose turn it is to test it.
+connector_health = Table(
+    "connector_health",
+    metadata,
+    Column("connector", PlainText, primary_key=True),
+    Column("slot", UtcDateTime),
+    Column("claimed_until", UtcDateTime),  # NULL: nobody tests it
+    Column("since", UtcDateTime),
+    Column("last_test", _Json),
+)
+
+Index("ix_connection_tests_connector", connection_tests.c.connector, connection_tests.c.test_id)
+
 # Encrypted, with a key that is not here.
 secrets = Table(
     "secrets",
@@ -254,38 +307,3 @@ def _recent_runs() -> Select[tuple[object, ...]]:
 
 CreateView(_active_connectors(), "v_active_connectors", metadata=metadata)
 CreateView(_recent_runs(), "v_recent_runs", metadata=metadata)
-
-
-def _add_checkpoint_changes(connection: Connection) -> None:
-    """Version 2. What is mirrored becomes each stream's first change, so that one can go back to it."""
-    checkpoint_changes.create(connection)
-    mirrored, set_by_hand = connector_state.c, connector_state.c.run_id == ""
-    first = {
-        "connector": mirrored.connector,
-        "stream": mirrored.stream,
-        "action": case((set_by_hand, "set"), else_="load"),
-        "after": mirrored.checkpoint,
-        "run_id": func.nullif(mirrored.run_id, ""),
-        "changed_at": mirrored.committed_at,
-    }
-    in_order = select(*first.values()).order_by(mirrored.committed_at)
-    connection.execute(insert(checkpoint_changes).from_select(list(first), in_order))
-
-
-def _add_schedule(connection: Connection) -> None:
-    """Version 3."""
-    for table in (slots, schedules, breakers):
-        table.create(connection)
-
-
-def _add_secrets(connection: Connection) -> None:
-    """Version 4."""
-    secrets.create(connection)
-
-
-UPGRADES: Mapping[int, Callable[[Connection], None]] = {
-    1: _add_checkpoint_changes,
-    2: _add_schedule,
-    3: _add_secrets,
-}
-"""How to get from each older version to the next one; a new store is made at SCHEMA_VERSION at once."""

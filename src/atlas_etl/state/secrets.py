@@ -7,7 +7,9 @@ from contextlib import contextmanager
 
 from sqlalchemy import Connection, delete, select
 
+from atlas_etl.config.recorded import secret_changes
 from atlas_etl.model import SealedSecret
+from atlas_etl.state.audit import SqlAuditLog
 from atlas_etl.state.database import Database
 from atlas_etl.state.failures import reading_content
 from atlas_etl.state.schema import secrets
@@ -16,8 +18,9 @@ from atlas_etl.state.schema import secrets
 class SecretTable:
     """A SecretShelf (see contracts) in the state store."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, audit: SqlAuditLog) -> None:
         self._database = database
+        self._audit = audit
 
     def sealed(self) -> Mapping[str, SealedSecret]:
         with self._database.reading() as connection:
@@ -41,6 +44,7 @@ class SecretTable:
                         "updated_at": found.updated_at,
                     }
                     connection.execute(self._database.upsert(secrets, values, ["name"]))
+            self._audit.add(connection, secret_changes(before, after))
 
     def _read(self, connection: Connection) -> dict[str, SealedSecret]:
         with reading_content(self._database.name):

@@ -11,7 +11,16 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import ColumnElement, Connection, and_, delete, exists, select, update
 
 from atlas_etl.errors import SlotSettledError
-from atlas_etl.model import Run, RunError, RunStatus, Slot, SlotStatus
+from atlas_etl.model import (
+    AuditAction,
+    Run,
+    RunError,
+    RunStatus,
+    Slot,
+    SlotStatus,
+)
+from atlas_etl.state.audit import SqlAuditLog
+from atlas_etl.state.breakers import close_breaker
 from atlas_etl.state.database import Database
 from atlas_etl.state.failures import reading_content
 from atlas_etl.state.records import error_document, slot_of
@@ -75,7 +84,7 @@ def begin(
     )
 
 
-def finish(connection: Connection, run: Run) -> None:
+def finish(connection: Connection, audit: SqlAuditLog, run: Run) -> None:
     """The slot ends as its run did; a run that completed closes its connector's breaker."""
     if run.status is RunStatus.COMPLETED:
         connection.execute(
@@ -83,7 +92,7 @@ def finish(connection: Connection, run: Run) -> None:
             .where(slots.c.run_id == run.run_id, slots.c.status == SlotStatus.RUNNING.value)
             .values(status=SlotStatus.COMPLETED.value, changed_at=datetime.now(UTC))
         )
-        connection.execute(delete(breakers).where(breakers.c.connector == run.connector))
+        close_breaker(connection, audit, run.connector, AuditAction.CLOSED, run.run_id)
     elif run.status is not RunStatus.RUNNING:
         error = None if run.error is None else replace(run.error, retryable=run.retryable)
         end_failed(connection, run.run_id, error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from sqlalchemy import ColumnElement, delete, func, insert, select
 from atlas_etl.contracts import Lease
 from atlas_etl.errors import ExitCode, StateError
 from atlas_etl.model import (
+    Actor,
     Checkpoint,
     CheckpointAction,
     CheckpointChange,
@@ -21,9 +23,11 @@ from atlas_etl.model import (
     RunStatus,
 )
 from atlas_etl.state import changes, slots
+from atlas_etl.state.audit import SqlAuditLog
 from atlas_etl.state.database import Database
 from atlas_etl.state.failures import reading_content
-from atlas_etl.state.holder import this_user
+from atlas_etl.state.health import SqlHealth
+from atlas_etl.state.holder import this_actor, this_user
 from atlas_etl.state.lease import HeldLease, LeaseTimes
 from atlas_etl.state.leases import acquire, end_dead_runs, hold, release
 from atlas_etl.state.migrate import migrate
@@ -50,12 +54,14 @@ class SqlStateStore:
     Safe to share among threads. Raises StateError, which names the store and never a password.
     """
 
-    def __init__(self, database: Database, times: LeaseTimes) -> None:
+    def __init__(self, database: Database, times: LeaseTimes, actor: Actor | None = None) -> None:
         self._database = database
         self._times = times
         migrate(database)
-        self.schedule = SqlSchedule(database, times)
-        self.secrets = SecretTable(database)
+        self.audit = SqlAuditLog(database, actor or this_actor(os.environ))
+        self.schedule = SqlSchedule(database, times, self.audit)
+        self.health = SqlHealth(database)
+        self.secrets = SecretTable(database, self.audit)
 
     @contextmanager
     def lease(
@@ -113,14 +119,16 @@ class SqlStateStore:
                 select(scheduled_runs.c.fencing_token).where(scheduled_runs.c.run_id == run.run_id)
             )
             connection.execute(self._database.upsert(scheduled_runs, run_values(run), ["run_id"]))
-            slots.finish(connection, run)
+            slots.finish(connection, self.audit, run)
             if own is not None and newest is not None and own < newest:
                 return
             committed_at = run.completed_at or datetime.now(UTC)
             for stream in run.streams:
                 if stream.checkpoint is not None:
                     committed = CommittedCheckpoint(stream.name, stream.checkpoint, committed_at, run.run_id)
-                    changes.mirror(self._database, connection, run.connector, committed, this_user())
+                    changes.mirror(
+                        self._database, connection, self.audit, run.connector, committed, by=this_user()
+                    )
 
     def record_skipped(
         self, connector: str, *, triggered_by: str, reason: str, scheduled_at: datetime | None = None
@@ -176,7 +184,7 @@ class SqlStateStore:
 
     def mirror_checkpoint(self, connector: str, committed: CommittedCheckpoint) -> None:
         with self._database.writing() as connection:
-            changes.mirror(self._database, connection, connector, committed, None)
+            changes.mirror(self._database, connection, self.audit, connector, committed, by=None)
 
     def forget_checkpoint(self, connector: str, stream: str) -> None:
         with self._database.writing() as connection:
@@ -196,6 +204,7 @@ class SqlStateStore:
             changes.change(
                 self._database,
                 connection,
+                self.audit,
                 connector,
                 stream,
                 action=action,
@@ -242,9 +251,11 @@ class SqlStateStore:
         with self._database.writing() as connection:
             connection.execute(delete(connectors).where(connectors.c.name == connector))
             slots.forget(connection, connector)
+        self.health.forget([connector])
 
     def prune(self, before: datetime) -> int:
         """Delete runs completed before this instant, an aware datetime. Running ones stay."""
+        self.health.prune(before)
         return self._prune(scheduled_runs.c.completed_at < before)
 
     def keep_newest(self, runs: int) -> int:

@@ -15,13 +15,21 @@ Conventions that every reader and every destination keeps:
 from __future__ import annotations
 
 from atlas_etl.values.conversion import comparable, convert, storage
-from atlas_etl.values.cursors import cursor_kind, cursor_scalar, cursor_value, earlier, parse_cursor
+from atlas_etl.values.cursors import (
+    comes_before,
+    cursor_kind,
+    cursor_scalar,
+    cursor_value,
+    earlier,
+    parse_cursor,
+)
 from atlas_etl.values.rows import json_rows, split
 from atlas_etl.values.text import from_text, hexadecimal, to_text
 from atlas_etl.values.types import source_type, type_name, with_source_type
 from atlas_etl.values.wire import wire_batch, wire_bytes, wire_format
 
 __all__ = [
+    "comes_before",
     "comparable",
     "convert",
     "cursor_kind",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import re
 from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -108,3 +110,22 @@ def earlier(value: CursorValue, lag: timedelta) -> CursorValue:
     shifted = pc.subtract(moment, pc.cast(pa.scalar(lag), pa.duration(nanoseconds.unit)))
     text = to_text(pa.array([shifted], nanoseconds))[0].as_py()
     return CursorValue(value.kind, text + ("Z" if value.kind is CursorKind.TIMESTAMPTZ else ""))
+
+
+def comes_before(one: CursorValue, other: CursorValue) -> bool:
+    """Whether a value comes before another of its kind, as Arrow has it; NaN is greater than every number."""
+    return bool(_order(one) < _order(other))
+
+
+def _order(value: CursorValue) -> Any:
+    text = value.text
+    if value.kind is CursorKind.INTEGER:
+        return int(text)
+    if value.kind is CursorKind.DECIMAL:
+        return Decimal(text)
+    if value.kind is CursorKind.FLOAT:
+        return math.isnan(float(text)), float(text)
+    if value.kind in (CursorKind.TIMESTAMP, CursorKind.TIMESTAMPTZ):
+        whole, _, fraction = text.removesuffix("Z").partition(".")
+        return whole, fraction.rstrip("0")
+    return text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from binascii import hexlify
 from decimal import Decimal
 
 import numpy as np
@@ -96,9 +97,15 @@ def _refuse_long_decimals(column: pa.Array, kind: pa.DataType) -> None:
 
 
 def _uuid_text(raw: pa.Array) -> pa.Array:
-    digits = hexadecimal(raw)
-    parts = [pc.utf8_slice_codeunits(digits, *part) for part in _UUID_PARTS]
-    return pc.binary_join_element_wise(*parts, pa.scalar("-", digits.type)).cast(pa.string())
+    rows = len(raw)
+    content = np.frombuffer(raw.buffers()[1] or b"", np.uint8)[16 * raw.offset : 16 * (raw.offset + rows)]
+    digits = np.frombuffer(hexlify(content.data), np.uint8).reshape(rows, 32)
+    written = np.full((rows, 36), ord("-"), np.uint8)
+    for place, (start, end) in enumerate(_UUID_PARTS):
+        written[:, start + place : end + place] = digits[:, start:end]
+    places = np.arange(rows + 1, dtype=np.int32) * 36
+    texts = pa.Array.from_buffers(pa.string(), rows, [None, pa.py_buffer(places), pa.py_buffer(written)])
+    return pc.if_else(pc.is_valid(raw), texts, pa.scalar(None, pa.string())) if raw.null_count else texts
 
 
 def _duration_text(cell: pa.MonthDayNano | None) -> str | None:

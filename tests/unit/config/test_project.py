@@ -131,6 +131,16 @@ def test_the_environment_overrides(load: Load) -> None:
     assert project.settings.history_retention == Retention(runs=500)
 
 
+def test_the_environment_gives_the_built_in_targets_another_protocol(load: Load) -> None:
+    project = load("", ATLAS_STATE__PROTOCOL="postgresql", ATLAS_STATE__HOST="db", ATLAS_STATE__DATABASE="d")
+    state = project.state()
+    assert (state.protocol, state.connection.values) == ("postgresql", {"host": "db", "database": "d"})
+    assert project.destination().connection.values == {"path": "warehouse.duckdb"}
+    moved = load("", ATLAS_DESTINATIONS__WAREHOUSE__PROTOCOL="sqlite", ATLAS_STATE__PROTOCOL="sqlite")
+    assert moved.destination().connection.values == {}
+    assert moved.state().connection.values == {"database_path": ".atlas/state.db"}
+
+
 def test_the_environment_moves_the_embedded_warehouse(load: Load) -> None:
     project = load("", ATLAS_DESTINATIONS__WAREHOUSE__PATH="/data/x.duckdb")
     assert project.destination().protocol == "duckdb"

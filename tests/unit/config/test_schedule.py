@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from atlas_etl.config.schedule import Every, check_schedule, parse_schedule
+from atlas_etl.config.schedule import Every, check_schedule, check_test_schedule, parse_schedule
 
 
 @pytest.mark.parametrize(
@@ -59,3 +59,11 @@ def test_what_is_refused_and_why(text: str, why: str) -> None:
 
 def test_an_interval() -> None:
     assert parse_schedule("every 90m") == Every(timedelta(minutes=90))
+
+
+def test_tests_may_never_be_due() -> None:
+    assert check_test_schedule(" never ") == "never"
+    assert check_test_schedule("every  5m") == "every 5m"
+    for text in ("sometimes", "0 0 31 2 *"):
+        with pytest.raises(ValueError, match=r"or `never`$"):
+            check_test_schedule(text)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from pydantic import BaseModel, SecretStr
 
+from atlas_etl.config.annotations import model_in
 from atlas_etl.config.secrecy import (
     MASK,
     is_secret_name,
@@ -13,6 +16,7 @@ from atlas_etl.config.secrecy import (
     secret_fields,
     without_credentials,
 )
+from atlas_etl.connectors import registry
 
 
 @pytest.mark.parametrize(
@@ -118,7 +122,7 @@ def test_masked_values() -> None:
         "token": "${env:TOKEN}",
         "secret": f"${{env:TOKEN:-{MASK}}}",
         "pwd": MASK,
-        "credentials": {"user": MASK, "list": [MASK]},
+        "credentials": MASK,
         "base_url": f"https://me:{MASK}@example.com/a?page=1&api_key={MASK}#x",
         "options": f"connect_timeout=5 password={MASK}",
         "headers": {"X-Auth-Token": MASK, "Accept": "*/*"},
@@ -168,3 +172,33 @@ def test_literal_secrets_are_those_written_out() -> None:
         "passwordless": True,
     }
     assert literal_secrets(connection) == [("password",), ("url",), ("nested", 0, "key")]
+
+
+PLAIN = {"tunnel.key", "tunnel.host_key", "ssl_key", "auth.login_token"}
+"""Paths of files, a fingerprint, and where an answer has the token."""
+
+
+def named_like_secrets(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[tuple[str, object]]:
+    for name, info in model.model_fields.items():
+        at = (*path, info.alias or name)
+        if is_secret_name(at[-1]):
+            yield ".".join(at), info.annotation
+        inner = model_in(info.annotation)
+        if inner is not None and len(at) < 4:
+            yield from named_like_secrets(inner, at)
+
+
+@pytest.mark.parametrize("protocol", [info.protocol for info in registry.protocols() if info.installed])
+def test_models_hold_secrets_as_such(protocol: str) -> None:
+    """So that no repr, and no validation error, shows one."""
+    for key, annotation in named_like_secrets(registry.load(protocol).connection):
+        assert "SecretStr" in str(annotation) or key in PLAIN, key
+
+
+def test_a_secret_that_yaml_takes_for_something_else_is_masked_whole() -> None:
+    assert masked({"password": {"caNary": None}, "tokens": ["caNary"]}, ()) == {
+        "password": MASK,
+        "tokens": MASK,
+    }
+    assert masked("${caNary:of}", ("password",)) == MASK
+    assert masked("-----BEGIN OPENSSH PRIVATE KEY-----\ncaNary", ("tunnel", "key_file")) == MASK

@@ -307,15 +307,25 @@ def test_two_long_names_stay_apart(lake: FilesDestination) -> None:
     assert first != second
 
 
-def test_files_are_for_the_owner_and_the_group(lake: FilesDestination, tmp_path: Path) -> None:
-    before = os.umask(0)
+@pytest.mark.parametrize("mask", [0, 0o077])
+@pytest.mark.parametrize("group_readable", [False, True])
+def test_files_are_for_the_owner_or_the_group_whatever_the_umask(
+    tmp_path: Path, mask: int, group_readable: bool
+) -> None:
+    lake = FilesDestination(
+        LocalStore(group_readable=group_readable), ParquetFormat(), str(tmp_path / "lake")
+    )
+    before = os.umask(mask)
     try:
         load(lake, rows((1, "a")))
     finally:
         os.umask(before)
     folder = tmp_path / "lake" / "shop" / "orders"
-    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o640}
-    assert {stat.S_IMODE(path.stat().st_mode) for path in (folder, folder.parent)} == {0o750}
+    file_mode, folder_mode = (0o640, 0o750) if group_readable else (0o600, 0o700)
+    data = [path for path in folder.iterdir() if path.name != ".atlas-lock"]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in data} == {file_mode}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (folder, folder.parent)} == {folder_mode}
+    assert stat.S_IMODE((folder / ".atlas-lock").stat().st_mode) == 0o600
 
 
 def test_a_path_that_is_a_file_is_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import socket
 import threading
 import time
@@ -16,6 +17,7 @@ import pytest
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
+from atlas_etl.connectors.http import _wire
 from atlas_etl.connectors.http._pages import Pages
 from atlas_etl.connectors.http._rate_limits import wait_for_more
 from atlas_etl.errors import SourceError
@@ -230,16 +232,66 @@ def test_tries_again_have_a_budget_that_answers_fill(api: Api) -> None:
 
 def test_a_server_that_drips_is_given_up(api: Api) -> None:
     drip = answer_of("Content-Length: 5000\r\n", b"[" + b" " * 5000)
-    with raw_server(drip, pause=0.02) as url, pytest.raises(SourceError) as caught:
-        read(api.connector(base_url=url, page_timeout="2s", attempts=1), THINGS)
-    assert caught.value.code in ("too_slow", "timeout")
+    for limit in ("request_timeout", "page_timeout"):
+        with raw_server(drip, pause=0.02) as url, pytest.raises(SourceError) as caught:
+            read(api.connector(base_url=url, attempts=1, **{limit: "500ms"}), THINGS)
+        assert caught.value.code == "too_slow"
+
+
+def test_a_transfer_below_the_least_rate_is_given_up(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_wire, "_GRACE", 0.2)
+    drip = answer_of("Content-Length: 5000\r\n", b"[" + b" " * 5000)
+    with raw_server(drip, pause=0.02) as url, pytest.raises(SourceError, match="too slowly") as caught:
+        read(api.connector(base_url=url, attempts=1, least_rate=1000), THINGS)
+    assert caught.value.code == "too_slow"
+
+
+def test_a_page_has_a_deadline_over_all_its_tries(api: Api) -> None:
+    api.serve("/things", lambda _: Response(status=503, headers={"Retry-After": "1"}))
+    began = time.monotonic()
+    with pytest.raises(SourceError) as caught:
+        read(api.connector(attempts=100, longest_wait="1s", page_timeout="2500ms"), THINGS)
+    assert caught.value.code == "http_503"
+    assert time.monotonic() - began < 3
+    assert len(api.asked) == 3
+
+
+def test_no_more_requests_go_out_at_once_than_the_connection_says() -> None:
+    """Neither those of parents' pages nor those of grandparents come on top."""
+    lock, here, most = threading.Lock(), 0, 0
+
+    def counted(records: object) -> Callable[[Request], Response]:
+        def answer(_: Request) -> Response:
+            nonlocal here, most
+            with lock:
+                here += 1
+                most = max(most, here)
+            time.sleep(0.01)  # so that others would be seen
+            with lock:
+                here -= 1
+            return as_json(records)
+
+        return answer
+
+    with HTTPServer(threaded=True) as server:
+        many = [{"id": number} for number in range(6)]
+        server.expect_request("/a").respond_with_handler(counted(many))
+        server.expect_request(re.compile("/a/.*")).respond_with_handler(counted(many))
+        resources = {
+            "a": "/a",
+            "b": {"path": "/a/{a}", "parent": {"resource": "a", "fields": {"a": "id"}}},
+            "c": {"path": "/a/{a}/{b}", "parent": {"resource": "b", "fields": {"a": "a", "b": "id"}}},
+        }
+        connector = Api(server).connector(resources=resources, pagination="none", concurrency=3)
+        assert read(connector, Stream("c", table="c")).num_rows == 216
+    assert most == 3
 
 
 def test_headers_that_drip_are_given_up(api: Api) -> None:
     drip = b"HTTP/1.1 200 OK\r\nX-Slow: " + b"x" * 5000
     with raw_server(drip, pause=0.02) as url, pytest.raises(SourceError) as caught:
-        read(api.connector(base_url=url, page_timeout="1s", attempts=1), THINGS)
-    assert caught.value.code == "timeout"
+        read(api.connector(base_url=url, request_timeout="500ms", attempts=1), THINGS)
+    assert caught.value.code == "too_slow"
 
 
 def test_a_server_that_says_nothing_is_given_up(api: Api) -> None:
@@ -292,6 +344,32 @@ def test_no_credential_goes_to_another_server(api: Api, other: HTTPServer, way: 
         assert read(connector, THINGS).num_rows in (1, 2)
     (request,) = elsewhere
     assert "hush" not in str(request.headers)
+
+
+@pytest.mark.parametrize("status", [307, 308])
+def test_a_body_goes_to_no_other_server(api: Api, other: HTTPServer, status: int) -> None:
+    other.expect_request("/more").respond_with_json([])
+    api.serve("/things", lambda _: Response(status=status, headers={"Location": other.url_for("/more")}))
+    things = {"path": "/things", "method": "POST", "body": {"pin": "hush-hush"}}
+    with pytest.raises(SourceError) as caught:
+        read(api.connector(resources={"things": things}), Stream("things", table="things"))
+    assert caught.value.code == "refused_redirect"
+    assert not other.log
+
+
+@pytest.mark.parametrize("home", [True, False])
+def test_a_user_in_a_link_is_nobody(api: Api, other: HTTPServer, home: bool) -> None:
+    """A client would send it as basic authentication, at home in the place of the API's own."""
+    asked: list[Request] = []
+    other.expect_request("/more").respond_with_handler(
+        lambda request: (asked.append(request), as_json([]))[1]
+    )
+    api.serve("/more", lambda _: as_json([]))
+    target = (api.server if home else other).url_for("/more").replace("//", "//user:pass@")
+    api.serve("/things", lambda _: as_json([{"id": 1}], Link=f'<{target}>; rel="next"'))
+    read(api.connector(auth={"type": "bearer", "token": "t"}), THINGS)
+    sent = (api.asked[-1] if home else asked[0]).headers.get("Authorization")
+    assert sent == ("Bearer t" if home else None)
 
 
 def test_a_redirect_at_home_keeps_the_credentials(api: Api) -> None:

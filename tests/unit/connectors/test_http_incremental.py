@@ -13,8 +13,8 @@ import pytest
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from atlas_etl.connectors.http._connection import Incremental
 from atlas_etl.connectors.http._incremental import written
+from atlas_etl.connectors.http._incremental_settings import Incremental
 from atlas_etl.errors import ConfigError, SourceError
 from atlas_etl.model import (
     BatchLimits,
@@ -158,7 +158,7 @@ def test_reading_stops_early_where_the_newest_come_first(api: Api, tmp_path: Pat
     held.insert(0, {"id": 21, "at": "2026-01-21T00:00:00Z"})
     api.asked.clear()
     assert sync(api.connector(**more), tmp_path, stream).rows_read == 2
-    assert len(api.asked) == 2
+    assert len(api.asked) == 3  # the first page again, behind the second
     assert rows(tmp_path, "SELECT count(*), max(id) FROM api.orders") == [(21, 21)]
 
 
@@ -271,6 +271,82 @@ def test_rows_that_are_deleted_while_pages_are_read_are_missed_by_nobody(
     assert caught.value.code == "rows_moved"
 
 
+@pytest.mark.parametrize("deleted", [0, 1, 3, 4, 6])
+@pytest.mark.parametrize("after", [1, 2, 3])
+@pytest.mark.parametrize("overlap", [None, 0])
+def test_rows_that_are_deleted_while_numbered_pages_are_read(
+    api: Api, deleted: int, after: int, overlap: int | None
+) -> None:
+    """Up to a page of deletes at once loses nothing that stays; more are an error."""
+    held = list(range(11))
+
+    def answer(request: Request) -> Response:
+        number = int(request.args["page"])
+        page = held[4 * number - 4 : 4 * number]
+        if len(api.asked) == after:
+            del held[:deleted]
+        return as_json([{"id": number} for number in page])
+
+    api.serve("/things", answer)
+    connector = api.connector(pagination={"type": "page", "page_size": 4, "overlap": overlap})
+    stream = Stream("things", path="things", primary_key=("id",))
+    if deleted >= 4 and overlap is None:
+        with pytest.raises(SourceError) as caught:
+            read(connector, stream)
+        assert caught.value.code == "rows_moved"
+        return
+    found = read(connector, stream).column("id").to_pylist()
+    assert len(found) == len(set(found))
+    lost = set(held) - set(found)
+    assert not lost or overlap == 0
+    if overlap == 0 and deleted and after == 1:
+        assert lost
+
+
+@pytest.mark.parametrize("pagination", ["page", "offset"])
+@pytest.mark.parametrize("pages", [[[1]], [[1, 2], [3, 4]], [[1], [2], [3]]])
+@pytest.mark.parametrize("key", [(), ("id",)])
+def test_pages_that_go_in_circles_are_an_error(
+    api: Api, pagination: str, pages: list[list[int]], key: tuple[str, ...]
+) -> None:
+    api.serve("/things", lambda _: as_json([{"id": n} for n in pages[len(api.asked) % len(pages)]]))
+    with pytest.raises(SourceError) as caught:
+        read(api.connector(pagination=pagination), Stream("things", path="things", primary_key=key))
+    assert caught.value.code in ("pagination_stuck", "rows_moved")
+    assert len(api.asked) < 20
+
+
+@pytest.mark.parametrize(
+    ("pagination", "is_told"),
+    [
+        ({"type": "cursor"}, True), ({"type": "cursor", "cursor": "after"}, False),
+        ({"type": "next_url"}, True), ({"type": "page"}, False),
+        ({"type": "page", "has_more": "more", "page_size": 10}, True),
+    ],
+)  # fmt: skip
+def test_where_nothing_says_how_to_go_on_a_person_is_told(
+    api: Api, tmp_path: Path, pagination: dict[str, object], is_told: bool
+) -> None:
+    def answer(request: Request) -> Response:
+        return as_json(
+            {"data": [{"id": n} for n in range(10 * (request.args.get("page", "1") == "1"))], "after": None}
+        )
+
+    api.serve("/things", answer)
+    stream = Stream("things", path="things")
+    outcome = sync(api.connector(records="data", pagination=pagination), tmp_path, stream)
+    assert any("were taken for all" in each for each in outcome.warnings) == is_told
+
+
+def test_numbered_pages_without_a_key_are_read_once(api: Api) -> None:
+    api.serve_pages("/things", ['[{"id": 1}]', '[{"id": 2}]'])
+    read(api.connector(pagination="page"), Stream("things", path="things"))
+    assert [request.args["page"] for request in api.asked] == ["1", "2", "3"]
+    api.asked.clear()
+    read(api.connector(pagination="page"), Stream("things", path="things", primary_key=("id",)))
+    assert [request.args["page"] for request in api.asked] == ["1", "2", "1", "3", "2"]
+
+
 def test_an_overlap_costs_one_request_in_ten_and_none_at_the_end(api: Api) -> None:
     def answer(request: Request) -> Response:
         start = int(request.args["offset"])
@@ -317,7 +393,8 @@ BOMB = '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;">]><rows><row>&b
 @pytest.mark.parametrize(
     ("form", "body"),
     [
-        ("jsonl", '{"id": 1}\n{"id"'), ("csv", "a,b\n1,2\n3"), ("csv", 'a\n"1'), ("csv", b"a\n\xff"),
+        ("jsonl", '{"id": 1}\n{"id"'), ("csv", "a,b\n1,2\n3"),
+        ("csv", "a,a\n1,2\n"), ("csv", "a,\n1,2\n"), ("csv", 'a\n"1'), ("csv", b"a\n\xff"),
         ("xml", "<rows><row>"), ("xml", BOMB), ("json", "<html>"), ("json", ""),
     ],
 )  # fmt: skip

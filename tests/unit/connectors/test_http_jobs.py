@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,14 +17,17 @@ from pydantic import ValidationError
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
+from atlas_etl.connectors.base import preview
 from atlas_etl.connectors.http._connection import Resource
-from atlas_etl.connectors.http._jobs import finished
+from atlas_etl.connectors.http._jobs import begun, finished
 from atlas_etl.connectors.http._messages import Request as Asked
 from atlas_etl.connectors.http._messages import Response as Answer
-from atlas_etl.connectors.http._prior_settings import Job
+from atlas_etl.connectors.http._prior_settings import Job as JobSettings
 from atlas_etl.errors import SourceError
 from atlas_etl.model import Disposition, Stream
-from tests.unit.connectors.http_api import Api, as_json, read, rows, sync
+from atlas_etl.pipeline.forecast import StreamForecast, forecast
+from atlas_etl.pipeline.opened import Job
+from tests.unit.connectors.http_api import Api, as_json, read, rows, sync, warehouse
 
 JOB = {
     "status_path": "/reports/{job_id}", "done": ["done", "partial"], "failed": ["failed"], "message": "why",
@@ -130,6 +138,81 @@ def test_a_job_that_never_ends_is_given_up(api: Api) -> None:
     assert "GET /reports/7/rows" not in asked(api)
 
 
+ABORT = {"path": "/reports/{job_id}", "method": "PATCH", "body": {"status": "aborted"}}
+
+
+def test_a_job_that_is_given_up_is_aborted_and_what_it_left_deleted(api: Api) -> None:
+    serve(api, "running")
+    api.serve("/done/7", lambda _: Response(status=204))
+    job = {**JOB, "deadline": 0.05, "abort": ABORT, "delete_path": "/done/{job_id}"}
+    with pytest.raises(SourceError):
+        read(api.connector(resources={"things": {**REPORT, "job": job}}), STREAM)
+    assert asked(api)[-2:] == ["PATCH /reports/7", "DELETE /done/7"]
+    assert api.asked[-2].get_json() == {"status": "aborted"}
+
+
+def test_a_job_that_is_done_or_failed_is_not_aborted(api: Api) -> None:
+    for state in ("done", "failed"):
+        api.server.clear()
+        serve(api, state, pages=1)
+        job = {**JOB, "abort": ABORT}
+        with contextlib.suppress(SourceError):
+            read(api.connector(resources={"things": {**REPORT, "job": job}}), STREAM)
+    assert not [each for each in asked(api) if each.startswith("PATCH")]
+
+
+def test_a_job_of_a_read_that_is_interrupted_is_aborted(api: Api) -> None:
+    looked = threading.Event()
+    api.serve("/reports", lambda _: as_json({"id": 7}))
+
+    def look(request: Request) -> Response:
+        looked.set()
+        return as_json({"status": "running"})
+
+    api.serve("/reports/7", look)
+    job = {**JOB, "abort": ABORT, "interval": 0.001, "longest_interval": 60}
+    connector = api.connector(resources={"things": {**REPORT, "job": job}})
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(read, connector, STREAM)
+        assert looked.wait(20)
+        connector.close()
+        with pytest.raises(SourceError, match="given up"):
+            reading.result(20)
+    assert asked(api).count("PATCH /reports/7") == 1
+
+
+def test_a_plan_begins_no_job(api: Api, tmp_path: Path) -> None:
+    begun = serve(api, "done", pages=1)
+    told = [{"name": "id", "type": "int"}, {"name": "n", "type": "text"}]
+    api.serve("/about", lambda _: as_json(told))
+    names = {
+        "path": "/about", "records": "", "field": "name", "kind": "type",
+        "types": {"int": "bigint", "text": "text"},
+    }  # fmt: skip
+    planned: list[StreamForecast] = []
+    for more in ({}, {"given": {"columns": names}}):
+        with (
+            closing(api.connector(resources={"things": {**REPORT, **more}})) as source,
+            closing(warehouse(tmp_path)) as destination,
+        ):
+            planned.append(forecast(source, destination, Job("", "api", STREAM, datetime.now(UTC))))
+    assert not begun
+    assert planned[0].disposition is None
+    assert planned[1].disposition is Disposition.REPLACE
+    assert planned[1].statements == (f"POST {api.server.url_for('/reports')}",)
+
+
+def test_a_preview_asks_for_a_few_records(api: Api) -> None:
+    begun = serve(api, "done", pages=1)
+    job = {**JOB, "limit": " LIMIT {count}"}
+    report = {**REPORT, "body": {"query": "SELECT x{limit}"}, "job": job}
+    with closing(api.connector(resources={"things": report})) as connector:
+        preview(connector, STREAM, 5)
+        connector.test()
+    read(api.connector(resources={"things": report}), STREAM)
+    assert begun == [{"query": f"SELECT x{more}"} for more in (" LIMIT 5", " LIMIT 1", "")]
+
+
 def test_a_look_that_fails_for_a_while_is_tried_again(api: Api) -> None:
     serve(api, "done", pages=1)
     answers = [Response(status=503), as_json({"status": "done"})]
@@ -235,11 +318,14 @@ def test_a_job_is_looked_at_until_it_is_done_or_its_time_is_over(
     looks: int, each: float, interval: float, longest: float
 ) -> None:
     """However long an answer takes: no wait is longer than said, or goes beyond the deadline."""
-    job = Job.model_validate({**JOB, "interval": interval, "longest_interval": longest, "deadline": 100})
+    job = JobSettings.model_validate(
+        {**JOB, "interval": interval, "longest_interval": longest, "deadline": 100}
+    )
     now = 0.0
-    steps = finished(job, Asked("https://x/reports"), Asked("https://x/reports/{job_id}"), lambda: now)
-    assert next(steps).url == "https://x/reports"
-    step = steps.send(answer({"id": "a/b"}))
+    first = Asked("https://x/reports")
+    job_id = begun(job, first, answer({"id": "a/b"}))
+    steps = finished(job, job_id, first, Asked("https://x/reports/{job_id}"), lambda: now)
+    step = next(steps)
     for _ in range(looks):
         assert step.url == "https://x/reports/a%2Fb"
         assert 0 < step.wait <= longest + 0.000001
@@ -251,9 +337,8 @@ def test_a_job_is_looked_at_until_it_is_done_or_its_time_is_over(
             assert failure.code == "job_deadline"
             assert now >= 100
             return
-    with pytest.raises(StopIteration) as ended:
+    with pytest.raises(StopIteration):
         steps.send(answer({"status": "done"}))
-    assert ended.value.value == "a/b"
 
 
 def answer(body: object) -> Answer:

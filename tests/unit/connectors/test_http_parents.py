@@ -144,11 +144,11 @@ def test_only_parents_that_changed_are_asked_for(api: Api, tmp_path: Path) -> No
     sync(api.connector(resources=described, pagination="none"), tmp_path, stream)
     orders |= {1: 41, 4: 30}
     refunds[1] += [30, 41]
-    refunds[4] = [30]
+    refunds[4] = [7, 30]
     api.asked.clear()
     sync(api.connector(resources=described, pagination="none"), tmp_path, stream)
     assert [(request.path, since(request)) for request in api.asked] == [
-        ("/orders", 30), ("/orders/1/refunds", 30), ("/orders/3/refunds", 30), ("/orders/4/refunds", 30),
+        ("/orders", 30), ("/orders/1/refunds", 10), ("/orders/3/refunds", 30), ("/orders/4/refunds", 0),
     ]  # fmt: skip
     loaded = rows(tmp_path, 'SELECT order_id, "at" FROM api.refunds ORDER BY ALL')
     assert loaded == sorted((order, at) for order, found in refunds.items() for at in found)

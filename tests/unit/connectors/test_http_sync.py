@@ -9,7 +9,8 @@ import pytest
 from pytest_httpserver import HTTPServer
 
 from atlas_etl.connectors.http import _rows
-from atlas_etl.errors import NullCursorError
+from atlas_etl.connectors.http._parent_bounds import PARENT
+from atlas_etl.errors import NullCursorError, SourceError
 from atlas_etl.model import Disposition, Stream
 from tests.unit.connectors.http_api import Api, as_json, read, rows, sync
 
@@ -142,3 +143,15 @@ def test_discover_describes_what_the_definition_names(api: Api) -> None:
     assert (found.name, found.primary_key, found.cursor_candidates) == ("orders", ("id",), ("id",))
     assert connector.test().message == "orders answered, with 2 records on its first page"
     connector.close()
+
+
+def test_two_members_are_not_flattened_into_one(api: Api) -> None:
+    api.serve("/things", lambda _: as_json('[{"a": {"b": 1}, "a__b": 2}]'))
+    with pytest.raises(SourceError) as caught:
+        read(api.connector(nested="flatten"), Stream("things", path="things"))
+    assert caught.value.code == "flattened_twice"
+
+
+def test_a_member_of_any_name_comes(api: Api) -> None:
+    api.serve("/things", lambda _: as_json([{PARENT: 1, "id": 2}]))
+    assert read(api.connector(), Stream("things", path="things")).to_pylist() == [{PARENT: 1, "id": 2}]

@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
 from atlas_etl.connectors.http import _credential_cache
+from atlas_etl.connectors.http._connection import HttpConnection
 from atlas_etl.connectors.http._in_order import in_order
 from atlas_etl.connectors.http._messages import Request as Asked
 from atlas_etl.connectors.http._reader import HttpConnector
@@ -236,6 +238,56 @@ def test_the_streams_of_a_run_use_the_rotated_refresh_token(rotating: Rotating) 
         read(rotating.connector(), THINGS)
     assert "rotated by an earlier run" in str(caught.value.hint)
     assert "hush" not in f"{caught.value.message} {caught.value.hint}"
+
+
+@dataclass
+class Store:
+    """A secret store that two processes share."""
+
+    value: str = "hush-refresh"
+    stale: list[str] = field(default_factory=list)  # what is found first
+
+    def keep(self, _: SecretStr, new: SecretStr) -> bool:
+        self.value = new.get_secret_value()
+        return True
+
+    def current(self, _: SecretStr) -> SecretStr:
+        return SecretStr(self.stale.pop() if self.stale else self.value)
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_a_refresh_token_that_another_process_rotated_is_looked_up(rotating: Rotating, is_late: bool) -> None:
+    store = Store()
+    with closing(rotating.connector()) as ours, closing(rotating.connector()) as theirs:
+        ours.keep_rotated(store)
+        theirs.keep_rotated(store)
+        theirs._transport._credentials.current()
+        if is_late:  # it is stored between the first look and the refusal
+            store.stale = ["hush-refresh"]
+        ours._transport._credentials.current()
+    assert rotating.rotated == 2
+    assert store.value == rotating.valid
+
+
+@pytest.mark.parametrize(
+    ("base", "token_url", "is_refused"),
+    [
+        ("https://api.example.com", "http://id.example.com/token", True),
+        ("https://api.example.com", "http://10.0.0.1/token", True),
+        ("https://api.example.com", "http://127.0.0.1:8080/token", False),
+        ("https://api.example.com", "http://localhost/token", False),
+        ("https://api.example.com", "https://id.example.com/token", False),
+        ("http://api.internal", "http://id.internal/token", False),
+    ],
+)
+def test_credentials_are_not_sent_in_the_open(base: str, token_url: str, is_refused: bool) -> None:
+    auth = {"type": "oauth2", **GRANTS["client_credentials"], "token_url": token_url}
+    given = {"base_url": base, "auth": auth}
+    if not is_refused:
+        HttpConnection.model_validate(given)
+        return
+    with pytest.raises(ValueError, match="token_url: should begin with https"):
+        HttpConnection.model_validate(given)
 
 
 def test_a_refresh_token_that_comes_back_as_it_was_is_no_news(

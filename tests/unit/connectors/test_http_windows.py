@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from atlas_etl.connectors.http._connection import Incremental
+from atlas_etl.connectors.http._incremental_settings import Incremental
 from atlas_etl.connectors.http._messages import Request as Asked
 from atlas_etl.connectors.http._windows import Windows
 from atlas_etl.errors import ConfigError, SourceError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,8 +17,8 @@ from atlas_etl.errors import ConfigError, SourceError
 from atlas_etl.model import BatchLimits, ReadRequest, Stream
 from tests.conftest import unavailable
 from tests.servers import ServerAddress, Unavailable
+from tests.servers.certified import serve_mysql
 from tests.servers.mysql import private_server
-from tests.servers.process import own, private_folder
 from tests.unit.connectors.mysql_database import Database, read
 
 BIG = Stream("big", query="SELECT seq AS n, REPEAT('x', 1000) AS filler FROM seq_1_to_200000")
@@ -79,7 +78,6 @@ def test_fields_may_be_given_as_other_drivers_name_them() -> None:
     ("given", "said"),
     [
         ({"options": {"read_timout": 3}}, "did you mean 'read_timeout'"),
-        ({"options": {"local_infile": True}}, "read files of this machine"),
         ({"options": {"compress": True}}, "`compress` cannot be had: the driver does not compress"),
         ({"options": {"autocommit": True}}, "unknown option 'autocommit'"),
         ({"options": {"sql_mode": "ANSI"}}, "unknown option"),
@@ -93,8 +91,9 @@ def test_wrong_settings_are_refused_before_anything_is_reached(given: dict[str, 
         MySQLConnection.model_validate(given)
 
 
-def test_the_server_may_not_ask_for_files(database: Database) -> None:
+def test_local_infile_is_off_unless_it_is_asked_for(database: Database) -> None:
     assert database.config().parameters()["local_infile"] is False
+    assert MySQLConnection.model_validate({"options": {"local_infile": True}}).local_infile
 
 
 @pytest.mark.parametrize(
@@ -196,26 +195,13 @@ def test_locks_have_an_end(database: Database) -> None:
 @pytest.fixture(scope="module")
 def encrypted() -> Iterator[tuple[ServerAddress, Path]]:
     """A server with a certificate for 127.0.0.1, and that certificate."""
-    with private_folder("atlas-tls-") as folder:
-        certificate, key = folder / "cert.pem", folder / "key.pem"
-        subprocess.run(
-            [
-                *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
-                *("-subj", "/CN=atlas", "-addext", "subjectAltName=IP:127.0.0.1"),
-                *("-keyout", str(key), "-out", str(certificate)),
-            ],
-            check=True,
-            capture_output=True,
-        )
-        own(certificate)
-        own(key)
-        try:
-            with private_server(f"--ssl-cert={certificate}", f"--ssl-key={key}") as (_, address):
-                yield address, certificate
-            return
-        except Unavailable as missing:
-            reason = str(missing)
-        unavailable("mysql", reason)
+    try:
+        with serve_mysql(["IP:127.0.0.1"]) as served:
+            yield served
+        return
+    except Unavailable as missing:
+        reason = str(missing)
+    unavailable("mysql", reason)
 
 
 @pytest.mark.parametrize("mode", ["preferred", "required", "verify_ca", "verify_identity", "disabled"])

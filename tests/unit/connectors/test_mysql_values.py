@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from atlas_etl import values
 from atlas_etl.connectors.sql._mysql_dialect import MySQLWriterDialect
+from atlas_etl.connectors.sql._mysql_writer import MySQLDestination
 from atlas_etl.errors import DataError, RefusedRowError
 from atlas_etl.model import Disposition, TableName
 from tests.servers import ServerAddress
@@ -28,6 +29,11 @@ def database(mysql: ServerAddress) -> Iterator[Database]:
     found = Database(mysql)
     yield found
     found.execute("DROP DATABASE IF EXISTS atlas_values")
+
+
+@pytest.fixture(params=[False, True], ids=["insert", "load data"])
+def destination(request: pytest.FixtureRequest, database: Database) -> MySQLDestination:
+    return database.destination(local_infile=request.param)
 
 
 SIMPLE = (
@@ -67,7 +73,7 @@ def test_a_table_reads_as_the_types_that_it_was_made_for(
 
 MOMENTS = st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31, 23, 59, 59, 999999))
 CELLS = {
-    pa.string(): st.text() | st.text(alphabet="\\'\"`%\0\n\x1a;-x😀"),
+    pa.string(): st.text() | st.text(alphabet="\\'\"`%\0\n\t\r\x1a;-xN😀"),
     pa.binary(): st.binary(),
     pa.float64(): st.floats(allow_nan=False, allow_infinity=False),
     pa.float32(): st.floats(allow_nan=False, allow_infinity=False, width=32),
@@ -83,9 +89,7 @@ CELLS = {
 
 
 @pytest.mark.parametrize("kind", CELLS, ids=str)
-def test_values_come_back_as_they_were(database: Database, kind: pa.DataType) -> None:
-    destination = database.destination()
-
+def test_values_come_back_as_they_were(destination: MySQLDestination, kind: pa.DataType) -> None:
     @FEW
     @given(cells=st.lists(CELLS[kind] | st.none(), max_size=50))
     def check(cells: list[object]) -> None:
@@ -105,12 +109,14 @@ def test_values_come_back_as_they_were(database: Database, kind: pa.DataType) ->
 
 @pytest.mark.parametrize("kind", [pa.float32(), pa.float64()])
 @pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf])
-def test_what_no_column_holds_is_refused(database: Database, kind: pa.DataType, odd: float) -> None:
+def test_what_no_column_holds_is_refused(
+    destination: MySQLDestination, kind: pa.DataType, odd: float
+) -> None:
     batch = pa.RecordBatch.from_arrays([pa.array([1.0, None, odd], kind)], names=["ratio"])
     with pytest.raises(RefusedRowError, match="'ratio'") as caught:
-        load(database.destination(), [batch], into=TABLE)
+        load(destination, [batch], into=TABLE)
     assert (caught.value.column, caught.value.exit_code) == ("ratio", 7)
-    assert database.destination().inspect("shop", "orders", TABLE).empty
+    assert destination.inspect("shop", "orders", TABLE).empty
 
 
 @pytest.mark.parametrize(
@@ -122,9 +128,9 @@ def test_what_no_column_holds_is_refused(database: Database, kind: pa.DataType, 
         pa.array([253_402_300_800_000_000], pa.timestamp("us", "UTC")),
     ],
 )
-def test_dates_that_mysql_does_not_know_are_refused(database: Database, cells: pa.Array) -> None:
+def test_dates_that_mysql_does_not_know_are_refused(destination: MySQLDestination, cells: pa.Array) -> None:
     with pytest.raises(DataError, match="'at'") as caught:
-        load(database.destination(), [pa.RecordBatch.from_arrays([cells], names=["at"])], into=TABLE)
+        load(destination, [pa.RecordBatch.from_arrays([cells], names=["at"])], into=TABLE)
     assert caught.value.code == "value_does_not_fit"
 
 
@@ -138,20 +144,24 @@ TIGHT = {
 
 
 @pytest.mark.parametrize("declared", TIGHT)
-def test_a_table_of_somebody_else_takes_values_whole_or_not_at_all(database: Database, declared: str) -> None:
+def test_a_table_of_somebody_else_takes_values_whole_or_not_at_all(
+    database: Database, destination: MySQLDestination, declared: str
+) -> None:
     name = database.address.database
     database.execute(f"CREATE TABLE theirs (v {declared})")
     cell = TIGHT[declared][0]
     batch = pa.RecordBatch.from_arrays([pa.array([cell], pa.string())], names=["v"])
     with pytest.raises(DataError, match="'v'") as caught:
-        load(database.destination(), [batch], into=TableName("theirs", name))
+        load(destination, [batch], into=TableName("theirs", name))
     assert (caught.value.code, caught.value.column) == ("value_does_not_fit", "v")
     assert str(cell)[:99] not in caught.value.message
     assert caught.value.__cause__ is None
     assert database.rows("SELECT COUNT(*) FROM theirs") == [(0,)]
 
 
-def test_narrow_columns_of_somebody_else_are_widened(database: Database) -> None:
+def test_narrow_columns_of_somebody_else_are_widened(
+    database: Database, destination: MySQLDestination
+) -> None:
     database.execute(
         "CREATE TABLE theirs (d DECIMAL(5,2), at DATETIME, n TINYINT UNSIGNED, f FLOAT, "
         "counts INT AUTO_INCREMENT KEY)",
@@ -163,8 +173,8 @@ def test_narrow_columns_of_somebody_else_are_widened(database: Database) -> None
     )  # fmt: skip
     row = {"d": Decimal("2.3456"), "at": datetime(2026, 1, 1, 10, 0, 0, 5), "n": -1, "f": 0.1, "counts": 0}
     into = TableName("theirs", database.address.database)
-    load(database.destination(), [pa.RecordBatch.from_pylist([row], schema=schema)], into=into)
-    found = database.destination().query("SELECT * FROM theirs ORDER BY n")
+    load(destination, [pa.RecordBatch.from_pylist([row], schema=schema)], into=into)
+    found = destination.query("SELECT * FROM theirs ORDER BY n")
     assert found.schema == schema
     before = {"d": Decimal("1.5"), "at": datetime(2026, 1, 1, 10), "n": 255, "f": 0.10000000149011612}
     assert found.to_pylist() == [row, {**before, "counts": 1}]

@@ -6,7 +6,9 @@ import csv
 import gzip
 import io
 import re
+from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -14,6 +16,8 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
 from atlas_etl.api.atlas import Atlas
+from atlas_etl.connectors.base import preview
+from atlas_etl.connectors.http import _prior
 from atlas_etl.connectors.http._wire import Network
 from atlas_etl.errors import SourceError
 from atlas_etl.model import RunStatus
@@ -24,7 +28,7 @@ from tests.unit.connectors.preset_api import connector, stream, synced
 SIZE = 2  # records of a page, however many are asked for
 DATA = "/services/data/v61.0"
 KEY = "750R0000000zlh9IAA"
-QUERY = r"SELECT (\S+) FROM Account WHERE SystemModstamp >= (\S+)"
+QUERY = r"SELECT (\S+) FROM (?:Account|Invoice__c) WHERE SystemModstamp >= (\S+)(?: LIMIT (\d+))?"
 TYPES = {
     "Id": "id", "IsDeleted": "boolean", "Name": "string", "BillingAddress": "address",
     "AnnualRevenue": "currency", "NumberOfEmployees": "int", "CreatedDate": "datetime",
@@ -55,9 +59,10 @@ class Salesforce:
         self.columns: list[str] = []
         self.results: list[dict[str, str]] = []
         self.left: list[str] = []
-        self.deleted = 0
+        self.deleted = self.aborted = 0
         self.api.serve("/services/oauth2/token", self.token)
         self.api.serve(f"{DATA}/sobjects/Account/describe", self.describe)
+        self.api.serve(f"{DATA}/sobjects/Invoice__c/describe", self.describe)
         self.api.serve(f"{DATA}/jobs/query", self.create)
         self.api.serve(f"{DATA}/jobs/query/{KEY}", self.job)
         self.api.serve(f"{DATA}/jobs/query/{KEY}/results", self.page)
@@ -86,6 +91,7 @@ class Salesforce:
             return made
         self.columns, since = asked[1].split(","), asked[2].removesuffix("Z")
         self.results = [item for item in self.found if item["SystemModstamp"][:19] >= since]
+        self.results = self.results[: int(asked[3] or 1_000_000)]
         self.left = [*self.states]
         return as_json(self.told("UploadComplete"))
 
@@ -97,6 +103,10 @@ class Salesforce:
         }  # fmt: skip
 
     def job(self, request: Request) -> Response:
+        if request.method == "PATCH":
+            assert request.get_json() == {"state": "Aborted"}
+            self.aborted += 1
+            return as_json(self.told("Aborted"))
         if request.method == "DELETE":
             self.deleted += 1
             return Response(status=204)
@@ -209,6 +219,33 @@ def test_a_connection_is_tested_and_an_object_described_without_a_job(salesforce
     assert {column.name: column.type for column in info.columns}["Size__c"] == "double"
     assert (info.primary_key, info.cursor_candidates) == (("Id",), ("SystemModstamp",))
     assert f"{DATA}/jobs/query" not in [request.path for request in salesforce.api.asked]
+
+
+def test_further_objects_are_streams_of_their_own(salesforce: Salesforce, tmp_path: Path) -> None:
+    fields = {**salesforce.fields, "objects": ["Invoice__c"]}
+    assert synced(salesforce.api, "salesforce", tmp_path, "Invoice__c", **fields).rows_loaded == 5
+    assert rows(tmp_path, "SELECT count(*) FROM api.invoice__c") == [(5,)]
+    with pytest.raises(ValueError, match="objects"):
+        connector(salesforce.api, "salesforce", **salesforce.fields, objects=["x FROM y"])
+
+
+def test_a_preview_asks_for_a_few_records_and_leaves_no_job(salesforce: Salesforce) -> None:
+    with closing(connector(salesforce.api, "salesforce", **salesforce.fields)) as made:
+        _, found = preview(made, stream("salesforce", "accounts", **salesforce.fields), 3)
+    assert len(found) == len(salesforce.results) == 3
+    assert (salesforce.deleted, salesforce.aborted) == (1, 0)
+
+
+def test_a_job_that_is_not_done_in_time_is_aborted(
+    salesforce: Salesforce, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    salesforce.states = ["InProgress"]
+    ticks = iter(range(0, 10**9, 3600))
+    monkeypatch.setattr(_prior, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
+    with pytest.raises(SourceError) as caught:
+        synced(salesforce.api, "salesforce", tmp_path, "accounts", **salesforce.fields)
+    assert caught.value.code == "job_deadline"
+    assert (salesforce.deleted, salesforce.aborted) == (1, 1)
 
 
 def test_what_was_recorded_is_replayed_with_its_looks_at_the_job(

@@ -18,6 +18,7 @@ DAMAGES = {
     "high": "NULL",
     "tail_values": "'{{bad'",
     "watermarks": "'[{{}}]'",
+    "parents": "'[[1]]'",
     "version": "'x'",
     "committed_at": "'yesterday'",
 }

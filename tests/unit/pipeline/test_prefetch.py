@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from atlas_etl.model import Side
 from atlas_etl.pipeline.prefetch import Prefetch
 
 
@@ -87,3 +88,20 @@ def test_closing_interrupts_a_wait_for_the_source() -> None:
     assert waits.wait(30)
     reading.close()
     assert interrupted.is_set()
+
+
+@pytest.mark.parametrize("slow", [Side.SOURCE, Side.DESTINATION])
+def test_the_side_that_is_waited_for_is_told(slow: Side) -> None:
+    def delay(side: Side) -> None:
+        if side is slow:
+            threading.Event().wait(0.02)
+
+    def items() -> Generator[int, None, None]:
+        for item in range(5):
+            delay(Side.SOURCE)
+            yield item
+
+    reading = ahead(items())
+    for _ in reading:
+        delay(Side.DESTINATION)
+    assert reading.slower is slow

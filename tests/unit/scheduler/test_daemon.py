@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections import Counter
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -11,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from atlas_etl.contracts import StateStore
 from atlas_etl.errors import ConfigError, StateError
 from atlas_etl.model import (
     Breaker,
@@ -35,8 +35,7 @@ from atlas_etl.scheduler.events import (
     Stopped,
     StoreFailed,
 )
-from atlas_etl.scheduler.stores import Stores
-from tests.unit.scheduler.world import LASTING, NOON, PASSING, World, of_kind
+from tests.unit.scheduler.world import LASTING, NO_TESTS, NOON, PASSING, World, of_kind
 
 HOUR = timedelta(hours=1)
 MINUTE = timedelta(minutes=1)
@@ -477,12 +476,13 @@ def test_memory_stays_flat_over_100000_slots(world: World, monkeypatch: pytest.M
     for number in range(500):
         world.define(f"c{number}", "* * * * *")
     store = NullStore(world)
-    stores = Stores(state=_state(world), schedule=store)  # type: ignore[arg-type]
+    stores = replace(world.stores, schedule=store)  # type: ignore[arg-type]
     monkeypatch.setattr(world, "start", lambda _slot: Finished())
     world.poll_seconds = None
     world.signals.append((1000.0 + 200.5 * 60, Wish.STOP))
     sizes: list[int] = []
-    for number, _ in enumerate(Daemon(read_agenda(world.folder, {}), {}, stores, world, world).run()):
+    daemon = Daemon(read_agenda(world.folder, NO_TESTS), NO_TESTS, stores, world, world, tester=world)
+    for number, _ in enumerate(daemon.run()):
         if number == 40_000:
             tracemalloc.start()
             sizes.append(tracemalloc.get_traced_memory()[0])
@@ -490,7 +490,3 @@ def test_memory_stays_flat_over_100000_slots(world: World, monkeypatch: pytest.M
     tracemalloc.stop()
     assert store.claimed == 100_000
     assert sizes[1] - sizes[0] < 1_000_000
-
-
-def _state(world: World) -> StateStore:
-    return world.store

@@ -20,9 +20,8 @@ from atlas_etl.scheduler.events import RunEnded, StoreFailed
 from atlas_etl.scheduler.health import HealthServer
 from atlas_etl.scheduler.metrics import Metrics
 from atlas_etl.scheduler.overview import overview
-from atlas_etl.scheduler.stores import Stores
 from atlas_etl.scheduler.vitals import LATEST_BEAT, Vitals
-from tests.unit.scheduler.world import LASTING, PASSING, World
+from tests.unit.scheduler.world import FAILURE, LASTING, PASSING, SUCCESS, World
 
 GOOD = Vitals(1.0, is_ready=True)
 
@@ -88,7 +87,7 @@ def test_runs_failures_and_the_store_are_counted(tmp_path: Path) -> None:
         run_id = event.slot.run_id if isinstance(event, RunEnded) else None
         metrics.count(event, world.store.run(run_id) if run_id else None)
     agenda = read_agenda(tmp_path, {})
-    now = overview(agenda, Stores(world.store, world.store.schedule), world.wall)
+    now = overview(agenda, world.stores, world.wall)
     found = samples(metrics.text(now, {"good": world.wall - timedelta(seconds=90)}))
     assert found["atlas_runs_total", ("good", "completed")] == 3
     assert (
@@ -104,6 +103,25 @@ def test_runs_failures_and_the_store_are_counted(tmp_path: Path) -> None:
     assert found["atlas_dead_letters", ()] == 2
     assert found["atlas_last_success_age_seconds", ("good",)] == 90
     assert ("atlas_last_success_age_seconds", ("broken",)) not in found
+
+
+def test_tests_of_connections_are_counted(tmp_path: Path) -> None:
+    world = World(tmp_path, is_tested=True, finds=lambda name: FAILURE if name == "broken" else SUCCESS)
+    for name in ("good", "broken"):
+        world.define(name, None)
+    world.define("gone", None)
+    world.at(0.9, (tmp_path / "connectors.d" / "gone.yaml").unlink)
+    metrics = Metrics()
+    for event in world.run(1.1):
+        metrics.count(event, None)
+    now = overview(read_agenda(tmp_path, {}), world.stores, world.wall)
+    found = samples(metrics.text(now, {}))
+    assert found["atlas_connection_tests_total", ("good", "success")] == 5
+    assert found["atlas_connection_tests_total", ("broken", "failed")] == 5
+    assert found["atlas_connector_healthy", ("good",)] == 1
+    assert found["atlas_connector_healthy", ("broken",)] == 0
+    assert 0 <= found["atlas_last_test_age_seconds", ("broken",)] < 900
+    assert ("atlas_connector_healthy", ("gone",)) not in found
 
 
 def test_a_loop_is_ready_while_its_store_answers_and_it_is_not_stopping(tmp_path: Path) -> None:

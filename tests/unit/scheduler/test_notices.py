@@ -19,8 +19,8 @@ from atlas_etl.model import Slot
 from atlas_etl.scheduler.clock import Wish
 from atlas_etl.scheduler.notices import Notice, is_wanted, message, notice_of
 from atlas_etl.scheduler.overview import had_failed
-from atlas_etl.scheduler.stores import Stores
 from atlas_etl.scheduler.webhooks import Webhooks
+from tests.unit.scheduler import world as worlds
 from tests.unit.scheduler.world import LASTING, NOON, World
 
 LATE = timedelta(minutes=10)
@@ -32,12 +32,11 @@ def target(url: str = "https://hooks.example.com/T0/hush-hush", **more: object) 
 
 
 def told(world: World, hours: float) -> list[Notice]:
-    stores = Stores(world.store, world.store.schedule)
     daemon = world.daemon()
     found = []
     for event in daemon.run():
         notice = notice_of(
-            event, world.wall, late_after=LATE, had_failed=lambda name: had_failed(stores, name)
+            event, world.wall, late_after=LATE, had_failed=lambda name: had_failed(world.stores, name)
         )
         if notice is not None:
             found.append(notice)
@@ -62,6 +61,21 @@ def test_a_failure_and_its_recovery_are_told_once(tmp_path: Path) -> None:
     assert kinds == [NoticeKind.FAILURE, NoticeKind.FAILURE, NoticeKind.RECOVERY]
     assert found[0].reason == LASTING.message
     assert found[0].scheduled_at == NOON + timedelta(hours=2)
+
+
+def test_the_first_test_that_fails_is_told_and_the_first_that_succeeds_again(tmp_path: Path) -> None:
+    world = World(tmp_path, is_tested=True)
+    world.define("shop", None)
+    broken = (NOON + timedelta(hours=1), NOON + timedelta(hours=2))
+    world.finds = lambda _: worlds.FAILURE if broken[0] <= world.wall < broken[1] else worlds.SUCCESS
+    stop_after(world, 3.1)
+    found = told(world, 3.1)
+    assert [(notice.kind, notice.reason, notice.hint) for notice in found] == [
+        (NoticeKind.UNHEALTHY, "gone", "look"),
+        (NoticeKind.HEALTHY, "", ""),
+    ]
+    texts = [message(target(), notice, "p")["text"] for notice in found]
+    assert texts == ["shop fails its test: gone", "shop succeeds in its test again"]
 
 
 def test_a_breaker_is_told(tmp_path: Path) -> None:

@@ -18,10 +18,23 @@ from atlas_etl.scheduler.stores import Stores
 from atlas_etl.state import MemoryStateStore, SqlStateStore
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
+NO_TESTS = {"ATLAS_SCHEDULE__TEST": "never"}
 PASSING = SourceError("connection lost", retryable=True)
 LASTING = SourceError("no such table")
 
 Outcome = Callable[[Slot], Exception | None]
+Finding = Callable[[str], tuple[int, bytes]]  # of a connector: its test's exit code and answer
+
+SUCCESS = (
+    0,
+    b'{"results": [{"connection_status": "success", "code": null, "message": "there", "hint": null, '
+    b'"server_version": "7", "warnings": []}]}',
+)
+FAILURE = (
+    3,
+    b'{"results": [{"connection_status": "failed", "code": "source", "message": "gone", "hint": "look", '
+    b'"server_version": null, "warnings": []}]}',
+)
 
 
 @dataclass
@@ -42,12 +55,19 @@ class World:
     happenings: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
     sleeps: int = 0
     stubborn: bool = False
+    is_tested: bool = False
+    finds: Finding = lambda _connector: SUCCESS
+    test_takes: float = 1.0
+    tested: list[tuple[str, datetime]] = field(default_factory=list)
+    tests: list[FakeTest] = field(default_factory=list)
+    most_tests: int = 0
 
-    def define(self, name: str, schedule: str = "@hourly", **more: str) -> None:
+    def define(self, name: str, schedule: str | None = "@hourly", **more: str) -> None:
         folder = self.folder / "connectors.d"
         folder.mkdir(exist_ok=True)
         lines = [f"{key}: {value}" for key, value in more.items()]
-        text = "\n".join(["protocol: sqlite", "streams: [t]", f"schedule: '{schedule}'", *lines])
+        when = f"schedule: '{schedule}'" if schedule else ""
+        text = "\n".join(["protocol: sqlite", "streams: [t]", when, *lines])
         (folder / f"{name}.yaml").write_text(text)
 
     def settings(self, text: str) -> None:
@@ -57,14 +77,20 @@ class World:
         self.happenings.append((1000.0 + hours * 3600, happening))
 
     def daemon(self, **more: object) -> Daemon:
+        environ = {} if self.is_tested else NO_TESTS
         return Daemon(
-            read_agenda(self.folder, {}),
-            {},
-            Stores(self.store, self.store.schedule),
+            read_agenda(self.folder, environ),
+            environ,
+            self.stores,
             self,
             self,
+            tester=self,
             **more,  # type: ignore[arg-type]
         )
+
+    @property
+    def stores(self) -> Stores:
+        return Stores(self.store, self.store.schedule, self.store.health)
 
     def run(self, hours: float, **more: object) -> list[Event]:
         """What a daemon does in so many hours, and until it stopped."""
@@ -83,7 +109,8 @@ class World:
         self.sleeps += 1
         assert self.sleeps < 500_000, "the daemon does not sleep"
         until = self.ticks + max(seconds, 1e-3)
-        coming = [at for at, _ in (*self.signals, *self.happenings) if at > self.ticks]
+        ends = [(test.ends, test) for test in self.tests if test.code is None]
+        coming = [at for at, _ in (*self.signals, *self.happenings, *ends) if at > self.ticks]
         until = min([until, *coming])
         self.wall += timedelta(seconds=until - self.ticks)
         self.ticks = until
@@ -101,6 +128,14 @@ class World:
         self.going += 1
         self.most_at_once = max(self.most_at_once, self.going)
         return FakeRun(self, slot, self.ticks + self.takes)
+
+    def start_test(self, connector: str, limit: float) -> FakeTest:
+        assert limit > 10
+        assert connector not in [test.connector for test in self.tests if test.code is None]
+        self.tested.append((connector, self.wall))
+        self.tests.append(FakeTest(self, connector, self.ticks + self.test_takes))
+        self.most_tests = max(self.most_tests, sum(test.code is None for test in self.tests))
+        return self.tests[-1]
 
     def slots(self) -> list[tuple[str, datetime]]:
         return [(name, at) for name, at, _ in self.begun]
@@ -143,6 +178,30 @@ class FakeRun:
     def interrupt(self) -> None:
         if not self.world.stubborn:
             self.signal = self.signal or 15
+
+    def kill(self) -> None:
+        self.signal = self.signal or 9
+
+
+@dataclass
+class FakeTest:
+    world: World
+    connector: str
+    ends: float
+    signal: int = 0
+    code: int | None = None
+
+    def poll(self) -> int | None:
+        if self.signal or self.world.ticks >= self.ends:
+            self.code = -self.signal if self.signal else self.world.finds(self.connector)[0]
+        return self.code
+
+    def answer(self) -> bytes:
+        return b"" if self.signal else self.world.finds(self.connector)[1]
+
+    def interrupt(self) -> None:
+        if not self.world.stubborn:
+            self.signal, self.ends = self.signal or 15, self.world.ticks + 0.1
 
     def kill(self) -> None:
         self.signal = self.signal or 9

@@ -14,6 +14,7 @@ import keyring.errors
 import pytest
 
 from atlas_etl.errors import ConfigError, MissingDriverError
+from atlas_etl.redactor import MASK, redacted
 from atlas_etl.secrets.command import output_of
 from atlas_etl.secrets.elsewhere import lookups
 from atlas_etl.secrets.file import FileShelf
@@ -162,3 +163,8 @@ def test_a_package_that_is_missing_is_named_with_its_extra(
     with pytest.raises(MissingDriverError) as caught:
         lookups(tmp_path, ENVIRON)["keyring"]("a/b")
     assert caught.value.hint == 'pip install "atlas-etl[keyring]"'
+
+
+def test_what_others_keep_is_masked_wherever_it_stands_in_a_definition(tmp_path: Path) -> None:
+    assert lookups(tmp_path, ENVIRON)["cmd"]("echo caNary-of-a-program") == "caNary-of-a-program"
+    assert redacted("X-Team: caNary-of-a-program") == f"X-Team: {MASK}"

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import io
 from enum import StrEnum
-from typing import BinaryIO, cast
+from typing import Annotated, BinaryIO, cast
 
 import pyarrow as pa
+from pydantic import Field
 
 from atlas_etl.connectors.files._store import Store, StoredFile
+from atlas_etl.errors import SourceError
+
+LARGEST_RATIO = 200  # of what people store; a bomb of zeros reaches a thousand with gzip, and more with zstd
+_UNSUSPICIOUS = 256 * 1024 * 1024  # bytes that any file may unpack to
+
+LargestRatio = Annotated[
+    int, Field(ge=1, description="how many times its size a compressed file may unpack to, past 256 MiB")
+]
 
 
 class Compression(StrEnum):
@@ -35,8 +45,11 @@ def uncompressed_name(path: str) -> str:
     return path.lower().removesuffix(compression_of(path).suffix)
 
 
-def open_text(store: Store, file: StoredFile) -> pa.NativeFile:
-    """The file's bytes, decompressed as they are read; a stream that ends early raises OSError."""
+def open_text(store: Store, file: StoredFile, largest_ratio: int | None) -> pa.NativeFile:
+    """The file's bytes, decompressed as they are read; a stream that ends early raises OSError.
+
+    One that grows past 256 MiB and past `largest_ratio` times its file raises SourceError (`too_compressed`).
+    """
     compression = compression_of(file.path)
     raw = store.open(file.path)
     if compression is Compression.NONE:
@@ -44,7 +57,38 @@ def open_text(store: Store, file: StoredFile) -> pa.NativeFile:
     if file.size == 0:
         raw.close()
         raise OSError("the compressed file is empty")
-    return pa.CompressedInputStream(raw, compression.value)
+    unpacked = pa.CompressedInputStream(raw, compression.value)
+    if largest_ratio is None:
+        return unpacked
+    return pa.PythonFile(_Bounded(unpacked, file, largest_ratio), mode="r")
+
+
+class _Bounded(io.RawIOBase):
+    """A stream that grows no further than its file's size allows."""
+
+    def __init__(self, source: pa.NativeFile, file: StoredFile, largest_ratio: int) -> None:
+        self._source = source
+        self._path = file.path
+        self._ratio = largest_ratio
+        self._left = max(_UNSUSPICIOUS, file.size * largest_ratio)
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1, /) -> bytes:
+        found: bytes = self._source.read(size)
+        self._left -= len(found)
+        if self._left < 0:
+            raise SourceError(
+                f"{self._path} unpacks to more than {self._ratio} times its size",
+                hint="raise `largest_ratio` of the connection, if you trust the file",
+                code="too_compressed",
+            )
+        return found
+
+    def close(self) -> None:
+        self._source.close()
+        super().close()
 
 
 def compressed(file: BinaryIO, compression: Compression) -> BinaryIO:

@@ -35,6 +35,7 @@ class Dialect:
     encoding: str = "utf-8"
     header: bool | tuple[str, ...] = True
     null_strings: tuple[str, ...] = ("",)
+    largest_ratio: int | None = None  # of `open_text`
 
     def delimiter_of(self, path: str) -> str:
         by_ending = "\t" if uncompressed_name(path).endswith((".tsv", ".tab")) else ","
@@ -70,7 +71,7 @@ class Records:
     def _parsed(self, columns: Sequence[str], block: int, skip: int) -> Iterator[pa.RecordBatch]:
         one = len(self.names) == 1  # a blank line is a row without a value
         end = f"atlas-{uuid4().hex}"
-        with _text(self.store, self.file, self.encoding) as text:
+        with _text(self.store, self.file, self.encoding, self.dialect.largest_ratio) as text:
             delimiter = self.dialect.delimiter_of(self.file.path)
             source = _Ended(text, delimiter.join([end] * len(self.names)))
             reader = pyarrow.csv.open_csv(
@@ -103,7 +104,8 @@ class Records:
             raise failure
         line, width = 1, len(self.names)
         csv.field_size_limit(_LARGEST_BLOCK)
-        with reading(self.file.path), _lines(self.store, self.file, self.encoding) as lines:
+        ratio = self.dialect.largest_ratio
+        with reading(self.file.path), _lines(self.store, self.file, self.encoding, ratio) as lines:
             records = _python_reader(lines, self.dialect, self.file.path, strict=True)
             try:
                 for record in records:
@@ -122,7 +124,7 @@ class Records:
 
 def records_of(store: Store, file: StoredFile, dialect: Dialect) -> Records | None:
     """The records of a file, its columns known; None where the file is empty and has no declared header."""
-    encoding = _encoding(store, file, dialect.encoding)
+    encoding = _encoding(store, file, dialect)
     skipped, first = _first_record(store, file, dialect, encoding)
     if isinstance(dialect.header, tuple):
         return Records(store, file, dialect, encoding, dialect.header, 0)
@@ -147,7 +149,7 @@ def _first_record(
     store: Store, file: StoredFile, dialect: Dialect, encoding: str
 ) -> tuple[int, list[str] | None]:
     """The first record that is not blank, and how many blank lines come before it."""
-    with reading(file.path), _lines(store, file, encoding) as lines:
+    with reading(file.path), _lines(store, file, encoding, dialect.largest_ratio) as lines:
         try:
             for skipped, record in enumerate(_python_reader(lines, dialect, file.path, strict=False)):
                 if record:
@@ -171,21 +173,22 @@ def _python_reader(lines: io.TextIOWrapper, dialect: Dialect, path: str, *, stri
     )
 
 
-def _encoding(store: Store, file: StoredFile, declared: str) -> str:
-    with reading(file.path), open_text(store, file) as raw:
-        return "utf-16" if declared == "utf-8" and raw.read(2) in _UTF16_MARKS else declared
+def _encoding(store: Store, file: StoredFile, dialect: Dialect) -> str:
+    with reading(file.path), open_text(store, file, dialect.largest_ratio) as raw:
+        is_utf16 = dialect.encoding == "utf-8" and raw.read(2) in _UTF16_MARKS
+        return "utf-16" if is_utf16 else dialect.encoding
 
 
 @contextmanager
-def _text(store: Store, file: StoredFile, encoding: str) -> Iterator[pa.NativeFile]:
+def _text(store: Store, file: StoredFile, encoding: str, ratio: int | None) -> Iterator[pa.NativeFile]:
     """The file's bytes, decompressed, as UTF-8."""
-    with open_text(store, file) as raw:
+    with open_text(store, file, ratio) as raw:
         yield raw if encoding == "utf-8" else pa.transcoding_input_stream(raw, encoding, "utf8")
 
 
 @contextmanager
-def _lines(store: Store, file: StoredFile, encoding: str) -> Iterator[io.TextIOWrapper]:
-    with open_text(store, file) as raw:
+def _lines(store: Store, file: StoredFile, encoding: str, ratio: int | None) -> Iterator[io.TextIOWrapper]:
+    with open_text(store, file, ratio) as raw:
         yield io.TextIOWrapper(raw, encoding=encoding, newline="")
 
 

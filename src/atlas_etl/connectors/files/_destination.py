@@ -15,10 +15,11 @@ rows while no load is committing and none was killed; that weaker promise is all
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import takewhile
 from uuid import uuid4
 
 import pyarrow as pa
@@ -34,11 +35,13 @@ from atlas_etl.connectors.files._quarantine import quarantined
 from atlas_etl.connectors.files._reconcile import FileReconcileSession
 from atlas_etl.connectors.files._session import FileLoadSession
 from atlas_etl.connectors.files._store import Store
+from atlas_etl.contracts import Answer
 from atlas_etl.errors import DestinationError, OvertakenError
 from atlas_etl.model import (
     Checkpoint,
     CommittedCheckpoint,
     ConnectionStatus,
+    Disposition,
     LoadPlan,
     ReconcilePlan,
     Stream,
@@ -54,7 +57,7 @@ _NAME_BYTES = 255  # of a file name (NAME_MAX of every common file system)
 class FilesDestination:
     """Writes one format to one store (contracts.Destination).
 
-    Folders are made with mode 0750 and files with 0640, less what the umask takes away.
+    Folders are made with mode 0700 and files with 0600, or 0750 and 0640 where their group may read them.
     """
 
     def __init__(self, store: Store, form: Format, path: str, sizes: Sizes | None = None) -> None:
@@ -78,6 +81,13 @@ class FilesDestination:
     def table_name(self, connector: str, stream: Stream) -> TableName:
         into = stream.into or TableName(stream.name, connector)
         return TableName(_fitting(into.name), _fitting(into.schema or connector))
+
+    def has_load(self, connector: str, stream: str, table: TableName, load_id: str) -> bool:
+        manifest = self._folder(table).manifest()
+        if manifest is None or not _is_of(manifest, connector, stream):
+            return False
+        later = takewhile(lambda load: load.disposition is not Disposition.REPLACE, reversed(manifest.loads))
+        return any(load.load_id.startswith(f"{load_id}/") for load in later)
 
     def changes(self, plan: LoadPlan) -> Sequence[str]:  # noqa: ARG002
         """Files of a stream may have different columns: none is changed for others."""
@@ -166,7 +176,14 @@ class FilesDestination:
                 folder.settle()
 
     def query(self, sql: str) -> pa.Table:
-        return _query.run(sql, self._tables())
+        with self.answer(sql) as answer:
+            return pa.Table.from_batches(answer.batches, answer.schema)
+
+    @contextmanager
+    def answer(self, sql: str, as_text: Collection[str] = ()) -> Iterator[Answer]:  # noqa: ARG002
+        """Rows of DuckDB's own types, of which Arrow has every value."""
+        with _query.answered(sql, self._tables()) as answer:
+            yield answer
 
     def close(self) -> None:
         self._scratch.close()

@@ -14,7 +14,7 @@ from atlas_etl.connectors.files._select import Selection
 from atlas_etl.connectors.files._store import Store
 from atlas_etl.connectors.files._survey import refuse_changes, surveyed
 from atlas_etl.connectors.unordered import Wanted
-from atlas_etl.model import TableName
+from atlas_etl.model import CursorValue, TableName
 
 
 class FileRows:
@@ -22,6 +22,7 @@ class FileRows:
 
     is_ordered = False  # rows come as the files have them
     is_between = False
+    has_own_bounds = False
     primary_key: tuple[str, ...] = ()  # files keep no keys
 
     def __init__(self, store: Store, form: Format, selection: Selection, limit: int | None) -> None:
@@ -43,6 +44,9 @@ class FileRows:
     def place(self) -> str | None:
         roots = {os.path.dirname(os.path.dirname(folder)) for folder in self._selection.written_folders}
         return place_of_root(roots.pop()) if len(roots) == 1 else None
+
+    def parents(self, _: CursorValue) -> None:
+        """Files have none."""
 
     def count_nulls(self, column: str) -> int:
         known = self._survey.nulls.get(column)

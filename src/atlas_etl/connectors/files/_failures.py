@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,6 +13,9 @@ from atlas_etl.errors import DestinationError, SourceError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+_ROW = re.compile(r"(got \d+): .*")  # CSV parse error: Expected 2 columns, got 3: a,b,c
+_QUOTED = re.compile(r"'[^']*(?:'|$)")
 
 
 @contextmanager
@@ -92,5 +96,6 @@ def invalid_text(path: str) -> SourceError:
 
 
 def brief(failure: BaseException) -> str:
-    """The first line of a message, at most 80 characters: it may quote the file's content."""
-    return str(failure).strip().partition("\n")[0][:80]
+    """The first line of a message, at most 80 characters, without the rows and values that Arrow quotes."""
+    line = str(failure).strip().partition("\n")[0]
+    return _QUOTED.sub("'...'", _ROW.sub(r"\1", line))[:80]

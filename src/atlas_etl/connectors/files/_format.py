@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 import pyarrow as pa
 from pydantic import Field
 
-from atlas_etl.connectors.base import ConnectionConfig, ProjectPath
+from atlas_etl.connectors.base import ConnectionConfig, FileForm, ProjectPath
 from atlas_etl.connectors.files._store import Store, StoredFile
 from atlas_etl.connectors.unordered import Wanted
 from atlas_etl.model import Hazard
@@ -19,6 +19,12 @@ class FileConnection(ConnectionConfig):
     """Files of one format: a file, a glob or a folder to read, or the folder to write into."""
 
     path: ProjectPath = Field(description="a file, a glob such as data/orders-*.csv, or a folder")
+    follow_links: bool = Field(
+        default=False, description="read what links in a folder lead to, also outside of it"
+    )
+    group_readable: bool = Field(
+        default=False, description="let the files' group read what is written (0640, folders 0750)"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,19 +36,7 @@ class Survey:
     nulls: Mapping[str, int] = field(default_factory=dict)  # NULLs by column, where they are known
 
 
-class RowWriter(Protocol):
-    """One file of rows being written."""
-
-    def write(self, batch: pa.RecordBatch) -> None: ...
-
-    def close(self) -> None:
-        """End the file; the sink may be closed by it."""
-
-    def abandon(self) -> None:
-        """Leave the file as it is: it is about to be deleted."""
-
-
-class Format(Protocol):
+class Format(FileForm, Protocol):
     """One way of laying rows out in a file. Reading raises SourceError, writing OSError or ArrowException."""
 
     @property
@@ -68,9 +62,3 @@ class Format(Protocol):
 
     def as_written(self) -> Format:
         """The same format as Atlas writes it, whatever a connection says of the files of others."""
-
-    def storable(self, kind: pa.DataType) -> pa.DataType:
-        """The type that this one reads back as from its files."""
-
-    def writer(self, sink: BinaryIO, schema: pa.Schema) -> RowWriter:
-        """Begin a file of these columns."""

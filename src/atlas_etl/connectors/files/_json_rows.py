@@ -12,20 +12,20 @@ from atlas_etl.connectors.files._store import Store, StoredFile
 from atlas_etl.connectors.json_texts import Row
 from atlas_etl.errors import SourceError
 
-_BLOCK, _LONGEST_LINE = 4 * 1024 * 1024, 1024 * 1024 * 1024
+_BLOCK, _LONGEST_LINE = 4 * 1024 * 1024, 256 * 1024 * 1024
 _MARK = b"\xef\xbb\xbf"
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 _ROWS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-def rows_of(store: Store, file: StoredFile) -> Iterator[tuple[int, list[Row]]]:
+def rows_of(store: Store, file: StoredFile, largest_ratio: int | None) -> Iterator[tuple[int, list[Row]]]:
     """The objects of a file in blocks, each with the number of its first line; blank lines are none.
 
     Raises SourceError (`malformed_row`, `invalid_text` and those of reading).
     """
     line = 1
-    for block in _blocks(store, file):
+    for block in _blocks(store, file, largest_ratio):
         try:
             rows = _ROWS.decode_lines(block)
         except (msgspec.DecodeError, RecursionError):
@@ -38,9 +38,9 @@ def rows_of(store: Store, file: StoredFile) -> Iterator[tuple[int, list[Row]]]:
         line += block.count(b"\n")
 
 
-def _blocks(store: Store, file: StoredFile) -> Iterator[bytes]:
+def _blocks(store: Store, file: StoredFile, largest_ratio: int | None) -> Iterator[bytes]:
     """The file's bytes in pieces that end with a line."""
-    with reading(file.path), open_text(store, file) as source:
+    with reading(file.path), open_text(store, file, largest_ratio) as source:
         started: list[bytes] = []
         first = True
         while chunk := source.read(_BLOCK):

@@ -115,6 +115,8 @@ def decode(content: bytes, path: str) -> Manifest:
     try:
         manifest = _ADAPTER.validate_json(content)
         manifest.schema  # noqa: B018 (decoding it is the check)
+        if any("/" in name or name in ("", ".", "..") for name in manifest.names):
+            raise ValueError("a file of another folder")
     except (ValidationError, Base64Error, ValueError, pa.ArrowException, OSError) as failure:
         raise DestinationError(
             f"{path} is damaged: it does not say which files are live",

@@ -82,15 +82,14 @@ class KeySet:
         first = next(batches, None)
         if first is None:
             return np.empty(0, np.int64), self._count()
-        reader = pa.RecordBatchReader.from_batches(first.schema, _chain(first, batches))
+        self._take_live(first, batches)
         same = "live.c = keys.c" if self._cursor else "false"
         names = ", ".join(self._names)
         self._scratch.execute(
             f"CREATE TEMP TABLE replaced AS SELECT live.r AS r, keys.r AS by_row, {same} AS same "
             f"FROM live LEFT JOIN keys USING ({names}) "
             f"LEFT JOIN (SELECT DISTINCT {names}, true AS goes FROM gone) AS going USING ({names}) "
-            "WHERE keys.r IS NOT NULL OR goes",
-            live=reader,
+            "WHERE keys.r IS NOT NULL OR goes"
         )
         (known,) = self._numbers("SELECT count(DISTINCT by_row) FROM replaced WHERE same")
         return self._numbers("SELECT r FROM replaced ORDER BY r"), self._count() - int(known)
@@ -102,12 +101,12 @@ class KeySet:
         if first is None:
             none = np.empty(0, bool)
             return Compared(np.empty(0, np.int64), none, none)
+        self._take_live(first, batches)
         names = ", ".join(self._names)
         self._scratch.execute(
             "CREATE TEMP TABLE compared AS SELECT live.r AS r, here.yes IS NULL AS gone, live.m AS m "
             f"FROM live LEFT JOIN (SELECT DISTINCT {names}, true AS yes FROM keys) AS here USING ({names}) "
-            f"WHERE here.yes IS NULL OR live.m",
-            live=pa.RecordBatchReader.from_batches(first.schema, _chain(first, batches)),
+            f"WHERE here.yes IS NULL OR live.m"
         )
         rows = self._scratch.execute("SELECT r, gone, m FROM compared ORDER BY r").fetchnumpy()
         gone, marked = (np.asarray(rows[name], dtype=np.bool_) for name in ("gone", "m"))
@@ -119,6 +118,11 @@ class KeySet:
     def _count(self) -> int:
         (count,) = self._numbers("SELECT count(*) FROM keys")
         return int(count)
+
+    def _take_live(self, first: pa.RecordBatch, others: Iterator[pa.RecordBatch]) -> None:
+        """Bring the live rows where they can be read again, by a join that first had too little memory."""
+        rows = pa.RecordBatchReader.from_batches(first.schema, _chain(first, others))
+        self._scratch.execute("CREATE OR REPLACE TEMP TABLE live AS FROM rows", rows=rows)
 
     def _numbered(self, live: Iterable[pa.RecordBatch], mark: str | None = None) -> Iterator[pa.RecordBatch]:
         row = 0

@@ -8,7 +8,8 @@ from uuid import uuid4
 
 import pyarrow as pa
 
-from atlas_etl.connectors.files._format import Format, RowWriter
+from atlas_etl.connectors.base import RowWriter
+from atlas_etl.connectors.files._format import Format
 from atlas_etl.connectors.files._manifest import DataFile
 from atlas_etl.connectors.files._order import cursor_text
 from atlas_etl.connectors.files._store import NewFile, Store

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from atlas_etl.connectors.enclosed import ENCLOSE, NO_EXTENSIONS
 from atlas_etl.connectors.files._folder import StreamFolder, fitted
 from atlas_etl.connectors.files._manifest import Manifest
+from atlas_etl.contracts import Answer
 from atlas_etl.errors import DestinationError, UsageError
-from atlas_etl.model import TableName
+from atlas_etl.model import BatchLimits, TableName
 
 if TYPE_CHECKING:
     import duckdb
@@ -21,16 +23,16 @@ if TYPE_CHECKING:
 Found = Mapping[TableName, tuple[StreamFolder, Manifest]]
 
 _DUCKDB_DIGITS = 38
-_SETTINGS = {"autoinstall_known_extensions": False}
 
 
-def run(sql: str, tables: Found) -> pa.Table:
+@contextmanager
+def answered(sql: str, tables: Found) -> Iterator[Answer]:
     """The rows of one SELECT over these tables. Raises UsageError (`query`) and DestinationError."""
     import duckdb  # syncs, which ask nothing, need not wait for it
 
     with (
         TemporaryDirectory(prefix="atlas-query-", ignore_cleanup_errors=True) as spill,
-        duckdb.connect(":memory:", config={**_SETTINGS, "temp_directory": spill}) as opened,
+        duckdb.connect(":memory:", config={**NO_EXTENSIONS, "temp_directory": spill}) as opened,
     ):
         opened.execute("SET TimeZone = 'UTC'")
         with _translated():
@@ -40,7 +42,27 @@ def run(sql: str, tables: Found) -> pa.Table:
                 folder.check(manifest)
                 _offer(opened, table, folder, manifest)
         with _translated():
-            return opened.sql(sql).to_arrow_table()
+            _enclose(opened, tables)
+            reader = opened.sql(sql).to_arrow_reader(BatchLimits().rows)
+        yield Answer(reader.schema, _read(reader))
+
+
+def _read(reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+    with _translated():
+        yield from reader
+
+
+def _enclose(opened: duckdb.DuckDBPyConnection, tables: Found) -> None:
+    """Let the query reach the live files of these tables and nothing else."""
+    live = [
+        path
+        for folder, manifest in tables.values()
+        for file in manifest.files
+        for path in (f"{folder.path}/{file.name}", folder.pattern(file))
+    ]
+    opened.execute(f"SET allowed_paths = [{', '.join(map(_literal, live))}]")
+    opened.execute(ENCLOSE)
+    opened.execute("SET lock_configuration = true")
 
 
 def _offer(

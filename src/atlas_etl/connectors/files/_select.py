@@ -49,7 +49,8 @@ class Selection:
 def select(store: Store, form: Format, root: str, stream: Stream) -> Selection:
     """The files of a stream of a connection whose path is `root`.
 
-    Raises ConfigError for a query, SourceError (`file_not_found`, `table_not_found`, `read_failed`).
+    Raises ConfigError for a query, SourceError (`file_not_found`, `table_not_found`, `read_failed`,
+    `link_leaves_folder`).
     """
     if stream.query is not None:
         raise ConfigError(
@@ -64,8 +65,9 @@ def select(store: Store, form: Format, root: str, stream: Stream) -> Selection:
     else:
         path = root if stream.path is None else os.path.join(base, stream.path)
     pattern = path if stream.path is None else os.path.join(escaped(base), stream.path)
+    within = base if stream.path is None else os.path.join(base, os.path.dirname(_WILD.sub("", stream.path)))
     with reading(path):
-        found = _files(store, form, path, pattern)
+        found = _files(store, form, path, pattern, within)
     if not found.files and found.manifest is None:
         raise SourceError(
             f"there is no {form.protocol} file at {path}",
@@ -83,11 +85,10 @@ def groups(store: Store, form: Format, root: str) -> dict[str, str]:
         return {stream_name(root): root}
     found: dict[str, str] = {}
     with reading(root):
-        entries = [
-            f.path for f in store.find(f"{escaped(root)}/*") if _is_data(os.path.basename(f.path), form)
-        ]
+        here = [f for f in store.find(f"{escaped(root)}/*") if _is_data(os.path.basename(f.path), form)]
+        entries = [f.path for f in _staying(store, here, root)]
         folders = [f"{root}/{name}" for name in store.folders(root)]
-        entries += [folder for folder in folders if _files(store, form, folder, folder).files]
+        entries += [folder for folder in folders if _files(store, form, folder, folder, folder).files]
     for path in sorted(entries):
         name = stream_name(path)
         found[name if name not in found else os.path.basename(path)] = path
@@ -111,8 +112,11 @@ def base_folder(store: Store, root: str) -> str:
     return os.path.dirname(_WILD.sub("", root)) if store.stat(root) is None else os.path.dirname(root)
 
 
-def _files(store: Store, form: Format, path: str, pattern: str) -> Selection:
-    """The files at a path; the pattern is the same as a glob, for where there is nothing of that name."""
+def _files(store: Store, form: Format, path: str, pattern: str, within: str) -> Selection:
+    """The files at a path; the pattern is the same as a glob, for where there is nothing of that name.
+
+    `within` is the folder that the glob names without its wildcards.
+    """
     if store.is_folder(path):
         manifest = _manifest(store, path)
         if manifest is not None:
@@ -120,11 +124,25 @@ def _files(store: Store, form: Format, path: str, pattern: str) -> Selection:
             return Selection(path, tuple(file for file in live if file is not None), manifest)
         below = store.find(f"{escaped(path)}/**/*")
         data = [file for file in below if _is_data(os.path.relpath(file.path, path), form)]
-        return Selection(path, _committed(store, data))
+        return Selection(path, _committed(store, _staying(store, data, path)))
     single = store.stat(path)
     if single is not None:
         return Selection(path, (single,))
-    return Selection(path, _committed(store, store.find(pattern) if glob.has_magic(pattern) else []))
+    found = store.find(pattern) if glob.has_magic(pattern) else []
+    return Selection(path, _committed(store, _staying(store, found, within)))
+
+
+def _staying(store: Store, files: Sequence[StoredFile], folder: str) -> Sequence[StoredFile]:
+    """The files, none of which a link brings from elsewhere. Raises SourceError (`link_leaves_folder`)."""
+    for file in files:
+        if store.leaves(file.path, folder):
+            raise SourceError(
+                f"{file.path} is reached by a link that leads out of {folder}",
+                hint="name the file by itself in `path`, or set `follow_links: true` in the connection, where"
+                " you trust whoever writes into the folder",
+                code="link_leaves_folder",
+            )
+    return files
 
 
 def _committed(store: Store, files: Sequence[StoredFile]) -> tuple[StoredFile, ...]:

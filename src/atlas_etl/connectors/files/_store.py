@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import glob
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
@@ -14,9 +14,11 @@ from typing import BinaryIO, Protocol
 
 import pyarrow as pa
 
+from atlas_etl.connectors.files._glob import matching
 from atlas_etl.errors import LockedError
 
-_FILE_MODE, _FOLDER_MODE = 0o640, 0o750  # the umask takes more away, never gives
+_FILE_MODE, _FOLDER_MODE = 0o600, 0o700
+_GROUPS_FILE_MODE, _GROUPS_FOLDER_MODE = 0o640, 0o750
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,10 @@ class Store(Protocol):
     def is_folder(self, path: str) -> bool: ...
 
     def stat(self, path: str) -> StoredFile | None:
-        """The file at this path, or None."""
+        """The file at this path, or None: a folder, a pipe or a device is no file."""
+
+    def leaves(self, path: str, folder: str) -> bool:
+        """Whether links lead from a path below a folder out of it, where they are not to be followed."""
 
     def find(self, pattern: str) -> list[StoredFile]:
         """The files that match a glob (`*`, `?`, `[a-z]`, `**`), by path; hidden ones need a literal dot."""
@@ -81,9 +86,11 @@ class Store(Protocol):
 class LocalNewFile:
     """A file being written (NewFile)."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, mode: int) -> None:
         self._path = path
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE)
+        if stat.S_IMODE(os.fstat(self._descriptor).st_mode) != mode:  # whatever the umask
+            os.fchmod(self._descriptor, mode)
         # Arrow's compressing streams close what they write to, so syncing needs a descriptor of its own.
         self.sink: BinaryIO = os.fdopen(os.dup(self._descriptor), "wb")
 
@@ -110,6 +117,11 @@ class LocalNewFile:
 class LocalStore:
     """The local file system, and what is mounted into it."""
 
+    def __init__(self, *, follow_links: bool = False, group_readable: bool = False) -> None:
+        self._follow_links = follow_links
+        self._file_mode = _GROUPS_FILE_MODE if group_readable else _FILE_MODE
+        self._folder_mode = _GROUPS_FOLDER_MODE if group_readable else _FOLDER_MODE
+
     def is_folder(self, path: str) -> bool:
         return os.path.isdir(path)
 
@@ -118,11 +130,17 @@ class LocalStore:
             found = os.stat(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
+        if not stat.S_ISREG(found.st_mode):
+            return None
         return StoredFile(path, found.st_size, (found.st_mtime_ns, found.st_ino))
 
+    def leaves(self, path: str, folder: str) -> bool:
+        if self._follow_links:
+            return False
+        return not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
     def find(self, pattern: str) -> list[StoredFile]:
-        matches = sorted(path for path in glob.iglob(pattern, recursive=True) if os.path.isfile(path))
-        return [found for found in map(self.stat, matches) if found is not None]
+        return [found for found in map(self.stat, sorted(matching(pattern))) if found is not None]
 
     def folders(self, path: str) -> list[str]:
         with os.scandir(path) as entries:
@@ -135,10 +153,12 @@ class LocalStore:
         missing = [folder for folder in (Path(path), *Path(path).parents) if not folder.is_dir()]
         for folder in reversed(missing):
             folder.mkdir(mode=_FOLDER_MODE, exist_ok=True)
+            if stat.S_IMODE(folder.stat().st_mode) != self._folder_mode:
+                folder.chmod(self._folder_mode)
             self.settle(str(folder.parent))
 
     def create(self, path: str) -> LocalNewFile:
-        return LocalNewFile(path)
+        return LocalNewFile(path, self._file_mode)
 
     def rename(self, path: str, to: str) -> None:
         os.replace(path, to)

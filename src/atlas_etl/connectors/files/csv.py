@@ -4,6 +4,10 @@ Read: every value is text first, and a column gets a narrower type only where al
 files, have it (see `_infer`); `types` declares others. An empty cell is NULL, and so is `""` in a column
 that is not text.
 
+`csv_formulas: escape` puts a `'` before text, and names of columns, that a spreadsheet would take for a
+formula, and takes it away where such files are read: `=1+1` is written `'=1+1`, and `'=1+1` as `''=1+1`
+(https://owasp.org/www-community/attacks/CSV_Injection).
+
 Written: comma, double quotes, UTF-8 and a header. Text is always quoted and NULL never, so that `""` is an
 empty text and nothing at all is NULL; bytes are hexadecimal, times ISO 8601, lists and documents JSON. In
 DuckDB:
@@ -19,7 +23,8 @@ from __future__ import annotations
 import codecs
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Annotated, BinaryIO
+from dataclasses import replace
+from typing import Annotated, BinaryIO, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -27,12 +32,13 @@ import pyarrow.csv
 from pydantic import AfterValidator, Field
 
 from atlas_etl import values
+from atlas_etl.connectors.base import RowWriter
 from atlas_etl.connectors.declared import declared, known_types
 from atlas_etl.connectors.files._adapter import adapter
-from atlas_etl.connectors.files._codec import Compression, compressed
+from atlas_etl.connectors.files._codec import LARGEST_RATIO, Compression, LargestRatio, compressed
 from atlas_etl.connectors.files._csv_rows import Dialect, Records, records_of
 from atlas_etl.connectors.files._failures import reading
-from atlas_etl.connectors.files._format import FileConnection, RowWriter, Survey
+from atlas_etl.connectors.files._format import FileConnection, Survey
 from atlas_etl.connectors.files._store import Store, StoredFile
 from atlas_etl.connectors.files._types import held_in_text
 from atlas_etl.connectors.infer import TextColumn, first_misfit
@@ -66,22 +72,39 @@ class CsvConnection(FileConnection):
     types: Annotated[dict[str, str], AfterValidator(known_types)] = Field(
         default_factory=dict, description="types of columns that are not to be inferred: {id: int64}"
     )
+    largest_ratio: LargestRatio = LARGEST_RATIO
+    csv_formulas: Literal["keep", "escape"] = Field(
+        default="keep", description="escape: a ' before text that a spreadsheet would take for a formula"
+    )
     compression: Compression = Field(default=Compression.NONE, description="of the files that are written")
+
+
+_BEGINS_FORMULA = r"[=+\-@\t\r\n＝＋－＠]"
 
 
 class CsvFormat:
     """CSV (RFC 4180), in the dialect of a connection when it is read."""
 
-    protocol = "csv"
     endings = (".csv", ".tsv")
     time_hazards: frozenset[Hazard] = frozenset()
 
     def __init__(
-        self, dialect: Dialect, types: Mapping[str, pa.DataType], compression: Compression = Compression.NONE
+        self,
+        dialect: Dialect,
+        types: Mapping[str, pa.DataType],
+        compression: Compression = Compression.NONE,
+        *,
+        escapes_formulas: bool = False,
     ) -> None:
+        self._escapes_formulas = escapes_formulas
         self._dialect = dialect
         self._types = types
         self._compression = compression
+
+    @property
+    def protocol(self) -> str:
+        """With what a manifest has to tell apart, so that no folder has files of both kinds."""
+        return "csv with `csv_formulas: escape`" if self._escapes_formulas else "csv"
 
     @property
     def ending(self) -> str:
@@ -92,14 +115,14 @@ class CsvFormat:
         absent: dict[str, int] = {}
         count = 0
         for file in files:
-            records = records_of(store, file, self._dialect)
+            records = self._records(store, file)
             if records is None:
                 continue
             for name in records.names:
                 if name not in columns:
                     columns[name], absent[name] = TextColumn(), count
             before = count
-            for batch in _text_batches(records, records.names):
+            for batch in self._text_batches(records, records.names):
                 self._see(batch, columns, file.path, count - before)
                 count += batch.num_rows
                 if rows is not None and count >= rows:
@@ -113,12 +136,12 @@ class CsvFormat:
         return Survey(pa.schema(list(kinds.items())), count if rows is None else None, nulls)
 
     def batches(self, store: Store, file: StoredFile, wanted: Wanted) -> Iterator[pa.RecordBatch]:
-        records = records_of(store, file, self._dialect)
+        records = self._records(store, file)
         if records is None:
             return
         there = [name for name in wanted.schema.names if name in records.names] or [records.names[0]]
         rows = 0
-        for text in _text_batches(records, there):
+        for text in self._text_batches(records, there):
             columns = [
                 _typed(text.column(f.name), f, file.path, rows)
                 if f.name in there
@@ -129,13 +152,29 @@ class CsvFormat:
             yield pa.RecordBatch.from_arrays(columns, schema=wanted.schema)
 
     def as_written(self) -> CsvFormat:
-        return CsvFormat(Dialect(delimiter=","), {}, self._compression)
+        dialect = Dialect(delimiter=",", largest_ratio=self._dialect.largest_ratio)
+        return CsvFormat(dialect, {}, self._compression, escapes_formulas=self._escapes_formulas)
 
     def storable(self, kind: pa.DataType) -> pa.DataType:
         return held_in_text(kind)
 
     def writer(self, sink: BinaryIO, schema: pa.Schema) -> RowWriter:
-        return _Writer(compressed(sink, self._compression), schema)
+        return _Writer(compressed(sink, self._compression), schema, self._escapes_formulas)
+
+    def _records(self, store: Store, file: StoredFile) -> Records | None:
+        records = records_of(store, file, self._dialect)
+        if records is None or not self._escapes_formulas:
+            return records
+        return replace(records, names=tuple(without_escape(pa.array(records.names)).to_pylist()))
+
+    def _text_batches(self, records: Records, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        with reading(records.file.path):
+            for batch in records.batches(columns):
+                if self._escapes_formulas:
+                    cells = [without_escape(column) for column in batch.columns]
+                    yield pa.RecordBatch.from_arrays(cells, schema=batch.schema)
+                else:
+                    yield batch
 
     def _see(self, batch: pa.RecordBatch, columns: Mapping[str, TextColumn], path: str, row: int) -> None:
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
@@ -147,12 +186,18 @@ class CsvFormat:
 class _Writer:
     """Writes batches as records; what Arrow would write in another form than ours becomes text before."""
 
-    def __init__(self, sink: BinaryIO, schema: pa.Schema) -> None:
+    def __init__(self, sink: BinaryIO, schema: pa.Schema, escapes_formulas: bool) -> None:
+        self._escapes_formulas = escapes_formulas
         self._sink = sink
         self._fields = [
             field if _is_plain(field.type) else pa.field(field.name, pa.string()) for field in schema
         ]
         self._schema = pa.schema(self._fields)
+        if escapes_formulas:
+            names = with_escape(pa.array(schema.names, pa.string())).to_pylist()
+            self._schema = pa.schema(
+                [field.with_name(name) for field, name in zip(self._fields, names, strict=True)]
+            )
         self._writer = pyarrow.csv.CSVWriter(sink, self._schema)
 
     def write(self, batch: pa.RecordBatch) -> None:
@@ -160,6 +205,8 @@ class _Writer:
             column if column.type == field.type else values.to_text(column)
             for column, field in zip(batch.columns, self._fields, strict=True)
         ]
+        if self._escapes_formulas:
+            columns = [with_escape(c) if pa.types.is_string(c.type) else c for c in columns]
         self._writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=self._schema))
 
     def close(self) -> None:
@@ -171,15 +218,20 @@ class _Writer:
             self._sink.close()
 
 
+def with_escape(cells: pa.Array) -> pa.Array:
+    """Text that no spreadsheet takes for a formula."""
+    return pc.replace_substring_regex(cells, f"^('*{_BEGINS_FORMULA})", r"'\1")
+
+
+def without_escape(cells: pa.Array) -> pa.Array:
+    """What `with_escape` was given."""
+    return pc.replace_substring_regex(cells, f"^'('*{_BEGINS_FORMULA})", r"\1")
+
+
 def _is_plain(kind: pa.DataType) -> bool:
     """Whether Arrow writes the type unquoted as `values.to_text` would."""
     plain = pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_floating(kind)
     return plain or bool(pa.types.is_date32(kind) or (pa.types.is_decimal128(kind) and 0 <= kind.scale <= 6))
-
-
-def _text_batches(records: Records, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    with reading(records.file.path):
-        yield from records.batches(columns)
 
 
 def _typed(cells: pa.Array, field: pa.Field, path: str, row: int) -> pa.Array:
@@ -204,19 +256,24 @@ def _typed(cells: pa.Array, field: pa.Field, path: str, row: int) -> pa.Array:
 
 def _reads(config: CsvConnection) -> CsvFormat:
     header = config.header if isinstance(config.header, bool) else tuple(config.header)
-    dialect = Dialect(config.delimiter, config.quote, config.encoding, header, tuple(config.null_strings))
-    return CsvFormat(dialect, {name: declared(kind) for name, kind in config.types.items()})
+    nulls = tuple(config.null_strings)
+    dialect = Dialect(
+        config.delimiter, config.quote, config.encoding, header, nulls, largest_ratio=config.largest_ratio
+    )
+    types = {name: declared(kind) for name, kind in config.types.items()}
+    return CsvFormat(dialect, types, escapes_formulas=config.csv_formulas == "escape")
 
 
 def _writes(config: CsvConnection) -> CsvFormat:
-    reading_only = {"delimiter", "quote", "encoding", "header", "null_strings", "types"}
+    reading_only = {"delimiter", "quote", "encoding", "header", "null_strings", "types", "largest_ratio"}
     if only_read := reading_only & config.model_fields_set:
         raise ConfigError(
             f"{', '.join(sorted(only_read))}: only for CSV files that are read",
             hint="files are written with commas, double quotes, a header and in UTF-8; `compression` is free",
             code="option_for_reading",
         )
-    return CsvFormat(Dialect(), {}, config.compression).as_written()
+    escapes = config.csv_formulas == "escape"
+    return CsvFormat(Dialect(), {}, config.compression, escapes_formulas=escapes).as_written()
 
 
 ADAPTER = adapter(CsvConnection, reads=_reads, writes=_writes)

@@ -29,11 +29,12 @@ import pyarrow.compute as pc
 from pydantic import AfterValidator, Field
 
 from atlas_etl import values
+from atlas_etl.connectors.base import RowWriter
 from atlas_etl.connectors.declared import declared, known_types
 from atlas_etl.connectors.files._adapter import adapter
-from atlas_etl.connectors.files._codec import Compression, compressed
+from atlas_etl.connectors.files._codec import LARGEST_RATIO, Compression, LargestRatio, compressed
 from atlas_etl.connectors.files._failures import reading
-from atlas_etl.connectors.files._format import FileConnection, RowWriter, Survey
+from atlas_etl.connectors.files._format import FileConnection, Survey
 from atlas_etl.connectors.files._json_rows import rows_of
 from atlas_etl.connectors.files._store import Store, StoredFile
 from atlas_etl.connectors.files._types import held_in_text
@@ -52,6 +53,7 @@ class JsonlConnection(FileConnection):
     types: Annotated[dict[str, str], AfterValidator(known_types)] = Field(
         default_factory=dict, description="types of columns that are not to be inferred: {at: timestamptz}"
     )
+    largest_ratio: LargestRatio = LARGEST_RATIO
     compression: Compression = Field(default=Compression.NONE, description="of the files that are written")
 
 
@@ -68,8 +70,13 @@ class JsonlFormat:
         compression: Compression = Compression.NONE,
         *,
         null_document: str | None = None,
+        largest_ratio: int | None = None,
     ) -> None:
-        """`null_document` is what an explicit `null` means in a column of documents; in others it is NULL."""
+        """`null_document` is what an explicit `null` means in a column of documents; in others it is NULL.
+
+        `largest_ratio` is that of `open_text`.
+        """
+        self._largest_ratio = largest_ratio
         self._types = types
         self._compression = compression
         self._null_document = null_document
@@ -82,7 +89,7 @@ class JsonlFormat:
         columns: dict[str, JsonColumn] = {}
         count = 0
         for file in files:
-            for line, objects in rows_of(store, file):
+            for line, objects in rows_of(store, file, self._largest_ratio):
                 count += len(objects)
                 for name in names_of(objects):
                     cells = _texts(objects, name, file.path)
@@ -98,7 +105,7 @@ class JsonlFormat:
         return Survey(pa.schema(list(kinds.items())), count if rows is None else None, nulls)
 
     def batches(self, store: Store, file: StoredFile, wanted: Wanted) -> Iterator[pa.RecordBatch]:
-        for line, objects in rows_of(store, file):
+        for line, objects in rows_of(store, file, self._largest_ratio):
             columns = [
                 self._typed(_texts(objects, field.name, file.path), field, file.path, line)
                 for field in wanted.schema
@@ -106,7 +113,8 @@ class JsonlFormat:
             yield pa.RecordBatch.from_arrays(columns, schema=wanted.schema)
 
     def as_written(self) -> JsonlFormat:
-        return JsonlFormat({}, self._compression, null_document="null")
+        ratio = self._largest_ratio
+        return JsonlFormat({}, self._compression, null_document="null", largest_ratio=ratio)
 
     def storable(self, kind: pa.DataType) -> pa.DataType:
         return held_in_text(kind)
@@ -195,9 +203,9 @@ def _texts(objects: Sequence[Row], name: str, path: str) -> pa.Array:
 
 
 def _writes(config: JsonlConnection) -> JsonlFormat:
-    if config.types:
+    if only_read := {"types", "largest_ratio"} & config.model_fields_set:
         raise ConfigError(
-            "types: only for JSON lines files that are read",
+            f"{', '.join(sorted(only_read))}: only for JSON lines files that are read",
             hint="remove it; a destination's types are those of its source",
             code="option_for_reading",
         )
@@ -205,7 +213,8 @@ def _writes(config: JsonlConnection) -> JsonlFormat:
 
 
 def _reads(config: JsonlConnection) -> JsonlFormat:
-    return JsonlFormat({name: declared(kind) for name, kind in config.types.items()})
+    types = {name: declared(kind) for name, kind in config.types.items()}
+    return JsonlFormat(types, largest_ratio=config.largest_ratio)
 
 
 ADAPTER = adapter(JsonlConnection, reads=_reads, writes=_writes)

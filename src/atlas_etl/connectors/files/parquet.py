@@ -25,8 +25,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from atlas_etl import values
+from atlas_etl.connectors.base import RowWriter
 from atlas_etl.connectors.files._adapter import adapter
-from atlas_etl.connectors.files._format import FileConnection, RowWriter, Survey
+from atlas_etl.connectors.files._format import FileConnection, Survey
 from atlas_etl.connectors.files._parquet_file import kinds, opened
 from atlas_etl.connectors.files._store import Store, StoredFile
 from atlas_etl.connectors.files._types import as_held, held, wider

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import ipaddress
 import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -146,6 +147,23 @@ class Auth(BaseModel):
         if self.secret is not None and not _is_written(self.secret.get_secret_value(), self.secret_encoding):
             raise ValueError(f"secret: is not {self.secret_encoding}, as secret_encoding says")
         return self
+
+
+def check_token_url(auth: Auth, url: str) -> None:
+    """Raises ValueError where credentials for an API that is asked by https would be sent without it."""
+    if auth.token_url is None or urlsplit(url).scheme.lower() != "https":
+        return
+    parts = urlsplit(auth.token_url)
+    if parts.scheme.lower() == "http" and not is_loopback(parts.hostname or ""):
+        raise ValueError("auth.token_url: should begin with https, or others can read the credentials along")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether what is sent there stays on this machine."""
+    try:
+        return host.lower() == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _check_places(key: str, template: str, known: Sequence[str]) -> None:

@@ -123,7 +123,18 @@ class Columns:
                 hint="set `records` to a list of objects",
                 code="not_objects",
             ) from None
-        return [dict(_flattened(row)) for row in rows] if self._flatten else rows
+        return [self._flat(row) for row in rows] if self._flatten else rows
+
+    def _flat(self, row: Row) -> Row:
+        members = _flattened(row)
+        flat = dict(members)
+        if len(flat) < len(members):
+            raise SourceError(
+                f"{self._where} has records in which two members would be one column when they are flattened",
+                hint="set `nested: json` on the resource",
+                code="flattened_twice",
+            )
+        return flat
 
     def _cells(self, rows: Sequence[Row], name: str) -> pa.Array:
         try:

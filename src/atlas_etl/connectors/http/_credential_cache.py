@@ -9,12 +9,12 @@ from time import monotonic
 
 from pydantic import SecretStr
 
-from atlas_etl.connectors.base import SecretKeeper
+from atlas_etl.connectors.base import KeptNowhere, SecretKeeper
 from atlas_etl.connectors.http._auth import Credentials, credentials, is_renewable, usable_for
 from atlas_etl.connectors.http._auth_settings import Auth
 from atlas_etl.connectors.http._failures import status_error
 from atlas_etl.connectors.http._messages import Request, Response, shown
-from atlas_etl.errors import AtlasError
+from atlas_etl.errors import AtlasError, SourceError
 from atlas_etl.redactor import learn
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class CredentialCache:
         self._send = send
         self._lock = threading.Lock()
         self.warnings: tuple[str, ...] = ()  # what a person should know of them
-        self.keep: SecretKeeper = lambda _old, _new: False
+        self.keeper: SecretKeeper = KeptNowhere()
         self._kept: tuple[Credentials, float | None] | None = None  # until when, by the monotonic clock
 
     def current(self) -> Credentials:
@@ -45,7 +45,7 @@ class CredentialCache:
                 found, until = self._kept
                 if until is None or monotonic() < until:
                     return found
-            made = self._asked_for()
+            made = self._logged_in()
             if made.refresh_token is not None:
                 self._rotate(made.refresh_token)
             learn([*made.headers.values(), *made.params.values()])
@@ -68,7 +68,7 @@ class CredentialCache:
         used, why = self._auth.refresh_token or SecretStr(""), _NOWHERE
         self._auth = self._auth.model_copy(update={"refresh_token": following})
         try:
-            if self.keep(used, following):
+            if self.keeper.keep(used, following):
                 self.warnings = ()
                 return
         except AtlasError as failure:
@@ -76,6 +76,31 @@ class CredentialCache:
         if not self.warnings:
             self.warnings = (_ROTATED.format(why=why),)
             log.warning("%s: %s", shown(self._auth.token_url or ""), *self.warnings)
+
+    def _logged_in(self) -> Credentials:
+        """Credentials of the refresh token that is stored now: another process may have rotated it."""
+        self._take_stored()
+        try:
+            return self._asked_for()
+        except SourceError as failure:
+            if failure.code != "login_failed" or not self._take_stored():
+                raise
+        return self._asked_for()
+
+    def _take_stored(self) -> bool:
+        """Whether another refresh token is stored than the one at hand, which it replaces."""
+        used = self._auth.refresh_token
+        if used is None:
+            return False
+        try:
+            stored = self.keeper.current(used)
+        except AtlasError as failure:
+            log.warning("%s: %s", shown(self._auth.token_url or ""), failure.message)
+            return False
+        if stored is None or stored == used:
+            return False
+        self._auth = self._auth.model_copy(update={"refresh_token": stored})
+        return True
 
     def _asked_for(self) -> Credentials:
         flow = credentials(self._auth, self._base_url)

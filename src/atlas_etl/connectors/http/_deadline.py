@@ -1,6 +1,7 @@
 """Connections that give an answer up at its deadline, however slowly its bytes go on coming.
 
-A socket's own timeout begins anew with each byte, and http.client reads a header until it is whole.
+A socket's own timeout begins anew with each byte, and http.client reads a header until it is whole. So what
+reads the socket has the deadline: that of its answer, or of the page that it is for, however many it takes.
 """
 
 from __future__ import annotations
@@ -9,11 +10,37 @@ import http.client
 import io
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
+
+_UNTIL: ContextVar[float] = ContextVar("until", default=float("inf"))  # by the monotonic clock
+
+
+class PastDeadlineError(TimeoutError):
+    """An answer was not whole by its deadline."""
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """All answers that this thread waits for inside the block have to be whole by then."""
+    token = _UNTIL.set(time.monotonic() + seconds)
+    try:
+        yield
+    finally:
+        _UNTIL.reset(token)
+
+
+def is_past_deadline(failure: BaseException | None) -> bool:
+    """Whether a deadline is what a client's error came of."""
+    while failure is not None and not isinstance(failure, PastDeadlineError):
+        failure = failure.__cause__ or failure.__context__
+    return failure is not None
 
 
 class DeadlineAdapter(HTTPAdapter):
@@ -37,7 +64,8 @@ def _pools(seconds: float) -> dict[str, type[HTTPConnectionPool]]:
     class Response(http.client.HTTPResponse):
         def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
             super().__init__(sock, *args, **kwargs)
-            self.fp = io.BufferedReader(_Timed(self.fp.detach(), time.monotonic() + seconds))
+            until = min(time.monotonic() + seconds, _UNTIL.get())
+            self.fp = io.BufferedReader(_Timed(self.fp.detach(), until))
 
     class Plain(HTTPConnection):
         response_class = Response
@@ -55,7 +83,7 @@ def _pools(seconds: float) -> dict[str, type[HTTPConnectionPool]]:
 
 
 class _Timed(io.RawIOBase):
-    """A socket's stream until a moment of the monotonic clock; each read raises TimeoutError after it."""
+    """A socket's stream until a moment of the monotonic clock; then reads raise PastDeadlineError."""
 
     def __init__(self, raw: io.RawIOBase, until: float) -> None:
         self._raw = raw
@@ -66,7 +94,7 @@ class _Timed(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int | None:
         if time.monotonic() > self._until:
-            raise TimeoutError("the answer is not whole by its deadline")
+            raise PastDeadlineError("the answer is not whole by its deadline")
         return self._raw.readinto(buffer)
 
     def fileno(self) -> int:

@@ -7,11 +7,11 @@ import re
 import requests
 import urllib3
 
+from atlas_etl.connectors.http._deadline import is_past_deadline
 from atlas_etl.connectors.http._messages import Request, Response, shown
 from atlas_etl.connectors.http._rate_limits import asked_wait
 from atlas_etl.errors import MissingDriverError, SourceError
-
-_MAY_PASS = frozenset({408, 425, 429, 500, 502, 503, 504})
+from atlas_etl.http_statuses import MAY_PASS
 
 _SHOWN = 200  # characters of a server's message
 _QUOTED = r"""(?<!\w)(?P<quote>["'`]).+?(?P=quote)(?!\w)"""
@@ -51,7 +51,7 @@ def status_error(request: Request, response: Response, *, was_renewed: bool = Fa
         f"{request.method} {shown(request.url)} was answered with {response.status}",
         hint=hints.get(status, "the server says no more; its own documentation may"),
         code=f"http_{status}",
-        retryable=status in _MAY_PASS,
+        retryable=status in MAY_PASS,
     )
     failure.wait = asked_wait(response.headers)
     return failure
@@ -70,6 +70,8 @@ def _asks_for_patience(response: Response) -> bool:
 
 def unreachable(url: str, failure: Exception) -> SourceError:
     where = shown(url)
+    if is_past_deadline(failure):
+        return too_slow(where, "its answer was not whole by its deadline")
     if isinstance(failure, requests.exceptions.SSLError):
         return SourceError(
             f"{where} has no certificate that is trusted",
@@ -112,6 +114,15 @@ def missing_extra(what: str, package: str, *, extra: str) -> MissingDriverError:
     return MissingDriverError(
         f"{what} needs the package {package!r}, which is not installed",
         hint=f'pip install "atlas-etl[{extra}]"',
+    )
+
+
+def too_slow(where: str, why: str) -> SourceError:
+    return SourceError(
+        f"{where}: {why}",
+        hint="ask for smaller pages, or set `request_timeout`, `page_timeout` or `least_rate`",
+        code="too_slow",
+        retryable=True,
     )
 
 

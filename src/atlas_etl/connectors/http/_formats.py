@@ -84,6 +84,8 @@ class _Csv:
         if not rows:
             return None, []
         header, *cells = rows
+        if len(set(header)) != len(header) or "" in header:
+            raise _malformed(where, "CSV", ValueError("its header names a column twice, or not at all"))
         cells = [row for row in cells if row]  # a blank line is none
         if any(len(row) != len(header) for row in cells):
             raise _malformed(where, "CSV", ValueError("a row has not as many cells as the header"))
@@ -107,7 +109,10 @@ class _Xml:
             raise _malformed(where, "XML", failure) from None
         for step in self._path:
             found = [child for element in found for child in element if step in (EVERY, _name(child.tag))]
-        return None, [_record(_members(element)) for element in found]
+        try:
+            return None, [_record(_members(element)) for element in found]
+        except RecursionError:
+            raise _malformed(where, "XML", ValueError("it is nested too deeply")) from None
 
 
 FORMATS: dict[str, Callable[[Path | None], Format]] = {

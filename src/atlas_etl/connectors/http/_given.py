@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+import pyarrow as pa
+
 from atlas_etl import values
 from atlas_etl.connectors.declared import declared
 from atlas_etl.connectors.http._connection import Resource
 from atlas_etl.connectors.http._prior_settings import ANY_KIND, Given
 from atlas_etl.connectors.http._records import Document, Scalar, parse_path
 from atlas_etl.errors import SourceError
-from atlas_etl.model import ColumnInfo, Stream, StreamInfo
+from atlas_etl.model import ColumnInfo, KnownColumns, Stream, StreamInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,18 @@ def described(stream: Stream, resource: Resource, types: Mapping[str, str]) -> S
         ),
         primary_key=key,
         cursor_candidates=(resource.cursor,) if resource.cursor is not None else (),
+    )
+
+
+def schema_given(resource: Resource, types: Mapping[str, str], known: KnownColumns | None) -> pa.Schema:
+    """The columns that records will have, as far as that is told before they are there."""
+    named = {name: declared(kind) for name, kind in {**types, **resource.types}.items()}
+    before = {field.name: field.type for field in known.schema} if known is not None else {}
+    return pa.schema(
+        [
+            values.with_source_type(pa.field(name, kind), values.type_name(kind))
+            for name, kind in {**before, **named}.items()
+        ]
     )
 
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from atlas_etl import values
-from atlas_etl.connectors.http._connection import Incremental, Since
+from atlas_etl.connectors.http._incremental_settings import Incremental, Since
 from atlas_etl.connectors.http._messages import Request
 from atlas_etl.connectors.http._parents import filled
 from atlas_etl.connectors.http._records import Document, parse_path

@@ -15,21 +15,26 @@ from atlas_etl.connectors.http._prior_settings import JOB_ID, Job
 from atlas_etl.connectors.http._records import Document, Scalar, parse_path
 from atlas_etl.errors import SourceError
 
-Beginning: TypeAlias = Generator[Request, Response, Scalar]
+Waiting: TypeAlias = Generator[Request, Response, None]
 
 _GROWTH = 1.5
 
 
-def finished(job: Job, first: Request, status: Request, clock: Callable[[], float]) -> Beginning:
-    """Begins a job and looks at it until it is done; ends with its id.
+def begun(job: Job, first: Request, answer: Response) -> Scalar:
+    """The id of the job that `first` began. Raises SourceError (`job_status`)."""
+    return _told(_document(answer), job.id, shown(first.url), key="id")
 
-    `first` begins it, `status` has `{job_id}` in its path, and `clock` tells seconds. Raises SourceError
-    (`job_failed`, with the API's own message; `job_deadline`; `job_status`: an answer without id or state).
+
+def finished(
+    job: Job, job_id: Scalar, first: Request, status: Request, clock: Callable[[], float]
+) -> Waiting:
+    """Looks at a job until it is done.
+
+    `first` began it, `status` has `{job_id}` in its path, and `clock` tells seconds. Raises SourceError
+    (`job_failed`, with the API's own message; `job_deadline`; `job_status`: an answer without state).
     """
     until = clock() + job.deadline.total_seconds()
     where = shown(first.url)
-    document = _document((yield first))
-    job_id = _told(document, job.id, where, key="id")
     look = filled(status, {JOB_ID: job_id})
     interval, longest = job.interval.total_seconds(), job.longest_interval.total_seconds()
     while True:
@@ -44,10 +49,16 @@ def finished(job: Job, first: Request, status: Request, clock: Callable[[], floa
         document = _document((yield replace(look, wait=min(interval, longest, left))))
         state = str(_told(document, job.status, where, key="status"))
         if state in job.done:
-            return job_id
+            return
         if state in job.failed:
             raise _failed(job, first, state, document)
         interval *= _GROWTH
+
+
+def limited(job: Job, request: Request, count: int | None) -> Request:
+    """The request that begins a job for so many records at most; None: for all."""
+    text = "" if count is None or job.limit is None else job.limit.replace("{count}", str(count))
+    return filled(request, {"limit": text})
 
 
 def _document(response: Response) -> Document:

@@ -29,6 +29,7 @@ class Request:
     content: bytes | None = field(default=None, repr=False)  # sent as it is, instead of both
     empty_on: frozenset[int] = frozenset()  # statuses of answers that mean no records
     repeats: int = 0  # how many records of the page before its answer begins with
+    is_again: bool = False  # whether it is for the page before, once more
     wait: float = 0.0  # seconds before it is sent
     is_login: bool = False  # whether credentials are asked for, which both it and its answer hold
 
@@ -76,6 +77,12 @@ def origin(url: str) -> tuple[str, str, int | None]:
         (parts.hostname or "").lower(),
         parts.port or _PORTS.get(parts.scheme.lower()),
     )
+
+
+def without_user(url: str) -> str:
+    """The URL without a user and password, which a client would send in the place of its own credentials."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if "@" in parts.netloc else url
 
 
 def shown(url: str) -> str:

@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from urllib.parse import urlencode
 
-from atlas_etl.connectors.http._connection import Pagination
 from atlas_etl.connectors.http._messages import Request, shown
+from atlas_etl.connectors.http._pagination_settings import Pagination
+
+MANY_PARENTS = (
+    "there are more parents than it is kept of how far each is read: of one that appears later, records from "
+    "before the checkpoint are missed"
+)
 
 
 def written(request: Request, *, own: Collection[str]) -> str:
@@ -16,15 +21,19 @@ def written(request: Request, *, own: Collection[str]) -> str:
     return f"{request.method} {shown(request.url)}{query}"
 
 
-def caveats(pagination: Pagination, *, has_key: bool, of_parents: bool) -> Iterator[str]:
+def caveats(pagination: Pagination, *, has_key: bool, has_many_parents: bool) -> Iterator[str]:
     """Why records may be missed, where they may."""
     yield "an API has no snapshot, and records may change while its pages are read"
-    overlaps = pagination.type == "offset" and has_key and pagination.overlap != 0
-    if overlaps:
+    overlaps = has_key and pagination.overlap != 0
+    if pagination.type == "offset" and overlaps:
         yield "pages by offset overlap: more deletes meanwhile than that are an error"
+    elif pagination.type == "page" and overlaps:
+        yield "each page is read again behind the next one: more deletes meanwhile than a page are an error"
     elif pagination.type in ("page", "offset"):
         yield f"by {pagination.type}, a record that is deleted meanwhile moves another to a page before"
+    elif pagination.type in ("link_header", "next_url"):
+        yield "where links number pages, a record that is deleted meanwhile moves another to a page before"
     elif pagination.type == "auto":
         yield "the first answer tells how pages follow each other: by page or offset, deletes move records"
-    if of_parents:
-        yield "of a parent that appears later, records from before the checkpoint are missed"
+    if has_many_parents:
+        yield MANY_PARENTS

@@ -5,34 +5,24 @@ A page that repeats, or a cursor that does not move, is an error (`pagination_st
 
 from __future__ import annotations
 
-import re
+import hashlib
+from collections import Counter
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeAlias
 from urllib.parse import parse_qsl, urljoin, urlsplit, urlunsplit
 
 import msgspec
 from pydantic import JsonValue
 
-from atlas_etl.connectors.http._connection import Pagination
-from atlas_etl.connectors.http._messages import Request, Response
+from atlas_etl.connectors.http._messages import Request
+from atlas_etl.connectors.http._pagination_settings import Pagination
 from atlas_etl.connectors.http._parents import filled
-from atlas_etl.connectors.http._records import Document, Path, Scalar, parse_path, written_path
+from atlas_etl.connectors.http._recognised import Page, next_link, recognised
+from atlas_etl.connectors.http._records import Document, Scalar, parse_path
 from atlas_etl.errors import SourceError
 
 Flow: TypeAlias = Generator[Request, "Page", None]
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """What came back for one request."""
-
-    response: Response
-    document: Document | None  # None: the format is not JSON
-    records: list[msgspec.Raw]
-
-    def find(self, path: Path) -> Scalar:
-        return self.document.find(path) if self.document is not None else None
 
 
 def paged(pagination: Pagination, first: Request, *, has_key: bool) -> Flow:
@@ -52,11 +42,11 @@ def _offset(how: Pagination, first: Request) -> Flow:
     """Steps by as many records as came, less the overlap: a server may give fewer than were asked for."""
     offset, name = how.start if how.start is not None else 0, how.parameter or "offset"
     sized = _sized(how, first, "limit")
-    before: list[bytes] | None = None
+    moves = _Moves()
     again: list[msgspec.Raw] = []
     while True:
         page = yield replace(_placed(how, sized, {name: offset}), repeats=len(again))
-        before = _moved(page, before)
+        moves.see(page)
         if _is_last(how, page) or _total(how, page, reached=offset + len(page.records)):
             return
         if again and page.records == again:
@@ -73,13 +63,17 @@ def _usual_overlap(count: int) -> int:
 
 
 def _numbered(how: Pagination, first: Request) -> Flow:
+    """With an overlap each page is read again behind the next one, for rows that came to it meanwhile."""
     number, name = how.start if how.start is not None else 1, how.parameter or "page"
     sized = _sized(how, first, "per_page")
-    before: list[bytes] | None = None
-    count = 0
+    moves = _Moves()
+    is_first, count = True, 0
     while True:
         page = yield _placed(how, sized, {name: number})
-        before = _moved(page, before)
+        if not is_first and how.overlap != 0:
+            yield replace(_placed(how, sized, {name: number - 1}), is_again=True)
+        is_first = False
+        moves.see(page)
         count += len(page.records)
         if _is_last(how, page) or _total(how, page, reached=count):
             return
@@ -198,69 +192,7 @@ _FLOWS: dict[str, Callable[[Pagination, Request], Flow]] = {
     "auto": _auto,
 }
 
-_SMALLEST_PAGE = 10  # of those that APIs give by themselves
-_NEXT_URLS = (
-    "next", "links.next", "paging.next", "_links.next.href", "links.next.href", "next_page_url", "nextLink",
-    "next_url", "@odata~nextLink", "meta.next", "pagination.next_url", "next_page",
-)  # fmt: skip
-# Where the cursor is, and the parameter that such APIs want it in.
-_CURSORS = (
-    ("next_cursor", "cursor"), ("meta.next_cursor", "cursor"), ("pagination.next_cursor", "cursor"),
-    ("response_metadata.next_cursor", "cursor"), ("cursor.next", "cursor"), ("cursor", "cursor"),
-    ("next_page_token", "page_token"), ("nextPageToken", "pageToken"), ("paging.cursors.after", "after"),
-    ("paging.next.after", "after"), ("meta.cursor.next", "cursor"), ("nextCursor", "cursor"),
-)  # fmt: skip
-_PAGE_NUMBERS = (
-    ("page", "total_pages"), ("current_page", "last_page"), ("meta.current_page", "meta.last_page"),
-    ("meta.page", "meta.total_pages"), ("pagination.page", "pagination.total_pages"),
-    ("pagination.current_page", "pagination.total_pages"), ("page", "pages"),
-)  # fmt: skip
-_OFFSETS = (("offset", "total"), ("meta.offset", "meta.total"), ("pagination.offset", "pagination.total"))
-
-
-def recognised(page: Page) -> Pagination | None:
-    """The pagination that a first response shows; None where it shows none, or that there is one page."""
-    if next_link(page.response.headers.get("link", "")):
-        return Pagination(type="link_header")
-    for path in _NEXT_URLS:
-        steps = tuple(step.replace("~", ".") for step in path.split("."))
-        found = page.find(steps)
-        if isinstance(found, str) and re.match(r"https?://|/|\?", found):
-            return Pagination(type="next_url", next=written_path(steps))
-    for path, parameter in _CURSORS:
-        found = page.find(parse_path(path))
-        if isinstance(found, str | int) and not isinstance(found, bool) and found != "":
-            return Pagination(type="cursor", cursor=path, parameter=parameter)
-    for number, total in _PAGE_NUMBERS:
-        here, pages = page.find(parse_path(number)), page.find(parse_path(total))
-        if isinstance(here, int) and isinstance(pages, int) and here < pages:
-            return Pagination(type="page", start=here)
-    for offset, total in _OFFSETS:
-        here, rows = page.find(parse_path(offset)), page.find(parse_path(total))
-        if here == 0 and isinstance(rows, int) and len(page.records) < rows:
-            return Pagination(type="offset", total=total)
-    return None
-
-
-def told(page: Page) -> str | None:
-    """What was made of a first response, for people; None where it looks like all that there is."""
-    chosen = recognised(page)
-    if chosen is None:
-        if len(page.records) < _SMALLEST_PAGE:
-            return None
-        return f"no pagination was recognised, so that there is one page of {len(page.records):,} records"
-    details = chosen.model_dump(exclude_defaults=True, exclude={"type"})
-    found = ", ".join(f"{name} {value}" for name, value in details.items())
-    return f"pagination was recognised as {chosen.type}" + (f" ({found})" if found else "")
-
-
-def next_link(header: str) -> str | None:
-    """The target of `rel="next"` in a Link header (RFC 8288, section 3)."""
-    for target, parameters in re.findall(r"<([^>]*)>((?:\s*;\s*[^,;\"]+(?:\"[^\"]*\")?)*)", header):
-        for relation in re.findall(r";\s*rel\s*=\s*(?:\"([^\"]*)\"|([^\s;,]+))", parameters, re.IGNORECASE):
-            if "next" in "".join(relation).lower().split():
-                return str(target)
-    return None
+_MOST_TIMES = 3
 
 
 def _sized(how: Pagination, first: Request, usual: str) -> Request:
@@ -296,12 +228,27 @@ def _total(how: Pagination, page: Page, *, reached: int) -> bool:
     return isinstance(total, int) and reached >= total
 
 
-def _moved(page: Page, before: list[bytes] | None) -> list[bytes]:
-    """What tells this page from the next one."""
-    here = [bytes(record) for record in (*page.records[:1], *page.records[-1:])]
-    if here and here == before and len(page.records) > 1:
-        raise _stuck("the same page came twice in a row")
-    return here
+class _Moves:
+    """Tells pages that go on from those that come again, by digests of what is on them.
+
+    Records without a key may be equal, so one alone, or pages apart, may come a second time, but no third.
+    """
+
+    def __init__(self) -> None:
+        self._before = b""
+        self._times: Counter[bytes] = Counter()
+
+    def see(self, page: Page) -> None:
+        """Raises SourceError (`pagination_stuck`)."""
+        if not page.records:
+            return
+        here = hashlib.blake2b(b"\n".join(page.records), digest_size=16).digest()
+        self._times[here] += 1
+        if here == self._before and len(page.records) > 1:
+            raise _stuck("the same page came twice in a row")
+        if self._times[here] == _MOST_TIMES:
+            raise _stuck(f"the same page came {_MOST_TIMES} times")
+        self._before = here
 
 
 def _advance(value: Scalar, seen: set[Scalar], *, what: str) -> None:

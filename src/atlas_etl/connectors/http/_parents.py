@@ -5,8 +5,10 @@ Templates are plain substitution of the names that `parent` gives, and nothing i
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from urllib.parse import quote
 
@@ -36,6 +38,21 @@ def values_of(parent: Parent, record: msgspec.Raw) -> Values:
                 code="no_parent_value",
             )
     return found
+
+
+def distinct(parents: Iterable[Values]) -> Iterator[tuple[str, Values]]:
+    """Each parent once, with its key: the same values would bring the same records again."""
+    seen: set[str] = set()
+    for found in parents:
+        if (key := parent_key(found)) not in seen:
+            seen.add(key)
+            yield key, found
+
+
+def parent_key(found: Values) -> str:
+    """What tells a parent from others: a digest of what its children are asked for with."""
+    content = msgspec.json.encode([[name, value] for name, value in sorted(found.items())])
+    return base64.b64encode(hashlib.blake2b(content, digest_size=15).digest()).decode()
 
 
 def filled(request: Request, values: Values) -> Request:

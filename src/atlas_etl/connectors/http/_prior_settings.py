@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, model_validator
+from pydantic import AfterValidator, BaseModel, Field, JsonValue, model_validator
 
 from atlas_etl.config.fields import Duration
 from atlas_etl.connectors.declared import known_types
@@ -39,6 +39,16 @@ class Given(BaseModel):
         return self
 
 
+class Abort(BaseModel):
+    """What stops a job that is not done."""
+
+    model_config = MODEL
+
+    path: str = Field(min_length=1, description="below base_url or a whole URL, with {job_id}")
+    method: Literal["DELETE", "PATCH", "POST", "PUT"] = "POST"
+    body: JsonValue = Field(default=None, description="what is sent, as JSON")
+
+
 class Job(BaseModel):
     """A job that the resource's own request begins, and whose results are its records."""
 
@@ -56,6 +66,14 @@ class Job(BaseModel):
     delete_path: str | None = Field(
         default=None, min_length=1, description="what is deleted once all was read, with {job_id}"
     )
+    abort: Abort | None = Field(
+        default=None, description="what stops it where the read ends, or is given up, before it is done"
+    )
+    limit: str | None = Field(
+        default=None,
+        description="what `{limit}` in the resource's request becomes for a preview of `{count}` records, "
+        "e.g. ' LIMIT {count}'; in other requests it is left out",
+    )
     interval: Duration = Field(
         default=timedelta(seconds=1),
         gt=timedelta(),
@@ -66,7 +84,8 @@ class Job(BaseModel):
 
     @model_validator(mode="after")
     def _names_the_job(self) -> Job:
-        for path in (self.status_path, self.results_path, self.delete_path):
+        abort_path = self.abort.path if self.abort is not None else None
+        for path in (self.status_path, self.results_path, self.delete_path, abort_path):
             if path is not None and f"{{{JOB_ID}}}" not in path:
                 raise ValueError(f"{path!r} does not say where the job's id goes: write {{{JOB_ID}}} there")
         if both := set(self.done) & set(self.failed):

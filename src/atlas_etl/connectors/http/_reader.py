@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
-
-import msgspec
 
 from atlas_etl import values
 from atlas_etl.connectors.base import BaseConnector, SecretKeeper
@@ -17,15 +16,18 @@ from atlas_etl.connectors.http._columns import Columns
 from atlas_etl.connectors.http._connection import HttpConnection, Offered, Resource
 from atlas_etl.connectors.http._failures import refusal
 from atlas_etl.connectors.http._formats import FORMATS, MEDIA_TYPES, NOTHING, Answer, may_lack
-from atlas_etl.connectors.http._given import NOTHING_GIVEN, GivenNames, described
+from atlas_etl.connectors.http._given import NOTHING_GIVEN, GivenNames, described, schema_given
 from atlas_etl.connectors.http._in_order import in_order
-from atlas_etl.connectors.http._incremental import Newest, since
+from atlas_etl.connectors.http._incremental import TICKS, Newest, since
+from atlas_etl.connectors.http._jobs import limited
 from atlas_etl.connectors.http._messages import Request, shown
 from atlas_etl.connectors.http._outline import caveats, written
 from atlas_etl.connectors.http._pages import WINDOW_END, Pages, Records
-from atlas_etl.connectors.http._pagination import Page, paged, told
-from atlas_etl.connectors.http._parents import filled, values_of, with_values
-from atlas_etl.connectors.http._prior import given_names, remove, results_of
+from atlas_etl.connectors.http._pagination import Flow, paged
+from atlas_etl.connectors.http._parent_bounds import PARENT, ParentBounds, ParentRows
+from atlas_etl.connectors.http._parents import Values, distinct, filled, values_of, with_values
+from atlas_etl.connectors.http._prior import Jobs, given_names
+from atlas_etl.connectors.http._recognised import Page, told
 from atlas_etl.connectors.http._records import parse_path
 from atlas_etl.connectors.http._repeats import Repeats
 from atlas_etl.connectors.http._rows import HttpRows
@@ -44,7 +46,10 @@ from atlas_etl.model import (
     StreamInfo,
 )
 
+log = logging.getLogger(__name__)
+
 _NO_CONTENT = 204
+_DESCRIBED = 1000  # records that a job is begun for where only they tell the columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +58,13 @@ class Reading:
 
     key: tuple[str, ...] = ()
     merges: bool = False
+    cursor: str | None = None
     newest: Newest | None = None
     since: CursorValue | None = None
+    limit: int | None = None  # of records that are wanted
     timezone: str | None = None
     windows: Windows | None = None
+    parents: ParentBounds | None = None  # None: nothing tells which of their records are new
     given: GivenNames = NOTHING_GIVEN
     notes: list[str] = field(default_factory=list)  # what a person should know of it
 
@@ -84,10 +92,11 @@ class HttpConnector(BaseConnector[HttpConnection]):
         super().__init__(config, protocol=protocol)
         self._wire = wiring(config)
         self._transport = Transport(config, self._wire, refusal)
+        self._jobs = Jobs(self._transport)
         self._unfinished: dict[str, _Unfinished] = {}  # by stream: several may be read at once
 
-    def keep_rotated(self, keep: SecretKeeper) -> None:
-        self._transport.keep_rotated(keep)
+    def keep_rotated(self, keeper: SecretKeeper) -> None:
+        self._transport.keep_rotated(keeper)
 
     def test(self) -> ConnectionStatus:
         name, resource = next(iter(self.config.resources.items()), ("", self._probe()))
@@ -95,7 +104,7 @@ class HttpConnector(BaseConnector[HttpConnection]):
             response = self._transport.fetch(self._request(resource))
             message = f"{shown(response.url)} answered with {response.status}"
             return ConnectionStatus(message, warnings=self._transport.warnings)
-        asked = ReadRequest(Stream(name, table=name, cursor=resource.cursor))
+        asked = ReadRequest(Stream(name, table=name, cursor=resource.cursor), limit=1)
         reading = self._reading(asked)
         if resource.job is not None and resource.given:  # a job may take hours, and reads all that there is
             return ConnectionStatus(
@@ -110,7 +119,8 @@ class HttpConnector(BaseConnector[HttpConnection]):
         return [self.describe(Stream(name, table=name)) for name in self.config.resources]
 
     def describe(self, stream: Stream) -> StreamInfo:
-        request = ReadRequest(stream, may_read_again=True)
+        few = _DESCRIBED if self._resource(stream).job is not None else None
+        request = ReadRequest(stream, limit=few, may_read_again=True)
         reading = self._reading(request)
         if (resource := self._resource(stream)).job is not None and reading.given.types:
             return described(stream, resource, reading.given.types)
@@ -160,6 +170,7 @@ class HttpConnector(BaseConnector[HttpConnection]):
         for left in self._unfinished.values():
             left.pages.close()
         self._unfinished.clear()
+        self._jobs.close()
         self._transport.close()
 
     def stream_of(self, query: str) -> Stream:
@@ -190,12 +201,18 @@ class HttpConnector(BaseConnector[HttpConnection]):
                 caveats(
                     resource.pagination or self.config.pagination,
                     has_key=bool(reading.key),
-                    of_parents=resource.parent is not None and request.stream.cursor is not None,
+                    has_many_parents=reading.parents is not None
+                    and request.since is not None
+                    and request.parents is None,
                 )
             ),
             is_ordered=resource.incremental.order == "ascending",
             has_windows=reading.windows is not None,
             whole=whole or not request.may_read_again,
+            parents=self._parents(request.stream, reading, where),
+            schema=schema_given(resource, reading.given.types, request.known)
+            if request.only_outline and resource.job is not None
+            else None,
         )
 
     def _statements(self, resource: Resource, reading: Reading) -> Iterator[str]:
@@ -204,7 +221,7 @@ class HttpConnector(BaseConnector[HttpConnection]):
             above = self.config.resources[resource.parent.resource]
             bound = reading.since if resource.parent.changed_only else None
             yield from self._statements(above, Reading(since=bound, timezone=reading.timezone))
-        first = self._first(resource, reading.since, reading)
+        first = self._first(resource, reading)
         if reading.windows is not None:
             first, _ = next(iter(reading.windows.requests(first)), (first, None))
         yield written(first, own={*self.config.params, *resource.params})
@@ -241,18 +258,34 @@ class HttpConnector(BaseConnector[HttpConnection]):
         resource = self._resource(stream)
         merges = stream.disposition is Disposition.MERGE
         merges = merges or (stream.disposition is None and stream.cursor is not None)
-        newest = None
-        if request.since is not None and stream.cursor and resource.incremental.order == "descending":
-            newest = Newest(stream.cursor, request.since)
-        return Reading(
+        bounds = None
+        if resource.parent is not None and stream.cursor is not None:
+            is_clock = resource.parent.shared_cursor or resource.incremental.format in TICKS
+            bounds = ParentBounds(request.since, request.parents, is_clock=is_clock)
+        reading = Reading(
             stream.primary_key or resource.primary_key,
             merges,
-            newest,
-            request.since if stream.cursor else None,
-            stream.timezone,
-            self._windows(resource, stream.cursor, request.since, stream.timezone),
-            self._given(resource),
+            stream.cursor,
+            limit=request.limit,
+            timezone=stream.timezone,
+            parents=bounds,
+            given=self._given(resource),
         )
+        return self._from(resource, reading, request.since if stream.cursor else None)
+
+    def _from(self, resource: Resource, reading: Reading, bound: CursorValue | None) -> Reading:
+        """The same from another bound on."""
+        newest = None
+        if bound is not None and reading.cursor and resource.incremental.order == "descending":
+            newest = Newest(reading.cursor, bound)
+        windows = self._windows(resource, reading.cursor, bound, reading.timezone)
+        return replace(reading, since=bound, newest=newest, windows=windows)
+
+    def _parents(self, stream: Stream, reading: Reading, where: str) -> Callable[[], ParentRows] | None:
+        if reading.parents is None or stream.cursor is None:
+            return None
+        appends = not (reading.merges and reading.key)
+        return partial(ParentRows, reading.parents, stream.cursor, where=where, appends=appends)
 
     def _given(self, resource: Resource) -> GivenNames:
         return given_names(resource, partial(self._beside, resource), self._transport.fetch)
@@ -278,40 +311,45 @@ class HttpConnector(BaseConnector[HttpConnection]):
     def _new(self, request: ReadRequest, reading: Reading) -> Generator[Records, None, None]:
         """The pages of what is new of a stream, as far as its API can tell."""
         resource = self._resource(request.stream)
-        yield from self._read(resource, self._first(resource, reading.since, reading), reading)
+        if request.only_outline and resource.job is not None:
+            return
+        yield from self._read(resource, reading)
 
-    def _first(self, resource: Resource, bound: CursorValue | None, reading: Reading) -> Request:
-        """The request for what came since `bound`; windows have bounds of their own."""
+    def _first(self, resource: Resource, reading: Reading) -> Request:
+        """The first request for what is new; windows have bounds of their own."""
         first = filled(self._request(resource), reading.given.texts)
         if resource.incremental.start is not None:
             return first
-        return since(first, resource.incremental, bound, reading.timezone)
+        return since(first, resource.incremental, reading.since, reading.timezone)
 
-    def _read(self, resource: Resource, first: Request, reading: Reading) -> Generator[Records, None, None]:
+    def _read(self, resource: Resource, reading: Reading) -> Generator[Records, None, None]:
         """The pages of a resource; of one with a parent, those of each of its records, in their order."""
-        parent = resource.parent
+        parent, bounds = resource.parent, reading.parents
         if parent is None:
-            yield from self._listed(resource, first, reading)
+            yield from self._listed(resource, self._first(resource, reading), reading)
             return
         above = self.config.resources[parent.resource]
-        bound = reading.since if parent.changed_only else None
-        windows = self._windows(above, None, bound, reading.timezone)
-        of_parents = Reading(
-            above.primary_key,
-            since=bound,
-            timezone=reading.timezone,
-            windows=windows,
-            given=self._given(above),
+        of_parents = self._from(
+            above,
+            Reading(above.primary_key, timezone=reading.timezone, given=self._given(above)),
+            reading.since if parent.changed_only else None,
         )
 
-        def pages_below(record: msgspec.Raw) -> list[Records]:
-            found = values_of(parent, record)
-            pages = self._listed(resource, filled(first, found), reading)
-            return [with_values(page, found) if parent.include else page for page in pages if page]
+        def asked() -> Iterator[tuple[Values, int | None]]:
+            for key, found in distinct(values_of(parent, record) for page in parents for record in page):
+                yield found, None if bounds is None else bounds.number(key)
 
-        with closing(self._read(above, self._first(above, bound, of_parents), of_parents)) as parents:
-            records = (record for page in parents for record in page)
-            for pages in in_order(pages_below, records, at_once=self.config.concurrency):
+        def pages_below(item: tuple[Values, int | None]) -> list[Records]:
+            found, number = item
+            members, own = found if parent.include else {}, reading
+            if bounds is not None and number is not None:
+                members = {**members, PARENT: number}
+                own = self._from(resource, reading, bounds.bound(number).value)
+            pages = self._listed(resource, filled(self._first(resource, own), found), own)
+            return [with_values(page, members) if members else page for page in pages if page]
+
+        with closing(self._read(above, of_parents)) as parents:
+            for pages in in_order(pages_below, asked(), at_once=self.config.concurrency):
                 yield from pages
 
     def _listed(self, resource: Resource, first: Request, reading: Reading) -> Generator[Records, None, None]:
@@ -333,13 +371,12 @@ class HttpConnector(BaseConnector[HttpConnection]):
         if job is None:
             yield from self._paged(resource, first, reading)
             return
-        fetch = self._transport.fetch
-        results, removal = results_of(
-            job, first, partial(self._beside, resource), fetch, media_type=MEDIA_TYPES[self._format(resource)]
-        )
-        yield from self._paged(resource, results, reading)
-        if removal is not None:
-            remove(removal, fetch, reading.notes)
+        if reading.limit is not None and job.limit is None:
+            log.warning("%s: the whole job runs: nothing says how to ask for a few records", shown(first.url))
+        beside, media_type = partial(self._beside, resource), MEDIA_TYPES[self._format(resource)]
+        first = limited(job, first, reading.limit)
+        with self._jobs.results(job, first, beside, media_type=media_type, notes=reading.notes) as results:
+            yield from self._paged(resource, results, reading)
 
     def _format(self, resource: Resource) -> str:
         return resource.format or self.config.format
@@ -359,26 +396,38 @@ class HttpConnector(BaseConnector[HttpConnection]):
             merges=reading.merges,
             where=where,
         )
-        is_open = pagination.type == "auto"  # how the pages follow each other is not known yet
-        flow = paged(pagination, first, has_key=bool(reading.key))
-        try:
-            request = next(flow)
-            while True:
-                response = self._transport.fetch(request)
-                document, records = NOTHING
-                if response.status != _NO_CONTENT and response.status not in request.empty_on:
-                    document, records = read(response.content, where)
-                page = Page(response, document, records)
-                if is_open and not reading.notes and (note := told(page)) is not None:
-                    reading.notes.append(note)
-                is_open = False
-                if unseen := repeats.new(records, expected=request.repeats):
-                    yield unseen
-                if reading.newest is not None and reading.newest.is_past(records):
-                    return
-                request = flow.send(page)
-        except StopIteration:
-            return
+        is_first, is_past = True, False
+        held: Records = []  # what the page before turns out to have got meanwhile comes first
+        flow = paged(pagination, first, has_key=bool(reading.key) and resource.job is None)
+        request = next(flow, None)
+        while request is not None:
+            response = self._transport.fetch(request)
+            document, records = NOTHING
+            if response.status != _NO_CONTENT and response.status not in request.empty_on:
+                document, records = read(response.content, where)
+            page = Page(response, document, records)
+            if is_first and not reading.notes and (note := told(pagination, page)) is not None:
+                reading.notes.append(note)
+            is_first = False
+            if not request.is_again:
+                held = repeats.new(records, expected=request.repeats)
+                is_past = reading.newest is not None and reading.newest.is_past(records)
+            elif missed := repeats.missed(records):
+                yield missed
+            request = _following(flow, page)
+            if request is not None and request.is_again:
+                continue
+            if held:
+                yield held
+            if is_past:
+                return
+
+
+def _following(flow: Flow, page: Page) -> Request | None:
+    try:
+        return flow.send(page)
+    except StopIteration:
+        return None
 
 
 def _written(value: str | int | float | bool) -> str:

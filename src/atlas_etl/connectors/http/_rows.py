@@ -8,13 +8,16 @@ from itertools import chain
 import pyarrow as pa
 
 from atlas_etl.connectors.http._columns import Columns
+from atlas_etl.connectors.http._outline import MANY_PARENTS
 from atlas_etl.connectors.http._pages import WINDOW_END, Pages, Records
+from atlas_etl.connectors.http._parent_bounds import PARENT, ParentRows
 from atlas_etl.connectors.unordered import Wanted
 from atlas_etl.errors import WiderColumnsError
-from atlas_etl.model import Hazard, TableName
+from atlas_etl.model import CursorValue, Hazard, ParentBound, TableName
 
 _SURVEY_ROWS = 10_000  # a nullable member shows its first value in few of the first rows
 _SURVEY_BYTES = 8 * 1024 * 1024
+_PARENT_FIELD = pa.field(PARENT, pa.int64())
 _CHUNK_BYTES = 2 * 1024 * 1024  # decoded at once
 
 
@@ -38,13 +41,18 @@ class HttpRows:
         is_ordered: bool,
         has_windows: bool,
         whole: bool,
+        parents: Callable[[], ParentRows] | None,
+        schema: pa.Schema | None,
     ) -> None:
         """Looks at all records for their types; where not `whole`, only at the first ones.
 
-        Then, unless there is a `limit`, `batches` raises WiderColumnsError for those that do not fit.
+        Then, unless there is a `limit`, `batches` raises WiderColumnsError for those that do not fit. With a
+        `schema` there are no records: it is what they would have.
         """
         self._pages = pages
         self._columns = columns
+        self._new_parents = parents
+        self._parents: ParentRows | None = None  # of the pass that began last
         self.where = where
         self.is_ordered = is_ordered
         self._has_windows = has_windows
@@ -56,11 +64,19 @@ class HttpRows:
         self.rows: int | None = None
         if not self._survey(limit, whole=whole):
             self.rows = columns.rows
-        self.schema = columns.schema
+        found = schema if schema is not None else columns.schema
+        self.schema = pa.schema([field for field in found if field.name != PARENT or parents is None])
         self.primary_key = primary_key if self.schema.names else ()  # no record has ever told its columns
 
     def place(self) -> None:
         """No database is behind it that could be written to."""
+
+    @property
+    def has_own_bounds(self) -> bool:
+        return self._new_parents is not None
+
+    def parents(self, tail_from: CursorValue) -> tuple[ParentBound, ...] | None:
+        return self._parents.reached(tail_from) if self._parents is not None else None
 
     def count_nulls(self, column: str) -> int | None:
         return self._columns.nulls(column) if self.rows is not None else None
@@ -71,7 +87,8 @@ class HttpRows:
 
     def warnings(self) -> Sequence[str]:
         """How pages were found to follow each other, and what became of the credentials."""
-        return tuple(self._warnings())
+        weaker = self._parents is not None and self._parents.is_weaker
+        return (*self._warnings(), *((MANY_PARENTS,) if weaker else ()))
 
     def statements(self) -> Sequence[str]:
         return self._statements
@@ -84,8 +101,11 @@ class HttpRows:
         self._pages.close()
 
     def batches(self, wanted: Wanted) -> Iterator[pa.RecordBatch]:
+        parents = self._parents = self._new_parents() if self._new_parents is not None else None
+        schema = wanted.schema if parents is None else wanted.schema.append(_PARENT_FIELD)
         for chunk in self._chunks():
-            yield self._decoded(chunk, wanted.schema)
+            rows = self._decoded(chunk, schema)
+            yield rows if parents is None else parents.kept(rows)
 
     def _survey(self, limit: int | None, *, whole: bool) -> bool:
         """Look at records; gives back whether there may be more."""

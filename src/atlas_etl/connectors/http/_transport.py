@@ -5,18 +5,20 @@ Credentials go to the origin of `base_url` only; credentials of another kind go 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeAlias
 from urllib.parse import urljoin, urlsplit
 
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, stop_before_delay
 from tenacity.wait import wait_exponential_jitter
 
 from atlas_etl.connectors.base import SecretKeeper
 from atlas_etl.connectors.http._auth import Credentials
 from atlas_etl.connectors.http._connection import HttpConnection
 from atlas_etl.connectors.http._credential_cache import CredentialCache
+from atlas_etl.connectors.http._deadline import within
 from atlas_etl.connectors.http._failures import (
     StatusError,
     may_pass,
@@ -24,7 +26,7 @@ from atlas_etl.connectors.http._failures import (
     refused,
     status_error,
 )
-from atlas_etl.connectors.http._messages import Request, Response, origin
+from atlas_etl.connectors.http._messages import Request, Response, origin, without_user
 from atlas_etl.connectors.http._pace import RetryBudget, Turns
 from atlas_etl.connectors.http._rate_limits import wait_for_more
 from atlas_etl.connectors.http._wire import Wire
@@ -47,6 +49,7 @@ class Transport:
         self._wire = wire
         self._credentials = CredentialCache(config.auth, config.base_url, self._login)
         self._turns = Turns(config.least_interval, wire.pause)
+        self._slots = threading.BoundedSemaphore(config.concurrency)
         self._budget = RetryBudget(config.retry_budget)
 
     def fetch(self, request: Request) -> Response:
@@ -57,33 +60,22 @@ class Transport:
         """
         if request.wait:
             self._wire.pause(request.wait)
+        page = self._config.page_timeout.total_seconds()
         for attempt in Retrying(
             retry=retry_if_exception(self._may_try_again),
-            stop=stop_after_attempt(self._config.attempts),
+            stop=stop_after_attempt(self._config.attempts) | stop_before_delay(page),
             wait=self._wait,
             sleep=self._wire.pause,
             reraise=True,
         ):
-            with attempt:
-                answer = self._authorised(request)
+            with attempt, within(page - (attempt.retry_state.seconds_since_start or 0.0)):
+                answer = self.fetch_once(request)
                 self._budget.give_back()
                 return answer
         raise AssertionError("tenacity reraises")  # pragma: no cover
 
-    def keep_rotated(self, keep: SecretKeeper) -> None:
-        """Tell `keep` of each refresh token that the API rotates."""
-        self._credentials.keep = keep
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What a person should know of the credentials that were used so far."""
-        return self._credentials.warnings
-
-    def close(self) -> None:
-        """Give connections back; whoever waits for his turn gets an error."""
-        self._wire.close()
-
-    def _authorised(self, request: Request) -> Response:
+    def fetch_once(self, request: Request) -> Response:
+        """The answer to a request that is tried once, but for credentials that have to be renewed."""
         who = self._credentials.current()
         response = self._redirected(request, who)
         renewed = self._credentials.renewed(who) if response.status == 401 else None
@@ -96,13 +88,27 @@ class Transport:
             raise failure
         return response
 
+    def keep_rotated(self, keeper: SecretKeeper) -> None:
+        """Tell the keeper of each refresh token that the API rotates."""
+        self._credentials.keeper = keeper
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a person should know of the credentials that were used so far."""
+        return self._credentials.warnings
+
+    def close(self) -> None:
+        """Give connections back; whoever waits for his turn gets an error."""
+        self._wire.close()
+
     def _login(self, request: Request) -> Response:
         asked = replace(request, is_login=True)
         return self._send(asked, Credentials(), is_home=origin(request.url) == self._home)
 
     def _send(self, request: Request, who: Credentials, *, is_home: bool) -> Response:
         self._turns.wait()
-        response = self._wire.send(request, who, is_home=is_home)
+        with self._slots:
+            response = self._wire.send(request, who, is_home=is_home)
         wait = wait_for_more(response.headers)
         if wait is not None and is_home:
             self._turns.hold_back(min(wait, self._config.longest_wait.total_seconds()))
@@ -110,6 +116,7 @@ class Transport:
 
     def _redirected(self, request: Request, who: Credentials) -> Response:
         for _ in range(_MOST_REDIRECTS + 1):
+            request = replace(request, url=without_user(request.url))
             is_home = origin(request.url) == self._home
             if not is_home:
                 if self._home[0] == "https" and origin(request.url)[0] == "http":
@@ -125,7 +132,8 @@ class Transport:
             if origin(request.url)[0] == "https" and origin(url)[0] == "http":
                 raise refused(url, "it leads from https to http, where others can read along")
             kept = response.status in (307, 308)
-            if request.content is not None and origin(url) != origin(request.url):
+            sends = request.content is not None or (kept and (request.body is not None or request.form))
+            if sends and origin(url) != origin(request.url):
                 raise refused(url, "a message may hold credentials, which are for the first address only")
             request = Request(
                 url,

@@ -18,8 +18,8 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from atlas_etl.connectors.http._connection import Incremental, Span
 from atlas_etl.connectors.http._incremental import TICKS, UNCERTAIN, has_zone, moment, sent, unit_of, written
+from atlas_etl.connectors.http._incremental_settings import Incremental, Span
 from atlas_etl.connectors.http._messages import Request
 from atlas_etl.connectors.http._records import Document, Path, Scalar, parse_path
 from atlas_etl.errors import ConfigError, SourceError

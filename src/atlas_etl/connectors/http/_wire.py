@@ -22,7 +22,7 @@ from atlas_etl.connectors.http._auth import Credentials
 from atlas_etl.connectors.http._bodies import IncompleteBodyError, decoded
 from atlas_etl.connectors.http._connection import ApiConnection, HttpConnection
 from atlas_etl.connectors.http._deadline import DeadlineAdapter
-from atlas_etl.connectors.http._failures import refused, too_large, unreachable
+from atlas_etl.connectors.http._failures import refused, too_large, too_slow, unreachable
 from atlas_etl.connectors.http._logs import redact
 from atlas_etl.connectors.http._messages import Request, Response, origin, shown
 from atlas_etl.connectors.http._request_auth import request_auth
@@ -132,23 +132,15 @@ class Network:
             raise unreachable(url, failure) from None
 
     def _body(self, raw: urllib3.BaseHTTPResponse, where: str, began: float) -> bytes:
-        """The body as it came, within its deadline, its least rate and its greatest size."""
-        until = began + self._config.page_timeout.total_seconds()
+        """The body as it came, within its least rate and its greatest size; each read has the deadline."""
         found: list[bytes] = []
         size = 0
         while chunk := raw.read1(_CHUNK, decode_content=False):
             found.append(chunk)
             size += len(chunk)
-            now = time.monotonic()
-            if now > until or (
-                now - began > _GRACE and size < self._config.least_rate * (now - began - _GRACE)
-            ):
-                raise SourceError(
-                    f"{where} sends too slowly: {size:,} bytes in {now - began:.0f} s",
-                    hint="ask for smaller pages, or set `page_timeout` and `least_rate`",
-                    code="too_slow",
-                    retryable=True,
-                )
+            took = time.monotonic() - began
+            if took > _GRACE and size < self._config.least_rate * (took - _GRACE):
+                raise too_slow(where, f"it sends too slowly: {size:,} bytes in {took:.0f} s")
             if size > self._config.largest_page:
                 raise too_large(where, self._config.largest_page)
         return b"".join(found)
@@ -159,7 +151,7 @@ def session(config: ApiConnection) -> requests.Session:
     made = requests.Session()
     made.trust_env = False
     for scheme in ("http://", "https://"):
-        made.mount(scheme, DeadlineAdapter(config.page_timeout.total_seconds()))
+        made.mount(scheme, DeadlineAdapter(config.request_timeout.total_seconds()))
     made.verify = str(config.ca_bundle) if config.ca_bundle is not None else True
     if config.proxy is not None:
         proxy = config.proxy.get_secret_value()

@@ -10,19 +10,18 @@ from urllib.parse import urlsplit, urlunsplit
 from pydantic import Field, JsonValue, model_validator
 
 from atlas_etl.connectors.base import Adapter
-from atlas_etl.connectors.http._auth_settings import RecordsPath, Url
+from atlas_etl.connectors.http._auth_settings import RecordsPath, Url, check_token_url
 from atlas_etl.connectors.http._connection import (
     ApiConnection,
     HttpConnection,
     Offered,
-    Pagination,
     Resource,
-    Since,
-    check_windows,
     parents_lead_to_an_end,
 )
 from atlas_etl.connectors.http._graphql_errors import refusal
+from atlas_etl.connectors.http._incremental_settings import Since, check_windows
 from atlas_etl.connectors.http._named import NamedResources, asked_in_body
+from atlas_etl.connectors.http._pagination_settings import Pagination
 from atlas_etl.connectors.http._reader import streams_of
 from atlas_etl.connectors.http._recording import wiring
 from atlas_etl.connectors.http._records import parse_path, written_path
@@ -106,7 +105,8 @@ class GraphqlConnection(ApiConnection):
     )
 
     @model_validator(mode="after")
-    def _parents_lead_to_an_end(self) -> GraphqlConnection:
+    def _is_consistent(self) -> GraphqlConnection:
+        check_token_url(self.auth, self.endpoint)
         parents_lead_to_an_end(self.resources)
         return self
 

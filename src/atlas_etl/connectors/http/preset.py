@@ -17,6 +17,7 @@ from urllib.parse import quote
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     Field,
     JsonValue,
     SecretStr,
@@ -43,7 +44,7 @@ class Asked(BaseModel):
     model_config = MODEL
 
     help: str = Field(min_length=1)
-    type: Literal["text", "secret", "integer", "boolean", "date"] = "text"
+    type: Literal["text", "texts", "secret", "integer", "boolean", "date"] = "text"
     choices: tuple[str, ...] = ()
     pattern: str | None = Field(default=None, description="what the whole of a text is to match")
     default: str | int | bool | None = None
@@ -55,13 +56,17 @@ class Asked(BaseModel):
         kind: Any = _TYPES[self.type] if not self.choices else Literal[self.choices]
         if self.pattern is not None:
             kind = Annotated[kind, AfterValidator(_matching(self.pattern))]
+        if self.type == "texts":
+            kind = Annotated[
+                tuple[kind, ...], BeforeValidator(lambda given: [given] if isinstance(given, str) else given)
+            ]
         needed = self.default is None and not self.optional
         default: Any = ... if needed else self.default
         return (kind | None if self.optional else kind), Field(default=default, description=self.help)
 
 
 _TYPES: Mapping[str, Any] = {
-    "text": str, "secret": SecretStr, "integer": int, "boolean": bool, "date": date,
+    "text": str, "texts": str, "secret": SecretStr, "integer": int, "boolean": bool, "date": date,
 }  # fmt: skip
 
 
@@ -73,9 +78,17 @@ class Preset(BaseModel):
     documentation: Url = Field(description="the vendor's page that it was written from")
     fields: dict[str, Asked]
     connection: dict[str, JsonValue] = Field(description="of the protocol http, with {name} for fields")
+    each: dict[str, dict[str, JsonValue]] = Field(
+        default_factory=dict,
+        description="by a field of texts: the resource that each of them is, with {name} for its own text",
+    )
 
     @model_validator(mode="after")
     def _names_are_its_own(self) -> Preset:
+        if unknown := self.each.keys() - {
+            name for name, asked in self.fields.items() if asked.type == "texts"
+        }:
+            raise ValueError(f"each: {min(unknown)} is no field of texts")
         if taken := sorted(self.fields.keys() & PresetConnection.model_fields.keys()):
             raise ValueError(f"fields: {taken[0]} is a setting of each preset")
         return self
@@ -101,6 +114,10 @@ class PresetConnection(HttpSettings):
         preset = self.preset()
         values = {name: _plain(getattr(self, name)) for name in preset.fields}
         made = cast(dict[str, object], _substituted(preset.connection, values))
+        for field, resource in preset.each.items():
+            for text in getattr(self, field) or ():
+                more = {text: _substituted(resource, {**values, field: text})}
+                made["resources"] = {**more, **cast(dict[str, object], made["resources"])}
         given = {name: getattr(self, name) for name in self.model_fields_set - preset.fields.keys()}
         if "headers" in given:
             given["headers"] = {**cast(dict[str, str], made.get("headers", {})), **given["headers"]}
@@ -123,6 +140,8 @@ def _matching(pattern: str) -> Any:
 def _plain(value: object) -> str | int | bool | None:
     if isinstance(value, SecretStr):
         return value.get_secret_value()
+    if isinstance(value, tuple):
+        return None  # what each of its texts means is under `each`
     return value if isinstance(value, str | int | None) else str(value)
 
 

@@ -15,7 +15,6 @@ import msgspec
 import requests
 import zeep
 from lxml import etree
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr, model_validator
 from zeep.exceptions import Error as ZeepError
 from zeep.exceptions import LookupError as ZeepLookupError
 from zeep.exceptions import ValidationError
@@ -23,25 +22,22 @@ from zeep.helpers import serialize_object
 from zeep.wsse.username import UsernameToken
 
 from atlas_etl.connectors.base import Adapter
-from atlas_etl.connectors.http._auth_settings import RecordsPath, Url
 from atlas_etl.connectors.http._connection import (
     ApiConnection,
     HttpConnection,
     Offered,
-    Pagination,
     Resource,
-    Since,
-    check_windows,
-    parents_lead_to_an_end,
 )
 from atlas_etl.connectors.http._formats import FORMATS
 from atlas_etl.connectors.http._messages import Request, Response, origin, shown
 from atlas_etl.connectors.http._named import NamedResources, asked_in_body
 from atlas_etl.connectors.http._pages import Records
+from atlas_etl.connectors.http._pagination_settings import Pagination
 from atlas_etl.connectors.http._reader import Reading, streams_of
 from atlas_etl.connectors.http._recording import wiring
 from atlas_etl.connectors.http._records import parse_path
 from atlas_etl.connectors.http._soap_faults import refusal
+from atlas_etl.connectors.http._soap_settings import Call, SoapConnection
 from atlas_etl.connectors.http._soap_values import exact_values
 from atlas_etl.connectors.http._transport import Transport
 from atlas_etl.connectors.http._wire import Network, Wire, dispose, session
@@ -49,66 +45,6 @@ from atlas_etl.errors import ConfigError, SourceError, nearest
 from atlas_etl.model import ConnectionStatus
 
 _NIL = "{http://www.w3.org/2001/XMLSchema-instance}nil"
-
-
-class Security(BaseModel):
-    """WS-Security: who asks, in each message to the service."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-    username: str = Field(min_length=1)
-    password: SecretStr
-    digest: bool = Field(default=False, description="whether the password is sent as a digest, not as text")
-
-
-class SinceArgument(Since):
-    """How an operation is asked for what is new since the checkpoint; without it, that is chosen here."""
-
-    argument: str | None = Field(default=None, description="its path among the arguments, e.g. filter.from")
-    end_argument: str | None = Field(default=None, description="the path of the end that is sent with it")
-
-    @model_validator(mode="after")
-    def _is_complete(self) -> SinceArgument:
-        check_windows(self, self.argument, self.end_argument, names="argument and end_argument")
-        return self
-
-    @property
-    def is_asked(self) -> bool:
-        return self.argument is not None
-
-
-class Call(Offered):
-    """An operation and where its result has records."""
-
-    operation: str = Field(min_length=1, description="its name in the WSDL")
-    arguments: dict[str, JsonValue] = Field(
-        default_factory=dict, description="by name; `{name}` is a value of the parent's record"
-    )
-    records: RecordsPath | None = Field(
-        default=None, description="where they are in the result; default: found out"
-    )
-    incremental: SinceArgument = SinceArgument()
-
-
-class SoapConnection(ApiConnection):
-    """A SOAP service."""
-
-    wsdl: Url = Field(description="where the service describes itself")
-    endpoint: Url | None = Field(
-        default=None,
-        description="where messages are sent; default: as the WSDL says, if it is of the WSDL's own origin",
-    )
-    security: Security | None = Field(default=None, description="WS-Security; or else `auth`")
-    service: str | None = Field(default=None, description="its name, where the WSDL has several")
-    port: str | None = Field(default=None, description="its name, where the service has several")
-    resources: dict[str, Call] = Field(
-        default_factory=dict, description="what is asked for, by the names that streams have"
-    )
-
-    @model_validator(mode="after")
-    def _parents_lead_to_an_end(self) -> SoapConnection:
-        parents_lead_to_an_end(self.resources)
-        return self
 
 
 class _Operation(Resource):

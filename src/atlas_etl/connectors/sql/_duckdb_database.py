@@ -11,6 +11,7 @@ from pydantic import Field
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
 
 from atlas_etl.connectors.base import ConnectionConfig, ProjectPath
+from atlas_etl.connectors.enclosed import ENCLOSE, NO_EXTENSIONS
 from atlas_etl.connectors.sql._meaning import Failure
 from atlas_etl.errors import AtlasError, DestinationError, InterruptedRunError, RefusedRowError
 
@@ -22,12 +23,22 @@ HERE = "WHERE schema_name = ? AND table_name = ? AND database_name = current_dat
 
 
 class DuckDBConnection(ConnectionConfig):
-    """A DuckDB database."""
+    """A DuckDB database.
+
+    It reaches no other file and no network, and loads no extension, unless `options` have
+    `enable_external_access: true`.
+    """
 
     path: ProjectPath | None = Field(default=None, description="the database file; left out: in memory")
     options: dict[str, str | int | float | bool] = Field(
         default_factory=dict, description="DuckDB settings, e.g. memory_limit, threads"
     )
+
+    @property
+    def may_reach_out(self) -> bool:
+        """Whether SQL may name other files, databases and extensions."""
+        chosen = {name.lower(): str(value).lower() for name, value in self.options.items()}
+        return chosen.get("enable_external_access") in ("true", "1", "on", "yes")
 
 
 def _is_being_closed(failure: BaseException) -> bool:
@@ -44,10 +55,7 @@ def _is_being_closed(failure: BaseException) -> bool:
 def connect(config: DuckDBConnection, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
     """Open the database, sessions pinned to UTC. Raises duckdb.Error."""
     path = ":memory:" if config.path is None else str(config.path)
-    settings: dict[str, str | bool | int | float | list[str]] = {
-        "autoinstall_known_extensions": False,
-        **config.options,
-    }
+    settings: dict[str, str | bool | int | float | list[str]] = {**NO_EXTENSIONS, **config.options}
     try:
         opened = duckdb.connect(path, read_only=read_only and config.path is not None, config=settings)
     except duckdb.ConnectionException:
@@ -55,7 +63,18 @@ def connect(config: DuckDBConnection, *, read_only: bool = False) -> duckdb.Duck
             raise
         opened = duckdb.connect(path, config=settings)  # this process already writes to the file
     opened.execute("SET TimeZone = 'UTC'")
+    if not config.may_reach_out:
+        opened.execute(ENCLOSE)
     return opened
+
+
+_OF_VALUES = (
+    duckdb.ConversionException,
+    duckdb.OutOfRangeException,
+    duckdb.InvalidInputException,
+    duckdb.ConstraintException,
+)
+_QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
 
 
 def quote(identifier: str) -> str:
@@ -64,6 +83,9 @@ def quote(identifier: str) -> str:
 
 def _first_line(failure: Exception) -> str:
     return str(failure).strip().partition("\n")[0]
+
+
+_NEAR = re.compile(r'^(?:Did you mean|Candidate bindings:) ("[^?\n]+)', re.M)  # in DuckDB's second line
 
 
 @contextmanager
@@ -76,20 +98,30 @@ def translated(kind: Failure) -> Iterator[None]:
     except duckdb.IOException as failure:
         raise _unreachable(kind, failure) from failure
     except (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException) as failure:
-        raise kind(
-            _first_line(failure), hint="check the table, the query and its columns", code="sql"
-        ) from failure
+        near = _NEAR.search(str(failure))
+        hint = f"did you mean {near[1]}?" if near else "check the table, the query and its columns"
+        raise kind(_first_line(failure), hint=hint, code="sql") from failure
     except duckdb.TransactionException as failure:
         line = _first_line(failure)
         if "Could not write file" in line:
             raise _unwritable(kind, line) from failure
         raise kind(line, code="conflict", retryable=True) from failure
+    except duckdb.PermissionException as failure:
+        raise kind(
+            _first_line(failure),
+            hint="a DuckDB database reaches its own file only; what you trust may reach others, with "
+            "`enable_external_access: true` in the `options` of its connection",
+            code="external_access",
+        ) from failure
     except duckdb.OutOfMemoryException as failure:
         raise kind(
             f"DuckDB may not use more memory: {_first_line(failure)}",
             hint="raise `memory_limit` in the `options` of the DuckDB connection",
             code=OUT_OF_MEMORY,
         ) from failure
+    except _OF_VALUES as failure:
+        text = _QUOTED.sub(lambda found: f"{found[0][0]}...{found[0][0]}", _first_line(failure))
+        raise kind(text) from None  # the cause would tell the value
     except duckdb.Error as failure:
         raise kind(_first_line(failure)) from failure
 
@@ -101,9 +133,9 @@ def writing() -> Iterator[None]:
         with translated(DestinationError):
             yield
     except DestinationError as failure:
-        cause = failure.__cause__
+        cause = failure.__context__
         if isinstance(cause, duckdb.ConstraintException):
-            text = re.sub(r'key "[^"]*"', "key", failure.message)  # it holds values
+            text = re.sub(r'key "[^"]*"', "key", _first_line(cause))  # it holds values
             raise RefusedRowError(text, hint=_CORRECT, code="constraint") from None
         if isinstance(cause, duckdb.ConversionException | duckdb.OutOfRangeException):
             raise RefusedRowError(

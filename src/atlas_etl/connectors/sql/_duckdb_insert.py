@@ -13,6 +13,7 @@ import pyarrow as pa
 from atlas_etl.connectors.sql._duckdb_database import quote, writing
 from atlas_etl.errors import AtlasError
 
+_BATCHES = "_atlas_batches"
 _LOOK_SECONDS = 0.1  # how soon it is seen that nobody takes batches any more
 
 
@@ -68,9 +69,14 @@ class StreamedInsert:
     def _insert(self) -> None:
         names = ", ".join(map(quote, self._schema.names))
         # The connection keeps what a failed statement read from: nothing there may lead back to it.
-        atlas_batches = pa.RecordBatchReader.from_batches(self._schema, _taken(self._batches))  # noqa: F841
+        batches = pa.RecordBatchReader.from_batches(self._schema, _taken(self._batches))
         with writing():
-            self._opened.execute(f"INSERT INTO {self._table} ({names}) SELECT {names} FROM atlas_batches")
+            self._opened.register(_BATCHES, batches)
+            try:
+                self._opened.execute(f"INSERT INTO {self._table} ({names}) SELECT {names} FROM {_BATCHES}")
+            finally:
+                with suppress(duckdb.Error):  # after a failure the transaction is over, and so is the view
+                    self._opened.unregister(_BATCHES)
 
 
 def _taken(batches: Batches) -> Iterator[pa.RecordBatch]:

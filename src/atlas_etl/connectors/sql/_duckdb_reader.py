@@ -91,6 +91,7 @@ class DuckDBSnapshot(OneFetchAtATime):
     def relation(self, stream: Stream) -> Relation:
         if stream.table is None:
             sql = subquery(stream)
+            self._refuse_several(f"SELECT * FROM {sql}")
             return Relation(sql, self._columns(sql, frozenset()))
         schema, name = self._find(stream)
         sql = f"{quote(schema)}.{quote(name)}"
@@ -106,6 +107,12 @@ class DuckDBSnapshot(OneFetchAtATime):
             estimated_rows=self.estimated_rows(schema, name),
             table=TableName(name, schema),
         )
+
+    def _refuse_several(self, sql: str) -> None:
+        """A query could else end our statement and begin its own."""
+        with translated(self._kind):
+            if len(self._opened.extract_statements(sql)) != 1:
+                raise self._kind("the query is more than one statement", hint="leave one SELECT", code="sql")
 
     def interrupt(self) -> None:
         self._opened.interrupt()

@@ -12,6 +12,7 @@ from contextlib import closing, suppress
 import duckdb
 import pyarrow as pa
 
+from atlas_etl.connectors.enclosed import ENCLOSE, NO_EXTENSIONS
 from atlas_etl.connectors.sql._dialect import Connection, Refusals
 from atlas_etl.connectors.sql._duckdb_database import HERE, quote, writing
 from atlas_etl.errors import RefusedRowError
@@ -43,8 +44,9 @@ class ScratchTrial:
         self._create = f"CREATE OR REPLACE TABLE {_TRIED} ({', '.join([*declared, *rules])})"
 
     def refusals(self, rows: pa.RecordBatch) -> Refusals:
-        with closing(duckdb.connect(":memory:", config={"threads": 1})) as scratch:
+        with closing(duckdb.connect(":memory:", config={**NO_EXTENSIONS, "threads": 1})) as scratch:
             scratch.execute("SET TimeZone = 'UTC'")
+            scratch.execute(ENCLOSE)
             return dict(self._told_apart(scratch, rows, 0))
 
     def _told_apart(

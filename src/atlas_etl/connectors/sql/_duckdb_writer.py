@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 
 import duckdb
@@ -25,8 +25,16 @@ from atlas_etl.connectors.sql._duckdb_trial import ScratchTrial
 from atlas_etl.connectors.sql._duckdb_types import arrow_type, column_type, stored_type
 from atlas_etl.connectors.sql._ledger import CHECKPOINTS, Ledger
 from atlas_etl.connectors.sql._writer import SqlDestination, SqlLoadSession
+from atlas_etl.contracts import Answer
 from atlas_etl.errors import DestinationError, UsageError
-from atlas_etl.model import CommittedCheckpoint, ConnectionStatus, LoadPlan, TableName, TableState
+from atlas_etl.model import (
+    BatchLimits,
+    CommittedCheckpoint,
+    ConnectionStatus,
+    LoadPlan,
+    TableName,
+    TableState,
+)
 
 _STATEMENT_IS_WRONG = frozenset({"sql", "conflict"})  # a transaction that only reads conflicts by writing
 # SHOW, DESCRIBE, SUMMARIZE and VALUES are SELECT, too; a PIVOT is several statements.
@@ -161,6 +169,9 @@ class DuckDBDestination(SqlDestination):
     def inspect(self, connector: str, stream: str, table: TableName) -> TableState:
         return TableState() if self._is_missing() else super().inspect(connector, stream, table)
 
+    def has_load(self, connector: str, stream: str, table: TableName, load_id: str) -> bool:
+        return not self._is_missing() and super().has_load(connector, stream, table, load_id)
+
     def checkpoints(self, connector: str) -> Sequence[CommittedCheckpoint]:
         return [] if self._is_missing() else super().checkpoints(connector)
 
@@ -204,9 +215,11 @@ class DuckDBDestination(SqlDestination):
             connection.rollback()
         return ConnectionStatus("tables can be made", server_version=f"DuckDB {duckdb.__version__}")
 
-    def query(self, sql: str) -> pa.Table:
-        try:
-            with self._cursor() as opened, translated(DestinationError):
+    @contextmanager
+    def answer(self, sql: str, as_text: Collection[str] = ()) -> Iterator[Answer]:  # noqa: ARG002
+        """Rows of DuckDB's own types, of which Arrow has every value."""
+        with self._cursor() as opened:
+            with _asking():
                 if [statement.type for statement in opened.extract_statements(sql)] not in _READING:
                     raise UsageError(
                         "a query is one statement that reads, such as a SELECT",
@@ -214,11 +227,8 @@ class DuckDBDestination(SqlDestination):
                         code="query",
                     )
                 opened.execute("BEGIN TRANSACTION READ ONLY")
-                return opened.sql(sql).to_arrow_table()
-        except DestinationError as failure:
-            if failure.code not in _STATEMENT_IS_WRONG:
-                raise
-            raise UsageError(failure.message, hint=failure.hint, code="query") from failure
+                reader = opened.sql(sql).to_arrow_reader(BatchLimits().rows)
+            yield Answer(reader.schema, _asked(reader))
 
     def close(self) -> None:
         if self._root is not None:
@@ -249,3 +259,19 @@ class DuckDBDestination(SqlDestination):
                 with translated(DestinationError):
                     self._root = connect(self._config)
             return self._root
+
+
+@contextmanager
+def _asking() -> Iterator[None]:
+    try:
+        with translated(DestinationError):
+            yield
+    except DestinationError as failure:
+        if failure.code not in _STATEMENT_IS_WRONG:
+            raise
+        raise UsageError(failure.message, hint=failure.hint, code="query") from failure
+
+
+def _asked(reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+    with _asking():
+        yield from reader

@@ -20,6 +20,7 @@ from atlas_etl.model import (
     CursorValue,
     Disposition,
     LoadPlan,
+    ParentBound,
     ReconcilePlan,
     TableName,
     Watermark,
@@ -31,14 +32,15 @@ RECONCILED = "deletes"  # in the place of a load's disposition, where `committed
 
 _KEY = ("connector", "stream")
 _CHECKPOINT_COLUMNS = (
-    "cursor_column", "cursor_kind", "high", "tail_from", "tail_values", "watermarks", "run_id",
-    "committed_at",
+    "cursor_column", "cursor_kind", "high", "tail_from", "tail_values", "watermarks", "parents",
+    "protection", "run_id", "committed_at",
 )  # fmt: skip
 _STREAM_COLUMNS = (*_KEY, "table_name", "version", "writer", *_CHECKPOINT_COLUMNS)
 _LOAD_COLUMNS = (
     "load_id", "run_id", "connector", "stream", "table_name", "disposition", "row_count", "committed_at",
 )  # fmt: skip
 _WATERMARKS = TypeAdapter(tuple[Watermark, ...])
+_PARENTS = TypeAdapter(tuple[ParentBound, ...] | None)
 _SPELLINGS = TypeAdapter(tuple[str, ...])
 
 
@@ -89,6 +91,19 @@ class Ledger:
         where, parameters = self._of_table()
         loads = self.dialect.table(self.loads_table)
         return bool(connection.execute(f"SELECT 1 FROM {loads}{where} LIMIT 1", parameters))
+
+    def has_load(self, connection: Connection, load_id: str) -> bool:
+        """Whether rows of this id came into the table since it was last replaced."""
+        quote, mark = self.dialect.quote, self.dialect.placeholder
+        loads, committed_at = self.dialect.table(self.loads_table), quote("committed_at")
+        where, parameters = self._of_table()
+        replaced = f"SELECT max({committed_at}) FROM {loads}{where} AND {quote('disposition')} = {mark}"
+        found = connection.execute(
+            f"SELECT 1 FROM {loads}{where} AND substr({quote('load_id')}, 1, {len(load_id) + 1}) = {mark} "
+            f"AND {committed_at} > COALESCE(({replaced}), '') LIMIT 1",
+            (*parameters, f"{load_id}/", *parameters, Disposition.REPLACE.value),
+        )
+        return bool(found)
 
     def reconciled_at(self, connection: Connection) -> datetime | None:
         """When the source was looked at for the last reconciliation of this table."""
@@ -249,7 +264,8 @@ def connector_checkpoints(
 def _checkpoint_cells(checkpoint: Checkpoint, run_id: str) -> dict[str, str | None]:
     cells = (
         checkpoint.cursor, checkpoint.high.kind.value, checkpoint.high.text, checkpoint.tail_from.text,
-        json.dumps(checkpoint.tail_values), _WATERMARKS.dump_json(checkpoint.watermarks).decode(), run_id,
+        json.dumps(checkpoint.tail_values), _WATERMARKS.dump_json(checkpoint.watermarks).decode(),
+        _PARENTS.dump_json(checkpoint.parents).decode(), checkpoint.protection, run_id,
         datetime.now(UTC).isoformat(),
     )  # fmt: skip
     return dict(zip(_CHECKPOINT_COLUMNS, cells, strict=True))
@@ -267,6 +283,8 @@ def _committed(line: Mapping[str, object]) -> CommittedCheckpoint | None:
             CursorValue(kind, texts["tail_from"]),
             _SPELLINGS.validate_json(texts["tail_values"]),
             _WATERMARKS.validate_json(texts["watermarks"]),
+            _PARENTS.validate_json(texts["parents"]),
+            texts["protection"],
         )
         committed_at = datetime.fromisoformat(texts["committed_at"])
         return CommittedCheckpoint(str(line["stream"]), checkpoint, committed_at, texts["run_id"])

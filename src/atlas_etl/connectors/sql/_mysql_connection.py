@@ -14,6 +14,7 @@ from sqlalchemy import Engine, create_engine, event
 from atlas_etl.connectors.base import PlainName, ProjectPath, ServerConnection, with_fields_of_options
 from atlas_etl.connectors.sql._meaning import Failure
 from atlas_etl.connectors.sql._mysql_errors import translated
+from atlas_etl.connectors.sql._server_trust import on_this_machine
 from atlas_etl.connectors.sql._tunnel import LOOPBACK, Route
 from atlas_etl.errors import ConfigError, SourceError, nearest
 
@@ -24,7 +25,6 @@ SslMode = Literal["disabled", "preferred", "required", "verify_ca", "verify_iden
 _OPTIONS = ("bind_address", "init_command", "read_timeout", "write_timeout", "server_public_key")
 _NO_COMPRESSION = "cannot be had: the driver does not compress; a tunnel can, as with `ssh -C`"
 _REFUSED = {
-    "local_infile": "would let the server read files of this machine",
     "compress": _NO_COMPRESSION,
     "compression": _NO_COMPRESSION,
 }
@@ -56,8 +56,14 @@ class MySQLConnection(ServerConnection):
     )
     application_name: str = Field(default="atlas", description="how the server names our sessions")
     lock_timeout: int = Field(default=60, ge=1, description="seconds to wait for a lock")
+    local_infile: bool = Field(
+        default=False,
+        description="send rows by LOAD DATA LOCAL, which costs the server less; it must allow that",
+    )
     ssl_mode: SslMode | None = Field(
-        default=None, description="left out: verify_ca where ssl_ca is given, else preferred"
+        default=None,
+        description="left out: verify_identity, but on this machine (loopback, sockets) preferred, or "
+        "verify_ca where ssl_ca is given",
     )
     ssl_ca: ProjectPath | None = Field(default=None, description="file of the authorities that are trusted")
     ssl_cert: ProjectPath | None = Field(default=None, description="file of our own certificate")
@@ -97,7 +103,11 @@ class MySQLConnection(ServerConnection):
 
     @property
     def effective_ssl_mode(self) -> SslMode:
-        return self.ssl_mode or ("verify_ca" if self.ssl_ca else "preferred")
+        if self.ssl_mode is not None:
+            return self.ssl_mode
+        if self.unix_socket is None and not on_this_machine(self.host):
+            return "verify_identity"
+        return "verify_ca" if self.ssl_ca else "preferred"
 
     def parameters(self) -> dict[str, Any]:
         """What pymysql.connect takes; the password is among it. Raises ConfigError for TLS files."""
@@ -114,7 +124,7 @@ class MySQLConnection(ServerConnection):
             **{name: float(v) if name.endswith("_timeout") else v for name, v in self.options.items()},
             **self._tls(),
         }
-        pinned = {"charset": self.charset, "autocommit": True, "local_infile": False}
+        pinned = {"charset": self.charset, "autocommit": True, "local_infile": self.local_infile}
         return {**{name: value for name, value in found.items() if value is not None}, **pinned}
 
     def _tls(self) -> dict[str, object]:
@@ -143,7 +153,16 @@ class MySQLConnection(ServerConnection):
 
 
 class _Client(pymysql.Connection):
-    """PyMySQL's connection, which would read the system's certificates where it is to verify none."""
+    """PyMySQL's connection, which would read the system's certificates where it is to verify none.
+
+    With `local_infile` it would also send any file that the server asks for; this one sends none.
+    """
+
+    def __init__(self, **parameters: Any) -> None:
+        super().__init__(**{**parameters, "defer_connect": True})
+        self._local_infile = False
+        if not parameters.get("defer_connect"):
+            self.connect()
 
     def _create_ssl_ctx(self, given: object) -> ssl.SSLContext:
         return given if isinstance(given, ssl.SSLContext) else _trusting_all()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import socket
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -35,7 +35,12 @@ _PACKET = Meaning("packet_too_large", "raise max_allowed_packet on the server, a
 _SYNTAX = Meaning("sql", "check the query, the table and its columns")
 _TABLE = Meaning("table_not_found", "check the table's name; other databases need `database.table`")
 _READ_ONLY = Meaning("read_only", "connect to the primary server, or lift its read_only")
-_TLS = Meaning("tls", "check `ssl_mode`, `ssl_ca`, `ssl_cert` and `ssl_key`")
+_TLS = Meaning(
+    "tls",
+    "servers elsewhere have to prove who they are: name the file of the authority that signed their "
+    "certificate, `ssl_ca: ca.pem`, with `ssl_mode: verify_ca` where it has not the name of the "
+    "host; or opt out, with `ssl_mode: required` (encrypted, but to whoever answers) or `ssl_mode: disabled`",
+)
 _UNREACHABLE = Meaning("connection_failed", "check `host` and `port`", True)
 
 _MEANINGS: Mapping[int, Meaning] = {
@@ -53,6 +58,10 @@ _MEANINGS: Mapping[int, Meaning] = {
     **dict.fromkeys((1052, 1055, 1064, 1065, 1066, 1111, 1128, 1140, 1149, 1210, 1221, 1222, 1235), _SYNTAX),
     **dict.fromkeys((1241, 1242, 1248, 1267, 1271, 1305, 1318, 1356, 1582, 1630, 1690, 2034, 2053), _SYNTAX),
     1050: TABLE_EXISTS,
+    **dict.fromkeys(
+        (1148, 3948, 4166),
+        Meaning("local_infile", "SET GLOBAL local_infile = ON on the server, or leave `local_infile` out"),
+    ),
     1046: Meaning("database_not_found", "set `database`, or write `database.table`"),
     1049: Meaning("database_not_found", "check `database`"),
     1054: Meaning("column_not_found", "check the column's name"),
@@ -72,6 +81,7 @@ _MEANINGS: Mapping[int, Meaning] = {
 # What a table refuses of a row; the server's own words may hold the value.
 _VALUES: Mapping[int, str] = {
     1048: "cannot be NULL",
+    1263: "cannot be NULL",
     1264: "has a number outside of its range",
     1265: "has a value that it cannot hold exactly",
     1292: "has a date or time that it cannot hold",
@@ -80,6 +90,7 @@ _VALUES: Mapping[int, str] = {
     1406: "has a value that is longer than it can hold",
 }
 _RULES = frozenset({1216, 1369, 1452, 1526, 3819, 4025})  # of the table, about a row
+_DUPLICATE = 1062
 _RAISED = 1644  # SIGNAL in a trigger
 _COLUMN = re.compile(r"[Cc]olumn (?:`[^`]*`\.`[^`]*`\.)?[`'](?P<name>.+?)[`'](?: at row| cannot be|$)")
 _COMMAND = re.compile(
@@ -101,6 +112,12 @@ def translated(kind: Failure) -> Iterator[None]:
             raise meant from None  # the cause would tell the value
         raise meant from failure
     except RuntimeError as failure:
+        if "LOAD_LOCAL" in str(failure):
+            raise kind(
+                "the server asks for a file of this machine, which nobody asked it to load",
+                hint="it was not given; find out who runs this server",
+                code="hostile_server",
+            ) from failure
         if "cryptography" not in str(failure):
             raise
         raise ConfigError(
@@ -120,7 +137,7 @@ def _meant(failure: err.MySQLError, kind: Failure) -> AtlasError:
     text = str(failure.args[1]) if len(failure.args) > 1 else str(failure) or type(failure).__name__
     if number in (2002, 2003, 2005):
         return _unreachable(failure, text, kind)
-    if number == 1062:
+    if number == _DUPLICATE:
         return _duplicate(text)
     refused = refused_value(number, text) if kind is DestinationError else None
     if refused is not None:
@@ -158,6 +175,20 @@ def refused_value(number: int, text: str) -> RefusedRowError | None:
         hint="run with --full-refresh to make the table again, or choose another table with `into`",
         code="value_does_not_fit",
         column=column,
+    )
+
+
+def refused_load(warnings: Sequence[tuple[int, str]]) -> RefusedRowError:
+    """The error for rows of LOAD DATA LOCAL that the server changed or left out: it only warns of them."""
+    for number, text in warnings:
+        refused = _duplicate(text) if number == _DUPLICATE else refused_value(number, text)
+        if refused is not None:
+            return refused
+    said = "; ".join(re.sub(r"'[^']*'", "'...'", text) for _, text in warnings[:1]) or "it does not say why"
+    return RefusedRowError(
+        f"the server does not take the rows as they are: {said}",
+        hint="set `local_infile: false`, so that each row is inserted or refused",
+        code="constraint",
     )
 
 

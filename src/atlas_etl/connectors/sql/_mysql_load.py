@@ -10,8 +10,9 @@ import numpy as np
 import pyarrow as pa
 
 from atlas_etl.connectors.sql._mysql_connection import Server
-from atlas_etl.connectors.sql._mysql_errors import quoted, refused_value
+from atlas_etl.connectors.sql._mysql_errors import quoted, refused_load, refused_value
 from atlas_etl.connectors.sql._mysql_literals import row_texts
+from atlas_etl.connectors.sql._mysql_load_data import field_texts, load_statement
 from atlas_etl.connectors.sql._mysql_parameters import Parameter
 from atlas_etl.connectors.sql._mysql_session import WRITING, Session
 from atlas_etl.errors import AtlasError, DestinationError
@@ -25,6 +26,7 @@ class LoadConnection:
 
     def __init__(self, server: Server) -> None:
         self.session = Session(server, sql_mode=WRITING)
+        self._insert = self._load_data if server.config.local_infile else self._insert_values
         self._in_transaction = False
         try:
             ((packet,),) = self.session.rows("SELECT @@max_allowed_packet")
@@ -46,7 +48,18 @@ class LoadConnection:
         return []
 
     def ingest(self, table: str, batch: pa.RecordBatch) -> None:
-        """Insert the rows with their values in the statement, as many as fit."""
+        """Add the rows as they are. Raises RefusedRowError where the table does not take one so."""
+        self._insert(table, batch)
+
+    def _load_data(self, table: str, batch: pa.RecordBatch) -> None:
+        """By LOAD DATA LOCAL, to which a row that is left out is a warning."""
+        statement, texts = load_statement(table, batch.schema), field_texts(batch)
+        added, warnings = self.session.load(statement, texts, self._most)
+        if warnings or added != batch.num_rows:
+            raise refused_load(self.session.warnings())
+
+    def _insert_values(self, table: str, batch: pa.RecordBatch) -> None:
+        """By INSERTs with their values in the statement, as many as fit."""
         names = ", ".join(map(quoted, batch.schema.names))
         head = f"INSERT INTO {table} ({names}) VALUES ".encode()
         for texts, places in row_texts(batch):

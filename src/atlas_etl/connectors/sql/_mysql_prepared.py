@@ -77,6 +77,9 @@ class Channel(Protocol):
     def _execute_command(self, command: int, sql: bytes) -> None:
         """Refuse if a result is unread; frame and send a command. Raises err.Error."""
 
+    def write_packet(self, payload: bytes) -> None:
+        """Frame and send more of what a command began. Raises err.Error."""
+
     def _read_packet(self, packet_type: type[MysqlPacket] = ...) -> MysqlPacket:
         """One whole packet. Raises the server's error if that is what it is."""
 

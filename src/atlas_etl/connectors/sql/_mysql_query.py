@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from atlas_etl import values
+from atlas_etl.connectors.hazards import without_hazards
 from atlas_etl.connectors.sql._mysql_session import Session
 from atlas_etl.connectors.sql._mysql_stored import marked_type
 from atlas_etl.connectors.sql._mysql_types import Column, arrow_type
+from atlas_etl.contracts import Answer
 from atlas_etl.model import BatchLimits, HazardCells
 
 _COMMENTS = """
@@ -19,20 +21,22 @@ SELECT COLUMN_NAME, COLUMN_COMMENT FROM information_schema.COLUMNS
 WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ? AND COLUMN_COMMENT LIKE 'atlas:%'"""
 
 
-def read_rows(session: Session, sql: str) -> pa.Table:
-    """The rows; a column with a value that has no exact form comes as text."""
+def answered(session: Session, sql: str, as_text: Collection[str]) -> Answer:
+    """The rows, these columns as text. Raises HazardError where another has a value without exact form."""
     session.run("START TRANSACTION READ ONLY")
     described = session.describe(sql)
     kinds = _meant(session, described)
-    found = list(session.stream(sql, (), BatchLimits()))
-    odd = {cells.column for _, hazards in found for cells in hazards}
     schema = pa.schema(
         [
-            pa.field(column.name, pa.string() if column.name in odd else kind)
+            pa.field(column.name, pa.string() if column.name in as_text else kind)
             for column, kind in zip(described, kinds, strict=True)
         ]
     )
-    return pa.Table.from_batches([_shown(batch, cells, schema) for batch, cells in found], schema)
+    rows = (
+        (_shown(batch, cells, schema), [cell for cell in cells if cell.column not in as_text])
+        for batch, cells in session.stream(sql, (), BatchLimits())
+    )
+    return Answer(schema, without_hazards(rows))
 
 
 def _meant(session: Session, described: Sequence[Column]) -> list[pa.DataType]:
@@ -51,7 +55,7 @@ def _shown(batch: pa.RecordBatch, hazards: Sequence[HazardCells], schema: pa.Sch
     for column, field in zip(batch.columns, schema, strict=True):
         shown = values.convert(column, field.type)
         for cells in hazards:
-            if cells.column == field.name:
+            if cells.column == field.name and pa.types.is_string(field.type):
                 mask = np.zeros(len(shown), np.bool_)
                 mask[list(cells.rows)] = True
                 shown = pc.replace_with_mask(shown, pa.array(mask), pa.array(cells.texts, pa.string()))

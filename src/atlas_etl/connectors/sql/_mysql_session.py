@@ -11,6 +11,7 @@ import pymysql
 
 from atlas_etl.connectors.sql._mysql_connection import Server
 from atlas_etl.connectors.sql._mysql_errors import translated
+from atlas_etl.connectors.sql._mysql_load_data import send_rows
 from atlas_etl.connectors.sql._mysql_parameters import Parameter
 from atlas_etl.connectors.sql._mysql_prepared import describe_query, execute_statement, hang_up_client
 from atlas_etl.connectors.sql._mysql_types import Column
@@ -82,6 +83,11 @@ class Session:
         with translated(self._kind), self._client.cursor() as cursor:
             cursor.execute(statement)
             return int(cursor.warning_count)
+
+    def load(self, statement: bytes, texts: Sequence[memoryview], most: int) -> tuple[int, int]:
+        """LOAD DATA LOCAL of these rows: how many it added, and how many warnings it gave."""
+        with translated(self._kind):
+            return send_rows(self._client, statement, texts, most)
 
     def warnings(self) -> list[tuple[int, str]]:
         """Numbers and texts of what the last statement warned of."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
@@ -18,13 +18,13 @@ from atlas_etl.connectors.sql._mysql_connection import MySQLConnection, Server
 from atlas_etl.connectors.sql._mysql_dialect import KEY, MySQLWriterDialect
 from atlas_etl.connectors.sql._mysql_errors import LOAD_RIGHTS, quoted
 from atlas_etl.connectors.sql._mysql_load import LoadConnection
-from atlas_etl.connectors.sql._mysql_query import read_rows
+from atlas_etl.connectors.sql._mysql_query import answered
 from atlas_etl.connectors.sql._mysql_reader import MySQLSnapshot, ReaderDialect, session_of
 from atlas_etl.connectors.sql._mysql_session import READING, Session
 from atlas_etl.connectors.sql._mysql_stored import is_long
 from atlas_etl.connectors.sql._mysql_target import kept_columns, ledger_there, look_at
 from atlas_etl.connectors.sql._writer import SqlDestination, SqlLoadSession
-from atlas_etl.contracts import NO_CHANGE
+from atlas_etl.contracts import NO_CHANGE, Answer
 from atlas_etl.errors import AtlasError, ConfigError, DestinationError, UsageError
 from atlas_etl.model import (
     Checkpoint,
@@ -145,10 +145,11 @@ class MySQLDestination(SqlDestination):
         with session_of(self._server) as session:
             yield MySQLSnapshot(session, self._server)
 
-    def query(self, sql: str) -> pa.Table:
+    @contextmanager
+    def answer(self, sql: str, as_text: Collection[str] = ()) -> Iterator[Answer]:
         session = Session(self._server, sql_mode=READING)
         try:
-            return read_rows(session, sql)
+            yield answered(session, sql, as_text)
         except DestinationError as failure:
             if failure.code not in _STATEMENT_IS_WRONG:
                 raise

@@ -7,12 +7,14 @@ https://www.postgresql.org/docs/current/libpq-envars.html.
 from __future__ import annotations
 
 import math
+import os
 import select
 import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Literal, Self, cast
 
 import psycopg
@@ -23,10 +25,12 @@ from sqlalchemy import Engine, create_engine, event
 from atlas_etl.connectors.base import PlainName, ServerConnection, with_fields_of_options
 from atlas_etl.connectors.sql._meaning import Failure
 from atlas_etl.connectors.sql._postgresql_errors import refused, translated
+from atlas_etl.connectors.sql._server_trust import on_this_machine, system_authorities
 from atlas_etl.connectors.sql._tunnel import LOOPBACK, Route
 from atlas_etl.errors import ConfigError, InterruptedRunError, SourceError, nearest
 
 Session = psycopg.Connection[tuple[object, ...]]
+SslMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
 
 SNAPSHOT_MARK = " [atlas snapshot]"  # ends the application name of sessions that only ever read
 
@@ -46,6 +50,8 @@ _PINNED = {
     "idle_in_transaction_session_timeout": "0",  # the other end of a transfer may be slow
 }
 _RESERVED = {name.lower() for name in _PINNED} | {"client_encoding", "replication"}
+# https://www.postgresql.org/docs/current/libpq-ssl.html
+_ROOTS = Path("~/.postgresql/root.crt").expanduser()
 _ELSEWHERE = frozenset({"hostaddr", "service", "load_balance_hosts"})
 # A peer that vanished is noticed in two minutes; the system's own defaults take hours.
 _KEEPALIVES = {
@@ -65,7 +71,10 @@ class PostgresConnection(ServerConnection):
     host: PlainName = Field(default="localhost", description="host name, address, or the folder of a socket")
     port: int | None = Field(default=5432, ge=1, le=65535)
     database: PlainName | None = Field(default=None, description="left out: the one named as the user")
-    sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] | None = None
+    sslmode: SslMode | None = Field(
+        default=None,
+        description="left out: prefer on this machine (loopback, sockets), verify-full elsewhere",
+    )
     application_name: str = Field(default="atlas", description="how the server names our sessions")
     statement_timeout: float | None = Field(
         default=None, ge=0, description="seconds that one statement may take; left out: as the server says"
@@ -78,8 +87,11 @@ class PostgresConnection(ServerConnection):
     @model_validator(mode="before")
     @classmethod
     def _move_fields(cls, given: object) -> object:
-        """Options that are fields under libpq's name go where they belong."""
-        return with_fields_of_options(given, _FIELDS)
+        """Options that are fields under libpq's name go where they belong, but for ports of several hosts."""
+        options = given.get("options") if isinstance(given, dict) else None
+        several = isinstance(options, dict) and "," in str(options.get("port"))
+        fields = {name: field for name, field in _FIELDS.items() if not (several and name == "port")}
+        return with_fields_of_options(given, fields)
 
     @model_validator(mode="after")
     def _one_server_behind_a_tunnel(self) -> Self:
@@ -105,6 +117,25 @@ class PostgresConnection(ServerConnection):
                 )
         return options
 
+    def tls_parameters(self) -> dict[str, str]:
+        """`sslmode`, and whose certificates are trusted where nothing else says that."""
+        mode = (
+            self.sslmode or os.environ.get("PGSSLMODE") or ("prefer" if self._is_local() else "verify-full")
+        )
+        found = {"sslmode": mode}
+        is_elsewhere = "sslrootcert" in self.options or "PGSSLROOTCERT" in os.environ or _ROOTS.exists()
+        if mode == "verify-full" and not is_elsewhere:
+            found["sslrootcert"] = system_authorities()
+        return found
+
+    def _is_local(self) -> bool:
+        if self.tunnel is not None:
+            return on_this_machine(self.host)
+        if "service" in self.options or "PGSERVICE" in os.environ:  # may lead anywhere
+            return False
+        address = self.options.get("hostaddr") or os.environ.get("PGHOSTADDR") or ""
+        return on_this_machine(self.host) and on_this_machine(str(address))
+
     def libpq_parameters(self) -> dict[str, str]:
         """What psycopg.connect takes; the password is among it."""
         found: dict[str, object] = {
@@ -113,7 +144,7 @@ class PostgresConnection(ServerConnection):
             "dbname": self.database,
             "user": self.username,
             "password": self.password.get_secret_value() if self.password else None,
-            "sslmode": self.sslmode,
+            **self.tls_parameters(),
             "application_name": self.application_name,
             "connect_timeout": math.ceil(self.connect_timeout),
             **_KEEPALIVES,

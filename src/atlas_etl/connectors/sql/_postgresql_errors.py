@@ -21,7 +21,12 @@ _NO_DATABASE = Meaning("database_not_found", "check `database`; without it, it i
 _FULL = Meaning("disk_full", "free some space on the server's disk, then run again")
 _TOO_MANY = Meaning("too_many_connections", "wait, lower --jobs, or raise max_connections", True)
 _STARTING = Meaning("server_not_ready", "wait until the server accepts connections", True)
-_TLS = Meaning("tls", "check `sslmode`, and sslrootcert, sslcert and sslkey in `options`")
+_TLS = Meaning(
+    "tls",
+    "servers elsewhere have to prove who they are: name the file of the authority that signed their "
+    "certificate, `options: {sslrootcert: ca.pem}`; or opt out, with `sslmode: require` (encrypted, but to "
+    "whoever answers) or `sslmode: disable`",
+)
 _TIMEOUT = Meaning("timeout", "check host, port and firewalls, or raise `connect_timeout`", True)
 _PERMISSION = Meaning("permission_denied", "grant the role what it needs")
 
@@ -64,6 +69,7 @@ _CLASSES: Mapping[str, Meaning] = {
     "54": Meaning("limit", "this is more than PostgreSQL can hold; read fewer or smaller columns"),
     "57": _GONE,
 }
+_OF_ROWS = ("22", "23", "44", "P0")  # their DETAIL and CONTEXT show values
 # While connecting libpq gives no SQLSTATE, only words.
 _REFUSALS: Mapping[str, Meaning] = {
     "could not translate host name": Meaning("host_not_found", "check `host`"),
@@ -113,7 +119,10 @@ def translated(
     try:
         yield
     except psycopg.Error as failure:
-        raise _meant(failure, kind, session, about) from failure
+        meant = _meant(failure, kind, session, about)
+        if (failure.sqlstate or "").startswith(_OF_ROWS):
+            raise meant from None  # the cause would tell the row
+        raise meant from failure
 
 
 def refused(failure: psycopg.Error, kind: Failure) -> AtlasError:

@@ -150,8 +150,8 @@ class PostgresSnapshot(OneFetchAtATime):
 
     def relation(self, stream: Stream) -> Relation:
         if stream.table is None:
-            relation = subquery(stream).replace("%", "%%")
-            return Relation(relation, self._described(f"SELECT * FROM {relation} LIMIT 0"))
+            relation = subquery(stream)
+            return Relation(relation.replace("%", "%%"), self._described(f"SELECT * FROM {relation} LIMIT 0"))
         table = find_table(self.run, stream.table)
         if table is None:
             known = dict.fromkeys(known.stream_info().name for known in self.tables())
@@ -209,8 +209,14 @@ class PostgresSnapshot(OneFetchAtATime):
         return cursor
 
     def _described(self, statement: str) -> tuple[SourceColumn, ...]:
-        """The columns of a query's result, as the server describes it."""
-        cursor = self._execute(statement)
+        """The columns of a query's result, as the server describes it.
+
+        By the extended protocol, which takes one statement: a query could else end ours, and the transaction.
+        """
+        if self._opening is not None:
+            self.run("SELECT 1")
+        with self._rows.translated():
+            cursor = psycopg.Cursor(self._session).execute(statement.encode(), binary=True)
         result, described = cast(pq.abc.PGresult, cursor.pgresult), cursor.description or []
         kinds = [(column.type_code, result.fmod(place)) for place, column in enumerate(described)]
         known = [self._builtin(oid, typmod) for oid, typmod in kinds]

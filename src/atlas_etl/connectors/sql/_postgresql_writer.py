@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 
 import pyarrow as pa
 
 from atlas_etl import values
 from atlas_etl.connectors.deletes import refuse_cascades
+from atlas_etl.connectors.hazards import without_hazards
 from atlas_etl.connectors.sql._dialect import Connection, WriterDialect
 from atlas_etl.connectors.sql._ledger import CHECKPOINTS, Ledger
 from atlas_etl.connectors.sql._postgresql_catalog import CatalogTable, keys_and_cascades, table_called
@@ -20,6 +21,7 @@ from atlas_etl.connectors.sql._postgresql_snapshot import PostgresSnapshot
 from atlas_etl.connectors.sql._postgresql_types import arrow_type, declared_form, declared_type, stored_type
 from atlas_etl.connectors.sql._source import Select
 from atlas_etl.connectors.sql._writer import SqlDestination, SqlLoadSession
+from atlas_etl.contracts import Answer
 from atlas_etl.errors import DataError, DestinationError, UsageError
 from atlas_etl.model import (
     BatchLimits,
@@ -216,10 +218,17 @@ class PostgresDestination(SqlDestination):
         ):
             yield snapshot
 
-    def query(self, sql: str) -> pa.Table:
+    @contextmanager
+    def answer(self, sql: str, as_text: Collection[str] = ()) -> Iterator[Answer]:
         try:
             with self.reading() as snapshot:
-                return _rows(snapshot, sql)
+                relation = snapshot.relation(Stream("query", query=sql))
+                columns = tuple(c.as_text() if c.name in as_text else c for c in relation.columns)
+                chosen = ", ".join(f"{column.select} AS {_READER.quote(column.name)}" for column in columns)
+                rows = snapshot.fetch(
+                    Select(f"SELECT {chosen} FROM {relation.sql}", (), columns), BatchLimits()
+                )
+                yield Answer(pa.schema([column.field for column in columns]), without_hazards(rows))
         except (DestinationError, DataError) as failure:
             if failure.code not in _STATEMENT_IS_WRONG:
                 raise
@@ -279,21 +288,3 @@ def _natives(table: CatalogTable | None) -> dict[str, str]:
 
 def _sql(table: TableName) -> str:
     return f"{quoted(table.schema)}.{quoted(table.name)}" if table.schema else quoted(table.name)
-
-
-def _rows(snapshot: PostgresSnapshot, sql: str) -> pa.Table:
-    """The rows of a query; a column with a value that has no exact form comes as text."""
-    relation = snapshot.relation(Stream("query", query=sql))
-    columns, odd = relation.columns, {""}
-    while odd:
-        chosen = ", ".join(f"{column.select} AS {_READER.quote(column.name)}" for column in columns)
-        batches: list[pa.RecordBatch] = []
-        odd = set()
-        for batch, cells in snapshot.fetch(
-            Select(f"SELECT {chosen} FROM {relation.sql}", (), columns), BatchLimits()
-        ):
-            batches.append(batch)
-            odd |= {cell.column for cell in cells}
-        schema = pa.schema([column.field for column in columns])
-        columns = tuple(column.as_text() if column.name in odd else column for column in columns)
-    return pa.Table.from_batches(batches, schema)

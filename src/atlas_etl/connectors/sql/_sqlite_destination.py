@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 import pyarrow as pa
@@ -16,7 +16,8 @@ from atlas_etl.connectors.sql._sqlite_reader import ReaderDialect
 from atlas_etl.connectors.sql._sqlite_snapshot import SqliteSnapshot
 from atlas_etl.connectors.sql._sqlite_writer import SqliteDialect, SqliteWriter, rebuild, table_schema
 from atlas_etl.connectors.sql._writer import SqlDestination
-from atlas_etl.errors import DestinationError, HazardError, SourceError, UsageError
+from atlas_etl.contracts import Answer
+from atlas_etl.errors import DestinationError, SourceError, UsageError
 from atlas_etl.model import (
     CommittedCheckpoint,
     ConnectionStatus,
@@ -59,6 +60,9 @@ class SqliteDestination(SqlDestination):
     def inspect(self, connector: str, stream: str, table: TableName) -> TableState:
         return super().inspect(connector, stream, table) if self._is_there() else TableState()
 
+    def has_load(self, connector: str, stream: str, table: TableName, load_id: str) -> bool:
+        return self._is_there() and super().has_load(connector, stream, table, load_id)
+
     def checkpoints(self, connector: str) -> Sequence[CommittedCheckpoint]:
         return super().checkpoints(connector) if self._is_there() else ()
 
@@ -79,28 +83,24 @@ class SqliteDestination(SqlDestination):
             version = connection.execute("SELECT sqlite_version()")[0][0]
         return ConnectionStatus("tables can be made", server_version=f"SQLite {version}")
 
-    def query(self, sql: str) -> pa.Table:
-        """Rows in the types that their columns declare; as text where one holds something else."""
+    @contextmanager
+    def answer(self, sql: str, as_text: Collection[str] = ()) -> Iterator[Answer]:
+        """Rows in the types that their columns declare; with `as_text`, as text where one has another."""
+        policies = dict.fromkeys(Hazard, HazardPolicy.TEXT) if as_text else {}
         try:
-            return self._read(Stream("query", query=sql))
-        except HazardError:
-            as_text = dict.fromkeys(Hazard, HazardPolicy.TEXT)
-            return self._read(Stream("query", query=sql, hazards=as_text))
+            with self.reading() as snapshot:
+                stream = Stream("query", query=sql, hazards=policies)
+                extract = SqlExtract(self.reader, snapshot, ReadRequest(stream))
+                yield Answer(extract.schema, extract.batches())
+        except (SourceError, DestinationError) as failure:
+            if failure.code not in ("sql", "no_columns"):
+                raise
+            raise UsageError(failure.message, hint=failure.hint, code="query") from failure
 
     def close(self) -> None:
         if self._memory is not None:
             self._memory.close()
             self._memory = None
-
-    def _read(self, stream: Stream) -> pa.Table:
-        try:
-            with self.reading() as snapshot:
-                extract = SqlExtract(self.reader, snapshot, ReadRequest(stream))
-                return pa.Table.from_batches(extract.batches(), schema=extract.schema)
-        except (SourceError, DestinationError) as failure:
-            if failure.code not in ("sql", "no_columns"):
-                raise
-            raise UsageError(failure.message, hint=failure.hint, code="query") from failure
 
     def _readable(self) -> Driver:
         """The database, or an empty one as long as nothing has been loaded."""

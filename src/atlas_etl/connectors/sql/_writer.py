@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -20,8 +20,8 @@ from atlas_etl.connectors.sql._reconcile import SqlReconcileSession
 from atlas_etl.connectors.sql._source import Dialect, Snapshot
 from atlas_etl.connectors.sql._table_snapshot import SqlTableSnapshot
 from atlas_etl.connectors.sql._trial import SavepointTrial
-from atlas_etl.contracts import NO_CHANGE
-from atlas_etl.errors import NullKeyError, RefusedRowError
+from atlas_etl.contracts import NO_CHANGE, Answer
+from atlas_etl.errors import HazardError, NullKeyError, RefusedRowError
 from atlas_etl.model import (
     AddColumn,
     Checkpoint,
@@ -65,10 +65,22 @@ class SqlDestination(ABC):
     def test(self) -> ConnectionStatus: ...
 
     @abstractmethod
-    def query(self, sql: str) -> pa.Table: ...
+    def answer(self, sql: str, as_text: Collection[str] = ()) -> AbstractContextManager[Answer]: ...
 
     @abstractmethod
     def close(self) -> None: ...
+
+    def query(self, sql: str) -> pa.Table:
+        as_text: set[str] = set()
+        while True:
+            try:
+                with self.answer(sql, as_text) as answer:
+                    return pa.Table.from_batches(answer.batches, answer.schema)
+            except HazardError as hazard:
+                column = hazard.column or ""
+                if column in as_text:
+                    raise
+                as_text.add(column)
 
     def table_name(self, connector: str, stream: Stream) -> TableName:
         into = stream.into or TableName(stream.name, connector)
@@ -93,12 +105,21 @@ class SqlDestination(ABC):
             quarantine = StreamQuarantine(self.dialect, connector, stream, table)
             refused = quarantine.rows(connection) if is_known else ()
             if schema is None:
-                return TableState(quarantine=refused)
+                # What was dropped behind our back still counts: the ledger's line is the fence of its stream.
+                version = ledger.version(connection) if is_known else 0
+                return TableState(version=version, quarantine=refused)
             empty = not connection.execute(f"SELECT 1 FROM {self.dialect.table(table)} LIMIT 1")
             if not is_known:
                 return TableState(schema, empty=empty)
             checkpoint, version = ledger.checkpoint(connection)
             return TableState(schema, checkpoint, ledger.loaded(connection), empty, version, refused)
+
+    def has_load(self, connector: str, stream: str, table: TableName, load_id: str) -> bool:
+        with self.connect() as connection:
+            ledger = Ledger(self.dialect, connector, stream, table)
+            needed = (table, ledger.loads_table)
+            is_there = all(self.table_schema(connection, each) is not None for each in needed)
+            return is_there and ledger.has_load(connection, load_id)
 
     def changes(self, plan: LoadPlan) -> Sequence[str]:
         def widened(change: WidenColumn) -> Sequence[str]:

@@ -31,6 +31,7 @@ ADAPTER = Adapter(
     dispose=_dispose,
     connector=_connector,
     destination=DuckDBDestination,
+    home=lambda _: "main",
     thread_bound=True,  # one DuckDB connection is one transaction
     shared=True,
 )

@@ -18,5 +18,6 @@ ADAPTER = Adapter(
     dispose=dispose,
     connector=_connector,
     destination=MySQLDestination,
+    home=lambda config: config.database,
     shared=True,
 )

@@ -18,5 +18,6 @@ ADAPTER = Adapter(
     dispose=dispose,
     connector=_connector,
     destination=PostgresDestination,
+    home=lambda _: "public",
     shared=True,
 )

@@ -9,21 +9,23 @@ from pathlib import Path
 from atlas_etl.config.definitions import load_definition
 from atlas_etl.config.folder import definition_names
 from atlas_etl.config.project import load_project
+from atlas_etl.config.scheduling import ConnectorScheduling, ScheduleSettings
 from atlas_etl.scheduler.export.entries import Entry
 
 
 @dataclass(frozen=True, slots=True)
 class Scheduled:
-    """What a schedule runs, sorted by name, and why it does not run the other connectors."""
+    """What a schedule runs, sorted by name, each under which settings, and why it does not run the others."""
 
     entries: tuple[Entry, ...]
+    settings: Mapping[str, ScheduleSettings]
     left_out: Mapping[str, str]
 
 
 def scheduled(folder: Path, environ: Mapping[str, str], names: Sequence[str] = ()) -> Scheduled:
     """The enabled connectors with a schedule, of these or of all. Raises ConfigError."""
     project = load_project(folder, environ)
-    entries, left_out = [], {}
+    entries, settings, left_out = [], {}, {}
     for name in names or definition_names(folder):
         definition = load_definition(folder, name, environ).definition
         if not definition.enabled:
@@ -33,4 +35,6 @@ def scheduled(folder: Path, environ: Mapping[str, str], names: Sequence[str] = (
         else:
             timezone = definition.timezone or project.settings.timezone
             entries.append(Entry(name, definition.schedule, timezone))
-    return Scheduled(tuple(entries), left_out)
+            own = definition.scheduling or ConnectorScheduling()
+            settings[name] = own.over(project.settings.schedule)
+    return Scheduled(tuple(entries), settings, left_out)

@@ -1,0 +1,95 @@
+"""`atlas connector history`: what runs did, and what the scheduler's tests found."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from atlas_etl.cli import documents, render
+from atlas_etl.cli.completion import connectors
+from atlas_etl.cli.health import kept_test_document
+from atlas_etl.cli.opening import open_atlas
+from atlas_etl.cli.session import Session
+from atlas_etl.cli.sparkline import FAILED, SKIPPED, history_lines
+from atlas_etl.config.folder import definition_path
+from atlas_etl.errors import UsageError
+from atlas_etl.model import RunStatus
+
+
+def history(
+    context: typer.Context,
+    name: Annotated[
+        str | None, typer.Argument(help="The connector; all without it.", autocompletion=connectors)
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many runs, or tests.")] = 20,
+    status: Annotated[RunStatus | None, typer.Option(help="Only runs that ended so.")] = None,
+    tests: Annotated[
+        bool, typer.Option("--tests", help="The scheduler's tests instead of the runs.")
+    ] = False,
+) -> None:
+    """The runs, the latest first, as bars too on a terminal; or the scheduler's tests.
+
+    Example: atlas connector history shop --limit 5
+
+    Example: atlas connector history shop --tests
+    """
+    session: Session = context.obj
+    if tests and status is not None:
+        raise UsageError("--status is about runs, and --tests shows none", hint="leave one of the two out")
+    if tests:
+        _tests(session, name, limit)
+    else:
+        _runs(session, name, limit, status)
+
+
+def _runs(session: Session, name: str | None, limit: int, status: RunStatus | None) -> None:
+    with open_atlas(session).state() as store:
+        runs = store.history(name, limit=limit, status=status)
+        total = store.count_runs(name, status=status)
+    if name is not None and not runs:
+        definition_path(session.project, name)
+    if session.output.as_json:
+        lines = [documents.run_document(run, with_streams=False) for run in runs]
+        session.output.document({"connector": name, "total_runs": total, "runs": lines})
+        return
+    rows = [
+        (
+            run.started_at,
+            run.connector,
+            run.status,
+            run.rows_processed,
+            f"{run.duration_seconds:.1f} s" if run.duration_seconds is not None else "",
+            run.triggered_by,
+            run.error.message if run.error else "",
+        )
+        for run in runs
+    ]
+    render.table(("started", "connector", "status", "rows", "took", "by", "error"), rows)
+    if runs and render.is_terminal_out() and render.draws(FAILED + SKIPPED):
+        session.output.line("")
+        render.table(("the last on the right", "rows", "took"), history_lines(runs))
+
+
+def _tests(session: Session, name: str | None, limit: int) -> None:
+    with open_atlas(session).state() as store:
+        tests = store.health.tests(name, limit=limit)
+        total = store.health.count_tests(name)
+    if name is not None and not tests:
+        definition_path(session.project, name)
+    if session.output.as_json:
+        lines = [kept_test_document(test) for test in tests]
+        session.output.document({"connector": name, "total_tests": total, "tests": lines})
+        return
+    rows = [
+        (
+            test.tested_at,
+            test.connector,
+            "failed" if test.error else "success",
+            f"{test.seconds:.1f} s",
+            test.server_version,
+            test.error.message if test.error else "",
+        )
+        for test in tests
+    ]
+    render.table(("tested", "connector", "status", "took", "server", "error"), rows)

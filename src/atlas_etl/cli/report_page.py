@@ -1,0 +1,119 @@
+"""A report as HTML: tables and bars, no script, and nothing from elsewhere, as its own policy demands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from atlas_etl.api.report import ConnectorReport, Span
+from atlas_etl.cli.render import plain
+
+_HEIGHT = 64  # of a chart's bars; as wide as one unit for each span
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a definition says of its connector. `wrong` is why it cannot be read."""
+
+    protocol: str
+    destination: str
+    schedule: str | None
+    next_at: datetime | None
+    enabled: bool
+    wrong: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A bar from the bottom; `title` is what it means."""
+
+    place: int
+    height: float
+    failed: bool
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    title: str
+    most: str
+    bars: tuple[Bar, ...]
+
+
+def page(
+    project: str,
+    since: datetime,
+    until: datetime,
+    reports: Sequence[ConnectorReport],
+    facts: Mapping[str, Facts],
+) -> str:
+    """The whole page. What it shows is escaped, and free of what steers a terminal or turns text around."""
+    pages = Environment(
+        loader=PackageLoader("atlas_etl.cli"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=lambda value: plain(value) if type(value) is str else value,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    pages.filters.update(
+        instant=_instant, ago=lambda at: _age(until - at), size=_size, took=_took, count=lambda n: f"{n:,}"
+    )
+    charts = {one.name: _charts(one.spans) for one in reports}
+    return pages.get_template("report.html").render(
+        project=project, since=since, until=until, reports=reports, facts=facts, charts=charts, height=_HEIGHT
+    )
+
+
+def _charts(spans: Sequence[Span]) -> tuple[Chart, ...]:
+    return (
+        _chart("rows", spans, lambda span: float(span.rows), lambda rows: f"{rows:,.0f} rows"),
+        _chart("longest run", spans, lambda span: span.longest, _took),
+    )
+
+
+def _chart(
+    title: str, spans: Sequence[Span], amount: Callable[[Span], float], told: Callable[[float], str]
+) -> Chart:
+    most = max(map(amount, spans), default=0.0)
+    bars = tuple(
+        Bar(
+            place,
+            max(2.0, _HEIGHT * amount(span) / most) if most else 2.0,
+            span.failed > 0,
+            f"{_instant(span.begins)} to {_instant(span.ends)}: {span.runs} runs, {span.failed} failed, "
+            f"{told(amount(span))}",
+        )
+        for place, span in enumerate(spans)
+        if span.runs
+    )
+    return Chart(title, told(most), bars)
+
+
+def _instant(at: datetime) -> str:
+    return at.strftime("%Y-%m-%d %H:%M")
+
+
+def _age(length: timedelta) -> str:
+    """Roughly how long, in its largest unit."""
+    seconds = length.total_seconds()
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"
+
+
+def _took(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 60 else f"{seconds / 60:.1f} min"
+
+
+def _size(number: int) -> str:
+    amount = float(number)
+    for unit in ("B", "kB", "MB", "GB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} TB"

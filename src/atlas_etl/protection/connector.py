@@ -1,0 +1,310 @@
+"""A connector whose rows are protected: whoever reads from it never sees what a stream's rules hide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import NoReturn
+
+import pyarrow as pa
+
+from atlas_etl.contracts import Connector, Extract
+from atlas_etl.errors import (
+    AtlasError,
+    ConfigError,
+    DataError,
+    HazardError,
+    RefusedRowError,
+    SourceError,
+    nearest,
+)
+from atlas_etl.model import (
+    Checkpoint,
+    ConnectionStatus,
+    CursorValue,
+    NextTail,
+    Protection,
+    ReadOutline,
+    ReadRequest,
+    RefusedRow,
+    Rule,
+    Stream,
+    StreamInfo,
+    TableName,
+)
+from atlas_etl.protection.keys import KeyHolder, fingerprint
+from atlas_etl.protection.rules import protected, protected_column, protected_schema
+
+_MOST_BYTES = 256 * 1024 * 1024  # at once: what a rule makes of them has to fit a column of text
+
+
+class ProtectedConnector:
+    """A connector (contracts.Connector) with the rules of each stream that is opened."""
+
+    def __init__(self, unprotected: Connector, keys: KeyHolder) -> None:
+        self._unprotected = unprotected
+        self._keys = keys
+
+    def test(self) -> ConnectionStatus:
+        return self._unprotected.test()
+
+    def discover(self) -> Sequence[StreamInfo]:
+        return self._unprotected.discover()
+
+    def describe(self, stream: Stream) -> StreamInfo:
+        return self._unprotected.describe(stream)
+
+    @contextmanager
+    def open(self, request: ReadRequest) -> Iterator[Extract]:
+        """As the contract says.
+
+        Raises ConfigError where a rule would take the key, or rules changed since the checkpoint
+        (`rules_changed`), and SourceError (`column_not_found`) for a rule without its column.
+        """
+        stream = request.stream
+        rules = dict(stream.protect)
+        self._refuse_changed(request, rules)
+        if not rules:
+            with self._unprotected.open(request) as extract:
+                yield extract
+            return
+        dropped = {name for name, rule in rules.items() if rule.how is Protection.DROP}
+        with ExitStack() as opened:
+            # What the block itself raises is of rows that are protected, and stays as it is.
+            with _without_values(rules), self._telling_keys(stream):
+                extract = opened.enter_context(self._unprotected.open(_undropped(request, rules, dropped)))
+            key = [name for name in extract.primary_key if name in rules and not rules[name].tells_apart]
+            if key:
+                raise _hidden_key(stream, key[0], rules[key[0]])
+            there = extract.schema.names
+            missing = [name for name in rules if name not in there and name not in dropped]
+            if there and missing:
+                raise SourceError(
+                    f"`protect` names the column {missing[0]!r}, which is not in what is read",
+                    hint=nearest(missing[0], there) or f"its columns are {', '.join(there[:12])}",
+                    code="column_not_found",
+                    stream=stream.name,
+                    column=missing[0],
+                )
+            kept = {name: rule for name, rule in rules.items() if name in there}
+            yield ProtectedExtract(extract, kept, self._keys, lambda: fingerprint(rules, self._keys.made()))
+
+    def close(self) -> None:
+        self._unprotected.close()
+
+    @contextmanager
+    def _telling_keys(self, stream: Stream) -> Iterator[None]:
+        """A key column that is missing because a rule drops it is told as that."""
+        try:
+            yield
+        except SourceError as failure:
+            rule = stream.protect.get(failure.column or "")
+            if failure.code != "column_not_found" or rule is None or rule.how is not Protection.DROP:
+                raise
+            column = str(failure.column)
+            if column in self._unprotected.describe(stream).primary_key:
+                raise _hidden_key(stream, column, rule) from None
+            raise
+
+    def _refuse_changed(self, request: ReadRequest, rules: Mapping[str, Rule]) -> None:
+        if request.since is None:
+            return
+        needs_key = any(rule.tells_apart for rule in rules.values())
+        if request.protection != fingerprint(rules, self._keys.found() if needs_key else None):
+            raise ConfigError(
+                "the rules of `protect`, or their key, are others than those that the rows which are there "
+                "were loaded under",
+                hint="run with --full-refresh to load every row under the rules as they are now, "
+                "or take the change back",
+                code="rules_changed",
+                stream=request.stream.name,
+            )
+
+
+class ProtectedExtract:
+    """One stream of one snapshot (contracts.Extract), after its rules."""
+
+    wire_format = None  # rows that pass undecoded would pass as they are
+
+    def __init__(
+        self, unprotected: Extract, rules: Mapping[str, Rule], keys: KeyHolder, told: Callable[[], str]
+    ) -> None:
+        """`told` is what checkpoints say of the rules."""
+        self._unprotected = unprotected
+        self._rules = rules
+        self._keys = keys
+        self._told = told
+        self._rows = 0
+        self._empty = set(rules)  # columns that had no value so far
+        self.schema = protected_schema(unprotected.schema, rules)
+
+    @property
+    def primary_key(self) -> tuple[str, ...]:
+        return self._unprotected.primary_key
+
+    @property
+    def key_is_unique(self) -> bool:
+        return self._unprotected.key_is_unique
+
+    @property
+    def tables(self) -> frozenset[TableName]:
+        return self._unprotected.tables
+
+    def place(self) -> str | None:
+        return self._unprotected.place()
+
+    @property
+    def estimated_rows(self) -> int | None:
+        return self._unprotected.estimated_rows
+
+    @property
+    def next_tail(self) -> NextTail | None:
+        return self._unprotected.next_tail
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        with _without_values(self._rules):
+            for batch in self._unprotected.batches():
+                self._rows += batch.num_rows
+                self._empty -= {
+                    name for name in self._empty if batch.column(name).null_count < batch.num_rows
+                }
+                for piece in _pieces(batch):
+                    yield protected(piece, self._rules, self._keys)
+
+    def wire_batches(self) -> Iterator[pa.RecordBatch]:
+        return self.batches()
+
+    def outline(self) -> ReadOutline:
+        return self._unprotected.outline()
+
+    def interrupt(self) -> None:
+        self._unprotected.interrupt()
+
+    def reached(self) -> Checkpoint | None:
+        return self._marked(self._unprotected.reached())
+
+    def checkpoint(self) -> Checkpoint | None:
+        return self._marked(self._unprotected.checkpoint())
+
+    def nulled(self) -> Mapping[str, int]:
+        return self._unprotected.nulled()
+
+    def refused(self) -> Sequence[RefusedRow]:
+        return [self._hidden(found) for found in self._unprotected.refused()]
+
+    def again(
+        self,
+        *,
+        since: CursorValue | None = None,
+        until: CursorValue | None = None,
+        after: CursorValue | None = None,
+    ) -> ProtectedExtract:
+        other = self._unprotected.again(since=since, until=until, after=after)
+        return ProtectedExtract(other, self._rules, self._keys, self._told)
+
+    def warnings(self) -> Sequence[str]:
+        own = [
+            f"`protect` names the column {name!r}, which had no value in any of {self._rows:,} rows"
+            for name in sorted(self._empty)
+            if self._rows
+        ]
+        return (*self._unprotected.warnings(), *own)
+
+    def text_forms(self) -> Mapping[str, str]:
+        return {}
+
+    def checksums(self, columns: Sequence[str], *, until: CursorValue | None = None) -> None:
+        """Of values that are not as the source has them it cannot tell any."""
+
+    def _marked(self, checkpoint: Checkpoint | None) -> Checkpoint | None:
+        return checkpoint and replace(checkpoint, protection=self._told())
+
+    def _hidden(self, refused: RefusedRow) -> RefusedRow:
+        texts = {
+            name: protected_column(pa.array([text], pa.string()), self._rules[name], self._keys)[0].as_py()
+            if name in self._rules
+            else text
+            for name, text in refused.texts.items()
+        }
+        row = protected(refused.row, self._rules, self._keys)
+        why = _told_without_values(refused.why, self._rules)
+        return RefusedRow(row, why if isinstance(why, DataError) else refused.why, texts)
+
+
+def _undropped(request: ReadRequest, rules: Mapping[str, Rule], dropped: set[str]) -> ReadRequest:
+    """The request of what is to be read: without columns that are dropped, in the source's own types."""
+    stream = request.stream
+    left = tuple(name for name in stream.columns if name not in dropped)
+    out = () if stream.columns else (*stream.exclude, *(name for name in rules if name in dropped))
+    known = request.known
+    if known is not None:
+        # Columns that the table has, or whose rule its rows were loaded under, may have no value today; text
+        # that is not among `texts` says nothing of their type. A new rule has to find its column.
+        is_settled = request.since is not None or stream.cursor is None
+        there = [
+            name for name in rules if name in (dropped if is_settled else ()) or name in known.schema.names
+        ]
+        own = [field for field in known.schema if field.name not in rules]
+        schema = pa.schema([*own, *(pa.field(name, pa.string()) for name in there)])
+        known = replace(known, schema=schema, texts=known.texts - rules.keys())
+    return replace(request, stream=replace(stream, columns=left, exclude=out), known=known)
+
+
+def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    if batch.nbytes <= _MOST_BYTES or batch.num_rows <= 1:
+        yield batch
+        return
+    half = batch.num_rows // 2
+    yield from _pieces(batch.slice(0, half))
+    yield from _pieces(batch.slice(half))
+
+
+def _hidden_key(stream: Stream, column: str, rule: Rule) -> ConfigError:
+    return ConfigError(
+        f"`protect` has the rule {rule.how} for {column!r}, a column of the primary key: rows could not be "
+        "told apart",
+        hint="hash and tokenize leave keys distinct; or name another `primary_key`",
+        code="protected_key",
+        stream=stream.name,
+        column=column,
+    )
+
+
+@contextmanager
+def _without_values(rules: Mapping[str, Rule]) -> Iterator[None]:
+    """Errors of the block, without values of columns that have rules."""
+    try:
+        yield
+    except AtlasError as failure:
+        told = _told_without_values(failure, rules)
+        if told is failure:
+            raise
+        raise told from None
+    except Exception as failure:
+        _refuse_untold(failure)
+
+
+def _refuse_untold(failure: Exception) -> NoReturn:
+    raise AtlasError(
+        f"unexpected {type(failure).__name__}; its text is left out, for it may hold values that "
+        "`protect` hides",
+        hint="try the stream without `protect`, into a destination that may hold its values",
+    ) from None
+
+
+def _told_without_values(failure: AtlasError, rules: Mapping[str, Rule]) -> AtlasError:
+    if failure.column not in rules or failure.code in ("column_not_found", "protected_key"):
+        return failure
+    kind = next(
+        (each for each in (HazardError, RefusedRowError, DataError) if isinstance(failure, each)), None
+    )
+    return (kind or SourceError)(
+        f"column {failure.column!r} has a value that cannot be read; `protect` hides it",
+        hint=failure.hint,
+        code=failure.code,
+        connector=failure.connector,
+        stream=failure.stream,
+        column=failure.column,
+        retryable=failure.retryable,
+    )
