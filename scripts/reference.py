@@ -1,6 +1,6 @@
 """The reference pages of the documentation, made from the commands and the connection models themselves.
 
-python -m atlas_etl.cli.reference docs            writes docs/cli.md, docs/errors.md and docs/protocols.md
+python -m atlas_etl.cli.reference docs            writes docs/cli.md, docs/errors.md, docs/errors/ and docs/protocols.md
 python -m atlas_etl.cli.reference docs --check    fails where they are not what it would write
 """
 
@@ -130,6 +130,7 @@ def _pages() -> tuple[tuple[str, str], ...]:
     return (
         ("cli.md", cli_page()),
         ("errors.md", errors_page()),
+        *((f"errors/{code}.md", explanations.page(code)) for code in explanations.codes()),
         ("protocols.md", protocols_page()),
     )
 
@@ -141,7 +142,7 @@ def main(arguments: list[str]) -> int:
     for name, text in _pages():
         page = folder / name
         if "--check" not in arguments:
-            folder.mkdir(exist_ok=True)
+            page.parent.mkdir(exist_ok=True, parents=True)
             page.write_text(text, encoding="utf-8")
         elif not page.exists() or page.read_text(encoding="utf-8") != text:
             sys.stderr.write(f"{page} is out of date: run scripts/docs\n")
