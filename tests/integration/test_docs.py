@@ -61,7 +61,7 @@ def options_of(words: list[str]) -> set[str]:
         context = typer.Context(command, parent=context)
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page.name not in GENERATED and page.parent.name != "errors"], ids=str)
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name not in GENERATED], ids=str)
 def test_commands_and_their_options_are_there(page: Path) -> None:
     for words in commands(page):
         known = options_of(words)
