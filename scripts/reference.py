@@ -1,7 +1,7 @@
 """The reference pages of the documentation, made from the commands and the connection models themselves.
 
-python -m atlas_etl.cli.reference docs            writes docs/cli.md, docs/errors.md, docs/errors/ and docs/protocols.md
-python -m atlas_etl.cli.reference docs --check    fails where they are not what it would write
+python scripts/reference.py docs            writes docs/{cli,errors,protocols}.md and docs/errors/
+python scripts/reference.py docs --check    fails where they are not what it would write
 """
 
 from __future__ import annotations

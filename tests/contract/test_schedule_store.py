@@ -191,6 +191,29 @@ class TestRuns:
         skipped = state.history(status=RunStatus.SKIPPED)[0]
         assert skipped.scheduled_at == NOON
 
+    def test_the_loser_may_be_put_off_and_is_claimed_again_then(self, state: SqlStateStore) -> None:
+        claim(state)
+        with state.lease("shop", triggered_by="manual", destination=None):
+            state.record_skipped(
+                "shop", triggered_by="t", reason="locked", scheduled_at=NOON, put_off_until=NOON + HOUR
+            )
+        off = slot(state)
+        assert (off.status, off.attempts, off.retry_at) == (SlotStatus.FAILED, 0, NOON + HOUR)
+        assert claim(state, now=NOON) is None
+        again = claim(state, now=NOON + HOUR)
+        assert again is not None
+        assert again.status is SlotStatus.CLAIMED
+
+    def test_nothing_is_put_off_that_runs_or_ended(self, state: SqlStateStore) -> None:
+        for status in (SlotStatus.RUNNING, SlotStatus.COMPLETED):
+            with state.lease("shop", triggered_by="scheduled", destination=None, scheduled_at=NOON) as lease:
+                if status is SlotStatus.COMPLETED:
+                    state.finish(replace(lease.run, status=RunStatus.COMPLETED))
+                state.record_skipped(
+                    "shop", triggered_by="t", reason="locked", scheduled_at=NOON, put_off_until=NOON + HOUR
+                )
+                assert slot(state).status is status
+
     def test_one_that_loses_against_the_same_slot_takes_nothing_from_it(self, state: SqlStateStore) -> None:
         with state.lease("shop", triggered_by="scheduled", destination=None, scheduled_at=NOON):
             state.record_skipped("shop", triggered_by="scheduled", reason="locked", scheduled_at=NOON)

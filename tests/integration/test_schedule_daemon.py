@@ -277,7 +277,7 @@ def test_signals_at_random_moments_lose_and_double_nothing(schedule: Schedule) -
             found = [store.schedule.slot("api", at) for at in slots]
             return all(each is not None and each.status is SlotStatus.COMPLETED for each in found)
 
-        until(settled, "every slot is completed", 80.0)  # a server's leases end after 45 seconds
+        until(settled, "every slot is completed", 180.0)  # a server's leases end after 45 seconds
         runs = store.history("api", limit=100)
     assert Counter(run.scheduled_at for run in runs if run.status is RunStatus.COMPLETED) == dict.fromkeys(
         slots, 1

@@ -137,6 +137,7 @@ class Atlas:
             replace(
                 self._job(connector, streams, full_refresh=full_refresh, triggered_by=triggered_by),
                 scheduled_at=scheduled_at,
+                catch_up=connector.definition.scheduling_over(self.project.settings.schedule).catch_up,
             )
             for connector in prepared
             if names is not None or connector.definition.enabled

@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from atlas_etl.api.prepared import PreparedConnector, PreparedDestination
 from atlas_etl.api.systems import Ends, ends_of
+from atlas_etl.config.schedule import CatchUp
 from atlas_etl.contracts import Lease, StateStore
 from atlas_etl.errors import AtlasError, InterruptedRunError, LockedError, LostLeaseError
 from atlas_etl.model import AuditAction, AuditKind, Change, Run, RunStatus, Stream
 from atlas_etl.pipeline.events import Event, RunFinished, RunStarted, StreamRead
 from atlas_etl.pipeline.interleaved import interleaved
 from atlas_etl.pipeline.run import Turns, failed_run, run_error, run_streams
+
+PUT_OFF = timedelta(seconds=5)
+"""When a slot is tried again that found its connector at work, where every slot is to be run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,7 @@ class SyncJob:
     triggered_by: str = "manual"
     full_refresh: bool = False
     scheduled_at: datetime | None = None  # the slot that this is the run of
+    catch_up: CatchUp = CatchUp.ONCE
 
 
 def sync_one(job: SyncJob, store: StateStore) -> Generator[Event, None, None]:
@@ -66,6 +71,7 @@ def _sync(job: SyncJob, ends: Ends, store: StateStore, turns: Turns) -> Generato
             triggered_by=job.triggered_by,
             reason=locked.message,
             scheduled_at=job.scheduled_at,
+            put_off_until=datetime.now(UTC) + PUT_OFF if job.catch_up is CatchUp.ALL else None,
         )
         yield RunFinished(replace(skipped, status=RunStatus.SKIPPED, error=run_error(locked)))
 

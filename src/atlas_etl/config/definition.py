@@ -17,7 +17,7 @@ from atlas_etl.config.fields import (
     Size,
     Zone,
 )
-from atlas_etl.config.scheduling import ConnectorScheduling
+from atlas_etl.config.scheduling import ConnectorScheduling, ScheduleSettings
 from atlas_etl.config.stream import StreamDefinition
 from atlas_etl.model import BatchLimits, RetryPolicy, Stream, Window
 
@@ -120,6 +120,10 @@ class ConnectorDefinition(BaseModel):
     @property
     def retry_policy(self) -> RetryPolicy:
         return RetryPolicy(self.retry.attempts, self.retry.first_wait, self.retry.longest_wait)
+
+    def scheduling_over(self, project: ScheduleSettings) -> ScheduleSettings:
+        """The project's settings with what this connector sets itself."""
+        return (self.scheduling or ConnectorScheduling()).over(project)
 
     def to_streams(self) -> tuple[Stream, ...]:
         """The streams as the pipeline knows them, on this connector's defaults."""

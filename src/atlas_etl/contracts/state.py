@@ -67,9 +67,18 @@ class StateStore(Protocol):
         """
 
     def record_skipped(
-        self, connector: str, *, triggered_by: str, reason: str, scheduled_at: datetime | None = None
+        self,
+        connector: str,
+        *,
+        triggered_by: str,
+        reason: str,
+        scheduled_at: datetime | None = None,
+        put_off_until: datetime | None = None,
     ) -> Run:
-        """Record a run that was refused, without a lease. Its slot is skipped, unless another run has it."""
+        """Record a run that was refused, without a lease.
+
+        Its slot is skipped, or left for another try at `put_off_until`, unless another run has it.
+        """
 
     def history(
         self, connector: str | None = None, *, limit: int = 20, status: RunStatus | None = None

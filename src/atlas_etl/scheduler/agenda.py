@@ -12,7 +12,7 @@ from atlas_etl.config.folder import definition_names
 from atlas_etl.config.project import Project, load_project
 from atlas_etl.config.project_folder import DEFINITIONS, PROJECT_FILE
 from atlas_etl.config.schedule import NEVER, CatchUp, Every, parse_schedule
-from atlas_etl.config.scheduling import ConnectorScheduling, ScheduleSettings
+from atlas_etl.config.scheduling import ScheduleSettings
 from atlas_etl.errors import ConfigError
 from atlas_etl.model import BreakerPolicy
 from atlas_etl.scheduler.due import Timing
@@ -160,7 +160,7 @@ def _rules(project: Project, name: str, environ: Mapping[str, str]) -> _Rules:
     definition = load_definition(project.folder, name, environ).definition
     if not definition.enabled:
         return _Rules()
-    settings = (definition.scheduling or ConnectorScheduling()).over(project.settings.schedule)
+    settings = definition.scheduling_over(project.settings.schedule)
     zone = definition.timezone or project.settings.timezone
     scheduled = None if definition.schedule is None else _scheduled(name, definition.schedule, zone, settings)
     return _Rules(scheduled, _tested(name, zone, settings))

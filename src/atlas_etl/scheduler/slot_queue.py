@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from atlas_etl.config.schedule import CatchUp
-from atlas_etl.model import DecidedSchedule
+from atlas_etl.model import DecidedSchedule, SlotStatus
 from atlas_etl.scheduler.agenda import Agenda, Scheduled
 from atlas_etl.scheduler.due import Due, Pending, decide, pending
 from atlas_etl.scheduler.events import Event, RetryPlanned, SlotSkipped
@@ -31,6 +31,7 @@ class SlotQueue:
         self._waiting = WaitingSlots()
         self._skips: deque[tuple[str, datetime, str]] = deque()  # decided, and not recorded yet
         self._retries: dict[tuple[str, datetime], datetime] = {}
+        self._run_elsewhere: set[str] = set()  # as the last sweep found it
 
     def __len__(self) -> int:
         return len(self._pending)
@@ -89,7 +90,7 @@ class SlotQueue:
         if due.missed is not None:
             self._skips.append((name, due.missed, "missed: no scheduler was there to run it"))
         for slot in due.slots:
-            if self._rules[name].timing.catch_up is CatchUp.ALL:
+            if self._runs_all(name):
                 self._waiting.add(name, slot)
             elif name in running:
                 self._skips.append((name, slot, "the run before it was not over"))
@@ -110,12 +111,15 @@ class SlotQueue:
         """Find what others left behind or planned; `settling` are the slots that this daemon sees to."""
         self._store.recover(now)
         self._retries.clear()
+        self._run_elsewhere.clear()
         for slot in self._store.open_slots():
             at = (slot.connector, slot.scheduled_at)
             rules = self._rules.get(slot.connector)
             if rules is None or at in settling:
                 continue
-            if slot.retry_at is not None:
+            if slot.status is not SlotStatus.FAILED:
+                self._run_elsewhere.add(slot.connector)
+            elif slot.retry_at is not None:
                 self._retries[at] = slot.retry_at
             else:
                 yield from self.noted(settle_failed(self._store, slot, rules, now))
@@ -129,8 +133,14 @@ class SlotQueue:
 
     def take(self, busy: Collection[str]) -> tuple[datetime, Scheduled] | None:
         """The next slot to run, and its rules, of a connector that is not busy."""
-        found = self._waiting.take(busy)
+        in_turn = {name for name in self._run_elsewhere if self._runs_all(name)}
+        found = self._waiting.take({*busy, *in_turn})
         return None if found is None else (found[1], self._rules[found[0]])
+
+    def _runs_all(self, connector: str) -> bool:
+        """Whether each of its slots is run, those that overlap one after another."""
+        rules = self._rules.get(connector)
+        return rules is not None and rules.timing.catch_up is CatchUp.ALL
 
     def put_back(self, connector: str, scheduled_at: datetime) -> None:
         """It could not be begun."""

@@ -5,6 +5,7 @@ Rows are locked in one order everywhere: the connector's lease, its run, the slo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -116,14 +117,29 @@ def skip(
     database: Database, connection: Connection, connector: str, scheduled_at: datetime, reason: str
 ) -> bool:
     """Give the slot up, unless it runs or ended already; whether this did."""
-    slot = locked(database, connection, connector, scheduled_at)
-    if slot.status.value not in _WAITING:
+    given_up = {"status": SlotStatus.SKIPPED.value, "reason": reason, "retry_at": None}
+    return _change_waiting(database, connection, connector, scheduled_at, given_up)
+
+
+def put_off(
+    database: Database, connection: Connection, connector: str, scheduled_at: datetime, until: datetime
+) -> bool:
+    """Leave the slot for later, unless it runs or ended already; whether this did. It was not an attempt."""
+    later = {"status": SlotStatus.FAILED.value, "claimed_by": None, "retry_at": until}
+    return _change_waiting(database, connection, connector, scheduled_at, later)
+
+
+def _change_waiting(
+    database: Database,
+    connection: Connection,
+    connector: str,
+    scheduled_at: datetime,
+    values: Mapping[str, object],
+) -> bool:
+    if locked(database, connection, connector, scheduled_at).status.value not in _WAITING:
         return False
-    connection.execute(
-        update(slots)
-        .where(is_slot(connector, scheduled_at))
-        .values(status=SlotStatus.SKIPPED.value, reason=reason, retry_at=None, changed_at=datetime.now(UTC))
-    )
+    changed = {**values, "changed_at": datetime.now(UTC)}
+    connection.execute(update(slots).where(is_slot(connector, scheduled_at)).values(**changed))
     return True
 
 

@@ -131,7 +131,13 @@ class SqlStateStore:
                     )
 
     def record_skipped(
-        self, connector: str, *, triggered_by: str, reason: str, scheduled_at: datetime | None = None
+        self,
+        connector: str,
+        *,
+        triggered_by: str,
+        reason: str,
+        scheduled_at: datetime | None = None,
+        put_off_until: datetime | None = None,
     ) -> Run:
         now = datetime.now(UTC)
         run = Run(
@@ -145,7 +151,9 @@ class SqlStateStore:
             scheduled_at=scheduled_at,
         )
         with self._database.writing() as connection:
-            if scheduled_at is not None:
+            if scheduled_at is not None and put_off_until is not None:
+                slots.put_off(self._database, connection, connector, scheduled_at, put_off_until)
+            elif scheduled_at is not None:
                 slots.skip(self._database, connection, connector, scheduled_at, reason)
             connection.execute(insert(scheduled_runs).values(**run_values(run)))
         return run

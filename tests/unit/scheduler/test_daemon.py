@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -120,6 +121,34 @@ class TestSlots:
         (skipped,) = of_kind(events, SlotSkipped)
         assert isinstance(skipped, SlotSkipped)
         assert "is being run by another process" in skipped.reason
+
+    def test_where_every_slot_is_run_one_that_finds_a_manual_run_waits_for_it(self, world: World) -> None:
+        world.define("shop", scheduling="{catch_up: all}")
+        world.puts_off = True
+        with ExitStack() as manual:
+            manual.enter_context(world.store.lease("shop", triggered_by="manual", destination=None))
+            world.at(1.1, manual.close)
+            events = world.run(1.2)
+        assert slot(world, NOON + HOUR).status is SlotStatus.COMPLETED
+        assert list(of_kind(events, SlotSkipped)) == []
+
+    def test_where_every_slot_is_run_none_begins_beside_another_daemon(self, world: World) -> None:
+        world.define("shop", scheduling="{catch_up: all}")
+        store = world.store
+        with ExitStack() as elsewhere:
+            lease = elsewhere.enter_context(
+                store.lease("shop", triggered_by="scheduled", destination=None, scheduled_at=NOON)
+            )
+
+            def end() -> None:
+                store.finish(replace(lease.run, status=RunStatus.COMPLETED))
+                elsewhere.close()
+
+            world.at(1.5, end)
+            world.run(1.6)
+        (begun,) = world.begun
+        assert begun[:2] == ("shop", NOON + HOUR)
+        assert begun[2] >= NOON + 1.5 * HOUR
 
     def test_at_most_so_many_runs_and_every_connector_gets_its_turn(self, world: World) -> None:
         world.settings("jobs: 3")

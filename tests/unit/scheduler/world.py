@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from atlas_etl.api.sync import PUT_OFF
 from atlas_etl.contracts import StateStore
 from atlas_etl.errors import LockedError, SourceError
 from atlas_etl.model import RunStatus, Slot
@@ -55,6 +56,7 @@ class World:
     happenings: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
     sleeps: int = 0
     stubborn: bool = False
+    puts_off: bool = False
     is_tested: bool = False
     finds: Finding = lambda _connector: SUCCESS
     test_takes: float = 1.0
@@ -169,7 +171,14 @@ class FakeRun:
                     raise error
                 state.finish(replace(lease.run, status=RunStatus.COMPLETED, completed_at=datetime.now(UTC)))
         except LockedError as locked:
-            state.record_skipped(name, triggered_by="scheduled", reason=locked.message, scheduled_at=at)
+            until = self.world.wall + PUT_OFF if self.world.puts_off else None
+            state.record_skipped(
+                name,
+                triggered_by="scheduled",
+                reason=locked.message,
+                scheduled_at=at,
+                put_off_until=until,
+            )
             return 6
         except SourceError:
             return 3

@@ -9,7 +9,7 @@ from pathlib import Path
 from atlas_etl.config.definitions import load_definition
 from atlas_etl.config.folder import definition_names
 from atlas_etl.config.project import load_project
-from atlas_etl.config.scheduling import ConnectorScheduling, ScheduleSettings
+from atlas_etl.config.scheduling import ScheduleSettings
 from atlas_etl.scheduler.export.entries import Entry
 
 
@@ -35,6 +35,5 @@ def scheduled(folder: Path, environ: Mapping[str, str], names: Sequence[str] = (
         else:
             timezone = definition.timezone or project.settings.timezone
             entries.append(Entry(name, definition.schedule, timezone))
-            own = definition.scheduling or ConnectorScheduling()
-            settings[name] = own.over(project.settings.schedule)
+            settings[name] = definition.scheduling_over(project.settings.schedule)
     return Scheduled(tuple(entries), settings, left_out)
