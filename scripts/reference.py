@@ -1,7 +1,9 @@
 """The reference pages of the documentation, made from the commands and the connection models themselves.
 
-python scripts/reference.py docs            writes docs/{cli,errors,protocols}.md and docs/errors/
+python scripts/reference.py docs            writes cli.md, errors.md, errors/, protocols.md and protocols/
 python scripts/reference.py docs --check    fails where they are not what it would write
+
+What no model knows of a protocol is written by hand, in docs/protocols/_notes.
 """
 
 from __future__ import annotations
@@ -19,6 +21,15 @@ from atlas_etl.cli.app import GROUPS, app
 from atlas_etl.connectors import registry
 
 _WIDTH = 100
+_TYPE_NAMES = """## Names of types
+
+Rows travel as Apache Arrow. Pages name its types as `atlas connector plan` does: `text` is utf8, `double`
+float64, `float` float32, `decimal(12,2)` decimal128 (decimal256 past 38 digits), `timestamp` has microseconds
+(`timestamp(ns)` nanoseconds) and no zone, `timestamp with time zone` is an instant in UTC, `time` a time of
+day in microseconds, `date` date32, `uuid` and `json` are Arrow's extension types, `int32[]` is a list.
+
+A *hazard* is a value that has no exact form in its column's type. The load stops with its row's key, unless
+the stream's `hazards` say `null`, `text` or `quarantine` for it ([value_hazard](errors/value_hazard.md))."""
 _LAZY = {"connector": connector.COMMANDS, "schedule": schedule.COMMANDS}
 
 
@@ -74,27 +85,52 @@ def errors_page() -> str:
 
 
 def protocols_page() -> str:
-    """Every protocol's connection keys."""
-    parts = ["# Protocols", "", "Made from the registry and the connection models.", ""]
-    for info in registry.protocols():
-        does = " and ".join(word for word, can in (("read", info.reads), ("written", info.writes)) if can)
-        parts += [f"## {info.protocol}", "", f"{info.summary}; it is {does}.", ""]
-        if info.aliases:
-            parts += [f"Also called {', '.join(f'`{alias}`' for alias in info.aliases)}.", ""]
-        schema = registry.load(info.protocol).connection.model_json_schema()
-        if info.preset is not None:
-            parts += [schema["description"], ""]
-        parts += _keys(schema)
-        for name, inner in schema.get("$defs", {}).items():
-            if "properties" in inner:
-                parts += [
-                    f"### {name} of {info.protocol}",
-                    "",
-                    inner.get("description", ""),
-                    "",
-                    *_keys(inner),
-                ]
-    return "\n".join(parts)
+    """Every protocol, and what it is."""
+    parts = [
+        "# Protocols",
+        "",
+        "What can be read and written. Each page has an example, all options, types, permissions and limits.",
+        "",
+        "| protocol | what it is | read | written | to install |",
+        "|---|---|---|---|---|",
+    ]
+    for info in _documented():
+        read, written = ("yes" if can else "" for can in (info.reads, info.writes))
+        page = f"[{info.protocol}](protocols/{info.protocol}.md)"
+        parts.append(f"| {page} | {info.summary} | {read} | {written} | {_extra(info)} |")
+    return "\n".join([*parts, "", _TYPE_NAMES, ""])
+
+
+def protocol_page(info: registry.ProtocolInfo, notes: str) -> str:
+    """A protocol's options, from its model, within what is written by hand of it."""
+    does = " and ".join(word for word, can in (("read", info.reads), ("written", info.writes)) if can)
+    parts = [f"# {info.protocol}", "", f"{_sentence(info.summary)}. It is {does}.", ""]
+    if info.aliases:
+        parts += [f"Also called {', '.join(f'`{alias}`' for alias in info.aliases)}.", ""]
+    if info.extra:
+        parts += [f"Needs `{info.install_hint}`.", ""]
+    schema = registry.load(info.protocol).connection.model_json_schema()
+    if info.preset is not None:
+        parts += [schema["description"], ""]
+    example, heading, rest = notes.partition("## Types\n")
+    options = ["## Options", "", "Keys of `connection`.", "", *_keys(schema)]
+    for name, inner in schema.get("$defs", {}).items():
+        if "properties" in inner:
+            options += [f"### {name}", "", inner.get("description", ""), "", *_keys(inner)]
+    return "\n".join([*parts, example.rstrip(), "", *options, heading + rest.rstrip(), ""])
+
+
+def _documented() -> tuple[registry.ProtocolInfo, ...]:
+    """The protocols of this package, whatever others are installed."""
+    return tuple(info for info in registry.protocols() if registry.is_built_in(info.protocol))
+
+
+def _extra(info: registry.ProtocolInfo) -> str:
+    return f"`{info.install_hint}`" if info.extra else ""
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _keys(schema: JsonSchemaValue) -> list[str]:
@@ -126,20 +162,22 @@ def _named(choice: JsonSchemaValue) -> str:
     return str(choice.get("type") or choice.get("$ref", "")).rpartition("/")[2]
 
 
-def _pages() -> tuple[tuple[str, str], ...]:
-    return (
-        ("cli.md", cli_page()),
-        ("errors.md", errors_page()),
-        *((f"errors/{code}.md", explanations.page(code)) for code in explanations.codes()),
-        ("protocols.md", protocols_page()),
-    )
+def _pages(notes: Path) -> Iterator[tuple[str, str]]:
+    yield "cli.md", cli_page()
+    yield "errors.md", errors_page()
+    for code in explanations.codes():
+        yield f"errors/{code}.md", explanations.page(code)
+    yield "protocols.md", protocols_page()
+    for info in _documented():
+        written = (notes / f"{info.protocol}.md").read_text(encoding="utf-8")
+        yield f"protocols/{info.protocol}.md", protocol_page(info, written)
 
 
 def main(arguments: list[str]) -> int:
     """Write the pages, or compare them."""
     folder = Path(arguments[0])
     stale = 0
-    for name, text in _pages():
+    for name, text in _pages(folder / "protocols" / "_notes"):
         page = folder / name
         if "--check" not in arguments:
             page.parent.mkdir(exist_ok=True, parents=True)

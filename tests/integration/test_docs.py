@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import io
-import json
 import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 import typer
 from tests.project import Project
-from tests.servers import ServerAddress
 
 from atlas_etl.api.atlas import Atlas
 from atlas_etl.cli import app as cli
@@ -21,7 +18,7 @@ from atlas_etl.cli import app as cli
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md")), *sorted(DOCS.glob("*/*.md"))]
-GENERATED = {"cli.md", "protocols.md"}
+GENERATED = {"cli.md"}
 PAGE_IDS = [str(page.relative_to(ROOT)) for page in PAGES]
 ALWAYS = {"--help", "--version"}
 
@@ -104,42 +101,3 @@ def test_the_quickstart_does_what_it_says(
     assert len(lines) == 8
     for line in lines:
         assert cli.run(shlex.split(line)) == 0, capsys.readouterr().err
-
-
-def test_the_permissions_are_enough(
-    project: Project,
-    postgres: ServerAddress,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """A reader and a writer with the page's grants and no others: nothing to warn of, a sync ends well."""
-    reader, writer = (
-        grants.replace(" shop ", f' "{postgres.database}" ')
-        for grants in blocks(DOCS / "guides" / "permissions.md", "sql")
-    )
-    there = {"host": postgres.host, "port": postgres.port, "database": postgres.database}
-    there |= {"password": "change-me"}
-    with psycopg.connect(postgres.url("postgresql"), autocommit=True) as owner:
-        owner.execute(b"CREATE TABLE orders (id int PRIMARY KEY, at timestamptz)")
-        owner.execute(b"INSERT INTO orders VALUES (1, now())")
-        owner.execute(f'REVOKE TEMPORARY ON DATABASE "{postgres.database}" FROM PUBLIC'.encode())
-        for grants in (reader, writer):
-            owner.execute(grants.encode())
-        try:
-            destination = {"protocol": "postgresql", **there, "username": "loader"}
-            project.write("atlas.yaml", json.dumps({"destinations": {"warehouse": destination}}))
-            connection = {**there, "username": "etl"}
-            streams = [{"table": "public.orders", "cursor": "at"}]
-            shop = {"protocol": "postgresql", "connection": connection, "streams": streams}
-            project.write("connectors.d/shop.yaml", json.dumps(shop))
-            monkeypatch.chdir(project.folder)
-            for _ in range(2):
-                assert cli.run(["connector", "sync", "shop"]) == 0, capsys.readouterr().err
-            capsys.readouterr()
-            assert cli.run(["connector", "test", "shop", "--json"]) == 0
-            assert json.loads(capsys.readouterr().out)["results"][0]["warnings"] == []
-            assert owner.execute(b"SELECT id FROM shop.orders").fetchall() == [(1,)]
-        finally:
-            for role in ("etl", "loader"):
-                owner.execute(f"DROP OWNED BY {role} CASCADE".encode())
-                owner.execute(f"DROP ROLE {role}".encode())

@@ -55,6 +55,7 @@ GOLDEN: list[tuple[str, list[object], pa.DataType, list[object]]] = [
      [datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)]),
     ("TIME", ["23:59:59.999999", "10:11"], pa.time64("us"), [time(23, 59, 59, 999999), time(10, 11)]),
     ("UUID", [UUID_TEXT, UUID_TEXT.upper(), UUID_TEXT.title()], pa.uuid(), [UUID_TEXT] * 3),
+    ("UUID", [None, None], pa.uuid(), [None, None]),
     ("JSON", ['{"a": [1, 2.50]}', 12, "null"], pa.json_(), ['{"a": [1, 2.50]}', "12", "null"]),
 ]  # fmt: skip
 

@@ -98,7 +98,7 @@ _COMMAND = re.compile(
     r"for (?:table|column .* in table) (?P<table>.+)"
 )
 _DATABASE = re.compile(r"Access denied for user (?P<who>'.*?'@'.*?') to database '(?P<database>.*)'")
-LOAD_RIGHTS = "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, INDEX, CREATE TEMPORARY TABLES"
+LOAD_RIGHTS = "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, CREATE TEMPORARY TABLES"
 
 
 @contextmanager

@@ -239,7 +239,7 @@ for _first, _second in product(hexdigits, repeat=2):
 def _uuids(raw: pa.Array) -> pa.Array:
     """Text of 8-4-4-4-12 hexadecimal digits."""
     cells = raw.drop_null()
-    if not pc.all(pc.equal(pc.binary_length(cells), 36)).as_py():
+    if not pc.all(pc.equal(pc.binary_length(cells), 36), min_count=0).as_py():
         raise pa.ArrowInvalid("not the form of a uuid")
     packed = np.zeros((len(raw), 16), np.uint8)
     valid = pc.is_valid(raw)
