@@ -165,6 +165,17 @@ def test_deleted_rows_are_told_and_too_many_are_refused(shop: Project) -> None:
     assert "shop orders: 1 rows marked as deleted that the source no longer has (3 kept)" in done.stderr
 
 
+def test_partitions_of_a_source_without_ranges_are_told(shop: Project) -> None:
+    shop.write(
+        "connectors.d/shop.yaml",
+        "protocol: sqlite\nconnection: {database_path: shop.db}\nstreams: [{table: orders, partitions: 4}]\n",
+    )
+    (stream,) = shop.atlas("connector", "sync", "shop", "--json").json()["runs"][0]["streams"]
+    assert stream["warnings"] == [
+        "read by one connection, whatever `partitions` says: SQLite has no ranges to read side by side"
+    ]
+
+
 def test_lines_without_a_terminal_have_no_control_codes(shop: Project) -> None:
     done = shop.atlas("connector", "sync", "shop")
     assert "\x1b" not in done.stdout + done.stderr
@@ -173,6 +184,24 @@ def test_lines_without_a_terminal_have_no_control_codes(shop: Project) -> None:
     assert shop.atlas("connector", "sync", "shop", "-q").stderr == ""
     for line in shop.atlas("connector", "sync", "shop", "--log-format", "json").stderr.splitlines():
         assert json.loads(line)["time"].endswith("Z")
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        (["sync", "shop"], "table_not_found"),
+        (["-vv", "sync", "shop"], "table_not_found"),
+        (["sync", "none"], "unknown_connector"),
+        (["sync", "shop", "--jobs", "x"], "usage"),
+    ],
+)
+def test_errors_are_json_too_where_the_log_is(shop: Project, command: list[str], code: str) -> None:
+    definition = shop.folder / "connectors.d" / "shop.yaml"
+    definition.write_text(definition.read_text().replace("table: orders", "table: gone"))
+    done = shop.atlas("connector", *command, "--log-format", "json")
+    assert done.returncode != 0
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [line["code"] for line in lines if "code" in line] == [code]
 
 
 def test_data_cannot_steer_a_terminal(shop: Project) -> None:

@@ -23,6 +23,11 @@ class _PlainFormatter(RedactingFormatter):
         return plain(super().format(record))
 
 
+class _JsonFormatter(RedactingFormatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return _entry(super().format(record), logger=record.name)
+
+
 class LogFormat(StrEnum):
     TEXT = "text"
     JSON = "json"
@@ -53,6 +58,8 @@ class Output:
         self.quiet = quiet
         self.verbosity = verbosity
         self.log_format = log_format
+        if logging.lastResort is not None and log_format is LogFormat.JSON:
+            logging.lastResort.setFormatter(_JsonFormatter())
 
     def line(self, text: str) -> None:
         """One line of a result, for people."""
@@ -65,39 +72,34 @@ class Output:
 
     def event(self, text: str, **fields: object) -> None:
         """One thing that happened, on stderr; `fields` are for machines."""
-        if self.quiet:
-            return
-        if self.log_format is LogFormat.JSON:
-            entry = {"time": datetime.now(UTC), "message": text, **fields}
-            text = _as_json(entry, sys.stderr)
-        sys.stderr.write(f"{plain(redacted(text))}\n")
+        if not self.quiet:
+            self._log(text, **fields)
 
     def error_line(self, text: str) -> None:
         """One line of an error, on stderr."""
         self.has_told_failure = True
-        sys.stderr.write(f"{plain(redacted(text))}\n")
+        self._log(text)
 
-    def told_error(self, line: str, hint: str | None, code: str) -> None:
-        """An error for people, on stderr: what failed, what to do, and the command that tells more."""
-        self.error_line(line)
-        if hint:
-            self.error_line(f"  hint: {hint}")
-        if explained := command_for(code):
-            self.error_line(f"  more: {explained}")
+    def error(self, error: RunError, *, connector: str | None, stream: str | None = None) -> None:
+        """An error on stderr: what failed, what to do, and for people the command that tells more."""
+        self.has_told_failure = True
+        if self.log_format is LogFormat.JSON:
+            more = {"code": error.code, "hint": error.hint, "connector": connector, "stream": stream}
+            self._log(error.message, **more)
+            return
+        where = " ".join(part for part in (connector, stream) if part)
+        self._log(_told(f"error: {where}: {error.message}" if where else f"error: {error.message}"))
+        if error.hint:
+            self._log(f"  hint: {_told(error.hint)}")
+        if explained := command_for(error.code):
+            self._log(f"  more: {explained}")
 
     def failure(self, failure: AtlasError) -> int:
         """Say what failed, and give back the exit code."""
-        self.has_told_failure = True
         if self.verbosity > 1:
             self._trace(failure)
-        where = " ".join(part for part in (failure.connector, failure.stream) if part)
-        prefix = f"error: {where}: " if where else "error: "
-        if self.log_format is LogFormat.JSON:
-            self._log_error(failure)
-        else:
-            self.told_error(
-                _told(prefix + failure.message), failure.hint and _told(failure.hint), failure.code
-            )
+        told = RunError(failure.code, failure.message, failure.hint, int(failure.exit_code))
+        self.error(told, connector=failure.connector, stream=failure.stream)
         if self.as_json and not self._answered:
             self.document({"error": error_document(failure)})
         return failure.exit_code
@@ -114,11 +116,17 @@ class Output:
         return ExitCode.UNEXPECTED
 
     def _trace(self, failure: BaseException) -> None:
-        sys.stderr.write(plain(redacted("".join(traceback.format_exception(failure)))))
+        self._log("".join(traceback.format_exception(failure)).rstrip("\n"))
 
-    def _log_error(self, failure: AtlasError) -> None:
-        entry = {"time": datetime.now(UTC), "message": failure.message, **error_document(failure)}
-        sys.stderr.write(f"{_as_json(entry, sys.stderr)}\n")
+    def _log(self, text: str, **fields: object) -> None:
+        if self.log_format is LogFormat.JSON:
+            text = _entry(text, **fields)
+        sys.stderr.write(f"{plain(redacted(text))}\n")
+
+
+def _entry(text: str, **fields: object) -> str:
+    """One line of a log for machines."""
+    return _as_json({"time": datetime.now(UTC), "message": text, **fields}, sys.stderr)
 
 
 def error_document(failure: AtlasError) -> dict[str, object]:

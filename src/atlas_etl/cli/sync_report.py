@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from atlas_etl.cli import render
 from atlas_etl.cli.event_report import EventReport
 from atlas_etl.cli.output import Output
-from atlas_etl.model import Deletion, Run, RunError, RunStatus, StreamRun
+from atlas_etl.model import Deletion, Run, RunStatus, StreamRun
 from atlas_etl.pipeline.events import (
     BatchLoaded,
     Event,
@@ -85,18 +84,14 @@ class SyncReport(EventReport):
         for warning in outcome.warnings:
             self._say(connector, outcome.name, f"warning: {warning}")
         if outcome.error is not None:
-            self._error(f"{connector} {outcome.name}", outcome.error)
+            self._output.error(outcome.error, connector=connector, stream=outcome.name)
 
     def _run_finished(self, run: Run) -> None:
         self.runs.append(run)
         if run.error is not None and not run.streams:
-            self._error(run.connector, run.error)
+            self._output.error(run.error, connector=run.connector)
         took = f" in {run.duration_seconds:.2f} s" if run.duration_seconds is not None else ""
         self._say(run.connector, None, f"{run.status}: {run.rows_processed:,} rows{took}", run_id=run.run_id)
-
-    def _error(self, where: str, error: RunError) -> None:
-        hint = render.safe(error.hint) if error.hint else None
-        self._output.told_error(render.safe(f"error: {where}: {error.message}"), hint, error.code)
 
 
 def _why_again(event: RowsRefused | StreamRetrying) -> str:

@@ -106,6 +106,7 @@ class DuckDBSnapshot(OneFetchAtATime):
             primary_key=self.primary_key(schema, name),
             estimated_rows=self.estimated_rows(schema, name),
             table=TableName(name, schema),
+            unsplit="DuckDB reads with all cores as it is" if stream.partitions > 1 else None,
         )
 
     def _refuse_several(self, sql: str) -> None:

@@ -100,6 +100,7 @@ class SqliteSnapshot:
             key_is_unique=all(is_spelled_once(column) for column in made.columns if column.name in key),
             estimated_rows=rows,
             table=TableName(entry.name),
+            unsplit="SQLite has no ranges to read side by side" if stream.partitions > 1 else None,
         )
 
     def fetch(
