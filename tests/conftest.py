@@ -15,7 +15,9 @@ from tests.servers import ServerAddress, Unavailable, required
 from tests.servers import mysql as mysql_recipe
 from tests.servers import postgres as postgres_recipe
 from tests.servers import ssh as ssh_recipe
+from tests.servers import stub_mssql as stub_mssql_recipe
 from tests.servers.ssh import SshServer
+from tests.servers.stub_mssql import StubServer
 
 Served = TypeVar("Served")
 
@@ -69,6 +71,13 @@ def mysql(mysql_server: ServerAddress) -> Iterator[ServerAddress]:
     """An empty MariaDB database, dropped after the test."""
     with mysql_recipe.fresh_database(mysql_server) as address:
         yield address
+
+
+@pytest.fixture(scope="session")
+def stub_mssql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StubServer]:
+    """A stand-in for SQL Server; its databases are files that outlive a test."""
+    with stub_mssql_recipe.serve(tmp_path_factory.mktemp("stub mssql")) as server:
+        yield server
 
 
 @pytest.fixture(autouse=True)

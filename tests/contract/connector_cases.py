@@ -27,6 +27,8 @@ from atlas_etl.connectors import registry
 from atlas_etl.connectors.base import BaseConnector, ConnectionConfig
 from atlas_etl.model import Stream
 from tests.contract.destination_cases import server
+from tests.servers.stub_mssql import StubServer
+from tests.servers.stub_mssql import execute as execute_in_stub
 
 Person = tuple[int, str | None, str | None, str | None]  # id, name, amount, updated_at (ISO, no zone)
 
@@ -130,6 +132,21 @@ class MySQLSource(SqlSource):
             cursor.execute("SET time_zone = '+00:00', SESSION sql_mode = ''")
             cursor.execute(sql, tuple(parameters) or None)
             connection.commit()
+
+
+class StubMSSQLSource(SqlSource):
+    """A stand-in for SQL Server, whose database is a file that the test writes."""
+
+    types = ("BIGINT NOT NULL PRIMARY KEY", "NVARCHAR(2000)", "DECIMAL(12,2)", "DATETIME2(6)")
+
+    def execute(self, sql: str, parameters: Sequence[object] = ()) -> None:
+        execute_in_stub(str(self.config["database"]), sql, parameters)
+
+
+def stub_mssql(request: pytest.FixtureRequest, _: Path) -> dict[str, object]:
+    """A fresh database of the stand-in."""
+    server: StubServer = request.getfixturevalue("stub_mssql_server")
+    return server.connection(server.fresh_database())
 
 
 class FilesSource(Source):
@@ -327,6 +344,11 @@ class ConnectorCase:
     connection: object
 
     @property
+    def name(self) -> str:
+        """As tests show it: a stand-in never reads as the engine."""
+        return f"stub_{self.protocol}" if self.source is StubMSSQLSource else self.protocol
+
+    @property
     def is_sql(self) -> bool:
         return issubclass(self.source, SqlSource)
 
@@ -340,6 +362,7 @@ CONNECTORS = (
     ConnectorCase("sqlite", SqliteSource, lambda _, folder: {"database_path": str(folder / "source.db")}),
     ConnectorCase("postgresql", PostgresSource, server("postgres")),
     ConnectorCase("mysql", MySQLSource, server("mysql")),
+    ConnectorCase("mssql", StubMSSQLSource, stub_mssql),
     ConnectorCase("parquet", ParquetSource, lambda _, f: {"path": str(f / "drop" / "people-*.parquet")}),
     ConnectorCase("jsonl", JsonlSource, lambda _, f: {"path": str(f / "drop" / "people-*.jsonl")}),
     ConnectorCase("http", HttpSource, serve_files),

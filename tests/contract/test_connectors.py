@@ -30,13 +30,13 @@ PEOPLE: list[Person] = [
 SQL_ONLY = [case for case in CONNECTORS if case.is_sql]
 
 
-@pytest.fixture(params=CONNECTORS, ids=lambda case: case.protocol)
+@pytest.fixture(params=CONNECTORS, ids=lambda case: case.name)
 def source(request: pytest.FixtureRequest, tmp_path: Path) -> Source:
     case: ConnectorCase = request.param
     return case.open(request, tmp_path)
 
 
-@pytest.fixture(params=SQL_ONLY, ids=lambda case: case.protocol)
+@pytest.fixture(params=SQL_ONLY, ids=lambda case: case.name)
 def sql_source(request: pytest.FixtureRequest, tmp_path: Path) -> SqlSource:
     found = request.param.open(request, tmp_path)
     assert isinstance(found, SqlSource)

@@ -16,7 +16,7 @@ from tests.servers.process import own, private_folder
 @contextmanager
 def serve_postgres(names: Sequence[str]) -> Iterator[tuple[ServerAddress, Path]]:
     """A PostgreSQL server for these names (`DNS:localhost`, `IP:127.0.0.1`), and its certificate."""
-    with _signed(names) as (certificate, key), postgres.private_server() as (_, address):
+    with signed(names) as (certificate, key), postgres.private_server() as (_, address):
         with postgres.connect(address) as client:
             client.execute(f"ALTER SYSTEM SET ssl_cert_file = '{certificate}'".encode())
             client.execute(f"ALTER SYSTEM SET ssl_key_file = '{key}'".encode())
@@ -29,14 +29,15 @@ def serve_postgres(names: Sequence[str]) -> Iterator[tuple[ServerAddress, Path]]
 def serve_mysql(names: Sequence[str]) -> Iterator[tuple[ServerAddress, Path]]:
     """The same of MariaDB."""
     with (
-        _signed(names) as (certificate, key),
+        signed(names) as (certificate, key),
         mysql.private_server(f"--ssl-cert={certificate}", f"--ssl-key={key}") as (_, address),
     ):
         yield address, certificate
 
 
 @contextmanager
-def _signed(names: Sequence[str]) -> Iterator[tuple[Path, Path]]:
+def signed(names: Sequence[str]) -> Iterator[tuple[Path, Path]]:
+    """A certificate for these names, and its key."""
     openssl = shutil.which("openssl")
     if openssl is None:
         raise Unavailable("no openssl: apt-get install openssl")

@@ -53,6 +53,10 @@ _BUILT_IN = (
         aliases=("mariadb",), requires=("pymysql",),
     ),
     ProtocolInfo(
+        "mssql", "atlas_etl.connectors.sql.mssql", "SQL Server and Azure SQL tables, views and queries",
+        writes=False, aliases=("sqlserver", "azuresql"), extra="mssql", requires=("pymssql",),
+    ),
+    ProtocolInfo(
         "sqlite", "atlas_etl.connectors.sql.sqlite", "a SQLite file's tables, views and queries",
         aliases=("sqlite3",), requires=("adbc_driver_sqlite",),
     ),

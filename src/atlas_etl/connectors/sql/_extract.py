@@ -118,10 +118,9 @@ class SqlExtract:
     def outline(self) -> ReadOutline:
         select = self._select(self._selects, self._selects.within(self._request, upper_bounds=True))
         rows = self.estimated_rows if _is_whole(self._request) else self._snapshot.forecast(select).rows
-        caveat = self._late.caveat(self._kind(self._cursor)) if self._late and self._cursor else None
-        return ReadOutline(
-            tuple(_written(each) for each in select.ranges or (select,)), rows, (caveat,) if caveat else ()
-        )
+        late = self._late.caveat(self._kind(self._cursor)) if self._late and self._cursor else None
+        caveats = tuple(each for each in (self._relation.caveat, late) if each)
+        return ReadOutline(tuple(_written(each) for each in select.ranges or (select,)), rows, caveats)
 
     def interrupt(self) -> None:
         self._snapshot.interrupt()

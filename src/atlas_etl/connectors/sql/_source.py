@@ -46,6 +46,7 @@ class Relation:
     # Where the stream's `partitions` ask for more than one: conditions that each row meets exactly one of.
     ranges: tuple[str, ...] = ()
     unsplit: str | None = None  # why there are none
+    caveat: str | None = None  # why its rows may not be those of one moment
 
 
 @dataclass(frozen=True, slots=True)

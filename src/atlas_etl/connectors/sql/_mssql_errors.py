@@ -1,0 +1,124 @@
+"""What errors of SQL Server and FreeTDS mean for a person: ours, with a code and what to do next.
+
+Numbers: https://learn.microsoft.com/sql/relational-databases/errors-events/database-engine-events-and-errors
+and, from 20000 on, FreeTDS's sybdb.h. Messages about values quote them; those are not kept.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import pymssql
+
+from atlas_etl.connectors.sql._meaning import Failure, Meaning
+from atlas_etl.errors import AtlasError
+
+Place = tuple[str, int, float, bool]  # host, port, seconds, and whether the server has to prove who it is
+
+_LOGIN = Meaning("authentication_failed", "check `username`, `password` and `database`")
+_DENIED = Meaning(
+    "permission_denied", "grant the login what it needs, e.g. GRANT SELECT ON SCHEMA::dbo TO etl"
+)
+_GONE = Meaning("server_gone", "the connection was lost; see the server's log if it happens again", True)
+_CONFLICT = Meaning("conflict", "another transaction was in the way; it can be tried again", True)
+_BUSY = Meaning("too_many_connections", "wait, lower --jobs, or raise the server's limit", True)
+_SYNTAX = Meaning("sql", "check the query, the table and its columns")
+_TLS = Meaning(
+    "tls",
+    "servers elsewhere have to prove who they are: name the file of the authority that signed their "
+    "certificate, `ssl_ca: ca.pem`, and its name with `certificate_host` where that is not `host`; or opt "
+    "out, with `trust_server_certificate: true` (encrypted, but to whoever answers)",
+)
+_OF_NETWORK = frozenset({20004, 20005, 20006, 20017, 20047})
+_MEANINGS: Mapping[int, Meaning] = {
+    **dict.fromkeys((18452, 18456, 18470, 18486, 18487, 18488, 40615, 47073), _LOGIN),
+    4060: Meaning("database_not_found", "check `database`, and that the login is a user of it"),
+    911: Meaning("database_not_found", "check `database`"),
+    **dict.fromkeys((229, 230, 262, 297, 300, 916), _DENIED),
+    **dict.fromkeys((1205, 3951, 3952, 3958, 3960, 3961, 3966), _CONFLICT),
+    1222: Meaning("lock_timeout", "somebody holds a lock on it; wait, or raise `lock_timeout`", True),
+    **dict.fromkeys((10928, 10929, 10936, 17809, 40501, 49918, 49919, 49920), _BUSY),
+    **dict.fromkeys((40197, 40540, 40613, 6005, 596, *_OF_NETWORK), _GONE),
+    20003: Meaning("timeout", "check host, port and firewalls, or raise `connect_timeout`", True),
+    **dict.fromkeys(
+        (1101, 1105, 9002), Meaning("disk_full", "free some space on the server, then run again")
+    ),
+    208: Meaning("table_not_found", "check the table's name; other schemas need `schema.table`"),
+    207: Meaning("column_not_found", "check the column's name"),
+    1033: Meaning("sql", "leave ORDER BY out of the query: rows are read in the cursor's order anyway"),
+    8155: Meaning("sql", "give each column of the query a name with AS"),
+    8156: Meaning("duplicate_column", "give each column a name of its own with AS"),
+    **dict.fromkeys((102, 105, 113, 156, 170, 195, 241, 245, 2812, 4104, 8114, 8115, 8120, 8134), _SYNTAX),
+}
+_ABOUT_VALUES = frozenset({241, 245, 8114, 8115})
+_SAID = 20018  # "check messages from the SQL Server"
+_UNKNOWN = "Unknown error"
+_OF_LIBRARY = re.compile(r"DB-Lib error message (\d+), severity \d+:\n?")
+
+
+@contextmanager
+def translated(kind: Failure, place: Place | None = None) -> Iterator[None]:
+    """Turn the driver's errors into `kind`; `place` is where a login goes."""
+    try:
+        yield
+    except pymssql.Error as failure:
+        # The driver's error has the server's words, and so values of rows, and nothing more for a person.
+        raise meant(failure, kind, place) from None
+
+
+def meant(failure: Exception, kind: Failure, place: Place | None = None) -> AtlasError:
+    """Our error for one of the driver's."""
+    number, text = _parts(failure)
+    if place is not None and number == _SAID:
+        return _LOGIN.failure(kind, "the server refused the login, and the driver does not tell why")
+    if place is not None and (number not in _MEANINGS or number in _OF_NETWORK):
+        return _unreached(kind, place)
+    meaning = _MEANINGS.get(number)
+    if meaning is None:
+        is_closed = isinstance(failure, pymssql.InterfaceError) or "not connected" in text.lower()
+        meaning = _GONE if is_closed else Meaning(kind.default_code)
+    if number in _ABOUT_VALUES or isinstance(failure, pymssql.DataError):
+        text = re.sub(r"'[^']*'", "'...'", text)
+    return meaning.failure(kind, text or "the connection is closed")
+
+
+def _parts(failure: Exception) -> tuple[int, str]:
+    """The number and the words of the server, or else of the library.
+
+    Where the server said nothing, the driver gives the number of what one said to an earlier session.
+    """
+    found = failure.args[0] if len(failure.args) == 1 and isinstance(failure.args[0], tuple) else failure.args
+    raw = found[1] if len(found) > 1 else str(failure)
+    text = raw.decode("utf-8", "replace") if isinstance(raw, bytes) else str(raw)
+    words = _OF_LIBRARY.split(text, maxsplit=1)[0].strip()
+    if words and words != _UNKNOWN:
+        return (found[0] if found and isinstance(found[0], int) else 0), words
+    numbers = [int(each) for each in _OF_LIBRARY.findall(text)]
+    number = next((each for each in (*numbers, 0) if each in _MEANINGS or each == _SAID), 0)
+    return number, next((part.strip() for part in _OF_LIBRARY.split(text)[2::2] if part.strip()), words)
+
+
+def _unreached(kind: Failure, place: Place) -> AtlasError:
+    """FreeTDS tells a refused connection, an unknown host and a certificate that it does not take alike."""
+    host, port, seconds, verifies = place
+    meaning = Meaning("connection_failed", "check that SQL Server listens there, and `encrypt`", True)
+    try:
+        socket.create_connection((host, port), seconds).close()
+        text = f"{host} port {port} ended the connection before the login"
+        if verifies:
+            meaning = _TLS
+            text = "the server ended the login before it began: most likely its certificate is not trusted"
+    except socket.gaierror as failure:
+        meaning, text = Meaning("host_not_found", "check `host`"), f"{host}: {failure.strerror}"
+    except TimeoutError:
+        meaning = _MEANINGS[20003]
+        text = f"{host} port {port} does not answer"
+    except ConnectionRefusedError:
+        meaning = Meaning("connection_refused", "check `host` and `port`, and that the server runs", True)
+        text = f"{host} port {port} refuses connections"
+    except OSError as failure:
+        text = f"{host} port {port} cannot be reached: {failure.strerror}"
+    return meaning.failure(kind, text)

@@ -1,0 +1,81 @@
+"""Who may still commit rows that a snapshot of SQL Server cannot see, and since when.
+
+A row's GETDATE() is that of its statement. So whoever is looked for before a snapshot and is not found began
+afterwards, or had committed: requests that run now began when the server says, and so did transactions
+(https://learn.microsoft.com/sql/relational-databases/system-dynamic-management-views). Both are told by the
+server's local clock in whole seconds here, and an hour more is allowed for where that clock has summer time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from atlas_etl.connectors.sql._late import UNSEEN_LAG, OpenWriters
+from atlas_etl.connectors.sql._mssql_session import Session
+from atlas_etl.errors import SourceError
+
+NOW = "SELECT CONVERT(varchar(33), SYSUTCDATETIME(), 126)"
+_REQUESTS = """
+SELECT CONVERT(varchar(33), SYSUTCDATETIME(), 126), DATEDIFF(minute, GETUTCDATE(), GETDATE()),
+  CONVERT(nvarchar(20), DATABASEPROPERTYEX(DB_NAME(), 'Updateability')),
+  MAX(DATEDIFF(second, r.start_time, GETDATE()))
+FROM sys.dm_exec_requests AS r JOIN sys.dm_exec_sessions AS s ON s.session_id = r.session_id
+WHERE s.is_user_process = 1 AND r.session_id <> @@SPID"""
+# Those that change rows, of this server or of several; one without a session may be prepared.
+_TRANSACTIONS = """
+SELECT MAX(DATEDIFF(second, t.transaction_begin_time, GETDATE()))
+FROM sys.dm_tran_active_transactions AS t
+LEFT JOIN sys.dm_tran_session_transactions AS x ON x.transaction_id = t.transaction_id
+LEFT JOIN sys.dm_exec_sessions AS s ON s.session_id = x.session_id
+WHERE t.transaction_type IN (1, 4) AND COALESCE(x.session_id, 0) <> @@SPID
+  AND COALESCE(s.is_user_process, 1) = 1"""
+_SUMMER_TIME = timedelta(hours=1)
+_ROUNDING = timedelta(minutes=1)  # smalldatetime rounds what it is given to minutes
+
+
+@dataclass(frozen=True, slots=True)
+class Writers:
+    """What was found out before a snapshot."""
+
+    began: datetime  # none of them began before this instant
+    visible: bool  # else `began` is a bound and no proof
+    replica: bool  # then those that write are elsewhere
+
+    @property
+    def unproven(self) -> str | None:
+        """Why `began` is a bound and no proof; None where it is one."""
+        if self.replica:
+            return "the source is a replica"
+        return None if self.visible else "its login does not see when other sessions began"
+
+    def seen(self, taken: datetime, *, late_by: timedelta) -> OpenWriters:
+        """As the reader asks for them, of a snapshot that was taken then, or so much later."""
+        wrote = (self.began - _ROUNDING).replace(microsecond=0)
+        return OpenWriters(self.began, wrote, taken + late_by, self.unproven)
+
+
+def probe(session: Session) -> Writers:
+    """To be asked before the snapshot. Raises SourceError."""
+    ((now, offset, updateability, running),) = session.rows(_REQUESTS)
+    taken, replica = instant(now), updateability == "READ_ONLY"
+    try:
+        ((oldest,),) = session.rows(_TRANSACTIONS)
+        visible = True
+    except SourceError as failure:
+        if failure.code != "permission_denied":
+            raise
+        oldest, visible = None, False
+    ages = [int(str(age)) for age in (running, oldest) if age is not None]
+    began = taken
+    if ages:
+        summer_time = _SUMMER_TIME if offset else timedelta()
+        began = taken - timedelta(seconds=max(*ages, 0) + 1) - summer_time
+    if replica or not visible:
+        began = min(began, taken - UNSEEN_LAG)
+    return Writers(began, visible, replica)
+
+
+def instant(cell: object) -> datetime:
+    """What NOW gives, to microseconds."""
+    return datetime.fromisoformat(str(cell)[:26]).replace(tzinfo=UTC)
