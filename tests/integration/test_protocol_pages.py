@@ -23,6 +23,7 @@ from atlas_etl import values
 from atlas_etl.api.atlas import Atlas
 from atlas_etl.connectors import registry
 from atlas_etl.connectors.base import BaseConnector, ConnectionConfig
+from atlas_etl.connectors.sql._mssql_types import Described, source_column
 from atlas_etl.model import Hazard, HazardPolicy, ReadRequest, Stream
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -154,6 +155,13 @@ def test_the_types_of_mysql(mysql: ServerAddress) -> None:
             "username": mysql.username, "password": mysql.password,
         }  # fmt: skip
         Database("mysql", cursor.execute, config).compare()
+
+
+def test_the_types_of_mssql() -> None:
+    """Of what is selected, as no server is here to make a table."""
+    columns = columns_of("mssql")
+    fields = [source_column(Described("c", told, True)).field for told, _, _ in columns]
+    assert [values.type_name(field.type) for field in fields] == [read_as for _, read_as, _ in columns]
 
 
 def test_the_types_of_sqlite(tmp_path: Path) -> None:

@@ -98,7 +98,9 @@ def _forms(native: str, name: str) -> tuple[pa.DataType, str, str]:
         spelled = {"float": 3, "real": 3, "binary": 2, "varbinary": 2}.get(kind, 0)
         return _PLAIN[kind], name, _utf16(f"CONVERT(nvarchar(max), {name}, {spelled})")
     if kind in _BYTES:
-        return pa.binary(), f"CAST({name} AS varbinary(max))", _utf16(f"CAST({name} AS nvarchar(max))")
+        data = f"CAST({name} AS varbinary(max))"
+        hexadecimal = f"CONVERT(nvarchar(max), {data}, 2)"
+        return pa.binary(), data, _utf16(hexadecimal)
     if kind in _MONEY:
         exact = _MONEY[kind]
         digits = f"CAST({name} AS decimal({exact.precision},4))"
@@ -117,7 +119,7 @@ def _forms(native: str, name: str) -> tuple[pa.DataType, str, str]:
         return _moment(kind, size), _iso(kind, size, name), text
     if kind == "json":
         return pa.json_(), _utf16(f"CAST({name} AS nvarchar(max))"), _utf16(f"CAST({name} AS nvarchar(max))")
-    characters = _utf16(f"CAST({name} AS nvarchar(max))")
+    characters = _utf16(f"{name}.ToString()" if kind == "hierarchyid" else f"CAST({name} AS nvarchar(max))")
     return pa.string(), characters, characters
 
 
