@@ -77,7 +77,7 @@ class Session:
                 cursor.execute(sql)
                 for row in cursor:
                     held.append(row)
-                    size += sum(len(cell) for cell in map(row.__getitem__, long) if cell is not None)
+                    size += sum(len(cell) for cell in map(row.__getitem__, long) if isinstance(cell, bytes))
                     if len(held) >= most or size >= limits.bytes // 2:
                         yield held
                         held, size = [], 0
