@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import shutil
 import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.conftest import unavailable
+from tests.documents import DOCS, blocks
 from tests.project import PASSED_ON, Project
 from tests.servers import Unavailable
 from tests.servers import airflow as airflow_recipe
@@ -126,3 +130,46 @@ def test_a_run_is_a_run_of_atlas_and_a_slot_is_run_once(judged: tuple[Project, A
 def test_what_a_run_says_is_why_its_task_failed(judged: tuple[Project, Any]) -> None:
     _, answer = judged
     assert answer["missing"].startswith("AirflowException: the sync of missing ended with exit code 3: ")
+
+
+# The guide
+
+GUIDE = DOCS / "guides" / "airflow.md"
+
+
+def test_the_guide_is_followed(project: Project) -> None:
+    """Its commands in a shell, one after another, but for the installation; and its own file of DAGs."""
+    try:
+        python, database = airflow_recipe.python(), airflow_recipe.database()
+    except Unavailable as missing:
+        unavailable("airflow", str(missing))
+    home, programs = project.home / "airflow", project.home / "bin"
+    (home / "dags").mkdir(parents=True)
+    programs.mkdir()
+    shutil.copy(database, home / "airflow.db")
+    atlas = programs / "atlas"
+    atlas.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m atlas_etl "$@"\n')
+    atlas.chmod(0o755)
+    project.write("data/orders.csv", "id,amount\n1,2.50\n")
+    project.write(
+        "connectors.d/shop.yaml",
+        "protocol: csv\nconnection: {path: data}\n"
+        "streams: [{name: orders, path: '*.csv'}]\nschedule: '@daily'\n",
+    )
+    (own,) = blocks(GUIDE, "python")
+    (home / "dags" / "own.py").write_text(own.replace("/srv/warehouse", str(project.folder)))
+    environment = {
+        **project.environment(airflow_recipe.settings(home)),
+        "PATH": os.pathsep.join([str(programs), str(python.parent), os.environ["PATH"]]),
+        "PYTHONPATH": str(airflow_recipe.ROOT / "src"),
+    }
+    typed = "".join(blocks(GUIDE)).replace("pip install atlas-etl\n", "")
+    typed = typed.replace("/srv/warehouse", shlex.quote(str(project.folder)))
+    ran = subprocess.run(
+        ["sh", "-ec", typed], env=environment, cwd=project.home, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "atlas_shop" in ran.stdout
+    with Atlas.open(project.folder, {}).state() as store:
+        (run,) = store.history("shop", limit=10, status=None)
+    assert (run.status, run.triggered_by, run.rows_processed) == ("completed", "airflow", 1)

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -24,6 +25,7 @@ from celery.result import AsyncResult
 from pytest_httpserver import HTTPServer
 from redis import Redis
 from tests.conftest import unavailable
+from tests.documents import DOCS, blocks
 from tests.project import Project
 from tests.servers import Unavailable
 from tests.servers import redis as redis_recipe
@@ -338,3 +340,66 @@ def test_a_wrong_definition_is_not_tried_again(shop: Project, broker: str) -> No
     sent = send(broker, shop, [sys.executable, "-m", "atlas_etl"], "2026-03-01T01:30:00Z")
     with worker(broker, shop), pytest.raises(Exception, match="streems"):
         sent.get(timeout=SECONDS_TO_RUN)
+
+
+# The guide
+
+GUIDE = DOCS / "guides" / "celery.md"
+ENVIRONMENT, EXPORT, BEAT, BEATS_WORKER, SCHEDULER, SCHEDULERS_WORKER = blocks(GUIDE)
+
+
+@contextmanager
+def typed(block: str, broker: str, project: Project) -> Iterator[subprocess.Popen[bytes]]:
+    """The guide's lines in a shell, but for the installation; ended at once with all that they began."""
+    lines = [line for line in (ENVIRONMENT + block).splitlines() if not line.startswith("pip install")]
+    text = "\n".join(lines).replace("redis://broker.example.com/0", broker)
+    environment = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    shell = subprocess.Popen(
+        ["sh", "-ec", text.replace("/srv/warehouse", shlex.quote(str(project.folder)))],
+        env=project.environment(environment),
+        cwd=project.home,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield shell
+    finally:
+        kill(shell)
+
+
+def wait_for_run(project: Project, seconds: float) -> Any:
+    deadline = time.monotonic() + seconds
+    while True:
+        ended = [run for run in runs(project) if run.status is not RunStatus.RUNNING]
+        if ended:
+            return ended[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_the_guide_has_beat_decide(shop: Project, broker: str) -> None:
+    definition = (shop.folder / "connectors.d" / "shop.yaml").read_text()
+    shop.write("connectors.d/shop.yaml", definition.replace("30 2 * * *", "'* * * * *'"))
+    with typed(EXPORT, broker, shop) as export:
+        assert export.wait(SECONDS_TO_RUN) == 0
+    with typed(BEAT, broker, shop), typed(BEATS_WORKER, broker, shop):
+        run = wait_for_run(shop, 60 + SECONDS_TO_RUN)
+    assert (run.status, run.triggered_by, run.rows_processed) == (RunStatus.COMPLETED, "celery", 1)
+
+
+def test_the_guide_has_the_scheduler_decide(shop: Project, broker: str) -> None:
+    (settings,) = blocks(GUIDE, "yaml")
+    shop.write("atlas.yaml", settings)
+    slot = last_slot(parse_schedule("30 2 * * *"), "Europe/Berlin", *_the_last_day())
+    assert slot is not None
+    with stores(shop) as store:
+        known = DecidedSchedule("30 2 * * *", "Europe/Berlin", slot - timedelta(hours=1))
+        store.schedule.decide({"shop": known})
+    with typed(SCHEDULERS_WORKER, broker, shop), typed(SCHEDULER, broker, shop):
+        run = wait_for_run(shop, SECONDS_TO_RUN)
+    assert (run.status, run.triggered_by, run.scheduled_at) == (RunStatus.COMPLETED, "scheduled", slot)
+
+
+def _the_last_day() -> tuple[datetime, datetime]:
+    now = datetime.now(UTC)
+    return now - timedelta(days=1), now

@@ -8,28 +8,23 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 import typer
+from tests.documents import DOCS, PAGES, ROOT, blocks
 from tests.project import Project
+from tests.servers import ServerAddress
 
-from atlas_etl.api.atlas import Atlas
 from atlas_etl.cli import app as cli
 
-ROOT = Path(__file__).parents[2]
-DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md")), *sorted(DOCS.glob("*/*.md"))]
 GENERATED = {"cli.md"}
 PAGE_IDS = [str(page.relative_to(ROOT)) for page in PAGES]
 ALWAYS = {"--help", "--version"}
 
 
-def blocks(page: Path, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.S | re.M)
-
-
 def commands(page: Path) -> Iterator[list[str]]:
     """The words of each command that begins a line of a block without a language."""
-    for block in blocks(page, ""):
+    for block in blocks(page):
         for line in block.replace("\\\n", " ").splitlines():
             found = re.search(r"(?:^|&& |^\$ |\* )atlas (\S.*)", line)
             if found and not found[1].startswith("schedule export --to crontab|"):
@@ -80,12 +75,6 @@ def test_every_page_is_in_the_navigation_of_the_site() -> None:
     assert [page for page in pages if f": {page}\n" not in site] == []
 
 
-@pytest.mark.parametrize("found", blocks(DOCS / "concepts.md", "yaml"))
-def test_the_definitions_of_the_concepts_are_valid(project: Project, found: str) -> None:
-    project.write("connectors.d/shop.yaml", found)
-    Atlas.open(project.folder, {}).connector("shop")
-
-
 def test_the_quickstart_does_what_it_says(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -101,3 +90,35 @@ def test_the_quickstart_does_what_it_says(
     assert len(lines) == 8
     for line in lines:
         assert cli.run(shlex.split(line)) == 0, capsys.readouterr().err
+
+
+def test_the_state_is_kept_in_postgresql_as_the_guide_says(project: Project, postgres: ServerAddress) -> None:
+    """With the guide's role, database and settings; nothing else has to be made, and nothing is in a file."""
+    guide = DOCS / "guides" / "state-in-postgresql.md"
+    (made,), (settings,), (typed,) = blocks(guide, "sql"), blocks(guide, "yaml"), blocks(guide)
+    own = f"atlas_{postgres.database}"
+    there = f"postgresql://{own}:...@{postgres.host}:{postgres.port}/{own}"
+    project.write("atlas.yaml", settings)
+    project.write(
+        "connectors.d/shop.yaml", "protocol: csv\nconnection: {path: .}\nstreams: [{path: '*.csv'}]\n"
+    )
+    with psycopg.connect(postgres.url("postgresql"), autocommit=True) as owner:
+        try:
+            for statement in re.sub(r"\batlas\b", own, made).split(";\n"):
+                owner.execute(statement.encode())
+            for line in typed.splitlines():
+                done = project.atlas(*line.split()[1:], env={"ATLAS_STATE_URL": there})
+                assert done.returncode == 0, done.stderr
+            with psycopg.connect(there) as state:
+                found = state.execute("SELECT 1 FROM pg_tables WHERE tablename = 'scheduled_runs'")
+                assert found.fetchall() == [(1,)]
+            assert not (project.folder / ".atlas" / "state.db").exists()
+        finally:
+            owner.execute(f"DROP DATABASE IF EXISTS {own} WITH (FORCE)".encode())
+            owner.execute(f"DROP ROLE {own}".encode())
+
+
+def test_the_grants_of_an_error_are_those_of_the_guide() -> None:
+    (named,) = blocks(DOCS / "errors" / "permission_denied.md", "sql")
+    (read, *_) = blocks(DOCS / "guides" / "permissions.md", "sql")
+    assert set(named.splitlines()) <= set(read.splitlines())

@@ -6,18 +6,18 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
 
 import psycopg
 import pytest
+from tests.documents import DOCS, blocks
 from tests.project import Project
 from tests.servers import ServerAddress
 from tests.servers import mysql as mysql_recipe
 
 from atlas_etl.cli import app as cli
 
-GUIDE = (Path(__file__).parents[2] / "docs" / "guides" / "permissions.md").read_text(encoding="utf-8")
-PG_READ, PG_WRITE, PG_WRITE_INTO, MY_READ, MY_WRITE = re.findall(r"^```sql\n(.*?)^```", GUIDE, re.S | re.M)
+GUIDE = DOCS / "guides" / "permissions.md"
+PG_READ, PG_WRITE, PG_WRITE_INTO, MY_READ, MY_WRITE = blocks(GUIDE, "sql")
 
 Execute = Callable[[str], object]
 Place = dict[str, object]

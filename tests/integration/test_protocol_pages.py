@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 from pytest_httpserver import HTTPServer
+from tests.documents import DOCS, blocks
 from tests.project import Project
 from tests.servers import ServerAddress
 from tests.servers import mysql as mysql_recipe
@@ -26,8 +27,8 @@ from atlas_etl.connectors.base import BaseConnector, ConnectionConfig
 from atlas_etl.connectors.sql._mssql_types import Described, source_column
 from atlas_etl.model import Hazard, HazardPolicy, ReadRequest, Stream
 
-DOCS = Path(__file__).parents[2] / "docs"
-NOTES = {path.stem: path.read_text(encoding="utf-8") for path in (DOCS / "protocols" / "_notes").glob("*.md")}
+PAGES = {path.stem: path for path in (DOCS / "protocols" / "_notes").glob("*.md")}
+NOTES = {protocol: page.read_text(encoding="utf-8") for protocol, page in PAGES.items()}
 BUILT_IN = [info for info in registry.protocols() if registry.is_built_in(info.protocol)]
 SECTIONS = ["Example", "Types", "Permissions", "Limits"]
 
@@ -44,7 +45,7 @@ def test_a_passage_has_all_its_sections(protocol: str) -> None:
 
 @pytest.mark.parametrize("protocol", sorted(NOTES))
 def test_the_example_is_valid(protocol: str, project: Project) -> None:
-    (example,) = re.findall(r"^```yaml\n(.*?)^```", NOTES[protocol], re.S | re.M)
+    (example,) = blocks(PAGES[protocol], "yaml")
     project.write("connectors.d/example.yaml", example)
     atlas = Atlas.open(project.folder, {})
     atlas.keep(dict.fromkeys(re.findall(r"\$\{secret:([^}]+)\}", example), "x"))
@@ -55,9 +56,8 @@ def test_the_example_is_valid(protocol: str, project: Project) -> None:
 
 def test_the_grants_are_those_of_the_guide() -> None:
     """Which tests/integration/test_permissions.py has tried."""
-    found = [re.findall(r"^```sql\n(.*?)^```", NOTES[name], re.S | re.M) for name in ("postgresql", "mysql")]
-    guide = (DOCS / "guides" / "permissions.md").read_text(encoding="utf-8")
-    assert [*found[0], *found[1]] == re.findall(r"^```sql\n(.*?)^```", guide, re.S | re.M)
+    of_protocols = [*blocks(PAGES["postgresql"], "sql"), *blocks(PAGES["mysql"], "sql")]
+    assert of_protocols == blocks(DOCS / "guides" / "permissions.md", "sql")
 
 
 # Types
