@@ -33,8 +33,8 @@ WIRES = [  # native type, Arrow type, what is selected, a cell as the driver giv
         Decimal("-922337203685477.5808"),
     ),
     ("date", pa.date32(), "CONVERT(varchar(10), [c], 23)", "9999-12-31", "9999-12-31"),
-    ("time(7)", pa.time64("ns"), "CONVERT(varchar(16), [c])", "23:59:59.1234567", 86399123456700),
-    ("time(0)", pa.time64("us"), "CONVERT(varchar(16), [c])", "23:59:59", 86399000000),
+    ("time(7)", pa.time64("ns"), "CONVERT(varchar(16), [c], 121)", "23:59:59.1234567", 86399123456700),
+    ("time(0)", pa.time64("us"), "CONVERT(varchar(16), [c], 121)", "23:59:59", 86399000000),
     (
         "datetime",
         pa.timestamp("us"),

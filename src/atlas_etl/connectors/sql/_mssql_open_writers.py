@@ -16,10 +16,11 @@ from atlas_etl.connectors.sql._mssql_session import Session
 from atlas_etl.errors import SourceError
 
 NOW = "SELECT CONVERT(varchar(33), SYSUTCDATETIME(), 126)"
-_REQUESTS = """
+_SERVER = """
 SELECT CONVERT(varchar(33), SYSUTCDATETIME(), 126), DATEDIFF(minute, GETUTCDATE(), GETDATE()),
-  CONVERT(nvarchar(20), DATABASEPROPERTYEX(DB_NAME(), 'Updateability')),
-  MAX(DATEDIFF(second, r.start_time, GETDATE()))
+  CONVERT(nvarchar(20), DATABASEPROPERTYEX(DB_NAME(), 'Updateability'))"""
+_REQUESTS = """
+SELECT MAX(DATEDIFF(second, r.start_time, GETDATE()))
 FROM sys.dm_exec_requests AS r JOIN sys.dm_exec_sessions AS s ON s.session_id = r.session_id
 WHERE s.is_user_process = 1 AND r.session_id <> @@SPID"""
 # Those that change rows, of this server or of several; one without a session may be prepared.
@@ -57,16 +58,18 @@ class Writers:
 
 def probe(session: Session) -> Writers:
     """To be asked before the snapshot. Raises SourceError."""
-    ((now, offset, updateability, running),) = session.rows(_REQUESTS)
+    ((now, offset, updateability),) = session.rows(_SERVER)
     taken, replica = instant(now), updateability == "READ_ONLY"
-    try:
-        ((oldest,),) = session.rows(_TRANSACTIONS)
-        visible = True
-    except SourceError as failure:
-        if failure.code != "permission_denied":
-            raise
-        oldest, visible = None, False
-    ages = [int(str(age)) for age in (running, oldest) if age is not None]
+    found: list[object] = []
+    visible = True
+    for question in (_REQUESTS, _TRANSACTIONS):
+        try:
+            found += session.rows(question)[0]
+        except SourceError as failure:
+            if failure.code != "permission_denied":
+                raise
+            visible = False
+    ages = [int(str(age)) for age in found if age is not None]
     began = taken
     if ages:
         summer_time = _SUMMER_TIME if offset else timedelta()
