@@ -114,8 +114,8 @@ def _forms(native: str, name: str) -> tuple[pa.DataType, str, str]:
         return pa.uuid(), f"CONVERT(char(36), {name})", _utf16(f"CONVERT(nchar(36), {name})")
     if kind == "time":
         unit = "ns" if int(size or 7) > 6 else "us"
-        spelled = f"CONVERT(nvarchar(16), {name}, 121)"
-        return pa.time64(unit), f"CONVERT(varchar(16), {name}, 121)", _utf16(spelled)
+        time = f"CONVERT(nvarchar(16), {name}, 121)"
+        return pa.time64(unit), f"CONVERT(varchar(16), {name}, 121)", _utf16(time)
     if kind in _MOMENTS:
         return _moment(kind, size), _iso(kind, size, name), text
     if kind == "json":
