@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
 from urllib.parse import urlsplit
 from xml.sax.saxutils import escape
 
@@ -23,44 +22,11 @@ import pytest
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from atlas_etl.connectors import registry
-from atlas_etl.connectors.base import BaseConnector, ConnectionConfig
 from atlas_etl.model import Stream
+from atlas_etl.testing import COLUMNS, Person, Source, as_json
 from tests.contract.destination_cases import server
 from tests.servers.stub_mssql import StubServer
 from tests.servers.stub_mssql import execute as execute_in_stub
-
-Person = tuple[int, str | None, str | None, str | None]  # id, name, amount, updated_at (ISO, no zone)
-
-COLUMNS = ("id", "name", "amount", "updated_at")
-
-
-@dataclass
-class Source(ABC):
-    """A source under test: a system that the test writes to behind the connector's back."""
-
-    protocol: str
-    config: dict[str, object]
-    shared: ClassVar[bool] = True  # whether others may write while the connector reads
-
-    @property
-    def connector(self) -> BaseConnector[ConnectionConfig]:
-        adapter = registry.load(self.protocol)
-        assert adapter.connector is not None
-        made = adapter.connector(adapter.connection.model_validate(self.config))
-        assert isinstance(made, BaseConnector)
-        return made
-
-    def stream(self, **more: object) -> Stream:
-        return replace(Stream("people", table="people"), **more)
-
-    @abstractmethod
-    def create(self, people: Sequence[Person]) -> None:
-        """Make `people`, keyed by id where the system has keys."""
-
-    @abstractmethod
-    def insert(self, people: Sequence[Person]) -> None:
-        """Add rows, committed."""
 
 
 class SqlSource(Source):
@@ -79,6 +45,9 @@ class SqlSource(Source):
         for person in people:
             self.execute(f"INSERT INTO people VALUES ({', '.join([self.mark] * 4)})", person)
 
+    def nowhere(self) -> dict[str, object]:
+        return {"database": "not_there_at_all"}
+
     @abstractmethod
     def execute(self, sql: str, parameters: Sequence[object] = ()) -> None:
         """One committed statement."""
@@ -87,12 +56,18 @@ class SqlSource(Source):
 class DuckDBSource(SqlSource):
     shared = False
 
+    def nowhere(self) -> dict[str, object]:
+        return {"path": f"{self.config['path']}.none"}
+
     def execute(self, sql: str, parameters: Sequence[object] = ()) -> None:
         with duckdb.connect(str(self.config["path"])) as connection:
             connection.execute(sql, list(parameters))
 
 
 class SqliteSource(SqlSource):
+    def nowhere(self) -> dict[str, object]:
+        return {"database_path": f"{self.config['database_path']}.none"}
+
     def execute(self, sql: str, parameters: Sequence[object] = ()) -> None:
         # The connector's own copy of SQLite: Python's would drop its locks, and with them its snapshot.
         path = str(self.config["database_path"])
@@ -159,6 +134,9 @@ class FilesSource(Source):
     def stream(self, **more: object) -> Stream:
         return replace(Stream("people", path=str(self.config["path"])), **more)
 
+    def nowhere(self) -> dict[str, object]:
+        return {"path": f"{self.config['path']}.none"}
+
     def create(self, people: Sequence[Person]) -> None:
         self.folder.mkdir(exist_ok=True)
         self.insert(people)
@@ -191,13 +169,7 @@ class CsvSource(FilesSource):
 
 class JsonlSource(FilesSource):
     def write(self, path: Path, people: Sequence[Person]) -> None:
-        path.write_text("".join(json_object(person) + "\n" for person in people), encoding="utf-8")
-
-
-def json_object(person: Person) -> str:
-    fields = dict(zip(COLUMNS, person, strict=True))
-    text = json.dumps({**fields, "amount": None}, ensure_ascii=False)
-    return text.replace('"amount": null', f'"amount": {person[2] or "null"}')
+        path.write_text("".join(as_json(person) + "\n" for person in people), encoding="utf-8")
 
 
 class HttpSource(Source):
@@ -207,13 +179,16 @@ class HttpSource(Source):
     def file(self) -> Path:
         return Path(urlsplit(str(self.config["base_url"])).path) / "people.json"
 
+    def nowhere(self) -> dict[str, object]:
+        return {"base_url": "http://127.0.0.1:9", "attempts": 1}
+
     def create(self, people: Sequence[Person]) -> None:
         self.file.write_text("[]", encoding="utf-8")
         self.insert(people)
 
     def insert(self, people: Sequence[Person]) -> None:
         before = json.loads(self.file.read_text(encoding="utf-8"))
-        self.file.write_text(json.dumps([*before, *map(json_object, people)]), encoding="utf-8")
+        self.file.write_text(json.dumps([*before, *map(as_json, people)]), encoding="utf-8")
 
 
 def serve_files(request: pytest.FixtureRequest, folder: Path) -> dict[str, object]:
@@ -236,6 +211,9 @@ def serve_files(request: pytest.FixtureRequest, folder: Path) -> dict[str, objec
 
 class GraphqlSource(HttpSource):
     """The same of a GraphQL API, whose endpoint has the path."""
+
+    def nowhere(self) -> dict[str, object]:
+        return {"endpoint": "http://127.0.0.1:9", "attempts": 1}
 
     @property
     def file(self) -> Path:
@@ -269,6 +247,9 @@ def serve_connections(request: pytest.FixtureRequest, folder: Path) -> dict[str,
 
 class SoapSource(HttpSource):
     """The same of a SOAP service, whose endpoint has the path."""
+
+    def nowhere(self) -> dict[str, object]:
+        return {"wsdl": "http://127.0.0.1:9", "attempts": 1}
 
     @property
     def file(self) -> Path:

@@ -19,13 +19,14 @@ import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 from pydantic import Field, SecretBytes, SecretStr
-from tests.contract.connector_cases import CONNECTORS, ConnectorCase, Person
+from tests.contract.connector_cases import CONNECTORS, ConnectorCase
 from tests.servers import ServerAddress
 
 import atlas_etl
 from atlas_etl.connectors.base import Adapter, ConnectionConfig
 from atlas_etl.connectors.cache import ClientCache, fingerprint
 from atlas_etl.errors import ConfigError, MissingDriverError, SourceError, UnknownProtocolError
+from atlas_etl.testing import Person, Source
 
 PEOPLE: list[Person] = [
     (1, "Ada", "10.50", "2026-01-01T09:00:00.000000"),
@@ -45,12 +46,12 @@ def _own_cache() -> Iterator[None]:
 
 
 @pytest.fixture(params=CONNECTORS, ids=lambda case: case.protocol)
-def people(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[ConnectorCase, dict[str, object]]:
-    """Each protocol with two people in it, and its settings."""
+def people(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[ConnectorCase, Source]:
+    """Each protocol with two people in it."""
     case: ConnectorCase = request.param
     source = case.open(request, tmp_path)
     source.create(PEOPLE)
-    return case, {"protocol": case.protocol, **source.config}
+    return case, source
 
 
 @pytest.fixture
@@ -92,12 +93,14 @@ def test_every_public_name_is_there() -> None:
     assert set(atlas_etl.__all__) <= set(everything)
 
 
-def test_fetch_data_gives_rows_and_their_schema(people: tuple[ConnectorCase, dict[str, object]]) -> None:
-    case, config = people
-    with atlas_etl.create_connector(config) as connector:
+def test_fetch_data_gives_rows_and_their_schema(people: tuple[ConnectorCase, Source]) -> None:
+    case, source = people
+    with atlas_etl.create_connector({"protocol": case.protocol, **source.config}) as connector:
         assert isinstance(connector, atlas_etl.BaseConnector)
         assert connector.connect() is connector
-        everything = "SELECT * FROM people ORDER BY id" if case.is_sql else config.get("path", "people")
+        everything = (
+            "SELECT * FROM people ORDER BY id" if case.is_sql else source.config.get("path", "people")
+        )
         result = connector.fetch_data(str(everything))
     assert isinstance(result, atlas_etl.IngestionResult)
     assert len(result) == 2
@@ -158,24 +161,10 @@ def test_a_connector_of_something_that_is_not_there(tmp_path: Path) -> None:
     assert not (tmp_path / "none.db").exists()
 
 
-def test_test_connection_says_whether_it_can_be_read(
-    people: tuple[ConnectorCase, dict[str, object]], tmp_path: Path
-) -> None:
-    case, config = people
-    nowhere = str(tmp_path / "none")
-    arguments = {name: value for name, value in config.items() if name != "protocol"}
-    assert atlas_etl.test_connection(case.protocol, **arguments) is True
-    elsewhere = (
-        {"database": "not_there_at_all"}
-        if "host" in arguments
-        else {
-            "sqlite": {"database_path": nowhere},
-            "http": {"base_url": "http://127.0.0.1:9", "attempts": 1},
-            "graphql": {"endpoint": "http://127.0.0.1:9", "attempts": 1},
-            "soap": {"wsdl": "http://127.0.0.1:9", "attempts": 1},
-        }.get(case.protocol, {"path": nowhere})
-    )
-    assert atlas_etl.test_connection(case.protocol, **{**arguments, **elsewhere}) is False
+def test_test_connection_says_whether_it_can_be_read(people: tuple[ConnectorCase, Source]) -> None:
+    case, source = people
+    assert atlas_etl.test_connection(case.protocol, **source.config) is True
+    assert atlas_etl.test_connection(case.protocol, **{**source.config, **source.nowhere()}) is False
 
 
 def test_a_wrong_password_is_false_and_wrong_settings_are_an_error(postgres: ServerAddress) -> None:

@@ -42,6 +42,7 @@ GROUPS = {
     "secret": Command("secret", "Keep passwords and tokens encrypted; definitions refer to them."),
     "explain": Command("explain", "What an error means, why it comes about, and what to do."),
     "reveal": Command("reveal", "Turn tokens of `protect` back into values, with this project's key."),
+    "dev": Command("dev", "For those who add to Atlas: a new protocol, as a package or in a checkout."),
     "config": Command("config", "See, check and document the configuration."),
 }
 

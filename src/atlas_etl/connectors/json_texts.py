@@ -6,9 +6,14 @@ document stays as it is.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import math
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, time
+from decimal import Decimal
 from itertools import chain
 from typing import cast
+from uuid import UUID
 
 import msgspec
 import numpy as np
@@ -70,6 +75,40 @@ class JsonColumn:
         elif self._kinds == {"text"}:
             alive = self._strings
         return (alive[0].type if alive else None) or pa.string()
+
+
+def row_of(record: Mapping[str, object]) -> Row:
+    """A record of Python's own values as JSON texts; those that are JSON texts stay as they are.
+
+    Floats are written with an exponent, and so stay doubles. Raises ValueError for what has no exact form:
+    bytes, infinity, not-a-number, halves of characters, decimals inside of documents.
+    """
+    row: Row = {}
+    for name, value in record.items():
+        try:
+            row[name] = value if isinstance(value, msgspec.Raw) else msgspec.Raw(_json_text(value).encode())
+        except (TypeError, ValueError) as failure:
+            raise ValueError(f"{name!r}: {failure}") from failure
+    return row
+
+
+def _json_text(value: object) -> str:
+    if isinstance(value, bool | str | list | tuple | dict) or value is None:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    if isinstance(value, int):
+        return str(int(value))
+    if isinstance(value, float | Decimal) and not math.isfinite(value):
+        raise ValueError(f"{value} is no number of JSON")
+    if isinstance(value, float):
+        text = repr(float(value))
+        return text if "e" in text else f"{text}e0"
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    if isinstance(value, datetime | date | time):
+        return f'"{value.isoformat()}"'
+    if isinstance(value, UUID):
+        return f'"{value}"'
+    raise TypeError(f"a value of type {type(value).__name__} has no exact form")
 
 
 def names_of(rows: Sequence[Row]) -> list[str]:
