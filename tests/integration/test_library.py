@@ -256,6 +256,29 @@ def test_reuse_false_gives_a_client_of_ones_own(shop: Path) -> None:
     own.dispose()
 
 
+def test_reuse_false_bypasses_the_cache_of_servers_too(postgres: ServerAddress, mysql: ServerAddress) -> None:
+    for get, address in (
+        (atlas_etl.get_postgres_engine, postgres),
+        (atlas_etl.get_mysql_engine, mysql),
+    ):
+        shared = get(**settings(address))
+        own = get(**settings(address), reuse=False)
+        assert own is not shared
+        assert get(**settings(address)) is shared
+        with own.connect() as connection:
+            assert connection.execute(sa.text("SELECT 1")).scalar_one() == 1
+        own.dispose()
+
+
+def test_a_session_is_of_its_thread() -> None:
+    here = atlas_etl.get_connection("http", base_url="http://127.0.0.1:9")
+    assert atlas_etl.get_connection("http", base_url="http://127.0.0.1:9") is here
+    with ThreadPoolExecutor(1) as pool:
+        assert (
+            pool.submit(atlas_etl.get_connection, "http", base_url="http://127.0.0.1:9").result() is not here
+        )
+
+
 def test_a_client_that_is_bound_to_its_thread_is_one_per_thread(tmp_path: Path) -> None:
     path = str(tmp_path / "w.duckdb")
     here = atlas_etl.get_duckdb_connection(path=path)

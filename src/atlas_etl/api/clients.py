@@ -24,10 +24,11 @@ _CLIENTS = ClientCache()
 
 
 def create_connector(settings: Mapping[str, object]) -> BaseConnector[ConnectionConfig]:
-    """A connector from `{"protocol": ..., ...}`, the connection's keys beside it.
+    """A connector from `{"protocol": ..., ...}`, the connection's keys beside it, as a definition names them.
 
-    Relative paths begin at the working directory, here and in every call below. Raises
-    UnknownProtocolError, MissingDriverError, and ConfigError where a key is wrong.
+    Nothing is reached before the first call of it. Close it, or use it as a context manager. Relative paths
+    begin at the working directory, here and in every call below. Raises UnknownProtocolError,
+    MissingDriverError, and ConfigError where a key is wrong or the protocol cannot be read from.
     """
     protocol = settings.get("protocol")
     if not isinstance(protocol, str):
@@ -41,19 +42,26 @@ def create_connector(settings: Mapping[str, object]) -> BaseConnector[Connection
 
 
 def get_connection(protocol: str, *, reuse: bool = True, **config: object) -> object:
-    """The native client: a SQLAlchemy engine for SQL servers and SQLite, the driver's own elsewhere.
+    """The native client: a SQLAlchemy Engine for PostgreSQL, MySQL and SQLite, a DuckDBPyConnection for
+    DuckDB, a requests.Session for HTTP APIs, a pyarrow.fs.FileSystem for files.
 
-    The same settings give the same client until `close_all_connections`; `reuse=False` gives a new one,
-    which the caller closes. Raises ConfigError.
+    The same settings give the same client until `close_all_connections`, in whatever thread; a client that
+    only the thread may use that made it (DuckDB, HTTP) is one per thread. `reuse=False` gives a new one,
+    which the caller closes. Raises UnknownProtocolError, MissingDriverError and ConfigError; DuckDB, which
+    opens its file at once, also SourceError.
     """
-    if reuse:
-        return _shared(protocol, config)
     adapter, validated = _validated(protocol, config)
-    return adapter.client(validated)
+    if not reuse:
+        return adapter.client(validated)
+    return _CLIENTS.get(registry.canonical(protocol), adapter, validated)
 
 
 def test_connection(protocol: str, **config: object) -> bool:
-    """Whether the system can be reached and read. Raises ConfigError where the settings are wrong."""
+    """Whether the system can be reached, logged in to and read; a server within `connect_timeout` seconds.
+
+    False is all that is told of a failure; `create_connector(...).connect()` raises it. Raises
+    UnknownProtocolError, MissingDriverError, and ConfigError where the settings are wrong.
+    """
     connector = create_connector({"protocol": protocol, **config})
     try:
         connector.test()
@@ -67,53 +75,63 @@ def test_connection(protocol: str, **config: object) -> bool:
 
 
 def close_all_connections() -> None:
-    """Dispose of every client that `get_connection` keeps."""
+    """Dispose of every client that `get_connection` keeps, of all threads, though one of them may refuse.
+
+    The next call makes new ones. Raises what the last client that refused raised.
+    """
     _CLIENTS.close()
 
 
-def get_postgres_engine(**config: object) -> Engine:
-    """A SQLAlchemy engine for PostgreSQL."""
-    return cast("Engine", _shared("postgresql", config))
+def get_postgres_engine(*, reuse: bool = True, **config: object) -> Engine:
+    """A SQLAlchemy engine for PostgreSQL: `host`, `port`, `database`, `username`, `password`, `options`.
+
+    As `get_connection`, in `reuse` and in what is raised.
+    """
+    return cast("Engine", get_connection("postgresql", reuse=reuse, **config))
 
 
 def test_postgres_connection(**config: object) -> bool:
-    """Whether the PostgreSQL server can be reached and read."""
+    """Whether the PostgreSQL server can be reached and read. As `test_connection` in what is raised."""
     return test_connection("postgresql", **config)
 
 
-def get_mysql_engine(**config: object) -> Engine:
-    """A SQLAlchemy engine for MySQL or MariaDB."""
-    return cast("Engine", _shared("mysql", config))
+def get_mysql_engine(*, reuse: bool = True, **config: object) -> Engine:
+    """A SQLAlchemy engine for MySQL or MariaDB: `host`, `port`, `database`, `username`, `password`.
+
+    As `get_connection`, in `reuse` and in what is raised.
+    """
+    return cast("Engine", get_connection("mysql", reuse=reuse, **config))
 
 
 def test_mysql_connection(**config: object) -> bool:
-    """Whether the MySQL or MariaDB server can be reached and read."""
+    """Whether the MySQL or MariaDB server can be reached and read. As `test_connection` in what is raised."""
     return test_connection("mysql", **config)
 
 
-def get_sqlite_engine(**config: object) -> Engine:
-    """A SQLAlchemy engine for a SQLite file."""
-    return cast("Engine", _shared("sqlite", config))
+def get_sqlite_engine(*, reuse: bool = True, **config: object) -> Engine:
+    """A SQLAlchemy engine for a SQLite file: `database_path`. A file that is not there is made.
+
+    As `get_connection`, in `reuse` and in what is raised.
+    """
+    return cast("Engine", get_connection("sqlite", reuse=reuse, **config))
 
 
 def test_sqlite_connection(**config: object) -> bool:
-    """Whether the SQLite file can be read."""
+    """Whether the SQLite file is there and can be read. As `test_connection` in what is raised."""
     return test_connection("sqlite", **config)
 
 
-def get_duckdb_connection(**config: object) -> DuckDBPyConnection:
-    """A DuckDB connection, of this thread."""
-    return cast("DuckDBPyConnection", _shared("duckdb", config))
+def get_duckdb_connection(*, reuse: bool = True, **config: object) -> DuckDBPyConnection:
+    """A DuckDB connection, of this thread: `path`, without which it is in memory. A new file is made.
+
+    As `get_connection`, in `reuse` and in what is raised.
+    """
+    return cast("DuckDBPyConnection", get_connection("duckdb", reuse=reuse, **config))
 
 
 def test_duckdb_connection(**config: object) -> bool:
-    """Whether the DuckDB file can be read."""
+    """Whether the DuckDB file is there and can be read. As `test_connection` in what is raised."""
     return test_connection("duckdb", **config)
-
-
-def _shared(protocol: str, config: Mapping[str, object]) -> object:
-    adapter, validated = _validated(protocol, config)
-    return _CLIENTS.get(registry.canonical(protocol), adapter, validated)
 
 
 def _validated(protocol: str, values: Mapping[str, object]) -> tuple[Adapter[Any], ConnectionConfig]:

@@ -120,7 +120,10 @@ def with_fields_of_options(given: object, fields: Mapping[str, str]) -> object:
 
 @dataclass(frozen=True, slots=True)
 class IngestedItem:
-    """One row, as the public library gives it back."""
+    """One row, as the public library gives it back.
+
+    `data` has a value for each column, by its name, NULL as None; `source` is the connector's protocol.
+    """
 
     data: dict[str, object]
     source: str
@@ -128,7 +131,11 @@ class IngestedItem:
 
 @dataclass(frozen=True, slots=True)
 class IngestionResult:
-    """The rows of one `fetch_data` call."""
+    """The rows of one `fetch_data` call: `len(result)` of them, `for item in result`.
+
+    `schema` has the columns, in order, in Arrow's types, also where there are no rows; a field's metadata
+    name its type in the source. `items` are in the order in which the source gave them.
+    """
 
     items: tuple[IngestedItem, ...]
     schema: pa.Schema
@@ -171,14 +178,21 @@ class BaseConnector(ABC, Generic[Config]):
         self.protocol = protocol
 
     def connect(self) -> Self:
-        """Reach the system now rather than at the first read. Raises SourceError."""
+        """Reach the system now rather than at the first read; gives back the connector itself.
+
+        Raises SourceError where it cannot be reached, logged in to or read.
+        """
         self.test()
         return self
 
     def fetch_data(self, query: str) -> IngestionResult:
-        """Every row of a query (SQL) or a path (files), in memory: meant for small answers.
+        """Every row of a query (SQL), a path (files) or a resource (HTTP), in memory: for small answers.
 
-        Cells are Python's own values; a column whose nanoseconds these cannot hold is ISO 8601 text.
+        Cells are Python's own values: int, Decimal, float, str, bytes, bool, date, time, UUID, list; datetime
+        with UTC as its zone for instants, and naive where the source knows no zone; microseconds throughout.
+        A column with nanoseconds that these cannot hold is ISO 8601 text, and so is what has no exact type.
+        Raises SourceError where the source fails or the query is wrong, HazardError at a value without an
+        exact form, such as an infinite date.
         """
         with self.open(ReadRequest(self.stream_of(query))) as extract:
             rows = pa.Table.from_batches(extract.batches(), schema=extract.schema)
@@ -199,19 +213,27 @@ class BaseConnector(ABC, Generic[Config]):
         """Tell the keeper of each secret that the system replaces by another one, before that is used."""
 
     @abstractmethod
-    def test(self) -> ConnectionStatus: ...
+    def test(self) -> ConnectionStatus:
+        """Reach the system, log in, and say what is there. Raises SourceError where it could not be read."""
 
     @abstractmethod
-    def discover(self) -> Sequence[StreamInfo]: ...
+    def discover(self) -> Sequence[StreamInfo]:
+        """Every table, view, file pattern or resource, and its columns. Raises SourceError."""
 
     @abstractmethod
-    def describe(self, stream: Stream) -> StreamInfo: ...
+    def describe(self, stream: Stream) -> StreamInfo:
+        """One stream's columns and key. Raises SourceError (`table_not_found`, `column_not_found`)."""
 
     @abstractmethod
-    def open(self, request: ReadRequest) -> AbstractContextManager[Extract]: ...
+    def open(self, request: ReadRequest) -> AbstractContextManager[Extract]:
+        """Open one snapshot of one stream, read in Arrow batches of about 16 MiB (contracts.Connector).
+
+        Raises SourceError, NullCursorError and DataError.
+        """
 
     @abstractmethod
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Give back every connection; may be called twice."""
 
 
 @dataclass(frozen=True, slots=True)

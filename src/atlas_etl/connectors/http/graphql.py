@@ -163,6 +163,7 @@ ADAPTER = Adapter(
     connection=GraphqlConnection,
     client=session,
     dispose=dispose,
+    thread_bound=True,  # a session is not made for several
     connector=GraphqlConnector,
     taped=lambda config, tape: GraphqlConnector(config, wiring=wiring(tape)),
     default_streams=lambda config: streams_of(config.resources),

@@ -12,6 +12,7 @@ ADAPTER = Adapter(
     connection=HttpConnection,
     client=session,
     dispose=dispose,
+    thread_bound=True,  # a session is not made for several
     connector=HttpConnector,
     taped=lambda config, tape: HttpConnector(config, wiring=wiring(tape)),
     default_streams=lambda config: streams_of(config.resources),

@@ -243,6 +243,7 @@ ADAPTER = Adapter(
     connection=SoapConnection,
     client=session,
     dispose=dispose,
+    thread_bound=True,  # a session is not made for several
     connector=SoapConnector,
     taped=lambda config, tape: SoapConnector(config, wiring=wiring(tape, config.security)),
     default_streams=lambda config: streams_of(config.resources),
