@@ -157,6 +157,9 @@ def test_another_packages_protocol_is_listed_defined_and_synced(project: Project
     assert (run["rows_processed"], run["streams"][0]["rows_read"]) == (2, 3)
     answer = project.atlas("query", "SELECT count(*), sum(n)::INT FROM counted.numbers", "--json").json()
     assert answer["rows"] == [[7, 28]]
+    looked = project.atlas("connector", "doctor", "counted", "--json", env=site.env)
+    assert looked.returncode == 0
+    assert "no such checks" in looked.json()["findings"][1]["message"]  # a protocol need not have any
 
 
 def test_settings_of_another_packages_protocol_are_checked_like_ours(project: Project, site: Site) -> None:

@@ -267,7 +267,7 @@ class Atlas:
 
     def forget(self, name: str) -> None:
         """Take a removed connector out of the state store's list; its history stays."""
-        if self._has_state():
+        if self.has_state():
             with self.state() as store:
                 store.unregister(name)
 
@@ -287,7 +287,7 @@ class Atlas:
 
     def last_runs(self) -> dict[str, Run]:
         """The latest run of each connector; none where nothing was ever run here."""
-        if not self._has_state():
+        if not self.has_state():
             return {}
         with self.state() as store:
             runs = {name: store.history(name, limit=1) for name in self.names()}
@@ -297,7 +297,7 @@ class Atlas:
         self, names: Sequence[str], *, most: int
     ) -> dict[str, tuple[Sequence[Run], datetime | None]]:
         """The runs of connectors, the latest first, at most so many of each; and when one last completed."""
-        if not self._has_state():
+        if not self.has_state():
             return dict.fromkeys(names, ((), None))
         with self.state() as store:
             completed = store.last_completed()
@@ -305,14 +305,14 @@ class Atlas:
 
     def breakers(self) -> Mapping[str, Breaker]:
         """The circuit breakers of connectors whose scheduled runs failed of late."""
-        if not self._has_state():
+        if not self.has_state():
             return {}
         with self.state() as store:
             return store.schedule.breakers()
 
     def health(self) -> Mapping[str, ConnectorHealth]:
         """How connectors are, as the scheduler's last tests found them; of those that were tested."""
-        if not self._has_state():
+        if not self.has_state():
             return {}
         with self.state() as store:
             return store.health.health()
@@ -329,7 +329,7 @@ class Atlas:
 
         What was changed outside of Atlas is noticed before. Nothing where nothing was ever run here.
         """
-        if not self._has_state():
+        if not self.has_state():
             return (), 0
         with self.state() as store:
             with suppress(StateError, ConfigError):  # who may only read, reads
@@ -337,7 +337,7 @@ class Atlas:
             found = store.audit.entries(connector=connector, kinds=kinds, since=since, limit=limit)
             return found, store.audit.count(connector=connector, kinds=kinds, since=since)
 
-    def _has_state(self) -> bool:
+    def has_state(self) -> bool:
         location = state_location(self.project)
         return isinstance(location, str) or location.exists()
 

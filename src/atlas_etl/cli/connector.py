@@ -49,6 +49,11 @@ COMMANDS = {
     "test": Command(
         "connector_inspect", "Reach each source, log in, and say what is there.", "try_connections"
     ),
+    "doctor": Command(
+        "connector_doctor",
+        "Look closely at both ends: what makes syncs slow, weak or impossible, and the fix of each.",
+        "doctor",
+    ),
     "discover": Command(
         "connector_inspect",
         "What a connector can read: streams, columns, keys, cursor candidates, estimated rows.",

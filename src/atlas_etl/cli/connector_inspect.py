@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
 from atlas_etl.api.atlas import Atlas, TestOutcome
+from atlas_etl.api.examination import Examined, examine_connector
 from atlas_etl.cli import documents, render
 from atlas_etl.cli.completion import Name, Names
+from atlas_etl.cli.connector_doctor import show_findings, worst_exit
 from atlas_etl.cli.health import health_document, told_health
 from atlas_etl.cli.opening import chosen, open_atlas
 from atlas_etl.cli.output import error_document
@@ -137,6 +140,9 @@ def try_connections(
     context: typer.Context,
     names: Names = None,
     every: Annotated[bool, typer.Option("--all", help="Every connector.")] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Also look closely at both ends, as `connector doctor` does.")
+    ] = False,
 ) -> None:
     """Reach each source, log in, and say what is there.
 
@@ -144,6 +150,8 @@ def try_connections(
     """
     session: Session = context.obj
     atlas = open_atlas(session)
+    if deep:
+        raise typer.Exit(_test_deeply(session, atlas, chosen(atlas, names, every)))
     outcomes = list(atlas.test(chosen(atlas, names, every)))
     if session.output.as_json:
         session.output.document({"results": [documents.test_document(outcome) for outcome in outcomes]})
@@ -151,6 +159,31 @@ def try_connections(
         for outcome in outcomes:
             _say(session, outcome)
     raise typer.Exit(_exit_code([outcome.error for outcome in outcomes if outcome.error], len(outcomes)))
+
+
+def _test_deeply(session: Session, atlas: Atlas, names: Sequence[str]) -> int:
+    """The same with each connector's findings; the exit code."""
+    tested = [_examined(atlas, name) for name in names]
+    if session.output.as_json:
+        lines = [
+            documents.test_document(each.outcome)
+            | {"findings": [documents.finding_document(found) for found in each.findings]}
+            for each in tested
+        ]
+        session.output.document({"results": lines})
+    else:
+        for each in tested:
+            _say(session, each.outcome)
+            show_findings(session.output, each.findings)
+    code = _exit_code([each.outcome.error for each in tested if each.outcome.error], len(tested))
+    return code or worst_exit(found for each in tested for found in each.findings)
+
+
+def _examined(atlas: Atlas, name: str) -> Examined:
+    try:
+        return examine_connector(atlas, name)
+    except AtlasError as failure:
+        return Examined(TestOutcome(name, None, failure.located(connector=name), 0.0), ())
 
 
 def _say(session: Session, outcome: TestOutcome) -> None:

@@ -15,6 +15,7 @@ from atlas_etl.model import (
     Checkpoint,
     CheckpointChange,
     CommittedCheckpoint,
+    Finding,
     QuarantinedRow,
     Run,
     StreamInfo,
@@ -215,6 +216,17 @@ def test_document(outcome: TestOutcome) -> dict[str, object]:
         "latency_ms": round(outcome.latency_ms, 1),
         "server_version": status.server_version if status else None,
         "warnings": list(status.warnings) if status else [],
+    }
+
+
+def finding_document(found: Finding) -> dict[str, object]:
+    """One line of `connector doctor`."""
+    return {
+        "check": found.check,
+        "subject": found.subject,
+        "severity": found.severity,
+        "message": found.message,
+        "fix": found.fix,
     }
 
 

@@ -1,5 +1,6 @@
 """The few interfaces between the rooms: Connector, Extract, Destination, LoadSession, StateStore,
-ScheduleStore, HealthStore, AuditLog and SecretShelf."""
+ScheduleStore, HealthStore, AuditLog and SecretShelf; and two that are optional, ExaminedSource and
+ExaminedDestination."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from atlas_etl.contracts.destination import (
     ReconcileSession,
     TableSnapshot,
 )
+from atlas_etl.contracts.examination import ExaminedDestination, ExaminedSource
 from atlas_etl.contracts.health import HealthStore
 from atlas_etl.contracts.schedule import ScheduleStore
 from atlas_etl.contracts.secrets import SecretShelf
@@ -24,6 +26,8 @@ __all__ = [
     "AuditLog",
     "Connector",
     "Destination",
+    "ExaminedDestination",
+    "ExaminedSource",
     "Extract",
     "HealthStore",
     "Lease",

@@ -14,6 +14,7 @@ from atlas_etl.model.checkpoint import (
     ParentBound,
     Watermark,
 )
+from atlas_etl.model.examination import Examination, Finding, Severity
 from atlas_etl.model.health import ConnectionTest, ConnectorHealth
 from atlas_etl.model.load import (
     AddColumn,
@@ -95,6 +96,8 @@ __all__ = [
     "Deletion",
     "Disposition",
     "DropTable",
+    "Examination",
+    "Finding",
     "Hazard",
     "HazardCells",
     "HazardPolicy",
@@ -120,6 +123,7 @@ __all__ = [
     "SchemaChange",
     "SealedSecret",
     "Settings",
+    "Severity",
     "Side",
     "Slot",
     "SlotStatus",

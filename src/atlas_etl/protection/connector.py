@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import pyarrow as pa
 
-from atlas_etl.contracts import Connector, Extract
+from atlas_etl.contracts import Connector, ExaminedSource, Extract
 from atlas_etl.errors import (
     AtlasError,
     ConfigError,
@@ -23,12 +23,15 @@ from atlas_etl.model import (
     Checkpoint,
     ConnectionStatus,
     CursorValue,
+    Examination,
+    Finding,
     NextTail,
     Protection,
     ReadOutline,
     ReadRequest,
     RefusedRow,
     Rule,
+    Severity,
     Stream,
     StreamInfo,
     TableName,
@@ -48,6 +51,12 @@ class ProtectedConnector:
 
     def test(self) -> ConnectionStatus:
         return self._unprotected.test()
+
+    def examine(self, examination: Examination) -> Iterator[Finding]:
+        if isinstance(self._unprotected, ExaminedSource):
+            return self._unprotected.examine(examination)
+        message = "nothing but its connection can be looked at: its protocol has no such checks"
+        return iter([Finding("server", "source", Severity.NOTE, message)])
 
     def discover(self) -> Sequence[StreamInfo]:
         return self._unprotected.discover()

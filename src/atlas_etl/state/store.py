@@ -63,6 +63,12 @@ class SqlStateStore:
         self.health = SqlHealth(database)
         self.secrets = SecretTable(database, self.audit)
 
+    def time(self) -> datetime:
+        """The clock that all who share this store go by."""
+        with self._database.reading() as connection:
+            told: datetime = connection.execute(select(self._database.now())).scalar_one()
+            return told
+
     @contextmanager
     def lease(
         self,

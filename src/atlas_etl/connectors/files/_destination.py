@@ -20,11 +20,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import takewhile
+from pathlib import Path
 from uuid import uuid4
 
 import pyarrow as pa
 
 from atlas_etl.connectors import naming
+from atlas_etl.connectors.examined import folder
 from atlas_etl.connectors.files import _query
 from atlas_etl.connectors.files._failures import writing
 from atlas_etl.connectors.files._folder import StreamFolder, place_of_root, read_manifest
@@ -42,6 +44,8 @@ from atlas_etl.model import (
     CommittedCheckpoint,
     ConnectionStatus,
     Disposition,
+    Examination,
+    Finding,
     LoadPlan,
     ReconcilePlan,
     Stream,
@@ -77,6 +81,9 @@ class FilesDestination:
             finally:
                 file.drop()
         return ConnectionStatus(f"{self._format.protocol} files can be written in {self._path}")
+
+    def examine(self, examination: Examination) -> Iterator[Finding]:
+        yield from folder("destination", Path(self._path), holds=self._held(examination))
 
     def table_name(self, connector: str, stream: Stream) -> TableName:
         into = stream.into or TableName(stream.name, connector)
@@ -187,6 +194,12 @@ class FilesDestination:
 
     def close(self) -> None:
         self._scratch.close()
+
+    def _held(self, examination: Examination) -> int:
+        """The bytes of the largest of these streams' tables."""
+        names = (self.table_name(examination.connector, stream) for stream in examination.streams)
+        manifests = (self._folder(name).manifest() for name in names)
+        return max((sum(file.bytes for file in each.files) for each in manifests if each), default=0)
 
     def _folder(self, table: TableName) -> StreamFolder:
         names = (_folder_name(table.schema or "main"), _folder_name(table.name))

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from atlas_etl import values
 from atlas_etl.connectors.base import BaseConnector
+from atlas_etl.connectors.files._examined import examined
 from atlas_etl.connectors.files._extract import FileRows
 from atlas_etl.connectors.files._failures import reading
 from atlas_etl.connectors.files._format import FileConnection, Format
@@ -18,6 +19,8 @@ from atlas_etl.connectors.unordered import UnorderedExtract, may_grow
 from atlas_etl.model import (
     ColumnInfo,
     ConnectionStatus,
+    Examination,
+    Finding,
     ReadRequest,
     Stream,
     StreamInfo,
@@ -42,6 +45,9 @@ class FilesConnector(BaseConnector[Config]):
                 opened.read(1)
         size = sum(file.size for file in selection.files)
         return ConnectionStatus(f"{len(selection.files)} {self.protocol} file(s), {size:,} bytes")
+
+    def examine(self, examination: Examination) -> Iterator[Finding]:
+        return examined(self._store, self._format, self._root, examination)
 
     def discover(self) -> Sequence[StreamInfo]:
         found = groups(self._store, self._format, self._root)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
 
 _LEFT = ("x-ratelimit-remaining", "x-rate-limit-remaining", "ratelimit-remaining")
+_MOST = ("x-ratelimit-limit", "x-rate-limit-limit", "ratelimit-limit")
 _RESET = ("x-ratelimit-reset", "x-rate-limit-reset", "ratelimit-reset")
 _MEMBER = re.compile(r"(\w+)\s*=\s*(\d+)")
 
@@ -35,10 +36,16 @@ def asked_wait(headers: Mapping[str, str]) -> float | None:
 
 def wait_for_more(headers: Mapping[str, str]) -> float | None:
     """The seconds until a limit of which nothing is left begins anew; None where something is left."""
-    return max((wait for left, wait in _limits(headers) if left == 0), default=None)
+    return max((wait for left, wait in limits(headers) if left == 0), default=None)
 
 
-def _limits(headers: Mapping[str, str]) -> Iterator[tuple[int, float]]:
+def limit_of(headers: Mapping[str, str]) -> int | None:
+    """How many requests the limit allows in all, where one header says it."""
+    most = next((headers[name].strip() for name in _MOST if name in headers), "")
+    return int(most) if most.isdecimal() else None
+
+
+def limits(headers: Mapping[str, str]) -> Iterator[tuple[int, float]]:
     """What is left of each limit, and the seconds until it begins anew.
 
     `RateLimit` is a list of limits, `"hour";r=0;t=30`, and was one in several members before, `remaining=0,

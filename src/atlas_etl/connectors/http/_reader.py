@@ -14,6 +14,7 @@ from atlas_etl.connectors.base import BaseConnector, SecretKeeper
 from atlas_etl.connectors.declared import declared
 from atlas_etl.connectors.http._columns import Columns
 from atlas_etl.connectors.http._connection import HttpConnection, Offered, Resource
+from atlas_etl.connectors.http._examined import of_answers, of_stream
 from atlas_etl.connectors.http._failures import refusal
 from atlas_etl.connectors.http._formats import FORMATS, MEDIA_TYPES, NOTHING, Answer, may_lack
 from atlas_etl.connectors.http._given import NOTHING_GIVEN, GivenNames, described, schema_given
@@ -41,6 +42,8 @@ from atlas_etl.model import (
     ConnectionStatus,
     CursorValue,
     Disposition,
+    Examination,
+    Finding,
     ReadRequest,
     Stream,
     StreamInfo,
@@ -114,6 +117,14 @@ class HttpConnector(BaseConnector[HttpConnection]):
             found = next(pages, [])
         message = f"{name} answered, with {len(found):,} records on its first page"
         return ConnectionStatus("; ".join((message, *reading.notes)), warnings=self._transport.warnings)
+
+    def examine(self, examination: Examination) -> Iterator[Finding]:
+        yield from of_answers(self._transport.heard)
+        for stream in examination.streams:
+            resource = self._resource(stream)
+            key = stream.primary_key or resource.primary_key
+            pagination = resource.pagination or self.config.pagination
+            yield from of_stream(stream, key, pagination, is_asked=resource.incremental.is_asked)
 
     def discover(self) -> Sequence[StreamInfo]:
         return [self.describe(Stream(name, table=name)) for name in self.config.resources]

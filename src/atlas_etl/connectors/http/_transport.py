@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TypeAlias
 from urllib.parse import urljoin, urlsplit
 
@@ -19,6 +20,7 @@ from atlas_etl.connectors.http._auth import Credentials
 from atlas_etl.connectors.http._connection import HttpConnection
 from atlas_etl.connectors.http._credential_cache import CredentialCache
 from atlas_etl.connectors.http._deadline import within
+from atlas_etl.connectors.http._examined import Heard
 from atlas_etl.connectors.http._failures import (
     StatusError,
     may_pass,
@@ -51,6 +53,7 @@ class Transport:
         self._turns = Turns(config.least_interval, wire.pause)
         self._slots = threading.BoundedSemaphore(config.concurrency)
         self._budget = RetryBudget(config.retry_budget)
+        self.heard: Heard | None = None  # of the API itself, last
 
     def fetch(self, request: Request) -> Response:
         """The answer to a request, retried as the connection says.
@@ -108,7 +111,10 @@ class Transport:
     def _send(self, request: Request, who: Credentials, *, is_home: bool) -> Response:
         self._turns.wait()
         with self._slots:
+            before = datetime.now(UTC)
             response = self._wire.send(request, who, is_home=is_home)
+        if is_home:
+            self.heard = Heard(response.headers, before, datetime.now(UTC))
         wait = wait_for_more(response.headers)
         if wait is not None and is_home:
             self._turns.hold_back(min(wait, self._config.longest_wait.total_seconds()))

@@ -18,6 +18,7 @@ from atlas_etl.connectors.sql._duckdb_database import (
     quote,
     translated,
 )
+from atlas_etl.connectors.sql._duckdb_examined import DuckDBLook
 from atlas_etl.connectors.sql._duckdb_types import arrow_type
 from atlas_etl.connectors.sql._fetching import Batches, OneFetchAtATime
 from atlas_etl.connectors.sql._meaning import Failure
@@ -108,6 +109,11 @@ class DuckDBSnapshot(OneFetchAtATime):
             table=TableName(name, schema),
             unsplit="DuckDB reads with all cores as it is" if stream.partitions > 1 else None,
         )
+
+    def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
+        """A statement and its rows."""
+        with translated(self._kind):
+            return self._opened.execute(sql, list(parameters)).fetchall()
 
     def _refuse_several(self, sql: str) -> None:
         """A query could else end our statement and begin its own."""
@@ -209,6 +215,11 @@ class DuckDBConnector(SqlConnector[DuckDBConnection]):
                 yield snapshot
         finally:
             opened.close()
+
+    @contextmanager
+    def looking(self) -> Iterator[DuckDBLook]:
+        with self.snapshot():  # keeps the file open
+            yield DuckDBLook(self.snapshot, self.dialect)
 
     def test(self) -> ConnectionStatus:
         with self.snapshot() as snapshot:

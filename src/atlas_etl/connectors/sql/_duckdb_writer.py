@@ -23,6 +23,7 @@ from atlas_etl.connectors.sql._duckdb_memory import LoadMemory
 from atlas_etl.connectors.sql._duckdb_reader import DuckDBSnapshot, ReaderDialect
 from atlas_etl.connectors.sql._duckdb_trial import ScratchTrial
 from atlas_etl.connectors.sql._duckdb_types import arrow_type, column_type, stored_type
+from atlas_etl.connectors.sql._file_target import FileTargetLook
 from atlas_etl.connectors.sql._ledger import CHECKPOINTS, Ledger
 from atlas_etl.connectors.sql._writer import SqlDestination, SqlLoadSession
 from atlas_etl.contracts import Answer
@@ -214,6 +215,14 @@ class DuckDBDestination(SqlDestination):
             connection.execute("CREATE TABLE _atlas_test (n INTEGER)")
             connection.rollback()
         return ConnectionStatus("tables can be made", server_version=f"DuckDB {duckdb.__version__}")
+
+    @contextmanager
+    def looking(self) -> Iterator[FileTargetLook]:
+        def opened() -> None:
+            with translated(DestinationError):
+                connect(self._config, read_only=True).close()
+
+        yield FileTargetLook(self._config.path, opened)
 
     @contextmanager
     def answer(self, sql: str, as_text: Collection[str] = ()) -> Iterator[Answer]:  # noqa: ARG002

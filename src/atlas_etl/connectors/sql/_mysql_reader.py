@@ -11,9 +11,10 @@ from typing import cast
 import pyarrow as pa
 
 from atlas_etl import values
+from atlas_etl.connectors.examined import told
 from atlas_etl.connectors.sql._checksums import CellText, form_of
 from atlas_etl.connectors.sql._fetching import Batches, OneFetchAtATime
-from atlas_etl.connectors.sql._late import UNSEEN_LAG, OpenWriters
+from atlas_etl.connectors.sql._late import OpenWriters
 from atlas_etl.connectors.sql._mysql_catalog import (
     CatalogTable,
     every_table,
@@ -24,6 +25,7 @@ from atlas_etl.connectors.sql._mysql_catalog import (
 from atlas_etl.connectors.sql._mysql_columns import bound_as, native_name, source_column
 from atlas_etl.connectors.sql._mysql_connection import MySQLConnection, Server
 from atlas_etl.connectors.sql._mysql_errors import quoted
+from atlas_etl.connectors.sql._mysql_examined import MySQLLook, bound, open_transactions
 from atlas_etl.connectors.sql._mysql_open_writers import WriterProbe, Writers
 from atlas_etl.connectors.sql._mysql_parameters import Parameter
 from atlas_etl.connectors.sql._mysql_ranges import SNAPSHOT, RangesRead, alike, conditions
@@ -44,6 +46,7 @@ from atlas_etl.model import (
     ConnectionStatus,
     CursorKind,
     CursorValue,
+    Severity,
     Stream,
     StreamInfo,
     TableName,
@@ -259,6 +262,14 @@ class MySQLConnector(SqlConnector[MySQLConnection]):
             yield MySQLSnapshot(session, self._server)
         self._probe.forget()  # who writes has to be looked for after this
 
+    @contextmanager
+    def looking(self) -> Iterator[MySQLLook]:
+        with session_of(self._server) as session:
+            writers = self._probe.writers(session)
+            bound(session)
+            snapshot = MySQLSnapshot(session, self._server, writers)
+            yield MySQLLook(session, self.dialect, snapshot.relation, writers)
+
     def test(self) -> ConnectionStatus:
         with session_of(self._server) as session:
             writers = self._probe.writers(session)
@@ -270,7 +281,9 @@ class MySQLConnector(SqlConnector[MySQLConnection]):
                 )
             }
             ((account,),) = session.rows("SELECT CURRENT_USER()")
-            warnings = [*_unseen(writers, str(account)), *_no_snapshot(tables, transactional)]
+            seen = open_transactions(writers, str(account))
+            doubts = [told(seen)] if seen.severity is Severity.WARNING else []
+            warnings = [*doubts, *_no_snapshot(tables, transactional)]
             return ConnectionStatus(
                 f"{len(tables)} tables and views can be read{self.config.way}",
                 session.version,
@@ -294,23 +307,6 @@ def session_of(server: Server) -> Iterator[Session]:
         yield session
     finally:
         session.close()
-
-
-def _unseen(writers: Writers, account: str) -> Iterator[str]:
-    minutes = UNSEEN_LAG.seconds // 60
-    if writers.replica:
-        yield (
-            "the server is read-only, so probably a replica: it cannot tell which transactions are still "
-            f"open on the primary, and rows that are committed more than {minutes} minutes late can be "
-            "missed: set `lag`"
-        )
-    elif not writers.visible:
-        user, _, host = account.rpartition("@")
-        yield (
-            "the account does not see when other transactions began, so rows that are committed more than "
-            f"{minutes} minutes after their cursor's time can be missed: "
-            f"GRANT PROCESS ON *.* TO '{user}'@'{host}'"
-        )
 
 
 def _no_snapshot(tables: Sequence[CatalogTable], transactional: set[str]) -> Iterator[str]:

@@ -17,6 +17,7 @@ from atlas_etl.connectors.sql._mysql_catalog import SYSTEM_DATABASES
 from atlas_etl.connectors.sql._mysql_connection import MySQLConnection, Server
 from atlas_etl.connectors.sql._mysql_dialect import KEY, MySQLWriterDialect
 from atlas_etl.connectors.sql._mysql_errors import LOAD_RIGHTS, quoted
+from atlas_etl.connectors.sql._mysql_examined import MySQLTargetLook, bound
 from atlas_etl.connectors.sql._mysql_load import LoadConnection
 from atlas_etl.connectors.sql._mysql_query import answered
 from atlas_etl.connectors.sql._mysql_reader import MySQLSnapshot, ReaderDialect, session_of
@@ -144,6 +145,12 @@ class MySQLDestination(SqlDestination):
     def reading(self) -> Iterator[MySQLSnapshot]:
         with session_of(self._server) as session:
             yield MySQLSnapshot(session, self._server)
+
+    @contextmanager
+    def looking(self) -> Iterator[MySQLTargetLook]:
+        with session_of(self._server) as session:
+            bound(session)
+            yield MySQLTargetLook(session)
 
     @contextmanager
     def answer(self, sql: str, as_text: Collection[str] = ()) -> Iterator[Answer]:

@@ -7,15 +7,21 @@ from contextlib import AbstractContextManager, closing, contextmanager
 
 import pyarrow as pa
 
+from atlas_etl.connectors.examined import told
 from atlas_etl.connectors.sql._checksums import CellText, form_of
-from atlas_etl.connectors.sql._late import UNSEEN_LAG
 from atlas_etl.connectors.sql._postgresql_connection import ENDS, PostgresConnection, SessionPool, given_up
 from atlas_etl.connectors.sql._postgresql_errors import quoted
+from atlas_etl.connectors.sql._postgresql_examined import (
+    PostgresLook,
+    bounded,
+    open_transactions,
+    prepared_transactions,
+)
 from atlas_etl.connectors.sql._postgresql_snapshot import PostgresSnapshot
 from atlas_etl.connectors.sql._reader import SqlConnector
 from atlas_etl.connectors.sql._source import SourceColumn
 from atlas_etl.errors import SourceError
-from atlas_etl.model import ConnectionStatus, CursorKind, CursorValue, StreamInfo
+from atlas_etl.model import ConnectionStatus, CursorKind, CursorValue, Severity, StreamInfo
 
 # A literal of exactly these types lets an index be used; a type with a modifier would round it.
 _BOUND_AS = {
@@ -84,29 +90,19 @@ class PostgresConnector(SqlConnector[PostgresConnection]):
     def look(self, *, first: bool) -> AbstractContextManager[PostgresSnapshot]:  # noqa: ARG002
         return self.snapshot()
 
+    @contextmanager
+    def looking(self) -> Iterator[PostgresLook]:
+        with closing(PostgresConnector(bounded(self.config), protocol=self.protocol)) as connector:
+            yield PostgresLook(connector.snapshot, self.dialect)
+
     def test(self) -> ConnectionStatus:
         with self.snapshot() as snapshot:
             count = len(snapshot.tables())
             writers = snapshot.writers
             ((version, role),) = snapshot.run("SELECT current_setting('server_version'), current_user")
-        minutes = UNSEEN_LAG.seconds // 60
-        warnings: list[str] = []
-        if writers.replica:
-            warnings.append(
-                "this is a replica: it cannot tell which transactions are still open on the primary, so rows "
-                f"that are committed more than {minutes} minutes after their cursor's time can be missed"
-            )
-        elif not writers.visible:
-            warnings.append(
-                "the role does not see when other transactions began, so rows that are committed more than "
-                f"{minutes} minutes after their cursor's time can be missed: "
-                f"GRANT pg_read_all_stats TO {quoted(str(role))}"
-            )
-        if writers.prepared:
-            warnings.append(
-                "there are prepared transactions (see pg_prepared_xacts): until they end, every sync reads "
-                "from where the one before it began"
-            )
+        seen = open_transactions(writers, str(role))
+        doubts = [seen] if seen.severity is Severity.WARNING else []
+        warnings = [told(each) for each in (*doubts, *prepared_transactions(writers))]
         return ConnectionStatus(
             f"{count} tables and views can be read{self.config.way}", f"PostgreSQL {version}", tuple(warnings)
         )

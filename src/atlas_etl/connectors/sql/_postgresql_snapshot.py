@@ -103,11 +103,12 @@ class Writers:
 
 def _writers(row: tuple[object, ...]) -> Writers:
     replica, visible, prepared, now, oldest = row
-    began = None if oldest is None else _instant(oldest)
-    return Writers(bool(replica), bool(visible), bool(prepared), _instant(now), began)
+    began = None if oldest is None else instant(oldest)
+    return Writers(bool(replica), bool(visible), bool(prepared), instant(now), began)
 
 
-def _instant(microseconds: object) -> datetime:
+def instant(microseconds: object) -> datetime:
+    """Of microseconds since 1970 in UTC."""
     return _EPOCH + timedelta(microseconds=int(str(microseconds)))
 
 
@@ -205,7 +206,7 @@ class PostgresSnapshot(OneFetchAtATime):
                     answers.append(cursor.fetchall() if cursor.description else [])
                     cursor.nextset()
                 _, (writers,), _, _, _, ((now,),) = answers
-                self._writers, self._taken = _writers(writers), _instant(now)
+                self._writers, self._taken = _writers(writers), instant(now)
         return cursor
 
     def _described(self, statement: str) -> tuple[SourceColumn, ...]:

@@ -15,6 +15,7 @@ from atlas_etl.connectors.sql._ledger import CHECKPOINTS, Ledger
 from atlas_etl.connectors.sql._postgresql_catalog import CatalogTable, keys_and_cascades, table_called
 from atlas_etl.connectors.sql._postgresql_connection import ENDS, PostgresConnection, SessionPool, given_up
 from atlas_etl.connectors.sql._postgresql_errors import quoted
+from atlas_etl.connectors.sql._postgresql_examined import PostgresTargetLook, bounded
 from atlas_etl.connectors.sql._postgresql_load import LoadConnection
 from atlas_etl.connectors.sql._postgresql_reader import ReaderDialect
 from atlas_etl.connectors.sql._postgresql_snapshot import PostgresSnapshot
@@ -217,6 +218,11 @@ class PostgresDestination(SqlDestination):
             given_up(session, ENDS),
         ):
             yield snapshot
+
+    @contextmanager
+    def looking(self) -> Iterator[PostgresTargetLook]:
+        with closing(PostgresDestination(bounded(self._config))) as destination:
+            yield PostgresTargetLook(destination.reading)
 
     @contextmanager
     def answer(self, sql: str, as_text: Collection[str] = ()) -> Iterator[Answer]:

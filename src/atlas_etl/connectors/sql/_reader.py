@@ -10,12 +10,17 @@ from dataclasses import replace
 from datetime import timedelta
 
 from atlas_etl.connectors.base import BaseConnector, Config
+from atlas_etl.connectors.sql._examined import examined
 from atlas_etl.connectors.sql._extract import SqlExtract
 from atlas_etl.connectors.sql._late import COUNTED
+from atlas_etl.connectors.sql._look import Look
 from atlas_etl.connectors.sql._source import Dialect, Snapshot
 from atlas_etl.model import (
     ColumnInfo,
+    Examination,
+    Finding,
     ReadRequest,
+    Severity,
     Stream,
     StreamInfo,
     Watermark,
@@ -39,6 +44,19 @@ class SqlConnector(BaseConnector[Config], ABC):
         One more must be as good as `snapshot`: it is read where nothing has come since the last watermark.
         """
         return None
+
+    def looking(self) -> AbstractContextManager[Look] | None:
+        """Open what the system is examined by; None where nothing is known of it but how it is read."""
+        return None
+
+    def examine(self, examination: Examination) -> Iterator[Finding]:
+        looking = self.looking()
+        if looking is None:
+            message = f"nothing but its connection can be looked at: {self.protocol} has no such checks yet"
+            yield Finding("server", "source", Severity.NOTE, message)
+            return
+        with looking as look:
+            yield from examined(look, examination)
 
     def describe(self, stream: Stream) -> StreamInfo:
         with self.snapshot() as snapshot:

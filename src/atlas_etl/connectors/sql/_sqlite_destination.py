@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from atlas_etl.connectors.sql._dialect import Connection
 from atlas_etl.connectors.sql._extract import SqlExtract
+from atlas_etl.connectors.sql._file_target import FileTargetLook
 from atlas_etl.connectors.sql._ledger import CHECKPOINTS
 from atlas_etl.connectors.sql._sqlite_connection import SqliteConnection, open_to_read, open_to_write
 from atlas_etl.connectors.sql._sqlite_driver import Driver
@@ -82,6 +83,14 @@ class SqliteDestination(SqlDestination):
             connection.rollback()
             version = connection.execute("SELECT sqlite_version()")[0][0]
         return ConnectionStatus("tables can be made", server_version=f"SQLite {version}")
+
+    @contextmanager
+    def looking(self) -> Iterator[FileTargetLook]:
+        def opened() -> None:
+            with self.reading():
+                pass
+
+        yield FileTargetLook(self._config.path, opened)
 
     @contextmanager
     def answer(self, sql: str, as_text: Collection[str] = ()) -> Iterator[Answer]:

@@ -12,6 +12,7 @@ from atlas_etl.connectors.sql._reader import SqlConnector
 from atlas_etl.connectors.sql._source import SourceColumn
 from atlas_etl.connectors.sql._sqlite_bounds import bound
 from atlas_etl.connectors.sql._sqlite_connection import SqliteConnection, open_to_read
+from atlas_etl.connectors.sql._sqlite_examined import SqliteLook
 from atlas_etl.connectors.sql._sqlite_snapshot import SqliteSnapshot
 from atlas_etl.errors import SourceError
 from atlas_etl.model import (
@@ -51,6 +52,14 @@ class SqliteConnector(SqlConnector[SqliteConnection]):
         driver = open_to_read(self.config, SourceError)
         try:
             yield SqliteSnapshot(driver)
+        finally:
+            driver.close()
+
+    @contextmanager
+    def looking(self) -> Iterator[SqliteLook]:
+        driver = open_to_read(self.config, SourceError)
+        try:
+            yield SqliteLook(driver, SqliteSnapshot(driver), self.dialect)
         finally:
             driver.close()
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 from atlas_etl import values
 from atlas_etl.connectors import naming
 from atlas_etl.connectors.sql._dialect import GONE, ROW, STAGE, Connection, Trial, WriterDialect
+from atlas_etl.connectors.sql._examined_target import TargetLook, examined_target
 from atlas_etl.connectors.sql._ledger import Ledger, connector_checkpoints
 from atlas_etl.connectors.sql._quarantine import StreamQuarantine
 from atlas_etl.connectors.sql._reconcile import SqlReconcileSession
@@ -31,10 +32,13 @@ from atlas_etl.model import (
     CursorKind,
     Disposition,
     DropTable,
+    Examination,
+    Finding,
     LoadPlan,
     LoadResult,
     QuarantineChange,
     ReconcilePlan,
+    Severity,
     Stream,
     TableName,
     TableState,
@@ -69,6 +73,19 @@ class SqlDestination(ABC):
 
     @abstractmethod
     def close(self) -> None: ...
+
+    def looking(self) -> AbstractContextManager[TargetLook] | None:
+        """Open what the system is examined by; None where nothing is known of it but how it is written."""
+        return None
+
+    def examine(self, examination: Examination) -> Iterator[Finding]:
+        looking = self.looking()
+        if looking is None:
+            message = "nothing but its connection can be looked at: its protocol has no such checks yet"
+            yield Finding("server", "destination", Severity.NOTE, message)
+            return
+        with looking as look:
+            yield from examined_target(look, examination, self.table_name)
 
     def query(self, sql: str) -> pa.Table:
         as_text: set[str] = set()

@@ -1,0 +1,105 @@
+"""A close look at both ends of a connector and at its state: what makes syncs slow, weak or impossible."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter
+
+from atlas_etl.api.atlas import Atlas, TestOutcome
+from atlas_etl.api.prepared import PreparedConnector, PreparedDestination
+from atlas_etl.api.state_location import state_location
+from atlas_etl.connectors import examined
+from atlas_etl.contracts import ExaminedDestination, ExaminedSource
+from atlas_etl.errors import AtlasError
+from atlas_etl.model import ConnectionStatus, Examination, Finding, Severity
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What a test of a connector found, and what a close look at it did."""
+
+    outcome: TestOutcome
+    findings: tuple[Finding, ...]
+
+
+def examine_connector(atlas: Atlas, name: str, *, streams: Sequence[str] = (), jobs: int = 1) -> Examined:
+    """Test a connector and look at both ends of these streams, all without names, `jobs` of them at once.
+
+    An end that cannot be reached is a finding. Raises ConfigError and UsageError.
+    """
+    prepared = atlas.connector(name)
+    destination = atlas.destination(prepared.definition.destination)
+    chosen = prepared.chosen(tuple(streams)) if streams or prepared.streams() else ()
+    asked = Examination(name, chosen, jobs)
+    outcome, found = _source(prepared, asked)
+    return Examined(
+        outcome, (*_nothing_read(asked), *found, *_destination(destination, asked), *_state(atlas))
+    )
+
+
+def _nothing_read(asked: Examination) -> Iterator[Finding]:
+    if not asked.streams:
+        fix = f"atlas connector discover {asked.connector}    # lists the tables that `streams` may name"
+        yield Finding("streams", "source", Severity.WARNING, "the definition names nothing to read", fix)
+
+
+def _source(prepared: PreparedConnector, asked: Examination) -> tuple[TestOutcome, list[Finding]]:
+    started = perf_counter()
+    status, error, took = None, None, 0.0
+    found: list[Finding] = []
+    try:
+        with closing(prepared.open()) as connector:
+            status = connector.test()
+            took = (perf_counter() - started) * 1000
+            if isinstance(connector, ExaminedSource):
+                found += connector.examine(asked)
+    except AtlasError as failure:
+        error = failure.located(connector=prepared.name) if status is None else None
+        found.append(examined.failed("connection", "source", failure))
+    if status is not None:
+        found = [*_of_test(status, found), *found]
+    return TestOutcome(prepared.name, status, error, took or (perf_counter() - started) * 1000), found
+
+
+def _of_test(status: ConnectionStatus, found: Sequence[Finding]) -> Iterator[Finding]:
+    """What the test told; a warning that another finding tells with its fix is told once."""
+    version = f", {status.server_version}" if status.server_version else ""
+    yield Finding("connection", "source", Severity.OK, f"{status.message}{version}")
+    known = {examined.told(each) for each in found}
+    for warning in status.warnings:
+        if warning not in known:
+            yield Finding("connection", "source", Severity.WARNING, warning)
+
+
+def _destination(prepared: PreparedDestination, asked: Examination) -> Iterator[Finding]:
+    found: list[Finding] = []
+    try:
+        with closing(prepared.open()) as destination:
+            if isinstance(destination, ExaminedDestination):
+                found += destination.examine(asked)
+            else:
+                message = f"nothing of {prepared.protocol} destinations can be looked at"
+                found.append(Finding("server", "destination", Severity.NOTE, message))
+    except AtlasError as failure:
+        found.append(examined.failed("connection", "destination", failure))
+    return iter(found)
+
+
+def _state(atlas: Atlas) -> Iterator[Finding]:
+    location = state_location(atlas.project)
+    if isinstance(location, Path):
+        yield from examined.folder("state", location.parent)
+    if not atlas.has_state():
+        return
+    try:
+        with atlas.state() as store:
+            store.time()  # it is connected by now
+            before = datetime.now(UTC)
+            told = store.time()
+            yield examined.clock("state", told, before, datetime.now(UTC))
+    except AtlasError as failure:
+        yield examined.failed("connection", "state", failure)
