@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -122,3 +125,26 @@ def test_the_grants_of_an_error_are_those_of_the_guide() -> None:
     (named,) = blocks(DOCS / "errors" / "permission_denied.md", "sql")
     (read, *_) = blocks(DOCS / "guides" / "permissions.md", "sql")
     assert set(named.splitlines()) <= set(read.splitlines())
+
+
+def test_the_lines_for_cron_and_ci_run(project: Project) -> None:
+    """Each in a shell that has few variables, as cron's; the last one without its reader, `jq`."""
+    project.write("data/orders.csv", "id\n1\n")
+    definition = "protocol: csv\nconnection: {path: data}\nstreams: [{name: orders, path: '*.csv'}]\n"
+    project.write("connectors.d/shop.yaml", f"{definition}schedule: '@daily'\n")
+    atlas = project.write("bin/atlas", f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m atlas_etl "$@"\n')
+    atlas.chmod(0o755)
+    typed = [line for block in blocks(DOCS / "guides" / "cron-and-ci.md") for line in block.splitlines()]
+    assert len(typed) == 4
+    for line in typed:
+        command = line.removeprefix("0 * * * *").replace("/srv/warehouse", shlex.quote(str(project.folder)))
+        ran = subprocess.run(
+            ["sh", "-c", re.sub(r"\| jq .*", "", command)],
+            env=project.environment({"PATH": f"{atlas.parent}:/usr/bin:/bin"}),
+            cwd=project.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ran.returncode == 0, (line, ran.stdout, ran.stderr)
+    assert json.loads(ran.stdout)["runs"][0]["streams"][0].keys() >= {"name", "rows_loaded"}
