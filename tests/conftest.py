@@ -10,6 +10,7 @@ from typing import NoReturn, TypeVar
 import pytest
 
 from atlas_etl import redactor
+from tests.cage import Cage
 from tests.project import Project
 from tests.servers import ServerAddress, Unavailable, required
 from tests.servers import mysql as mysql_recipe
@@ -100,3 +101,9 @@ def project(tmp_path: Path) -> Project:
     made.folder.mkdir()
     made.home.mkdir()
     return made
+
+
+@pytest.fixture
+def cage(project: Project, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Cage:
+    """The project folder with canaries in it; no command there knows a secret of the one before."""
+    return Cage(project, monkeypatch, capfd)

@@ -50,16 +50,11 @@ class Redactor:
         with self._lock:
             if self._pattern is None:
                 self._pattern = re.compile(
-                    written_anyhow(self._known, MASK, escaped=_bounded, shortest_base64=_SHORTEST_BASE64)
+                    written_anyhow(self._known, MASK, shortest_inside=_LONG, shortest_base64=_SHORTEST_BASE64)
                 )
             pattern = self._pattern
         content = pattern.sub(MASK.encode(), text.encode("utf-8", "surrogatepass"))
         return content.decode("utf-8", "surrogatepass")
-
-
-def _bounded(form: bytes) -> bytes:
-    pattern = re.escape(form)
-    return pattern if len(form) >= _LONG else rb"(?<![A-Za-z0-9])" + pattern + rb"(?![A-Za-z0-9])"
 
 
 class RedactingFormatter(logging.Formatter):

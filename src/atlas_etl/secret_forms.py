@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import base64
-import json
 import re
-from collections.abc import Callable, Iterable, Iterator
-from html import escape
-from urllib.parse import quote, quote_plus
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from html.entities import html5
 
 SHORTEST = 4  # characters: a shorter text is found everywhere
 _LONG_LINE = 16  # of a PEM text, whose lines may be joined otherwise
+# A word begins behind what is no letter or digit, and behind an escape that ends with one.
+_BEFORE = rb"(?:(?<![A-Za-z0-9])|(?<=%[0-9A-Fa-f]{2})|(?<=\\[nrt]))"
+_BEHIND = rb"(?![A-Za-z0-9])"
+_PERCENT = rb"%(?:25){0,3}"  # encoded up to four times
+_BACKSLASH = rb"(?:\\|%(?:25){0,3}5[Cc])"
+_OWN_WAYS = {
+    " ": (rb"\+", _PERCENT + b"2[Bb]"),
+    "'": (b"''",),
+    "\\": (_BACKSLASH + b"{1,16}",),
+    "\n": (_BACKSLASH + b"{1,16}n",),
+    "\r": (_BACKSLASH + b"{1,16}r",),
+    "\t": (_BACKSLASH + b"{1,16}t",),
+}
 _SCHEME = re.compile(r"(?i)(?:bearer|basic|token)\s+")
 
 
@@ -27,58 +39,62 @@ def parts_of(secret: str) -> Iterator[str]:
 
 
 def written_anyhow(
-    secrets: Iterable[str],
-    placeholder: str,
-    *,
-    escaped: Callable[[bytes], bytes] = re.escape,
-    shortest_base64: int = 4,
+    secrets: Iterable[str], placeholder: str, *, shortest_inside: int = 0, shortest_base64: int = 4
 ) -> bytes:
     """A pattern of these texts however they are written, but for what is a part of the placeholder.
 
-    `escaped` makes the pattern of one form. Base64 of fewer characters than `shortest_base64` is left out.
+    A secret of fewer characters than `shortest_inside` is found only where it is a word of its own; base64 of
+    fewer than `shortest_base64` is left out.
     """
     plain, encoded = set[bytes](), set[bytes]()
-    for secret in secrets:
-        plain.update(_forms(secret))
+    for secret in sorted(set(secrets), key=len, reverse=True):
+        pattern = b"".join(map(_character, secret))
+        plain.add(pattern if len(secret) >= shortest_inside else _BEFORE + pattern + _BEHIND)
         encoded.update(form for form in _in_base64(secret) if len(form) >= shortest_base64)
     encoded = {form for form in encoded if form not in placeholder.encode()}
     # The characters beside it hold bits of it.
     inside = (
-        b"|[A-Za-z0-9+/_-]?(?:" + _any_of(encoded, re.escape) + b")[A-Za-z0-9+/_-]?={0,2}" if encoded else b""
+        b"|[A-Za-z0-9+/_-]?(?:" + _any_of([re.escape(form) for form in encoded]) + b")[A-Za-z0-9+/_-]?={0,2}"
     )
-    return _any_of(plain, escaped) + inside
+    return _any_of(plain) + (inside if encoded else b"")
 
 
-def _any_of(texts: Iterable[bytes], escaped: Callable[[bytes], bytes]) -> bytes:
-    return b"|".join(map(escaped, sorted(texts, key=len, reverse=True)))
+def _any_of(patterns: Iterable[bytes]) -> bytes:
+    longest_first: list[bytes] = sorted(patterns, key=len, reverse=True)
+    return b"|".join(longest_first)
 
 
-def _forms(secret: str) -> Iterator[bytes]:
-    """How it may be written where text is escaped."""
-    in_json = json.dumps(secret)[1:-1]
-    found = {
-        secret,
-        in_json,
-        json.dumps(secret, ensure_ascii=False)[1:-1],
-        in_json.replace("/", "\\/"),
-        json.dumps(in_json)[1:-1],
-        escape(secret),
-        escape(secret, quote=False),
-        # As Python shows texts and bytes, and as SQL and YAML quote them.
-        repr(secret)[1:-1],
-        ascii(secret)[1:-1],
-        repr(secret.encode("utf-8", "surrogatepass"))[2:-1],
-        secret.replace("'", "''"),
-    }
-    for written in (
-        quote(secret),
-        quote(secret, safe=""),
-        quote_plus(secret),
-        quote(secret, safe=":/?&=@+,"),
-    ):
-        found |= {written, re.sub(r"%[0-9A-F]{2}", lambda code: code[0].lower(), written), quote(written)}
-    for form in found:
-        yield form.encode("utf-8", "surrogatepass")
+@lru_cache(maxsize=4096)
+def _character(character: str) -> bytes:
+    """One character, in each way of its own: programs escape some of a text's and leave others as they are.
+
+    As JSON, Python, SQL, YAML, XML and URLs show it, also within each other. What repeats has a limit, so
+    that no hostile text takes its time.
+    """
+    raw, code = character.encode("utf-8", "surrogatepass"), ord(character)
+    if character.isascii() and (character.isalnum() or character in "-_."):
+        return raw
+    units = character.encode("utf-16-be", "surrogatepass")
+    numbers = rf"#0{{0,6}}{code};".encode(), rb"#[xX]0{0,6}" + _hex(f"{code:x}") + b";"
+    names = [name.encode() for name, text in html5.items() if text == character and name.endswith(";")]
+    shown = [
+        re.escape(raw),
+        b"".join(_PERCENT + _hex(f"{byte:02x}") for byte in raw),
+        rb"&(?:amp;){0,3}(?:" + _any_of([*numbers, *(re.escape(name) for name in names)]) + b")",
+    ]
+    found = [
+        _BACKSLASH + rb"{0,16}(?:" + _any_of(shown) + b")",
+        b"".join(_BACKSLASH + rb"{1,16}x" + _hex(f"{byte:02x}") for byte in raw),
+        b"".join(_BACKSLASH + rb"{1,16}u" + _hex(units[at : at + 2].hex()) for at in range(0, len(units), 2)),
+        _BACKSLASH + rb"{1,16}(?:x|U0{0,6})" + _hex(f"{code:02x}"),
+        *_OWN_WAYS.get(character, ()),
+    ]
+    return b"(?:" + _any_of(found) + b")"
+
+
+def _hex(digits: str) -> bytes:
+    """Hexadecimal digits, in capitals or not."""
+    return "".join(digit if digit.isdigit() else f"[{digit}{digit.upper()}]" for digit in digits).encode()
 
 
 def _in_base64(secret: str) -> Iterator[bytes]:

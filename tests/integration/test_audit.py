@@ -192,3 +192,16 @@ def test_a_script_is_told_by_its_name(shop: Project, atlas: Command) -> None:
     opened.checkpoints("shop").reset(())
     (latest, *_) = entries(atlas)
     assert (latest["command"], latest["on_behalf_of"]) == ("nightly.py", None)
+
+
+@pytest.mark.parametrize("command", ["init", "quickstart"])
+def test_a_project_that_a_command_made_was_not_made_outside_of_it(project: Project, command: str) -> None:
+    folder = project.folder / "made"
+    assert project.atlas(command, str(folder)).returncode == 0
+    found = project.atlas("-C", str(folder), "audit", "--json").json()["entries"]
+    ours = [(entry["subject"], entry["action"], entry["command"], entry["outside"])
+            for entry in found if entry["subject"] == "atlas.yaml"]  # fmt: skip
+    assert ours == [("atlas.yaml", "added", f"atlas {command}", False)]
+    again = project.atlas("init", str(folder))
+    assert again.returncode == 0
+    assert project.atlas("-C", str(folder), "audit", "--json").json()["entries"] == found

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import json
-import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,103 +20,19 @@ import asyncssh
 import duckdb
 import pytest
 from pytest_httpserver import HTTPServer
-from tests.canaries import Canaries, files_below
-from tests.project import Project
+from tests.cage import CLOSED, WAYS, Cage, Parrot, kept
 from tests.servers import ServerAddress
 from tests.servers import mysql as mysql_server
 from tests.servers import postgres as postgres_server
 from tests.servers.ssh import SshServer
 from werkzeug import Request, Response
 
-from atlas_etl.cli.app import run
 from atlas_etl.config.schedule import parse_schedule
 from atlas_etl.connectors.sql._postgresql_errors import translated
 from atlas_etl.errors import AtlasError, DestinationError
 from atlas_etl.model import DecidedSchedule
-from atlas_etl.redactor import forget
 from atlas_etl.scheduler.due import last_slot
 from atlas_etl.state.open import open_state_store
-
-CLOSED = 1  # a port that nobody listens on
-
-
-@dataclass
-class Cage:
-    """A project with canaries in it, the commands that are tried there, and what they said."""
-
-    project: Project
-    monkeypatch: pytest.MonkeyPatch
-    capfd: pytest.CaptureFixture[str]
-    canaries: Canaries = field(default_factory=Canaries)
-    environ: dict[str, str] = field(default_factory=dict)
-    said: dict[str, bytes] = field(default_factory=dict)
-    codes: set[int] = field(default_factory=set)
-    own: list[Path] = field(default_factory=list)
-
-    def write(self, path: str, content: object) -> Path:
-        """A file that may hold canaries: JSON, which is YAML, too."""
-        text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
-        file = self.project.write(path, text)
-        file.chmod(0o600)
-        self.own.append(file)
-        return file
-
-    def define(self, name: str, protocol: str, connection: object, streams: object) -> None:
-        definition = {
-            "protocol": protocol,
-            "connection": connection,
-            "streams": streams,
-            "retry": {"attempts": 1},
-        }
-        self.write(f"connectors.d/{name}.yaml", definition)
-
-    def atlas(self, *arguments: str, stdin: str = "") -> int:
-        """The command in this process, as one that knows no secret yet."""
-        forget()
-        with self.monkeypatch.context() as changed:
-            changed.chdir(self.project.folder)
-            changed.setattr(sys, "stdin", io.StringIO(stdin))
-            for name in [name for name in os.environ if name.startswith("ATLAS_")]:
-                changed.delenv(name)
-            for name, text in self.environ.items():
-                changed.setenv(name, text)
-            code = run([*arguments])
-        out, err = self.capfd.readouterr()
-        number = len(self.said)
-        self.said[f"{number} stdout of {' '.join(arguments[:3])}"] = out.encode("utf-8", "surrogateescape")
-        self.said[f"{number} stderr of {' '.join(arguments[:3])}"] = err.encode("utf-8", "surrogateescape")
-        self.codes.add(code)
-        return code
-
-    def try_everything(self, *names: str) -> None:
-        """Each command that touches a connector, at -vv, for people and for machines."""
-        for name in names:
-            for command in (
-                ("connector", "test", name), ("connector", "discover", name), ("connector", "preview", name),
-                ("connector", "plan", name), ("connector", "sync", name), ("connector", "verify", name),
-                ("connector", "show", name), ("config", "show", name, "--origin"), ("state", "show", name),
-            ):  # fmt: skip
-                self.atlas(*command, "-vv")
-            self.atlas("connector", "sync", name, "-vv", "--json", "--log-format", "json")
-            self.atlas("connector", "test", name, "--json")
-        for command in (
-            ("connector", "history", "--json"), ("connector", "list", "--json"), ("config", "check"),
-            ("config", "show", "--origin"), ("audit", "--json"), ("schedule", "status", "--json"),
-            ("secret", "list"), ("quarantine", "list", "--json"), ("query", "SELECT nothing"),
-        ):  # fmt: skip
-            self.atlas(*command, "-vv")
-
-    def leaks(self) -> str:
-        """A line for each."""
-        return "\n".join(self.canaries.found({**self.said, **files_below(self.project.folder, self.own)}))
-
-
-@pytest.fixture
-def cage(
-    project: Project, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Iterator[Cage]:
-    yield Cage(project, monkeypatch, capfd)
-    forget()
 
 
 def test_the_search_finds_what_it_should(cage: Cage) -> None:
@@ -134,24 +48,6 @@ def test_the_search_finds_what_it_should(cage: Cage) -> None:
 
 
 KINDS = ("literal", "env", "file", "cmd", "secret", "default")
-
-
-def kept(cage: Cage, kind: str, place: str, *, odd: bool = True) -> str:
-    """A canary where this kind of reference finds it, and the reference."""
-    canary = cage.canaries.at(f"{place} {kind}", odd=odd)
-    name = f"{place}_{kind}".replace(" ", "_").replace("-", "_").upper()
-    if kind == "literal":
-        return canary.replace("${", "$${")
-    if kind == "default":
-        return f"${{env:NOT_SET_ANYWHERE:-{canary}}}"
-    if kind == "env":
-        cage.environ[name] = canary
-        return f"${{env:{name}}}"
-    if kind == "secret":
-        assert cage.atlas("secret", "set", f"kept/{name}", stdin=canary) == 0
-        return f"${{secret:kept/{name}}}"
-    file = cage.write(f"kept/{name}", canary)
-    return f"${{file:{file}}}" if kind == "file" else f"${{cmd:cat {file}}}"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -183,41 +79,6 @@ def test_databases_that_do_not_let_us_in(
     cage.try_everything(names[0], names[-1])
     assert cage.codes >= {0, 2, 3}
     assert cage.leaks() == ""
-
-
-@dataclass
-class Parrot:
-    """An API that answers with whatever it was sent, in one of many ways."""
-
-    how: str = "401"
-
-    def __call__(self, request: Request) -> Response:
-        heard = {
-            "method": request.method,
-            "url": request.url,
-            "headers": dict(request.headers),
-            "body": request.get_data(as_text=True),
-            "authorization": str(request.authorization),
-        }
-        text = json.dumps({"error": heard, "error_description": json.dumps(heard), "message": str(heard)})
-        if self.how.isdigit():
-            return Response(text, status=int(self.how), content_type="application/json")
-        if self.how == "redirect":
-            return Response(
-                text, status=302, headers={"Location": f"http://localhost:{CLOSED}/?{quote(text)}"}
-            )
-        if self.how == "login":
-            return Response(json.dumps({"error": text, "error_description": text}), status=400)
-        if self.how == "no json":
-            return Response(f"<html>{text}", status=200, content_type="text/html")
-        if self.how == "half":
-            return Response(text[:-9], status=200, content_type="application/json")
-        if self.how == "encoding":
-            return Response(text, status=200, headers={"Content-Encoding": "gzip"})
-        return Response(json.dumps({"errors": [{"message": text}]}))
-
-
-WAYS = ("401", "403", "404", "500", "redirect", "login", "no json", "half", "encoding")
 
 
 @pytest.mark.parametrize("kind", ["literal", "env", "cmd"])
@@ -437,29 +298,34 @@ RULES = {
 @contextmanager
 def tables_with_rules(protocol: str, request: pytest.FixtureRequest, folder: Path) -> Iterator[object]:
     """Empty tables that refuse rows, in the schema `canary`; gives the destination that they are in."""
-    file = folder / "strict.duckdb"
+    file = folder / f"strict.{protocol}"
     place: dict[str, object] = {"path": str(file)}
+    is_server = protocol in ("postgresql", "mysql")
     if protocol == "duckdb":
         client: Any = duckdb.connect(file)
+    elif protocol == "sqlite":
+        client, place = sqlite3.connect(file), {"database_path": str(file)}
     else:
         server = request.getfixturevalue("postgres" if protocol == "postgresql" else "mysql")
         client = (postgres_server if protocol == "postgresql" else mysql_server).connect(server)
         place = {name: getattr(server, name) for name in ("host", "port", "database", "username", "password")}
     cursor = client.cursor()
-    cursor.execute("CREATE SCHEMA canary")
+    schema = "canary__" if protocol == "sqlite" else "canary."
+    if protocol != "sqlite":
+        cursor.execute("CREATE SCHEMA canary")
     for rule, columns in RULES.items():
-        cursor.execute(f"CREATE TABLE canary.{rule} (id BIGINT, {columns})")
+        cursor.execute(f"CREATE TABLE {schema}{rule} (id BIGINT, {columns})")
     client.commit()
-    if protocol == "duckdb":
+    if not is_server:
         client.close()  # the file is one process's, as one of its own
     yield {"protocol": protocol, **place}
-    if protocol != "duckdb":
+    if is_server:
         cursor.execute("DROP SCHEMA canary" + (" CASCADE" if protocol == "postgresql" else ""))
         client.commit()
         client.close()
 
 
-@pytest.mark.parametrize("protocol", ["postgresql", "mysql", "duckdb"])
+@pytest.mark.parametrize("protocol", ["postgresql", "mysql", "duckdb", "sqlite"])
 def test_rows_that_a_table_refuses(cage: Cage, protocol: str, request: pytest.FixtureRequest) -> None:
     """A row's values are no secrets of ours, and no part of a message: only the rule that they broke."""
     canary = cage.canaries.at("row", odd=False)

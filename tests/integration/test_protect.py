@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -145,6 +146,20 @@ def test_tokens_are_revealed_to_who_has_the_key(project: Project, source: DuckDB
     assert [found["value"] for found in done.json()["values"]] == ["4111111111110000", "4111111111110001"]
     with pytest.raises(UsageError, match="number 2 is no token"):
         atlas.reveal([tokens[0], tokens[1][:-2] + "00"])
+    asked = project.atlas("audit", "--kind", "token", "--json").json()["entries"]
+    told = [(entry["action"], entry["after"]) for entry in asked]
+    assert told == [("revealed", {"values": 2}), ("revealed", {"values": 50})]
+    assert asked[0]["command"] == "atlas reveal"
+    assert b"41111111" not in (project.folder / ".atlas" / "state.db").read_bytes()
+
+
+def test_what_the_audit_cannot_be_told_is_not_revealed(project: Project, source: DuckDB) -> None:
+    synced(source.define(project, protect={"card": "tokenize"}))
+    found = Atlas.open(project.folder, {}).query("SELECT card FROM shop.people LIMIT 1").to_pylist()
+    with closing(sqlite3.connect(project.folder / ".atlas" / "state.db")) as state, state:
+        state.execute("CREATE TRIGGER no BEFORE INSERT ON audit_log BEGIN SELECT raise(ABORT, 'no'); END")
+    done = project.atlas("reveal", found[0]["card"])
+    assert (done.returncode, done.stdout) == (4, "")
 
 
 def test_equal_values_have_equal_hashes_whatever_connector_and_type(project: Project, source: DuckDB) -> None:

@@ -6,6 +6,7 @@ import base64
 import json
 import logging
 from collections.abc import Callable
+from html import escape
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -89,3 +90,18 @@ def test_errors_and_logs_are_masked() -> None:
 @pytest.mark.parametrize("text", ["\ud800 hunter2-hunter2", "\0"])
 def test_any_text_may_be_shown(text: str) -> None:
     assert "hunter2" not in redactor("hunter2-hunter2").text(text)
+
+
+def written_in_part(secret: str, choices: list[int]) -> str:
+    """Each character in a way of its own, as a server writes a URL that it has decoded in part."""
+    ways = (str, lambda text: quote(text, safe=""), lambda text: json.dumps(text)[1:-1], escape)
+    return "".join(ways[choices[at % len(choices)]](character) for at, character in enumerate(secret))
+
+
+@given(SECRETS, st.lists(st.integers(0, 3), min_size=1, max_size=30), st.integers(0, 2))
+def test_a_secret_that_is_escaped_in_part_is_masked(secret: str, choices: list[int], depth: int) -> None:
+    shown = written_in_part(secret, choices)
+    for _ in range(depth):
+        shown = json.dumps({"said": shown})
+    assert secret[:6] not in redactor(secret).text(shown)
+    assert MASK in redactor(secret).text(shown)

@@ -38,7 +38,17 @@ from atlas_etl.connectors import registry
 from atlas_etl.connectors.base import ConnectionConfig, preview
 from atlas_etl.contracts import Answer
 from atlas_etl.errors import AtlasError, ConfigError, StateError, UsageError
-from atlas_etl.model import AuditEntry, AuditKind, Breaker, ConnectionStatus, ConnectorHealth, Run, StreamInfo
+from atlas_etl.model import (
+    AuditAction,
+    AuditEntry,
+    AuditKind,
+    Breaker,
+    Change,
+    ConnectionStatus,
+    ConnectorHealth,
+    Run,
+    StreamInfo,
+)
 from atlas_etl.pipeline.events import Event
 from atlas_etl.protection.pseudonyms import opened
 from atlas_etl.secrets.store import SecretStore
@@ -215,7 +225,10 @@ class Atlas:
         return self._secrets
 
     def reveal(self, tokens: Sequence[str]) -> list[str]:
-        """The values that tokens of `protect` stand for. Raises ConfigError, UsageError (`not_a_token`)."""
+        """The values that tokens of `protect` stand for; the audit knows first how many were asked for.
+
+        Raises ConfigError, StateError, UsageError (`not_a_token`).
+        """
         keys = self._protect_keys.found()
         if keys is None:
             raise ConfigError(
@@ -233,6 +246,12 @@ class Atlas:
                     hint="tokens are made by `protect: {column: tokenize}`; hashes are for ever",
                     code="not_a_token",
                 ) from None
+        with self.state() as store:
+            store.audit.record(
+                [Change(AuditKind.TOKEN, AuditAction.REVEALED, after={"values": len(values)})]
+                if values
+                else []
+            )
         return values
 
     def check(self, name: str, *, reach: bool) -> None:

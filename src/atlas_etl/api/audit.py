@@ -56,6 +56,14 @@ def recorded(folder: Path, environ: Mapping[str, str], name: str, actor: Actor) 
     tell_audit(lambda: load_project(folder, environ), actor, lambda audit: audit.define(name, before, after))
 
 
+def record_project_file(folder: Path, environ: Mapping[str, str], actor: Actor) -> None:
+    """Have the audit know a project's file that was just made. Raises ConfigError where it cannot be read."""
+    made = _project_file(folder / PROJECT_FILE)
+    tell_audit(
+        lambda: load_project(folder, environ), actor, lambda audit: audit.define(PROJECT_FILE, None, made)
+    )
+
+
 def tell_audit(project: Callable[[], Project], actor: Actor, tell: Callable[[AuditLog], None]) -> None:
     """Record what was changed already. Where that fails it stays, with a warning."""
     try:

@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
+from atlas_etl.api.audit import record_project_file
 from atlas_etl.cli.session import Session
 from atlas_etl.config.project_folder import DEFINITIONS, PROJECT_FILE
 from atlas_etl.errors import UsageError
+from atlas_etl.state.holder import this_actor
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -42,6 +44,8 @@ def init(
     session: Session = context.obj
     project = session.start / (folder or session.explicit_project or Path())
     made = make_project(project)
+    if PROJECT_FILE in made:
+        record_project_file(project, session.environ, this_actor(session.environ, context.command_path))
     if session.output.as_json:
         session.output.document({"project": str(project), "made": made})
         return

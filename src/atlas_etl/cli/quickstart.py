@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from atlas_etl.api.atlas import Atlas
+from atlas_etl.api.audit import record_project_file
 from atlas_etl.cli import documents, render
 from atlas_etl.cli.init import make_project
 from atlas_etl.cli.session import Session
@@ -22,6 +23,7 @@ from atlas_etl.errors import UsageError
 from atlas_etl.model import Run
 from atlas_etl.pipeline.run import exit_code
 from atlas_etl.quickstart.dataset import CURSOR, TABLES, apply_changes, create_database, example_query
+from atlas_etl.state.holder import this_actor
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -50,6 +52,7 @@ def quickstart(
             code="quickstart_exists",
         )
     make_project(project)
+    record_project_file(project, session.environ, this_actor(session.environ, context.command_path))
     output = session.output
     output.event("1. A source: New York's flights of early 2013, real and public, in a SQLite file")
     made = create_database(project / _DATABASE)

@@ -23,11 +23,13 @@ def reveal(
 ) -> None:
     """Turn tokens of `protect: {column: tokenize}` back into values, with this project's key.
 
+    `atlas audit` lists who asked for how many values, and when.
+
     Example: atlas reveal ff4482f2d152d7695e1f98e4133ec7e5ff043ddde87ec5e38c4a42fe41ba1eee
     """
     session: Session = context.obj
     given = tokens or [line.strip() for line in sys.stdin if line.strip()]
-    found = open_atlas(session).reveal(given)
+    found = open_atlas(session, context.command_path).reveal(given)
     if session.output.as_json:
         lines = [{"token": token, "value": value} for token, value in zip(given, found, strict=True)]
         session.output.document({"values": lines})

@@ -20,6 +20,7 @@ class AuditKind(StrEnum):
     CHECKPOINT = "checkpoint"
     SECRET = "secret"  # noqa: S105  # by its name; no value
     BREAKER = "breaker"
+    TOKEN = "token"  # noqa: S105  # of protected values that somebody asked to see; how many, and no value
 
 
 class AuditAction(StrEnum):
@@ -40,6 +41,7 @@ class AuditAction(StrEnum):
     OPENED = "opened"
     CLOSED = "closed"
     RESUMED = "resumed"
+    REVEALED = "revealed"
 
 
 @dataclass(frozen=True, slots=True)

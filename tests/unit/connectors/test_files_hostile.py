@@ -14,6 +14,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import atlas_etl
@@ -184,12 +185,36 @@ def test_a_file_may_be_allowed_to_unpack_to_more(tmp_path: Path, monkeypatch: py
     assert refused("csv", path, Stream("s", path=path.name)).code == "too_compressed"
     with connector("csv", path, largest_ratio=2000).open(ReadRequest(Stream("s", path=path.name))) as extract:
         assert sum(batch.num_rows for batch in extract.batches()) == 5 * 1024 - 1
-    for protocol in ("csv", "jsonl"):
+    for protocol in ("csv", "jsonl", "parquet"):
         adapter = registry.load(protocol)
         assert adapter.destination is not None
         for option in ({"largest_ratio": 5}, {"follow_links": True}):
             with pytest.raises(ConfigError, match="only for"):
                 adapter.destination(adapter.connection.model_validate({"path": str(tmp_path), **option}))
+
+
+def test_a_parquet_file_is_judged_by_the_sizes_that_it_declares(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything of it is unpacked: its pages are garbage here, which nobody sees."""
+    monkeypatch.setattr(_codec, "_UNSUSPICIOUS", 4 * MIB)
+    path = tmp_path / "bomb.parquet"
+    rows = pa.table({"v": ["0" * MIB] * 6})
+    pq.write_table(rows, path, compression="zstd", use_dictionary=False, row_group_size=2)
+    written = path.read_bytes()
+    stream = Stream("s", path=path.name)
+    assert (
+        pq.ParquetFile(path).metadata.row_group(0).total_byte_size < 4 * MIB < 6 * MIB
+    )  # no group is too much
+    path.write_bytes(written[:4] + bytes(64) + written[68:])
+    failure = refused("parquet", path, stream)
+    assert (failure.code, failure.message) == (
+        "too_compressed", f"{path} unpacks to more than 200 times its size"
+    )  # fmt: skip
+    assert "largest_ratio" in str(failure.hint)
+    path.write_bytes(written)
+    with connector("parquet", path, largest_ratio=100_000).open(ReadRequest(stream)) as extract:
+        assert sum(batch.num_rows for batch in extract.batches()) == 6
 
 
 LINE = """

@@ -63,27 +63,32 @@ def open_text(store: Store, file: StoredFile, largest_ratio: int | None) -> pa.N
     return pa.PythonFile(_Bounded(unpacked, file, largest_ratio), mode="r")
 
 
+def check_ratio(path: str, size: int, unpacked: int, largest_ratio: int | None) -> None:
+    """Raises SourceError (`too_compressed`) where a file of this size unpacks to too many bytes."""
+    if largest_ratio is not None and unpacked > max(_UNSUSPICIOUS, size * largest_ratio):
+        raise SourceError(
+            f"{path} unpacks to more than {largest_ratio} times its size",
+            hint="raise `largest_ratio` of the connection, if you trust the file",
+            code="too_compressed",
+        )
+
+
 class _Bounded(io.RawIOBase):
     """A stream that grows no further than its file's size allows."""
 
     def __init__(self, source: pa.NativeFile, file: StoredFile, largest_ratio: int) -> None:
         self._source = source
-        self._path = file.path
+        self._file = file
         self._ratio = largest_ratio
-        self._left = max(_UNSUSPICIOUS, file.size * largest_ratio)
+        self._read = 0
 
     def readable(self) -> bool:
         return True
 
     def read(self, size: int = -1, /) -> bytes:
         found: bytes = self._source.read(size)
-        self._left -= len(found)
-        if self._left < 0:
-            raise SourceError(
-                f"{self._path} unpacks to more than {self._ratio} times its size",
-                hint="raise `largest_ratio` of the connection, if you trust the file",
-                code="too_compressed",
-            )
+        self._read += len(found)
+        check_ratio(self._file.path, self._file.size, self._read, self._ratio)
         return found
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from atlas_etl.connectors.columns import repeated
+from atlas_etl.connectors.files._codec import check_ratio
 from atlas_etl.connectors.files._failures import reading
 from atlas_etl.connectors.files._store import Store, StoredFile
 from atlas_etl.connectors.files._types import as_held, held
@@ -80,8 +81,13 @@ class ParquetSource:
 
 
 @contextmanager
-def opened(store: Store, file: StoredFile, unit: str = "us") -> Iterator[ParquetSource]:
-    """Open a file; its INT96 timestamps are read in this unit. Raises SourceError."""
+def opened(
+    store: Store, file: StoredFile, unit: str = "us", *, largest_ratio: int | None = None
+) -> Iterator[ParquetSource]:
+    """Open a file; its INT96 timestamps are read in this unit. Raises SourceError.
+
+    A file is refused (`too_compressed`) by the sizes that its footer declares, before anything is unpacked.
+    """
     with (
         reading(file.path),
         store.open(file.path) as source,
@@ -93,6 +99,8 @@ def opened(store: Store, file: StoredFile, unit: str = "us") -> Iterator[Parquet
             page_checksum_verification=True,
         ) as parquet,
     ):
+        groups = (parquet.metadata.row_group(group) for group in range(parquet.num_row_groups))
+        check_ratio(file.path, file.size, sum(group.total_byte_size for group in groups), largest_ratio)
         names = parquet.schema_arrow.names
         twice = repeated(names)
         if twice is not None:

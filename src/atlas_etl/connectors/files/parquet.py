@@ -27,12 +27,13 @@ import pyarrow.parquet as pq
 from atlas_etl import values
 from atlas_etl.connectors.base import RowWriter
 from atlas_etl.connectors.files._adapter import adapter
+from atlas_etl.connectors.files._codec import LARGEST_RATIO, LargestRatio
 from atlas_etl.connectors.files._format import FileConnection, Survey
 from atlas_etl.connectors.files._parquet_file import kinds, opened
 from atlas_etl.connectors.files._store import Store, StoredFile
 from atlas_etl.connectors.files._types import as_held, held, wider
 from atlas_etl.connectors.unordered import Wanted
-from atlas_etl.errors import HazardError, SourceError
+from atlas_etl.errors import ConfigError, HazardError, SourceError
 from atlas_etl.model import Hazard
 
 _GROUP_ROWS, _GROUP_BYTES = 1_048_576, 32 * 1024 * 1024
@@ -43,6 +44,8 @@ _SAMPLE_ROWS, _REPEATS = 65_536, 50  # a dictionary pays where a value comes so 
 class ParquetConnection(FileConnection):
     """Parquet files."""
 
+    largest_ratio: LargestRatio = LARGEST_RATIO
+
 
 class ParquetFormat:
     """Parquet (https://parquet.apache.org/docs/file-format/)."""
@@ -52,13 +55,17 @@ class ParquetFormat:
     ending = ".parquet"
     time_hazards = frozenset({Hazard.INFINITY, Hazard.OUT_OF_RANGE})
 
+    def __init__(self, largest_ratio: int | None = None) -> None:
+        """`largest_ratio` is that of `opened`."""
+        self._largest_ratio = largest_ratio
+
     def survey(self, store: Store, files: Sequence[StoredFile], rows: int | None) -> Survey:
         found: dict[str, pa.DataType] = {}
         native: dict[str, str] = {}
         nulls: dict[str, int | None] = {}
         count = 0
         for file in files:
-            with opened(store, file) as source:
+            with opened(store, file, largest_ratio=self._largest_ratio) as source:
                 here = kinds(store, file, source)
                 for name in dict.fromkeys((*found, *here)):
                     if name in here:
@@ -76,7 +83,7 @@ class ParquetFormat:
 
     def batches(self, store: Store, file: StoredFile, wanted: Wanted) -> Iterator[pa.RecordBatch]:
         nanoseconds = {field.name for field in wanted.schema if field.type == pa.timestamp("ns")}
-        with opened(store, file) as source:
+        with opened(store, file, largest_ratio=self._largest_ratio) as source:
             unit = "ns" if nanoseconds.intersection(source.int96()) else "us"
         with opened(store, file, unit) as source:
             there = [name for name in wanted.schema.names if name in source.schema.names]
@@ -192,4 +199,12 @@ def _in_schema(batch: pa.RecordBatch, schema: pa.Schema, path: str) -> pa.Record
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
-ADAPTER = adapter(ParquetConnection, reads=lambda _: ParquetFormat(), writes=lambda _: ParquetFormat())
+def _writes(config: ParquetConnection) -> ParquetFormat:
+    if "largest_ratio" in config.model_fields_set:
+        raise ConfigError(
+            "largest_ratio: only for Parquet files that are read", hint="remove it", code="option_for_reading"
+        )
+    return ParquetFormat()
+
+
+ADAPTER = adapter(ParquetConnection, reads=lambda config: ParquetFormat(config.largest_ratio), writes=_writes)
