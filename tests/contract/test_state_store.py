@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -32,8 +33,12 @@ from atlas_etl.model import (
     CursorValue,
     Run,
     RunError,
+    RunProgress,
     RunStatus,
+    Side,
+    StreamProgress,
     StreamRun,
+    StreamState,
 )
 from atlas_etl.state import LeaseTimes, SqlStateStore, schema
 from tests.contract.state_places import SHORT, Place, place, store
@@ -411,6 +416,43 @@ class TestViews:
         assert len(recent) == 100
         assert recent[:2] == ["run-0119", "run-0118"]
         assert state.count_runs("gone") == 1
+
+
+class TestLive:
+    def test_a_run_is_seen_with_the_progress_that_it_last_published(self, state: SqlStateStore) -> None:
+        orders = StreamProgress("orders", StreamState.LOADING, "shop.orders", 5, 80, 10, slower=Side.SOURCE)
+        done = StreamProgress("ref\x00unds", StreamState.COMPLETED, None, 2**40, 2**62, seconds=1.5)
+        latest = [RunProgress(4, 1, (done, orders), ("items",), ("crm",))]
+        assert list(state.live()) == []
+        with (
+            state.lease("shop", triggered_by="t", destination="w", progress=lambda: latest[0]) as lease,
+            state.lease("crm", triggered_by="t", destination=None) as other,
+            state.hold("looked-at"),
+        ):
+            until(lambda: state.live("shop")[0].progress == latest[0])
+            (live,) = state.live("shop")
+            assert (live.run, live.host, live.pid) == (lease.run, os.uname().nodename, os.getpid())
+            assert live.progress is not None
+            assert live.progress.streams[0].seconds == 1.5
+            assert 0 <= live.silent_seconds < 30
+            latest[0] = RunProgress(4, 4)
+            until(lambda: state.live("shop")[0].progress == latest[0])
+            assert [live.run.run_id for live in state.live()] == [lease.run.run_id, other.run.run_id]
+            assert state.live("crm")[0].progress is None
+            state.finish(completed(lease.run))
+            assert [live.run.connector for live in state.live()] == ["crm"]
+        assert list(state.live()) == []
+        with state.lease("shop", triggered_by="t", destination=None):
+            assert state.live()[0].progress is None
+
+    def test_a_run_whose_process_died_is_not_live(self, shared: Place) -> None:
+        with shared.player() as player, closing(shared.open(SHORT)) as state:
+            assert player.tell("take").startswith("held")
+            assert len(state.live("shop")) == 1
+            player.process.kill()
+            player.process.wait()
+            until(lambda: not state.live("shop"))
+            assert state.history("shop")[0].status is RunStatus.INTERRUPTED
 
 
 class TestLease:

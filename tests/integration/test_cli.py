@@ -57,7 +57,19 @@ def shop(project: Project) -> Project:
 
 
 def test_help_loads_no_driver_no_arrow_and_no_sqlalchemy() -> None:
-    heavy = ("pyarrow", "sqlalchemy", "duckdb", "numpy", "psycopg", "pymysql", "requests", "rich", "pydantic")
+    heavy = (
+        "atlas_etl.model",
+        "importlib.metadata",
+        "pyarrow",
+        "sqlalchemy",
+        "duckdb",
+        "numpy",
+        "psycopg",
+        "pymysql",
+        "requests",
+        "rich",
+        "pydantic",
+    )
     script = (
         "import sys; from atlas_etl.cli.app import run; code = run(['--help']);"
         f"print(code, [name for name in {heavy} if name in sys.modules], file=sys.stderr)"

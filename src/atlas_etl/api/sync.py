@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -15,6 +15,7 @@ from atlas_etl.errors import AtlasError, InterruptedRunError, LockedError, LostL
 from atlas_etl.model import AuditAction, AuditKind, Change, Run, RunStatus, Stream
 from atlas_etl.pipeline.events import Event, RunFinished, RunStarted, StreamRead
 from atlas_etl.pipeline.interleaved import interleaved
+from atlas_etl.pipeline.progress import Progress
 from atlas_etl.pipeline.run import Turns, failed_run, run_error, run_streams
 
 PUT_OFF = timedelta(seconds=5)
@@ -42,8 +43,11 @@ def sync_one(job: SyncJob, store: StateStore) -> Generator[Event, None, None]:
     yield from sync_all((job,), store, side_by_side=1)
 
 
-def _sync(job: SyncJob, ends: Ends, store: StateStore, turns: Turns) -> Generator[Event, None, None]:
+def _sync(
+    job: SyncJob, ends: Ends, store: StateStore, turns: Turns, then: Callable[[], Sequence[str]]
+) -> Generator[Event, None, None]:
     connector = job.connector
+    progress = Progress([stream.name for stream in job.streams], then)
     schedule, enabled = connector.definition.schedule, connector.definition.enabled
     store.register(connector.name, connector.protocol, enabled=enabled, schedule=schedule)
     try:
@@ -52,12 +56,14 @@ def _sync(job: SyncJob, ends: Ends, store: StateStore, turns: Turns) -> Generato
             triggered_by=job.triggered_by,
             destination=job.destination.name,
             scheduled_at=job.scheduled_at,
+            progress=progress.now,
         ) as lease:
             yield RunStarted(lease.run)
             if job.full_refresh:
                 store.audit.record([_refreshed(lease.run, stream) for stream in job.streams])
             with closing(ends), closing(_run(job, ends, lease.run, turns)) as running:
                 for event in running:
+                    progress.heard(event)
                     if isinstance(event, StreamRead):
                         refuse_lost(lease)
                     if isinstance(event, RunFinished):
@@ -122,10 +128,14 @@ def sync_all(
     turns = Turns(side_by_side)
     with ends_of([(job.connector, job.destination) for job in jobs]) as ends:
         # A list's iterator, which gives each of them once, whichever thread asks.
-        left = iter([_sync(job, own, store, turns) for job, own in zip(jobs, ends, strict=True)])
-        yield from interleaved([_lane(left) for _ in jobs[:side_by_side]])
+        waiting = [job.connector.name for job in jobs]
+        left = iter(
+            [_sync(job, own, store, turns, waiting.copy) for job, own in zip(jobs, ends, strict=True)]
+        )
+        yield from interleaved([_lane(left, waiting) for _ in jobs[:side_by_side]])
 
 
-def _lane(left: Iterator[Generator[Event, None, None]]) -> Generator[Event, None, None]:
+def _lane(left: Iterator[Generator[Event, None, None]], waiting: list[str]) -> Generator[Event, None, None]:
     for run in left:
+        waiting.pop(0)  # whichever thread does: as many are gone as began, in their order
         yield from run

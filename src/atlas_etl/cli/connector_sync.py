@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -17,7 +18,9 @@ from atlas_etl.cli.instants import instant
 from atlas_etl.cli.opening import chosen, open_atlas
 from atlas_etl.cli.session import Session
 from atlas_etl.cli.sync_report import SyncReport
-from atlas_etl.errors import InterruptedRunError
+from atlas_etl.cli.upcoming import upcoming
+from atlas_etl.config.definitions import load_definition
+from atlas_etl.errors import ConfigError, InterruptedRunError
 from atlas_etl.pipeline.run import exit_code
 
 
@@ -54,7 +57,15 @@ def sync(  # noqa: PLR0917  # Typer passes by name
     session: Session = context.obj
     atlas = open_atlas(session, context.command_path)
     wanted = chosen(atlas, names, every)
-    report = SyncReport(session.output)
+
+    def next_slot(name: str) -> datetime | None:
+        try:
+            definition = load_definition(session.project, name, session.environ).definition
+        except ConfigError:  # somebody changed it meanwhile, which is nothing of this run's
+            return None
+        return upcoming(definition, atlas.project.settings.timezone, datetime.now(UTC))
+
+    report = SyncReport(session.output) if slot else SyncReport(session.output, next_slot)
     events = atlas.sync(
         None if every else wanted,
         streams=stream or (),

@@ -9,13 +9,15 @@ import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from atlas_etl.cli.explanations import command_for
 from atlas_etl.cli.render import plain, plain_json
 from atlas_etl.errors import AtlasError, ExitCode
-from atlas_etl.model import RunError
 from atlas_etl.redactor import RedactingFormatter, redacted
+
+if TYPE_CHECKING:
+    from atlas_etl.model import RunError
 
 
 class _PlainFormatter(RedactingFormatter):
@@ -62,8 +64,9 @@ class Output:
             logging.lastResort.setFormatter(_JsonFormatter())
 
     def line(self, text: str) -> None:
-        """One line of a result, for people."""
+        """One line of a result, for people; at once, because some commands go on after it."""
         sys.stdout.write(f"{plain(text)}\n")
+        sys.stdout.flush()
 
     def document(self, answer: Mapping[str, object]) -> None:
         """The one JSON document of this process."""
@@ -80,7 +83,9 @@ class Output:
         self.has_told_failure = True
         self._log(text)
 
-    def error(self, error: RunError, *, connector: str | None, stream: str | None = None) -> None:
+    def error(
+        self, error: RunError | AtlasError, *, connector: str | None, stream: str | None = None
+    ) -> None:
         """An error on stderr: what failed, what to do, and for people the command that tells more."""
         self.has_told_failure = True
         if self.log_format is LogFormat.JSON:
@@ -98,8 +103,7 @@ class Output:
         """Say what failed, and give back the exit code."""
         if self.verbosity > 1:
             self._trace(failure)
-        told = RunError(failure.code, failure.message, failure.hint, int(failure.exit_code))
-        self.error(told, connector=failure.connector, stream=failure.stream)
+        self.error(failure, connector=failure.connector, stream=failure.stream)
         if self.as_json and not self._answered:
             self.document({"error": error_document(failure)})
         return failure.exit_code

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import TaskID
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
     from rich.text import Text
 
 _PIPE_WIDTH = 10_000  # a pipe has no width, so nothing is cut or folded there
@@ -42,16 +44,28 @@ def plain_json(text: str) -> str:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A table on stdout; what is None stays empty."""
+    _console().print(grid(columns, rows))
+
+
+def grid(columns: Sequence[str], rows: Iterable[Sequence[object]], numeric: Collection[str] = ()) -> Table:
+    """The same as a part of a Screen; texts of `numeric` columns stand on the right as numbers do."""
     from rich.table import Table
     from rich.text import Text
 
-    console = _console()
-    grid = Table(box=None, pad_edge=False, header_style="bold")
+    drawn = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        grid.add_column(Text(safe(column)), overflow="fold")
+        side: Literal["left", "right"] = "right" if column in numeric else "left"
+        drawn.add_column(Text(safe(column), justify=side), justify=side, overflow="fold")
     for row in rows:
-        grid.add_row(*(_cell(value) for value in row))
-    console.print(grid)
+        drawn.add_row(*(_cell(value) for value in row))
+    return drawn
+
+
+def bar(share: float) -> ProgressBar:
+    """How much of something is done, from 0 to 1, as a cell."""
+    from rich.progress_bar import ProgressBar
+
+    return ProgressBar(total=1.0, completed=share, width=16)
 
 
 def data(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -73,13 +87,14 @@ def markdown(text: str) -> None:
     console.print(Markdown(text))
 
 
-def _cell(value: object) -> Text:
+def _cell(value: object) -> Text | ProgressBar:
+    from rich.progress_bar import ProgressBar
     from rich.text import Text
 
-    if isinstance(value, Text):
+    if isinstance(value, Text | ProgressBar):
         return value
     numeric = isinstance(value, int | float) and not isinstance(value, bool)
-    return Text(safe(value), justify="right" if numeric else "left")
+    return Text(safe(value), justify="right" if numeric else None)
 
 
 def _console() -> Console:
@@ -138,7 +153,7 @@ class ProgressLine:
 
 
 class Screen:
-    """Text on a terminal that is drawn again in its place."""
+    """Text and grids on a terminal that are drawn again in their place."""
 
     def __init__(self) -> None:
         from rich.live import Live
@@ -152,10 +167,12 @@ class Screen:
     def __exit__(self, *exc: object) -> None:
         self._live.stop()
 
-    def show(self, text: str) -> None:
+    def show(self, *parts: str | Table) -> None:
+        from rich.console import Group
         from rich.text import Text
 
-        self._live.update(Text(plain(text)), refresh=True)
+        drawn = (Text(plain(part)) if isinstance(part, str) else part for part in parts)
+        self._live.update(Group(*drawn), refresh=True)
 
 
 def is_terminal_out() -> bool:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from atlas_etl.api.report import ConnectorReport, Span
+from atlas_etl.cli.quantities import age, size, took
 from atlas_etl.cli.render import plain
 
 _HEIGHT = 64  # of a chart's bars; as wide as one unit for each span
@@ -60,7 +61,7 @@ def page(
         lstrip_blocks=True,
     )
     pages.filters.update(
-        instant=_instant, ago=lambda at: _age(until - at), size=_size, took=_took, count=lambda n: f"{n:,}"
+        instant=_instant, ago=lambda at: age(until - at), size=size, took=took, count=lambda n: f"{n:,}"
     )
     charts = {one.name: _charts(one.spans) for one in reports}
     return pages.get_template("report.html").render(
@@ -71,7 +72,7 @@ def page(
 def _charts(spans: Sequence[Span]) -> tuple[Chart, ...]:
     return (
         _chart("rows", spans, lambda span: float(span.rows), lambda rows: f"{rows:,.0f} rows"),
-        _chart("longest run", spans, lambda span: span.longest, _took),
+        _chart("longest run", spans, lambda span: span.longest, took),
     )
 
 
@@ -95,25 +96,3 @@ def _chart(
 
 def _instant(at: datetime) -> str:
     return at.strftime("%Y-%m-%d %H:%M")
-
-
-def _age(length: timedelta) -> str:
-    """Roughly how long, in its largest unit."""
-    seconds = length.total_seconds()
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{max(seconds, 0):.0f} s"
-
-
-def _took(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < 60 else f"{seconds / 60:.1f} min"
-
-
-def _size(number: int) -> str:
-    amount = float(number)
-    for unit in ("B", "kB", "MB", "GB"):
-        if amount < 1000:
-            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1000
-    return f"{amount:.1f} TB"

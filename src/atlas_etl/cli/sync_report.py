@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import datetime
+
+from atlas_etl.cli import quantities
 from atlas_etl.cli.event_report import EventReport
 from atlas_etl.cli.output import Output
 from atlas_etl.model import Deletion, Run, RunStatus, StreamRun
@@ -20,10 +24,13 @@ from atlas_etl.pipeline.events import (
 
 
 class SyncReport(EventReport):
-    """Tells each event and keeps the runs that ended."""
+    """Tells each event and keeps the runs that ended; `next_slot` is when a connector runs next."""
 
-    def __init__(self, output: Output) -> None:
+    def __init__(
+        self, output: Output, next_slot: Callable[[str], datetime | None] = lambda _connector: None
+    ) -> None:
         super().__init__(output)
+        self._next_slot = next_slot
         self.runs: list[Run] = []
 
     @property
@@ -90,8 +97,9 @@ class SyncReport(EventReport):
         self.runs.append(run)
         if run.error is not None and not run.streams:
             self._output.error(run.error, connector=run.connector)
-        took = f" in {run.duration_seconds:.2f} s" if run.duration_seconds is not None else ""
-        self._say(run.connector, None, f"{run.status}: {run.rows_processed:,} rows{took}", run_id=run.run_id)
+        coming = None if self._output.quiet else self._next_slot(run.connector)
+        told = quantities.ended(run, coming)
+        self._say(run.connector, None, told, run_id=run.run_id, status=run.status, next_sync_at=coming)
 
 
 def _why_again(event: RowsRefused | StreamRetrying) -> str:

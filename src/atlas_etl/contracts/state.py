@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Protocol
@@ -13,7 +13,9 @@ from atlas_etl.model import (
     CheckpointAction,
     CheckpointChange,
     CommittedCheckpoint,
+    LiveRun,
     Run,
+    RunProgress,
     RunStatus,
 )
 
@@ -47,11 +49,15 @@ class StateStore(Protocol):
         triggered_by: str,
         destination: str | None,
         scheduled_at: datetime | None = None,
+        progress: Callable[[], RunProgress] | None = None,
     ) -> AbstractContextManager[Lease]:
         """Begin a run of this connector, alone. Raises LockedError while another one is alive.
 
         A run of a slot begins the slot in the same transaction, and ends with it; raises SlotSettledError
         where that slot ran already, or was given up.
+
+        `progress` is asked by the heartbeat's thread, at most every second, and what it gives is published
+        for `live` where it changed.
 
         A run whose heartbeat stopped is marked `interrupted` and its lease freed within a minute.
         Leaving the block frees the lease; a run that was not finished by then is marked `interrupted`.
@@ -87,6 +93,9 @@ class StateStore(Protocol):
 
     def run(self, run_id: str) -> Run | None:
         """One run, with its streams; None where there is none, or no more."""
+
+    def live(self, connector: str | None = None) -> Sequence[LiveRun]:
+        """The runs that go on, the oldest first; one whose process died is none of them."""
 
     def last_completed(self) -> Mapping[str, datetime]:
         """By connector, when its last completed run ended; of those that had one."""

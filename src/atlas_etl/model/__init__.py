@@ -30,6 +30,7 @@ from atlas_etl.model.load import (
     TableState,
     WidenColumn,
 )
+from atlas_etl.model.progress import LiveRun, RunProgress, StreamProgress, StreamState
 from atlas_etl.model.protection import Protection, Rule
 from atlas_etl.model.reading import (
     BatchLimits,
@@ -102,6 +103,7 @@ __all__ = [
     "HazardCells",
     "HazardPolicy",
     "KnownColumns",
+    "LiveRun",
     "LoadPlan",
     "LoadResult",
     "NextTail",
@@ -119,6 +121,7 @@ __all__ = [
     "Rule",
     "Run",
     "RunError",
+    "RunProgress",
     "RunStatus",
     "SchemaChange",
     "SealedSecret",
@@ -129,7 +132,9 @@ __all__ = [
     "SlotStatus",
     "Stream",
     "StreamInfo",
+    "StreamProgress",
     "StreamRun",
+    "StreamState",
     "TableName",
     "TableState",
     "Watermark",

@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from atlas_etl.errors import StateError
-from atlas_etl.model import Run
+from atlas_etl.model import Run, RunProgress
 from atlas_etl.state.holder import Holder
+
+PROGRESS_SECONDS = 1.0
+"""How often the progress of a run is published at most."""
 
 log = logging.getLogger(__name__)
 
@@ -61,15 +64,17 @@ class HeldLease:
         token: int,
         *,
         times: LeaseTimes,
-        renew: Callable[[], bool],
+        renew: Callable[[RunProgress | None], bool],
         clock: Callable[[], float],
         taken_at: float,
+        progress: Callable[[], RunProgress] | None = None,
     ) -> None:
         self._run = run
         self._token = token
         self._times = times
         self._renew = renew
         self._clock = clock
+        self._progress = progress
         self._renewed_at = taken_at
         self._taken_over = False
         self._pid = os.getpid()
@@ -101,17 +106,23 @@ class HeldLease:
         self._thread.join(timeout=1.0)
 
     def _beat(self) -> None:
-        pause = self._times.heartbeat
+        heartbeat = self._times.heartbeat
+        tick = heartbeat if self._progress is None else min(heartbeat, PROGRESS_SECONDS)
+        pause, waited, published = tick, 0.0, None
         while not self._stop.wait(pause):
+            waited += pause
+            progress = None if self._progress is None else self._progress()
+            if progress == published and waited < heartbeat:
+                continue
             asked_at = self._clock()
             try:
-                kept = self._renew()
+                kept = self._renew(progress)
             except StateError as error:
                 log.warning("the lease of %s could not be renewed: %s", self._run.connector, error.message)
-                pause = self._times.heartbeat / 4
+                pause, waited = heartbeat / 4, heartbeat
                 continue
             if not kept:
                 self._taken_over = True
                 return
             self._renewed_at = asked_at
-            pause = self._times.heartbeat
+            pause, waited, published = tick, 0.0, progress

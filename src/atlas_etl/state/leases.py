@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from sqlalchemy import ColumnElement, Connection, case, insert, literal, select, update
 
 from atlas_etl.errors import LockedError
-from atlas_etl.model import Run, RunError, RunStatus
+from atlas_etl.model import LiveRun, Run, RunError, RunProgress, RunStatus
 from atlas_etl.state import slots
 from atlas_etl.state.database import Database
 from atlas_etl.state.failures import reading_content
@@ -25,8 +25,10 @@ from atlas_etl.state.records import (
     ending_of,
     error_document,
     lease_of,
+    live_of,
     new_run_id,
     process_died,
+    progress_document,
     run_values,
     told,
 )
@@ -41,6 +43,7 @@ def acquire(
     *,
     destination: str | None,
     scheduled_at: datetime | None,
+    progress: Callable[[], RunProgress] | None,
 ) -> HeldLease:
     """Begin a run of this connector, in one transaction. Raises LockedError while another one is alive."""
 
@@ -51,7 +54,7 @@ def acquire(
         connection.execute(insert(scheduled_runs).values(**run_values(run), fencing_token=token))
         return run
 
-    return _take(database, times, connector, begin)
+    return _take(database, times, connector, begin, progress)
 
 
 def hold(database: Database, times: LeaseTimes, connector: str) -> HeldLease:
@@ -71,7 +74,11 @@ def _new_run(connector: str, triggered_by: str, destination: str | None) -> Run:
 
 
 def _take(
-    database: Database, times: LeaseTimes, connector: str, begin: Callable[[Connection, int], Run]
+    database: Database,
+    times: LeaseTimes,
+    connector: str,
+    begin: Callable[[Connection, int], Run],
+    progress: Callable[[], RunProgress] | None = None,
 ) -> HeldLease:
     taken_at = database.clock()
     with database.writing() as connection:
@@ -101,15 +108,17 @@ def _take(
                 heartbeat_at=database.now(),
                 heartbeat_tick=time.monotonic(),
                 expiry_seconds=times.expiry,
+                progress=None,
             )
         )
     return HeldLease(
         run,
         token,
         times=times,
-        renew=lambda: _renew(database, run.run_id),
+        renew=lambda latest: _renew(database, run.run_id, latest),
         clock=database.clock,
         taken_at=taken_at,
+        progress=progress,
     )
 
 
@@ -150,13 +159,38 @@ def end_dead_runs(database: Database) -> None:
                 _end_dead(connection, record)
 
 
-def _renew(database: Database, run_id: str) -> bool:
+def live_runs(database: Database, connector: str | None) -> list[LiveRun]:
+    """The runs whose leases are held, the oldest first, as they last published themselves."""
+    query = (
+        select(
+            scheduled_runs,
+            leases.c.host,
+            leases.c.pid,
+            leases.c.heartbeat_at,
+            leases.c.progress,
+            database.now().label("now"),
+        )
+        .join(leases, leases.c.run_id == scheduled_runs.c.run_id)
+        .where(scheduled_runs.c.status == RunStatus.RUNNING.value)
+        .order_by(scheduled_runs.c.started_at)
+    )
+    if connector is not None:
+        query = query.where(scheduled_runs.c.connector == connector)
+    with database.reading() as connection, reading_content(database.name):
+        return [live_of(row) for row in connection.execute(query)]
+
+
+def _renew(database: Database, run_id: str, progress: RunProgress | None) -> bool:
     """Whether the lease was still this run's."""
     with database.writing() as connection:
         renewed = connection.execute(
             update(leases)
             .where(leases.c.run_id == run_id)
-            .values(heartbeat_at=database.now(), heartbeat_tick=time.monotonic())
+            .values(
+                heartbeat_at=database.now(),
+                heartbeat_tick=time.monotonic(),
+                progress=progress_document(progress),
+            )
         )
     return renewed.rowcount == 1
 

@@ -25,8 +25,10 @@ from atlas_etl.model import (
     CommittedCheckpoint,
     ConnectionTest,
     ConnectorHealth,
+    LiveRun,
     Run,
     RunError,
+    RunProgress,
     RunStatus,
     Slot,
     SlotStatus,
@@ -40,6 +42,7 @@ AnyRow = Row[tuple[object, ...]]
 _STREAMS = TypeAdapter(tuple[StreamRun, ...])
 _CHECKPOINT = TypeAdapter(Checkpoint | None)
 _ERROR = TypeAdapter(RunError | None)
+_PROGRESS = TypeAdapter(RunProgress | None)
 _TEST = TypeAdapter(ConnectionTest | None)
 
 
@@ -123,6 +126,16 @@ def run_of(row: AnyRow) -> Run:
         error=_ERROR.validate_python(row.error),
         scheduled_at=row.scheduled_at,
     )
+
+
+def progress_document(progress: RunProgress | None) -> object:
+    return _PROGRESS.dump_python(progress, mode="json")
+
+
+def live_of(row: AnyRow) -> LiveRun:
+    """A run with its lease, and the judging clock as `now`. Raises ValueError where it cannot be one."""
+    silent = max((row.now - row.heartbeat_at).total_seconds(), 0.0)
+    return LiveRun(run_of(row), row.host, row.pid, silent, _PROGRESS.validate_python(row.progress))
 
 
 def slot_of(row: AnyRow) -> Slot:

@@ -36,7 +36,7 @@ from sqlalchemy import (
 from sqlalchemy.sql.ddl import CreateView
 
 SCHEMA = "pipeline"
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
@@ -153,6 +153,7 @@ leases = Table(
     Column("heartbeat_at", UtcDateTime),
     Column("heartbeat_tick", Double),
     Column("expiry_seconds", Double),
+    Column("progress", _Json),
 )
 
 slots = Table(

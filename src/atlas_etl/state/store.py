@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
@@ -18,8 +18,10 @@ from atlas_etl.model import (
     CheckpointAction,
     CheckpointChange,
     CommittedCheckpoint,
+    LiveRun,
     Run,
     RunError,
+    RunProgress,
     RunStatus,
 )
 from atlas_etl.state import changes, slots
@@ -29,7 +31,7 @@ from atlas_etl.state.failures import reading_content
 from atlas_etl.state.health import SqlHealth
 from atlas_etl.state.holder import this_actor, this_user
 from atlas_etl.state.lease import HeldLease, LeaseTimes
-from atlas_etl.state.leases import acquire, end_dead_runs, hold, release
+from atlas_etl.state.leases import acquire, end_dead_runs, hold, live_runs, release
 from atlas_etl.state.migrate import migrate
 from atlas_etl.state.records import change_of, committed_of, new_run_id, run_of, run_values
 from atlas_etl.state.schedule import SqlSchedule
@@ -77,6 +79,7 @@ class SqlStateStore:
         triggered_by: str,
         destination: str | None,
         scheduled_at: datetime | None = None,
+        progress: Callable[[], RunProgress] | None = None,
     ) -> Iterator[Lease]:
         """Begin a run, alone; see the contract.
 
@@ -90,6 +93,7 @@ class SqlStateStore:
             triggered_by,
             destination=destination,
             scheduled_at=scheduled_at,
+            progress=progress,
         )
         with self._kept(held):
             yield held
@@ -182,6 +186,10 @@ class SqlStateStore:
         with self._database.reading() as connection, reading_content(self._database.name):
             row = connection.execute(query).one_or_none()
             return None if row is None else run_of(row)
+
+    def live(self, connector: str | None = None) -> Sequence[LiveRun]:
+        end_dead_runs(self._database)
+        return live_runs(self._database, connector)
 
     def last_completed(self) -> Mapping[str, datetime]:
         runs, ended = scheduled_runs.c, func.max(scheduled_runs.c.completed_at, type_=UtcDateTime())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from sqlalchemy import Connection, case, func, insert, select
+from sqlalchemy import DDL, Connection, case, func, insert, select
 
 from atlas_etl.state.schema import (
     audit_log,
@@ -14,6 +14,7 @@ from atlas_etl.state.schema import (
     connector_health,
     connector_state,
     known_definitions,
+    leases,
     schedules,
     secrets,
     slots,
@@ -59,11 +60,18 @@ def _add_connection_tests(connection: Connection) -> None:
         table.create(connection)
 
 
+def _add_progress(connection: Connection) -> None:
+    """Version 7."""
+    add = DDL("ALTER TABLE %(fullname)s ADD COLUMN progress JSON")  # type: ignore[no-untyped-call]
+    connection.execute(add.against(leases))
+
+
 UPGRADES: Mapping[int, Callable[[Connection], None]] = {
     1: _add_checkpoint_changes,
     2: _add_schedule,
     3: _add_secrets,
     4: _add_audit,
     5: _add_connection_tests,
+    6: _add_progress,
 }
 """By version; a new store is made at SCHEMA_VERSION at once."""

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 import pytest
 
 from atlas_etl.errors import StateError
-from atlas_etl.model import Run, RunStatus
+from atlas_etl.model import Run, RunProgress, RunStatus
+from atlas_etl.state import lease as lease_module
 from atlas_etl.state.lease import HeldLease, LeaseTimes
 
 RUN = Run("r", "shop", RunStatus.RUNNING, "t", datetime(2026, 1, 1, tzinfo=UTC))
@@ -25,7 +26,7 @@ class Renewals:
         self.calls = 0
         self.called = threading.Condition()
 
-    def __call__(self) -> bool:
+    def __call__(self, _progress: RunProgress | None = None) -> bool:
         with self.called:
             answer = self.answers[min(self.calls, len(self.answers) - 1)]
             self.calls += 1
@@ -39,7 +40,9 @@ class Renewals:
             assert self.called.wait_for(lambda: self.calls >= calls, timeout=30)
 
 
-def held(renew: Callable[[], bool], clock: Callable[[], float], expiry: float = 60.0) -> HeldLease:
+def held(
+    renew: Callable[[RunProgress | None], bool], clock: Callable[[], float], expiry: float = 60.0
+) -> HeldLease:
     times = LeaseTimes(0.01, expiry)
     return HeldLease(RUN, 7, times=times, renew=renew, clock=clock, taken_at=clock())
 
@@ -85,8 +88,52 @@ def test_a_lease_that_cannot_be_renewed_in_time_is_lost_until_it_can() -> None:
     lease.stop()
 
 
+def test_progress_is_published_where_it_changed_and_otherwise_with_the_heartbeat(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lease_module, "PROGRESS_SECONDS", 0.01)
+    published: list[RunProgress | None] = []
+    looked, latest = threading.Semaphore(0), [RunProgress(3, 0)]
+
+    def renew(progress: RunProgress | None) -> bool:
+        published.append(progress)
+        return True
+
+    def progress() -> RunProgress:
+        looked.release()
+        return latest[0]
+
+    lease = HeldLease(
+        RUN,
+        7,
+        times=LeaseTimes(600, 6000),
+        renew=renew,
+        clock=time.monotonic,
+        taken_at=0.0,
+        progress=progress,
+    )
+    lease.start()
+    for number in range(3):
+        latest[0] = RunProgress(3, number)
+        for _ in range(4):
+            assert looked.acquire(timeout=30)
+    lease.stop()
+    assert published == [RunProgress(3, number) for number in range(3)]
+
+
+def test_a_run_shorter_than_a_second_publishes_nothing() -> None:
+    renewals = Renewals(True)
+    lease = HeldLease(
+        RUN, 7, times=LeaseTimes(), renew=renewals, clock=time.monotonic, taken_at=0.0,
+        progress=lambda: RunProgress(1, 0),
+    )  # fmt: skip
+    lease.start()
+    lease.stop()
+    assert renewals.calls == 0
+
+
 def test_the_thread_keeps_no_process_alive() -> None:
-    assert held(lambda: True, time.monotonic)._thread.daemon
+    assert held(lambda _: True, time.monotonic)._thread.daemon
 
 
 @pytest.mark.parametrize(("heartbeat", "expiry"), [(0, 1), (-1, 1), (1, 1), (2, 1)])
