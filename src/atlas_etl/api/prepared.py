@@ -11,7 +11,7 @@ from atlas_etl.api.audit import definition_settings
 from atlas_etl.api.kept_secrets import KeptSecrets, WriteSecrets
 from atlas_etl.config.connection import connector_connection, validate_connection
 from atlas_etl.config.definition import ConnectorDefinition
-from atlas_etl.config.definitions import load_definition
+from atlas_etl.config.definitions import LoadedDefinition, load_definition
 from atlas_etl.config.keys import KeyPath
 from atlas_etl.config.layers import Layered
 from atlas_etl.config.project import Project
@@ -165,16 +165,24 @@ def prepare_connector(project: Project, name: str, write: WriteSecrets, keys: Ke
 
     Raises ConfigError, UnknownProtocolError, MissingDriverError.
     """
+    return prepare_loaded(
+        project, load_definition(project.folder, name, project.context.environ), write, keys
+    )
+
+
+def prepare_loaded(
+    project: Project, loaded: LoadedDefinition, write: WriteSecrets, keys: KeyHolder
+) -> PreparedConnector:
+    """Validate the connection of a definition that was loaded. Raises as `prepare_connector`."""
     lookups = project.context.lookups
     project = replace(project, context=project.context.remembering())
-    loaded = load_definition(project.folder, name, project.context.environ)
     try:
         protocol = registry.canonical(loaded.definition.protocol)
         adapter = registry.load(protocol)
         layered = connector_connection(project, loaded, protocol, adapter.connection)
         config = validate_connection(adapter.connection, layered, project.context, file=loaded.file)
     except ConfigError as failure:
-        failure.connector = failure.connector or name
+        failure.connector = failure.connector or loaded.definition.name
         raise
     found = list(_references(layered, project))
     sent = tuple(value for path, _, value in found if any(part in _SENT for part in path))

@@ -11,7 +11,7 @@ COMMANDS = {
         "types",
     ),
     "add": Command(
-        "connector_define",
+        "connector_add",
         "Write connectors.d/NAME.yaml, after trying the connection.",
         "add",
     ),

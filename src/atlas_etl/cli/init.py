@@ -51,7 +51,7 @@ def init(
         return
     for name in made:
         session.output.line(f"wrote {name}")
-    session.output.line("next: atlas connector add NAME --protocol PROTOCOL")
+    session.output.line("next: atlas connector add")
 
 
 def make_project(folder: Path) -> list[str]:

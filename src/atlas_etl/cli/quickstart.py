@@ -90,7 +90,7 @@ def quickstart(
         f"  cd {shlex.quote(str(folder))} && atlas connector discover {_NAME}     what else it could read"
     )
     output.line("  atlas connector history                       what was done")
-    output.line("  atlas connector add NAME --protocol postgresql --set host=... --table ...   your own data")
+    output.line("  atlas connector add                           your own data, question by question")
 
 
 def _free_folder(start: Path) -> Path:

@@ -64,6 +64,17 @@ def read_definition(path: Path, name: str, environ: Mapping[str, str]) -> dict[s
     return values
 
 
+def drafted_definition(
+    project: Path, name: str, values: Mapping[str, Value], environ: Mapping[str, str]
+) -> LoadedDefinition:
+    """What `add_definition` would write, loaded without being written. Raises ConfigError."""
+    file = shown(project / DEFINITIONS / f"{name}{SUFFIXES[0]}", project)
+    try:
+        return _load(MappingDocument(dict(values), {}), name, file, ReferenceContext(project, environ))
+    except ConfigError as error:
+        raise error.located(connector=name) from None
+
+
 def add_definition(project: Path, name: str, values: Mapping[str, Value], environ: Mapping[str, str]) -> Path:
     """Write connectors.d/NAME.yaml, which must not exist yet, and give back its path.
 

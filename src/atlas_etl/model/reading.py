@@ -125,13 +125,17 @@ class ColumnInfo:
 
 @dataclass(frozen=True, slots=True)
 class StreamInfo:
-    """A table, view or file pattern as `connector discover` shows it."""
+    """A table, view or file pattern as `connector discover` shows it.
+
+    `indexed` are the columns that an index begins with; None where the system has no such indexes.
+    """
 
     name: str
     columns: tuple[ColumnInfo, ...]
     primary_key: tuple[str, ...] = ()
     cursor_candidates: tuple[str, ...] = ()
     estimated_rows: int | None = None
+    indexed: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,6 +91,7 @@ def test_keys_cursors_and_hidden_columns_come_from_the_catalog(database: Databas
     (found,) = database.connector().discover()
     assert found.primary_key == ("a", "b")
     assert found.cursor_candidates == ("changed", "number", "made", "day")
+    assert found.indexed == {"a", "changed", "made", "day", "number", "order"}
     assert found.estimated_rows is not None
     row = read(database.connector(), Stream("t", table="t")).to_pylist()[0]
     assert (row["hidden"], row["twice"]) == (5, 2)

@@ -104,6 +104,7 @@ def test_cursor_candidates_are_indexed_and_the_best_comes_first(database: Databa
     )
     (found,) = database.connector().discover()
     assert found.cursor_candidates == ("changed", "id", "seen", "made")
+    assert found.indexed == {"id", "made", "changed", "seen", "customer"}
 
 
 def test_discovery_is_one_message_however_many_tables_there_are(database: Database) -> None:

@@ -217,6 +217,7 @@ def test_discover(tmp_path: Path) -> None:
     assert orders.primary_key == ("id",)
     assert [c.nullable for c in orders.columns] == [False, True, True, True, True]
     assert orders.cursor_candidates == ("at", "made_at", "id", "customer")
+    assert orders.indexed == {"id", "customer", "at", "made_at", "note"}
     assert orders.estimated_rows == 20
     make(path, "ANALYZE")
     assert connector(path).discover()[1].estimated_rows == 2

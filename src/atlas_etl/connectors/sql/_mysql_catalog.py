@@ -79,6 +79,7 @@ class CatalogTable:
             self.primary_key,
             tuple(column.name for column in sorted(self._cursors(), key=_rank)),
             self.estimated_rows,
+            self.leading,
         )
 
     def _cursors(self) -> Iterator[CatalogColumn]:

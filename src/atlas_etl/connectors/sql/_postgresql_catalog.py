@@ -143,6 +143,7 @@ class CatalogTable:
             self.primary_key,
             tuple(column.name for column in sorted(self._cursors(), key=self._rank)),
             self.estimated_rows,
+            frozenset(column.name for column in self.columns if column.leads_index),
         )
 
     def _cursors(self) -> Iterator[CatalogColumn]:

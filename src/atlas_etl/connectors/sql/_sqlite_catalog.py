@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -95,16 +95,20 @@ def estimated_rows(driver: Queries, entry: Entry, found: Sequence[CatalogColumn]
     return max(0, int(str(greatest))) if greatest is not None else 0
 
 
-def cursor_candidates(
-    driver: Queries, entry: Entry, found: Sequence[CatalogColumn], key: Sequence[str]
-) -> tuple[str, ...]:
-    """Columns that lead an index, or are the key, and grow: times first, then dates, then whole numbers."""
+def indexed(driver: Queries, entry: Entry, key: Sequence[str]) -> frozenset[str]:
+    """The columns that lead an index, or are the key."""
     rows = driver.execute(
         "SELECT DISTINCT i.name FROM pragma_index_list(?) AS l, pragma_index_info(l.name) AS i "
         "WHERE i.seqno = 0 AND NOT l.partial AND i.name IS NOT NULL",
         (entry.name,),
     )
-    leading = {str(row[0]) for row in rows} | set(key if len(key) == 1 else ())
+    return frozenset({str(row[0]) for row in rows} | set(key if len(key) == 1 else ()))
+
+
+def cursor_candidates(
+    found: Sequence[CatalogColumn], key: Sequence[str], leading: Collection[str]
+) -> tuple[str, ...]:
+    """Those of the `leading` columns that grow: times first, then dates, then whole numbers."""
     ranked = ((_rank(column, column.name in key), n, column.name) for n, column in enumerate(found))
     return tuple(name for rank, _, name in sorted(ranked) if rank != _NEVER and name in leading)
 

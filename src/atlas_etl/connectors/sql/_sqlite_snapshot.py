@@ -65,13 +65,15 @@ class SqliteSnapshot:
                 continue
             key = catalog.primary_key(columns)
             required = self._required(entry, columns, key)
+            leading = catalog.indexed(self._driver, entry, key)
             found.append(
                 StreamInfo(
                     entry.name,
                     tuple(ColumnInfo(c.name, c.declared or "any", c.name not in required) for c in columns),
                     primary_key=key,
-                    cursor_candidates=catalog.cursor_candidates(self._driver, entry, columns, key),
+                    cursor_candidates=catalog.cursor_candidates(columns, key, leading),
                     estimated_rows=catalog.estimated_rows(self._driver, entry, columns),
+                    indexed=leading,
                 )
             )
         return found

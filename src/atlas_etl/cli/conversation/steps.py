@@ -1,0 +1,149 @@
+"""What a conversation consists of, as values: questions, what is said, and what has to be tried.
+
+A conversation is a generator of steps, which is sent the answer of each; it does no I/O itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias, TypeVar
+
+from atlas_etl.api.draft import Draft
+from atlas_etl.model import StreamInfo
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A line is asked for; answered by a str, which `check` has made of what was typed.
+
+    Nothing typed means `default`. `check` raises ValueError with what is wrong, and the question comes again.
+    """
+
+    question: str
+    default: str = ""
+    hidden: bool = False  # nothing of what is typed is shown
+    check: Callable[[str], str] = str
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One thing that can be picked."""
+
+    value: str
+    detail: str = ""
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """Some of the choices are to be named; answered by a tuple of their values, of one unless `many`."""
+
+    question: str
+    choices: tuple[Choice, ...]
+    default: str = ""
+    many: bool = False
+    note: str = ""  # said between the choices and the question
+
+
+@dataclass(frozen=True, slots=True)
+class Confirm:
+    """Answered by a bool."""
+
+    question: str
+    default: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """Prose for the person; answered by None."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShowFile:
+    """A file's text for the person, line by line; answered by None."""
+
+    path: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShowRows:
+    """A table for the person; answered by None."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[object]]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadModel:
+    """Answered by the connection model of a protocol, or an AtlasError."""
+
+    protocol: str
+
+
+@dataclass(frozen=True, slots=True)
+class TryConnection:
+    """Answered by a ConnectionStatus or an AtlasError."""
+
+    draft: Draft
+
+
+@dataclass(frozen=True, slots=True)
+class FindStreams:
+    """Answered by an Offer or an AtlasError."""
+
+    draft: Draft
+
+
+@dataclass(frozen=True, slots=True)
+class SampleColumns:
+    """Answered by a mapping of columns to Samples, or an AtlasError."""
+
+    draft: Draft
+    table: StreamInfo
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewRows:
+    """Answered by a ShownRows or an AtlasError."""
+
+    draft: Draft
+
+
+@dataclass(frozen=True, slots=True)
+class ShownRows:
+    """The first rows of a stream."""
+
+    stream: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[object]]
+
+
+Question: TypeAlias = Text | Pick | Confirm
+Work: TypeAlias = LoadModel | TryConnection | FindStreams | SampleColumns | PreviewRows
+Step: TypeAlias = Question | Say | ShowFile | ShowRows | Work
+Conversation: TypeAlias = Generator[Step, object, T]
+
+
+def answer(step: Step, kind: type[T]) -> Conversation[T]:
+    """Take a step whose answer is of this kind. Raises TypeError where it is of another."""
+    given = yield step
+    if not isinstance(given, kind):
+        raise TypeError(f"{type(step).__name__} was answered by {type(given).__name__}")
+    return given
+
+
+def say(text: str) -> Conversation[None]:
+    yield Say(text)
+
+
+def picked(question: Pick) -> Conversation[str]:
+    """The one value that was picked."""
+    values = yield from answer(question, tuple)
+    return str(values[0])
