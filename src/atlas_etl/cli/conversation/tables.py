@@ -28,7 +28,7 @@ MOST_SAMPLED = 20
 """So many tables are sampled at most; for others the catalog alone decides."""
 
 _IN_DETAIL = 3
-_NONE = "none"
+_NONE = "(none)"  # as no column is called
 _DISPOSITIONS: Mapping[Disposition, str] = {
     Disposition.MERGE: "by the key: a row that changed takes its old form's place",
     Disposition.APPEND: "rows are only added: a row that changed stands beside its old form",
