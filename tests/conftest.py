@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NoReturn, TypeVar
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from atlas_etl import redactor
 from tests.cage import Cage
@@ -24,7 +25,12 @@ Served = TypeVar("Served")
 
 
 def pytest_configure() -> None:
-    """A misspelt name in ATLAS_TEST_REQUIRE would hide the very skip it is there to show."""
+    """A misspelt name in ATLAS_TEST_REQUIRE would hide the very skip it is there to show.
+
+    A busy machine is no failure of a property.
+    """
+    settings.register_profile("atlas", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("atlas")
     try:
         required()
     except ValueError as error:

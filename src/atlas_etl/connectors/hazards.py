@@ -26,7 +26,7 @@ _WHY = {
     Hazard.TYPE_MISMATCH: "a value of another type than its column's",
     Hazard.INVALID_TEXT: "text that is not valid UTF-8",
 }
-
+_PER_DAY = {"D": 1, "s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
 
 # A cursor with one of these stays a time or a number. As a text, for which there is no clock, the greatest of
 # them would hide every row that follows.
@@ -127,12 +127,17 @@ _FIRST, _AFTER = np.datetime64("0001-01-01"), np.datetime64("10000-01-01")
 
 
 def mask_temporal(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, list[HazardCells]]:
-    """Find infinite and far dates and timestamps in a batch that came as Arrow, and make them NULL.
+    """Find infinite and far dates and timestamps, and times past a day, in a batch that came as Arrow.
 
-    Infinity is the type's greatest and smallest integer, as DuckDB and PostgreSQL write it.
+    They are NULL then. Infinity is the type's greatest and smallest integer, as DuckDB and PostgreSQL
+    write it.
     """
     cells: list[HazardCells] = []
     for index, field in enumerate(batch.schema):
+        if pa.types.is_time(field.type):
+            batch, found = _mask_times(batch, index)
+            cells += found
+            continue
         if not (pa.types.is_timestamp(field.type) or pa.types.is_date32(field.type)):
             continue
         unit = "D" if pa.types.is_date32(field.type) else field.type.unit
@@ -154,10 +159,30 @@ def mask_temporal(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, list[HazardCel
     return batch, cells
 
 
+def _mask_times(batch: pa.RecordBatch, index: int) -> tuple[pa.RecordBatch, list[HazardCells]]:
+    field, column = batch.schema.field(index), batch.column(index)
+    raw = column.view(pa.int32() if pa.types.is_time32(field.type) else pa.int64())
+    numbers = pc.fill_null(raw, 0).to_numpy(zero_copy_only=False)
+    past = (numbers < 0) | (numbers >= _PER_DAY[field.type.unit])
+    rows = np.flatnonzero(past)
+    if not len(rows):
+        return batch, []
+    texts = tuple(_time_text(int(numbers[row]), field.type.unit) for row in rows)
+    masked = pc.if_else(pa.array(past), pa.scalar(None, field.type), column)
+    return batch.set_column(index, field, masked), [
+        HazardCells(field.name, Hazard.TIME_RANGE, tuple(rows.tolist()), texts)
+    ]
+
+
+def _time_text(number: int, unit: str) -> str:
+    seconds, fraction = divmod(number * (_PER_DAY["ns"] // _PER_DAY[unit]), 10**9)
+    text = f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+    return f"{text}.{fraction:09}".rstrip("0") if fraction else text
+
+
 def _bound(edge: np.datetime64, unit: str, limit: int) -> int:
     days = int(edge.astype("datetime64[D]").astype(np.int64))
-    per_day = {"D": 1, "s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
-    return max(-limit, min(limit, days * per_day[unit]))
+    return max(-limit, min(limit, days * _PER_DAY[unit]))
 
 
 def _temporal_text(number: int, unit: str, limit: int) -> str:

@@ -13,13 +13,13 @@ _HASH_DIGITS = 10
 def shorten(name: str, limit: int | None, *, size: Callable[[str], int]) -> str:
     """The name itself where it fits, else its beginning, `_` and ten hexadecimal digits of its SHA-256.
 
-    `limit` is in the units of `size`.
+    `limit` is in the units of `size`. An empty name, as a JSON object may have, fits nowhere.
     """
-    if limit is None or size(name) <= limit:
+    if name and (limit is None or size(name) <= limit):
         return name
     digest = hashlib.sha256(name.encode()).hexdigest()[:_HASH_DIGITS]
     head = name
-    while size(head) > limit - _HASH_DIGITS - 1:
+    while limit is not None and size(head) > limit - _HASH_DIGITS - 1:
         head = head[:-1]
     return f"{head}_{digest}"
 

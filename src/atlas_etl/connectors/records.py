@@ -20,6 +20,7 @@ import pyarrow as pa
 from atlas_etl import values
 from atlas_etl.connectors.base import BaseConnector, ConnectionConfig
 from atlas_etl.connectors.json_texts import JsonColumn, Row, names_of, row_of, texts, typed
+from atlas_etl.connectors.known import Known
 from atlas_etl.connectors.unordered import UnorderedExtract, Wanted, may_grow
 from atlas_etl.errors import SourceError, nearest
 from atlas_etl.model import (
@@ -132,8 +133,7 @@ class _Rows:
         self._file = file
         self._places: list[tuple[int, int]] = []  # in the file: where each page begins, and its size
         self._columns: dict[str, JsonColumn] = {}
-        self._known = {field.name: field.type for field in known.schema} if known is not None else {}
-        self._texts_before = known.texts if known is not None else frozenset()
+        self._known = Known(known)
 
     def keep(self, records: Iterable[Mapping[str, object]]) -> None:
         """Write the records down, and take note of their types. Raises SourceError (`value_type`)."""
@@ -151,12 +151,12 @@ class _Rows:
     @property
     def schema(self) -> pa.Schema:
         """The columns that have a value in some record, and those that had one earlier."""
-        kinds = {**self._known, **{name: seen.type for name, seen in self._columns.items() if seen.valid}}
-        names = [name for name in dict.fromkeys((*self._columns, *self._known)) if name in kinds]
+        seen = {name: c.type if c.valid else self._known.type_of(name) for name, c in self._columns.items()}
+        fields = [(name, kind) for name, kind in seen.items() if kind is not None]
         return pa.schema(
             [
-                values.with_source_type(pa.field(name, kinds[name]), values.type_name(kinds[name]))
-                for name in names
+                values.with_source_type(pa.field(name, kind), values.type_name(kind))
+                for name, kind in (*fields, *self._known.others(seen))
             ]
         )
 
@@ -209,9 +209,7 @@ class _Rows:
 
     def _column(self, name: str) -> JsonColumn:
         if name not in self._columns:
-            known = self._known.get(name)
-            is_settled = known != pa.string() or name in self._texts_before
-            self._columns[name] = JsonColumn(known if is_settled else None)
+            self._columns[name] = JsonColumn(self._known.settled_type(name))
         return self._columns[name]
 
     def _texts(self, page: list[Row], name: str) -> pa.Array:

@@ -121,6 +121,12 @@ class RowSource(Protocol):
         """The rows. Raises SourceError."""
 
 
+def _hazards_of(kind: pa.DataType) -> frozenset[Hazard]:
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        return frozenset({Hazard.INFINITY, Hazard.OUT_OF_RANGE})
+    return frozenset({Hazard.TIME_RANGE}) if pa.types.is_time(kind) else frozenset()
+
+
 class UnorderedExtract:
     """One stream of such a source (contracts.Extract)."""
 
@@ -135,8 +141,7 @@ class UnorderedExtract:
         self._times_as_text = [
             field.name
             for field in self._stored
-            if (pa.types.is_timestamp(field.type) or pa.types.is_date(field.type))
-            and reads_as_text(self._stream, field.name, source.time_hazards)
+            if reads_as_text(self._stream, field.name, source.time_hazards & _hazards_of(field.type))
         ]
         self.schema = pa.schema(
             [f.with_type(pa.string()) if f.name in self._times_as_text else f for f in self._stored]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -37,11 +37,13 @@ class Window:
 class KnownColumns:
     """The columns that a stream's table has, for sources that infer theirs from what they read.
 
-    Those in `texts` are text because their values are, and not because the destination has no better type.
+    `schema` and `texts` have the table's names, which `stored_name` makes of the source's. Those in `texts`
+    are text because their values are, and not because the destination has no better type.
     """
 
     schema: pa.Schema
     texts: frozenset[str] = frozenset()
+    stored_name: Callable[[str], str] = field(default=str, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,8 +76,8 @@ class Differences:
         self._database = Scratch()
         self._scratch = self._database.tables("the rows")
         cursor = latest.cursor if latest else None
-        columns = [*key, *([cursor] if cursor else [])]
-        none = pa.RecordBatch.from_pylist([], schema=pa.schema(columns))
+        columns = {field.name: field for field in (*key, *([cursor] if cursor else []))}
+        none = pa.RecordBatch.from_pylist([], schema=pa.schema(columns.values()))
         no_digests, no_marks = np.empty((0, 2), np.uint64), pa.array([], pa.bool_())
         self._scratch.execute("CREATE TEMP TABLE read_rows AS FROM batch", batch=self._read(none, no_digests))
         stored = self._reduced(none, no_digests).append_column("in_tail", no_marks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import pyarrow as pa
 
@@ -81,7 +82,13 @@ def known_columns(there: pa.Schema | None, storable: Callable[[pa.Schema], pa.Sc
     schema = pa.schema([field for field in there if not field.name.startswith("_atlas_")])
     texts = [field.name for field in schema if field.type == pa.string()]
     stands_for_more = pa.string() in storable(_PROBES).types if texts else False
-    return KnownColumns(schema, frozenset(() if stands_for_more else texts))
+
+    @cache
+    def stored_name(name: str) -> str:
+        (stored,) = storable(pa.schema([pa.field(name, pa.string())])).names
+        return str(stored)
+
+    return KnownColumns(schema, frozenset(() if stands_for_more else texts), stored_name)
 
 
 def widest(before: pa.DataType, after: pa.DataType) -> pa.DataType | None:

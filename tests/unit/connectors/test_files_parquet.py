@@ -126,6 +126,23 @@ def test_old_timestamps_keep_their_range_or_their_nanoseconds(tmp_path: Path) ->
         table_of(file)
 
 
+@pytest.mark.parametrize(("unit", "per_day"), [("s", 86_400), ("ms", 86_400_000), ("us", 86_400_000_000)])
+def test_times_past_a_day_follow_the_policy(tmp_path: Path, unit: str, per_day: int) -> None:
+    kind = pa.time64(unit) if unit == "us" else pa.time32(unit)
+    whole = pa.array([0, per_day - 1, per_day, None], pa.int64() if unit == "us" else pa.int32())
+    file = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"t": whole.view(kind)}), file)
+    with pytest.raises(HazardError, match="24:00:00"):
+        table_of(file)
+    nulls = table_of(file, Stream("s", hazards={Hazard.TIME_RANGE: HazardPolicy.NULL}))
+    assert nulls.column("t").null_count == 2
+    texts = (
+        table_of(file, Stream("s", hazards={Hazard.TIME_RANGE: HazardPolicy.TEXT})).column("t").to_pylist()
+    )
+    assert texts[2:] == ["24:00:00", None]
+    assert texts[1].startswith("23:59:59")
+
+
 def test_infinite_and_far_times_follow_the_policy(tmp_path: Path) -> None:
     file = tmp_path / "d.parquet"
     with duckdb.connect() as db:

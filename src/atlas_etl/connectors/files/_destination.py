@@ -107,10 +107,11 @@ class FilesDestination:
         return place_of_root(self._path)
 
     def storable(self, schema: pa.Schema) -> pa.Schema:
-        naming.refuse_collisions(schema.names, fold_case=True, where="the readers of its files")
-        return pa.schema(
-            [field.with_type(self._format.storable(field.type)).with_nullable(True) for field in schema]
-        )
+        stored = [field.with_type(self._format.storable(field.type)).with_nullable(True) for field in schema]
+        named = [field.with_name(naming.shorten(field.name, None, size=len)) for field in stored]
+        names = [field.name for field in named]
+        naming.refuse_collisions(names, fold_case=True, where="the readers of its files")
+        return pa.schema(named)
 
     def inspect(self, connector: str, stream: str, table: TableName) -> TableState:
         folder = self._folder(table)

@@ -53,7 +53,7 @@ class ParquetFormat:
     protocol = "parquet"
     endings = (".parquet", ".pq")
     ending = ".parquet"
-    time_hazards = frozenset({Hazard.INFINITY, Hazard.OUT_OF_RANGE})
+    time_hazards = frozenset({Hazard.INFINITY, Hazard.OUT_OF_RANGE, Hazard.TIME_RANGE})
 
     def __init__(self, largest_ratio: int | None = None) -> None:
         """`largest_ratio` is that of `opened`."""

@@ -21,6 +21,7 @@ from atlas_etl import values
 from atlas_etl.connectors.http._pages import Records
 from atlas_etl.connectors.infer import Date, Timestamp, first_misfit
 from atlas_etl.connectors.json_texts import JsonColumn, Row, names_of, text_column, texts, typed
+from atlas_etl.connectors.known import Known
 from atlas_etl.errors import SourceError
 from atlas_etl.model import KnownColumns
 
@@ -47,8 +48,7 @@ class Columns:
         """A column that only has nulls now is of the type that it had; `asked` are there in any case."""
         self._where = where
         self._declared = declared
-        self._known = {field.name: field.type for field in known.schema} if known is not None else {}
-        self._texts_before = known.texts if known is not None else frozenset()
+        self._known = Known(known)
         self._asked = frozenset(asked)
         self._flatten = flatten
         self._columns: dict[str, JsonColumn] = {}
@@ -63,7 +63,7 @@ class Columns:
         """
         found = {name: self._type(name) for name in self._columns}
         fields = [(name, kind) for name, kind in found.items() if kind is not None]
-        later = [(name, kind) for name, kind in self._known.items() if name not in found]
+        later = self._known.others(found)
         return pa.schema(
             [
                 values.with_source_type(pa.field(name, kind), values.type_name(kind))
@@ -102,14 +102,12 @@ class Columns:
             return self._declared[name]
         if column.valid:
             return column.type
-        return self._known.get(name) or (pa.string() if name in self._asked else None)
+        return self._known.type_of(name) or (pa.string() if name in self._asked else None)
 
     def _see(self, rows: Sequence[Row]) -> None:
         for name in names_of(rows):
             if name not in self._columns:
-                known = self._known.get(name)
-                is_settled = known != pa.string() or name in self._texts_before
-                self._columns[name] = JsonColumn(known if is_settled else None)
+                self._columns[name] = JsonColumn(self._known.settled_type(name))
             self._columns[name].see(self._cells(rows, name))
         self.rows += len(rows)
         self._parser = None

@@ -12,6 +12,7 @@ from atlas_etl.connectors.declared import declared
 from atlas_etl.connectors.http._connection import Resource
 from atlas_etl.connectors.http._prior_settings import ANY_KIND, Given
 from atlas_etl.connectors.http._records import Document, Scalar, parse_path
+from atlas_etl.connectors.known import Known
 from atlas_etl.errors import SourceError
 from atlas_etl.model import ColumnInfo, KnownColumns, Stream, StreamInfo
 
@@ -44,11 +45,10 @@ def described(stream: Stream, resource: Resource, types: Mapping[str, str]) -> S
 def schema_given(resource: Resource, types: Mapping[str, str], known: KnownColumns | None) -> pa.Schema:
     """The columns that records will have, as far as that is told before they are there."""
     named = {name: declared(kind) for name, kind in {**types, **resource.types}.items()}
-    before = {field.name: field.type for field in known.schema} if known is not None else {}
     return pa.schema(
         [
             values.with_source_type(pa.field(name, kind), values.type_name(kind))
-            for name, kind in {**before, **named}.items()
+            for name, kind in (*Known(known).others(named), *named.items())
         ]
     )
 

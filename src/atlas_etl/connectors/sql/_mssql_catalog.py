@@ -89,6 +89,7 @@ class CatalogTable:
             self.primary_key,
             tuple(column.name for column in sorted(self._cursors(), key=_rank)),
             self.estimated_rows,
+            frozenset(column.name for column in self.columns if column.leads),
         )
 
     def _cursors(self) -> Iterator[CatalogColumn]:
