@@ -35,7 +35,7 @@ RULES = {
     "card": "tokenize",
     "born": "hash",
 }
-CANARIES = ("canary", "+4930123", "SSN-RAW", "4111111111", "1984-0")
+CANARIES = ("canary", "+4930123", "SSN-RAW", "5425233430", "1984-0")
 
 
 def define(project: Project, connection: dict[str, object], protocol: str, **stream: object) -> Atlas:
@@ -69,7 +69,7 @@ def verified(atlas: Atlas) -> Comparison:
 
 def people(numbers: Iterator[int] | range, up: int) -> list[str]:
     return [
-        f"({n}, 'canary{n}@raw.example', '+4930123{n:04d}', 'SSN-RAW-{n}', '411111111111{n:04d}', "
+        f"({n}, 'canary{n}@raw.example', '+4930123{n:04d}', 'SSN-RAW-{n}', '542523343011{n:04d}', "
         f"DATE '1984-01-01' + {n}, {up})"
         for n in numbers
     ]
@@ -141,16 +141,16 @@ def test_tokens_are_revealed_to_who_has_the_key(project: Project, source: DuckDB
     synced(source.define(project, protect={"card": "tokenize"}))
     atlas = Atlas.open(project.folder, {})
     tokens = [row["card"] for row in atlas.query("SELECT card FROM shop.people ORDER BY id").to_pylist()]
-    assert atlas.reveal(tokens) == [f"411111111111{n:04d}" for n in range(50)]
+    assert atlas.reveal(tokens) == [f"542523343011{n:04d}" for n in range(50)]
     done = project.atlas("--json", "reveal", input="\n".join(tokens[:2]) + "\n")
-    assert [found["value"] for found in done.json()["values"]] == ["4111111111110000", "4111111111110001"]
+    assert [found["value"] for found in done.json()["values"]] == ["5425233430110000", "5425233430110001"]
     with pytest.raises(UsageError, match="number 2 is no token"):
         atlas.reveal([tokens[0], tokens[1][:-2] + "00"])
     asked = project.atlas("audit", "--kind", "token", "--json").json()["entries"]
     told = [(entry["action"], entry["after"]) for entry in asked]
     assert told == [("revealed", {"values": 2}), ("revealed", {"values": 50})]
     assert asked[0]["command"] == "atlas reveal"
-    assert b"41111111" not in (project.folder / ".atlas" / "state.db").read_bytes()
+    assert b"54252334" not in (project.folder / ".atlas" / "state.db").read_bytes()
 
 
 def test_what_the_audit_cannot_be_told_is_not_revealed(project: Project, source: DuckDB) -> None:
@@ -229,7 +229,7 @@ def test_rules_that_cannot_hold(
 def test_a_refused_row_is_kept_without_its_values(project: Project, source: DuckDB) -> None:
     for number, born in ((77, "'infinity'"), (78, "NULL")):
         values = (
-            f"({number}, 'canary{number}@raw.example', '+49301234567', 'SSN-RAW', '4111111111', {born}, 3)"
+            f"({number}, 'canary{number}@raw.example', '+49301234567', 'SSN-RAW', '5425233430', {born}, 3)"
         )
         source.run(f"INSERT INTO people VALUES {values}")
     atlas = source.define(project, cursor="up", protect=RULES)
@@ -304,10 +304,10 @@ def test_a_recording_would_hold_the_values(project: Project) -> None:
 def test_nothing_is_left_behind_by_a_run_that_fails_or_is_killed(project: Project, source: DuckDB) -> None:
     source.run(
         "INSERT INTO people SELECT n, 'canary' || n || '@raw.example', '+4930123' || (1000 + n % 9000), "
-        "'SSN-RAW-' || n, '4111111111' || n, DATE '1984-01-01', 1 FROM generate_series(1000, 400000) t(n)"
+        "'SSN-RAW-' || n, '5425233430' || n, DATE '1984-01-01', 1 FROM generate_series(1000, 400000) t(n)"
     )
     source.run(
-        "INSERT INTO people VALUES (999999, 'canary', '+49301234567', 'SSN-RAW', '4111111111', 'infinity', 1)"
+        "INSERT INTO people VALUES (999999, 'canary', '+49301234567', 'SSN-RAW', '5425233430', 'infinity', 1)"
     )
     source.define(project, protect=RULES)
     failed = project.atlas("-vv", "--json", "connector", "sync", "shop")

@@ -211,7 +211,7 @@ def test_a_server_killed_in_the_middle_of_a_load_costs_and_doubles_no_row(
     assert isinstance(last, RunFinished)
     if protocol == "postgresql":  # MySQL's loads have one window, after which the tunnel is not needed
         assert last.run.status is RunStatus.FAILED
-        assert 0 < loaded(project)[0][0] < ROWS  # type: ignore[operator]
+        assert 0 < loaded(project)[0][0] <= ROWS  # type: ignore[operator]  # all may have been on their way
     ssh.start()
     run = synced(atlas)
     assert run.status is RunStatus.COMPLETED, run.error

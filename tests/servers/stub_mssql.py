@@ -10,6 +10,7 @@ transaction that has been open for an hour.
 from __future__ import annotations
 
 import re
+import select
 import socketserver
 import sqlite3
 import ssl
@@ -125,13 +126,14 @@ def ms_cast(value: object, kind: str, style: int) -> object:
 class Database:
     """One session's view of a file."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, is_called_off: Callable[[], bool]) -> None:
         path = Path(f"{name}.db")
         if not path.exists():
             raise Refused(4060, f'Cannot open database "{name}" requested by the login. The login failed.')
         self._name = name
         self._sqlite = sqlite3.connect(":memory:", isolation_level=None, timeout=30)
         self._sqlite.execute("ATTACH ? AS dbo", (str(path),))
+        self._sqlite.set_progress_handler(is_called_off, 100_000)
         self._sqlite.create_function("ms_cast", 3, ms_cast)
         self._sqlite.create_function("SYSUTCDATETIME", 0, lambda: datetime.now(UTC).isoformat()[:26])
         self._sqlite.create_collation(COLLATION, lambda one, other: (one > other) - (one < other))
@@ -255,6 +257,10 @@ def _quoted(name: object) -> str:
 class Session(socketserver.BaseRequestHandler):
     context: ssl.SSLContext | None = None
 
+    def _hears(self) -> bool:
+        """Whether the client has hung up or sends an attention: nothing else comes while it waits."""
+        return bool(select.select([self.request], [], [], 0)[0])
+
     def handle(self) -> None:
         wire, database = Wire(self.request), None
         try:
@@ -263,7 +269,7 @@ class Session(socketserver.BaseRequestHandler):
             if self.context:
                 wire.encrypt(self.context)
             try:
-                database = Database(logged_in(wire.receive()[1]))
+                database = Database(logged_in(wire.receive()[1]), self._hears)
             except Refused as refused:
                 wire.send(error(refused) + done(DONE_ERROR))
                 return

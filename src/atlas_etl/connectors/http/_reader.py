@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from atlas_etl import values
 from atlas_etl.connectors.base import BaseConnector, SecretKeeper
@@ -16,21 +15,20 @@ from atlas_etl.connectors.http._columns import Columns
 from atlas_etl.connectors.http._connection import HttpConnection, Offered, Resource
 from atlas_etl.connectors.http._examined import of_answers, of_stream
 from atlas_etl.connectors.http._failures import refusal
-from atlas_etl.connectors.http._formats import FORMATS, MEDIA_TYPES, NOTHING, Answer, may_lack
-from atlas_etl.connectors.http._given import NOTHING_GIVEN, GivenNames, described, schema_given
+from atlas_etl.connectors.http._first_request import first_request
+from atlas_etl.connectors.http._formats import MEDIA_TYPES
+from atlas_etl.connectors.http._given import GivenNames, described, schema_given
 from atlas_etl.connectors.http._in_order import in_order
 from atlas_etl.connectors.http._incremental import TICKS, Newest, since
 from atlas_etl.connectors.http._jobs import limited
 from atlas_etl.connectors.http._messages import Request, shown
+from atlas_etl.connectors.http._one_list import pages_of_list
 from atlas_etl.connectors.http._outline import caveats, written
 from atlas_etl.connectors.http._pages import WINDOW_END, Pages, Records
-from atlas_etl.connectors.http._pagination import Flow, paged
 from atlas_etl.connectors.http._parent_bounds import PARENT, ParentBounds, ParentRows
 from atlas_etl.connectors.http._parents import Values, distinct, filled, values_of, with_values
 from atlas_etl.connectors.http._prior import Jobs, given_names
-from atlas_etl.connectors.http._recognised import Page, told
-from atlas_etl.connectors.http._records import parse_path
-from atlas_etl.connectors.http._repeats import Repeats
+from atlas_etl.connectors.http._reading import Reading
 from atlas_etl.connectors.http._rows import HttpRows
 from atlas_etl.connectors.http._transport import Refusal, Transport
 from atlas_etl.connectors.http._windows import Windows
@@ -51,25 +49,7 @@ from atlas_etl.model import (
 
 log = logging.getLogger(__name__)
 
-_NO_CONTENT = 204
 _DESCRIBED = 1000  # records that a job is begun for where only they tell the columns
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """How the lists of one stream are read."""
-
-    key: tuple[str, ...] = ()
-    merges: bool = False
-    cursor: str | None = None
-    newest: Newest | None = None
-    since: CursorValue | None = None
-    limit: int | None = None  # of records that are wanted
-    timezone: str | None = None
-    windows: Windows | None = None
-    parents: ParentBounds | None = None  # None: nothing tells which of their records are new
-    given: GivenNames = NOTHING_GIVEN
-    notes: list[str] = field(default_factory=list)  # what a person should know of it
 
 
 @dataclass(slots=True)
@@ -251,18 +231,7 @@ class HttpConnector(BaseConnector[HttpConnection]):
         return Resource(path="/")
 
     def _request(self, resource: Resource) -> Request:
-        base = self.config.base_url.rstrip("/")
-        url = resource.path if "://" in resource.path else f"{base}/{resource.path.lstrip('/')}".rstrip("/")
-        parts = urlsplit(url)
-        given = {**self.config.params, **resource.params}
-        return Request(
-            urlunsplit((parts.scheme, parts.netloc, parts.path, "", "")),
-            resource.method,
-            params=tuple(parse_qsl(parts.query, keep_blank_values=True)),
-            headers=resource.headers,
-            body=resource.body,
-            empty_on=frozenset(resource.empty_on),
-        ).with_params({name: _written(value) for name, value in given.items()})
+        return first_request(self.config, resource)
 
     def _reading(self, request: ReadRequest) -> Reading:
         stream = request.stream
@@ -380,69 +349,22 @@ class HttpConnector(BaseConnector[HttpConnection]):
         """The pages of one list; where a job makes it, `first` begins that job."""
         job = resource.job
         if job is None:
-            yield from self._paged(resource, first, reading)
+            yield from self._pages_of(resource, first, reading)
             return
         if reading.limit is not None and job.limit is None:
             log.warning("%s: the whole job runs: nothing says how to ask for a few records", shown(first.url))
-        beside, media_type = partial(self._beside, resource), MEDIA_TYPES[self._format(resource)]
+        beside, media_type = (
+            partial(self._beside, resource),
+            MEDIA_TYPES[resource.format or self.config.format],
+        )
         first = limited(job, first, reading.limit)
         with self._jobs.results(job, first, beside, media_type=media_type, notes=reading.notes) as results:
-            yield from self._paged(resource, results, reading)
+            yield from self._pages_of(resource, results, reading)
 
-    def _format(self, resource: Resource) -> str:
-        return resource.format or self.config.format
-
-    def _paged(self, resource: Resource, first: Request, reading: Reading) -> Generator[Records, None, None]:
-        """The pages of one list in turn, without what a page repeats of the one before."""
-        where = shown(first.url)
-        written = resource.records if resource.records is not None else self.config.records
-        path = parse_path(written) if written is not None else None
-        read: Callable[[bytes, str], Answer] = FORMATS[self._format(resource)](path).read
-        if resource.records_may_lack and path is not None:
-            read = may_lack(path, read)
-        pagination = resource.pagination or self.config.pagination
-        is_counted = pagination.type in ("offset", "page", "auto")
-        repeats = Repeats(
-            reading.key if is_counted else (),
-            merges=reading.merges,
-            where=where,
-        )
-        is_first, is_past = True, False
-        held: Records = []  # what the page before turns out to have got meanwhile comes first
-        flow = paged(pagination, first, has_key=bool(reading.key) and resource.job is None)
-        request = next(flow, None)
-        while request is not None:
-            response = self._transport.fetch(request)
-            document, records = NOTHING
-            if response.status != _NO_CONTENT and response.status not in request.empty_on:
-                document, records = read(response.content, where)
-            page = Page(response, document, records)
-            if is_first and not reading.notes and (note := told(pagination, page)) is not None:
-                reading.notes.append(note)
-            is_first = False
-            if not request.is_again:
-                held = repeats.new(records, expected=request.repeats)
-                is_past = reading.newest is not None and reading.newest.is_past(records)
-            elif missed := repeats.missed(records):
-                yield missed
-            request = _following(flow, page)
-            if request is not None and request.is_again:
-                continue
-            if held:
-                yield held
-            if is_past:
-                return
-
-
-def _following(flow: Flow, page: Page) -> Request | None:
-    try:
-        return flow.send(page)
-    except StopIteration:
-        return None
-
-
-def _written(value: str | int | float | bool) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    def _pages_of(
+        self, resource: Resource, first: Request, reading: Reading
+    ) -> Generator[Records, None, None]:
+        return pages_of_list(resource, first, reading, config=self.config, fetch=self._transport.fetch)
 
 
 def streams_of(resources: Mapping[str, Offered]) -> tuple[Stream, ...]:

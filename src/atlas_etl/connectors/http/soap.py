@@ -33,7 +33,8 @@ from atlas_etl.connectors.http._messages import Request, Response, origin, shown
 from atlas_etl.connectors.http._named import NamedResources, asked_in_body
 from atlas_etl.connectors.http._pages import Records
 from atlas_etl.connectors.http._pagination_settings import Pagination
-from atlas_etl.connectors.http._reader import Reading, streams_of
+from atlas_etl.connectors.http._reader import streams_of
+from atlas_etl.connectors.http._reading import Reading
 from atlas_etl.connectors.http._recording import wiring
 from atlas_etl.connectors.http._records import parse_path
 from atlas_etl.connectors.http._soap_faults import refusal

@@ -1,0 +1,69 @@
+"""One list of an API, page after page, without what a page repeats of the one before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+
+from atlas_etl.connectors.http._connection import HttpConnection, Resource
+from atlas_etl.connectors.http._formats import FORMATS, NOTHING, Answer, may_lack
+from atlas_etl.connectors.http._messages import Request, Response, shown
+from atlas_etl.connectors.http._pages import Records
+from atlas_etl.connectors.http._pagination import Flow, paged
+from atlas_etl.connectors.http._reading import Reading
+from atlas_etl.connectors.http._recognised import Page, told
+from atlas_etl.connectors.http._records import parse_path
+from atlas_etl.connectors.http._repeats import Repeats
+
+_NO_CONTENT = 204
+
+
+def pages_of_list(
+    resource: Resource,
+    first: Request,
+    reading: Reading,
+    *,
+    config: HttpConnection,
+    fetch: Callable[[Request], Response],
+) -> Generator[Records, None, None]:
+    """The pages of one list in turn, from its first request on. Raises what `fetch` does, and SourceError."""
+    where = shown(first.url)
+    written = resource.records if resource.records is not None else config.records
+    path = parse_path(written) if written is not None else None
+    read: Callable[[bytes, str], Answer] = FORMATS[resource.format or config.format](path).read
+    if resource.records_may_lack and path is not None:
+        read = may_lack(path, read)
+    pagination = resource.pagination or config.pagination
+    is_counted = pagination.type in ("offset", "page", "auto")
+    repeats = Repeats(reading.key if is_counted else (), merges=reading.merges, where=where)
+    is_first, is_past = True, False
+    held: Records = []  # what the page before turns out to have got meanwhile comes first
+    flow = paged(pagination, first, has_key=bool(reading.key) and resource.job is None)
+    request = next(flow, None)
+    while request is not None:
+        response = fetch(request)
+        document, records = NOTHING
+        if response.status != _NO_CONTENT and response.status not in request.empty_on:
+            document, records = read(response.content, where)
+        page = Page(response, document, records)
+        if is_first and not reading.notes and (note := told(pagination, page)) is not None:
+            reading.notes.append(note)
+        is_first = False
+        if not request.is_again:
+            held = repeats.new(records, expected=request.repeats)
+            is_past = reading.newest is not None and reading.newest.is_past(records)
+        elif missed := repeats.missed(records):
+            yield missed
+        request = _following(flow, page)
+        if request is not None and request.is_again:
+            continue
+        if held:
+            yield held
+        if is_past:
+            return
+
+
+def _following(flow: Flow, page: Page) -> Request | None:
+    try:
+        return flow.send(page)
+    except StopIteration:
+        return None

@@ -1,0 +1,28 @@
+"""How the lists of one stream are read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from atlas_etl.connectors.http._given import NOTHING_GIVEN, GivenNames
+from atlas_etl.connectors.http._incremental import Newest
+from atlas_etl.connectors.http._parent_bounds import ParentBounds
+from atlas_etl.connectors.http._windows import Windows
+from atlas_etl.model import CursorValue
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What is the same for every list of a stream, and how far it was read before."""
+
+    key: tuple[str, ...] = ()
+    merges: bool = False
+    cursor: str | None = None
+    newest: Newest | None = None
+    since: CursorValue | None = None
+    limit: int | None = None  # of records that are wanted
+    timezone: str | None = None
+    windows: Windows | None = None
+    parents: ParentBounds | None = None  # None: nothing tells which of their records are new
+    given: GivenNames = NOTHING_GIVEN
+    notes: list[str] = field(default_factory=list)  # what a person should know of it
