@@ -26,7 +26,7 @@ from werkzeug import Request, Response
 from atlas_etl.state import SqlStateStore, open_state_store
 
 CANARY = "caNary-4f-9"
-ROWS = 2_000_000
+ROWS = 5_000_000  # a load that is told of more than once, each second at most
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
