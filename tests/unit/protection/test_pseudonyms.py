@@ -15,7 +15,12 @@ from atlas_etl.protection import pseudonyms
 from atlas_etl.protection.pseudonyms import hashes, opened, tokens
 
 KEY = bytes(range(64))
-COLUMNS = st.lists(st.text(max_size=70) | st.sampled_from(["same", "x" * 3000]) | st.none(), max_size=12)
+COLUMNS = st.lists(
+    st.text(max_size=70)
+    | st.sampled_from(["same", "x" * 127, "x" * 128, "x" * 129, "\0", "x" * 3000])
+    | st.none(),
+    max_size=12,
+)
 
 
 def hashed(text: str) -> str:
