@@ -106,6 +106,13 @@ def failing(*errors: object, data: object = None, status: int = 200) -> Callable
 
 UNKNOWN = {"message": 'Cannot query field "nodes" on type "Order"', "extensions": {"code": "BAD_INPUT"}}
 NOT_FOUND = {"type": "NOT_FOUND", "message": "no shop 'Ada Lovelace' of a@b.example with key k3y-9 in shop"}
+
+
+def marked(answer: dict[str, object]) -> Response:
+    """With a byte order mark, as some servers write UTF-8."""
+    return Response(b"\xef\xbb\xbf" + json.dumps(answer).encode(), content_type="application/json")
+
+
 HALF = {"shop": {"orders": {"nodes": RECORDS[:3], "pageInfo": {"hasNextPage": False, "endCursor": None}}}}
 
 
@@ -118,6 +125,8 @@ HALF = {"shop": {"orders": {"nodes": RECORDS[:3], "pageInfo": {"hasNextPage": Fa
         (failing({"message": "You cannot", "extensions": {"code": "FORBIDDEN"}}), "under `auth`"),
         (lambda _: as_json({"errors": "[API] Invalid key 4711"}), "Invalid key ..."),
         (lambda _: as_json({"data": None}), "neither data nor errors"),
+        (lambda _: marked({"data": HALF, "errors": [UNKNOWN]}), "(BAD_INPUT)"),
+        (lambda _: marked({"data": None}), "neither data nor errors"),
     ],
 )
 def test_errors_are_an_error_with_data_or_without(

@@ -14,6 +14,7 @@ import msgspec
 from atlas_etl.connectors.http._failures import StatusError, status_error, without_values
 from atlas_etl.connectors.http._messages import Request, Response, shown
 from atlas_etl.connectors.http._rate_limits import asked_wait
+from atlas_etl.connectors.http._records import BYTE_ORDER_MARK
 from atlas_etl.errors import SourceError
 
 _MAY_PASS = frozenset(
@@ -48,7 +49,7 @@ def refusal(request: Request, response: Response) -> SourceError | None:
     if response.status not in _DESCRIBED:
         return failure
     try:
-        answer = _ANSWER.decode(response.content)
+        answer = _ANSWER.decode(response.content.removeprefix(BYTE_ORDER_MARK))
     except (msgspec.DecodeError, RecursionError):
         return failure  # it is refused where it is read
     errors = _errors(answer.errors)

@@ -7,7 +7,9 @@ clock the API compares with. What comes too early is left out here.
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -23,8 +25,10 @@ from atlas_etl.errors import ConfigError
 from atlas_etl.model import CursorKind, CursorValue
 
 _TIMES = frozenset({CursorKind.TIMESTAMPTZ, CursorKind.TIMESTAMP, CursorKind.DATE})
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECONDS, _MILLISECONDS = "epoch", "epoch_ms"
 TICKS = {_SECONDS: timedelta(seconds=1), _MILLISECONDS: timedelta(milliseconds=1)}
+NUMBERS = frozenset({CursorKind.INTEGER, CursorKind.DECIMAL, CursorKind.FLOAT})
 UNCERTAIN = timedelta(days=1)  # no zone is further from another (https://www.iana.org/time-zones)
 _DIRECTIVES = (  # of a pattern, and what it cannot tell apart without them
     ("%f", timedelta(microseconds=1)),
@@ -65,8 +69,9 @@ def sent(request: Request, how: Incremental, name: str, value: str | int) -> Req
 def written(how: Since, bound: CursorValue, timezone: str | None) -> str | int:
     """A cursor as the API wants it, at most as late. Raises ConfigError (`cursor_format`)."""
     exclusive = how.boundary == "exclusive"
-    if bound.kind is CursorKind.INTEGER and how.format in ("plain", _SECONDS, _MILLISECONDS):
-        return int(bound.text) - exclusive
+    is_whole = bound.kind is CursorKind.INTEGER and how.format == "plain"
+    if is_whole or (bound.kind in NUMBERS and how.format in TICKS):
+        return math.floor(Decimal(bound.text)) - exclusive
     if bound.kind not in _TIMES:
         if how.format == "plain" and not exclusive:
             return bound.text
@@ -88,7 +93,7 @@ def written(how: Since, bound: CursorValue, timezone: str | None) -> str | int:
         if bound.kind is CursorKind.TIMESTAMP and timezone is None:
             raise _unfit(how, "the cursor's times have no zone: set `timezone` on the stream")
         instant = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
-        ticks = (instant - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+        ticks = (instant - _EPOCH) // timedelta(milliseconds=1)
         return ticks if how.format == _MILLISECONDS else ticks // 1000
     if at.tzinfo is not None:
         at = at.astimezone(UTC)
@@ -132,6 +137,12 @@ class Newest:
         except pa.ArrowInvalid:
             return False
         return bool(pc.less(cell, self._bound)[0].as_py())
+
+
+def instant_of(ticks: float | Decimal, unit: timedelta) -> datetime:
+    """When so many units after 1970 are, rounded down to the microsecond. Raises OverflowError."""
+    microseconds = Decimal(str(ticks)) * (unit // timedelta(microseconds=1))
+    return _EPOCH + timedelta(microseconds=math.floor(microseconds))
 
 
 def moment(bound: CursorValue) -> datetime:

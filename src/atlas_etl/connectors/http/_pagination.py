@@ -87,7 +87,9 @@ def _cursor(how: Pagination, first: Request) -> Flow:
     seen: set[Scalar] = set()
     while True:
         page = yield request
-        cursor = page.response.headers.get(how.header.lower()) if how.header else page.find(path)
+        cursor = (
+            page.response.headers.get(how.header.lower()) if how.header else page.position(path, key="cursor")
+        )
         if cursor in (None, "", False, how.end_value) or _says_no_more(how, page):
             return
         _advance(cursor, seen, what="cursor")
@@ -116,7 +118,7 @@ def _keyset(how: Pagination, first: Request) -> Flow:
 
 def _next_url(how: Pagination, first: Request) -> Flow:
     path = parse_path(how.next or "next")
-    return _followed(how, first, lambda page: page.find(path))
+    return _followed(how, first, lambda page: page.position(path, key="next"))
 
 
 def _link_header(how: Pagination, first: Request) -> Flow:

@@ -10,6 +10,7 @@ import msgspec
 from atlas_etl.connectors.http._messages import Response
 from atlas_etl.connectors.http._pagination_settings import Pagination
 from atlas_etl.connectors.http._records import Document, Path, Scalar, parse_path, written_path
+from atlas_etl.errors import SourceError
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,20 @@ class Page:
 
     def find(self, path: Path) -> Scalar:
         return self.document.find(path) if self.document is not None else None
+
+    def position(self, path: Path, *, key: str) -> Scalar:
+        """Where the next page begins, as `key` of the pagination says; None: there is none.
+
+        Raises SourceError (`page_position`) for what cannot be sent: the pages behind it would be missing.
+        """
+        found = self.find(path)
+        if found is None and self.document is not None and self.document.holds_several(path):
+            raise SourceError(
+                f"{written_path(path)!r} of an answer is an object or a list, and nothing to go on from",
+                hint=f"set `{key}` of `pagination` to the member in it that says where the next page begins",
+                code="page_position",
+            )
+        return found
 
 
 _SMALLEST_PAGE = 10  # of those that APIs give by themselves
@@ -55,7 +70,7 @@ def recognised(page: Page) -> Pagination | None:
             return Pagination(type="next_url", next=written_path(steps))
     for path, parameter in _CURSORS:
         found = page.find(parse_path(path))
-        if isinstance(found, str | int) and not isinstance(found, bool) and found != "":
+        if isinstance(found, str | int | float) and not isinstance(found, bool) and found != "":
             return Pagination(type="cursor", cursor=path, parameter=parameter)
     for number, total in _PAGE_NUMBERS:
         here, pages = page.find(parse_path(number)), page.find(parse_path(total))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from functools import cache
 from typing import Any, Final, TypeAlias, cast
 
@@ -16,7 +17,7 @@ import msgspec
 from atlas_etl.errors import SourceError
 
 Path: TypeAlias = tuple[str, ...]
-Scalar: TypeAlias = str | int | bool | None
+Scalar: TypeAlias = str | int | float | bool | None
 
 EVERY: Final = "*"
 _STEP = re.compile(r"\.?(?:\[\s*(\*|'[^']*'|\"[^\"]*\")\s*\]|([^.\[\]]+))")
@@ -24,8 +25,8 @@ _PLAIN = re.compile(r"[^.\[\]]+")  # a step that needs no quotes
 
 _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
-_SCALAR = msgspec.json.Decoder(str | int | bool | None)
-_MARK = b"\xef\xbb\xbf"
+_SCALAR = msgspec.json.Decoder(str | int | float | bool | None)
+BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _BLANKS = b" \t\r\n"
 
 # Where most APIs keep their records, the commonest first.
@@ -62,23 +63,32 @@ class Document:
     def __init__(self, content: bytes, where: str) -> None:
         self._where = where
         self._content = content
-        self._root = msgspec.Raw(content.removeprefix(_MARK).strip(_BLANKS))
+        self._root = msgspec.Raw(content.removeprefix(BYTE_ORDER_MARK).strip(_BLANKS))
 
     def find(self, path: Path) -> Scalar:
-        """What is at a path: None where there is nothing, or no scalar."""
-        found = self._root
-        for step in path:
-            inside = self._members(found).get(step) if _first(found) == b"{" else None
-            if inside is None:
-                return None
-            found = inside
+        """What is at a path: None where there is nothing, or no scalar.
+
+        A number that no float holds with all its digits is its text.
+        """
+        found = self._at(path)
+        if found is None:
+            return None
         try:
             scalar: Scalar = _SCALAR.decode(found)
         except msgspec.ValidationError:
             return None
         except (msgspec.DecodeError, RecursionError) as failure:
             raise _malformed(self._content, self._where, failure) from None
+        if isinstance(scalar, float) and Decimal(text := bytes(found).decode()) != Decimal(repr(scalar)):
+            return text
         return scalar
+
+    def holds_several(self, path: Path) -> bool:
+        """Whether a list or an object is at a path, and something in it."""
+        found = self._at(path)
+        if found is None or _first(found) not in (b"{", b"["):
+            return False
+        return bool(self._members(found) if _first(found) == b"{" else _ITEMS.decode(found))
 
     def lacks(self, path: Path) -> bool:
         """Whether a path leads to an object that has all but the path's last member."""
@@ -135,6 +145,15 @@ class Document:
             code="records_not_found",
         )
 
+    def _at(self, path: Path) -> msgspec.Raw | None:
+        found = self._root
+        for step in path:
+            inside = self._members(found).get(step) if _first(found) == b"{" else None
+            if inside is None:
+                return None
+            found = inside
+        return found
+
     def _members(self, value: msgspec.Raw) -> dict[str, msgspec.Raw]:
         try:
             return _MEMBERS.decode(value)
@@ -185,7 +204,7 @@ def _listed(path: Path) -> Callable[[msgspec.Raw], list[msgspec.Raw]]:
 def lines(content: bytes, where: str) -> list[msgspec.Raw]:
     """The records of JSON lines. Raises SourceError (`malformed_json`)."""
     try:
-        return msgspec.json.Decoder(msgspec.Raw).decode_lines(content.removeprefix(_MARK))
+        return msgspec.json.Decoder(msgspec.Raw).decode_lines(content.removeprefix(BYTE_ORDER_MARK))
     except (msgspec.DecodeError, RecursionError) as failure:
         raise _malformed(content, where, failure) from None
 

@@ -12,13 +12,24 @@ from calendar import monthrange
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
+from decimal import Decimal
 from itertools import pairwise
 from typing import TypeAlias
 from zoneinfo import ZoneInfo
 
 import msgspec
 
-from atlas_etl.connectors.http._incremental import TICKS, UNCERTAIN, has_zone, moment, sent, unit_of, written
+from atlas_etl.connectors.http._incremental import (
+    NUMBERS,
+    TICKS,
+    UNCERTAIN,
+    has_zone,
+    instant_of,
+    moment,
+    sent,
+    unit_of,
+    written,
+)
 from atlas_etl.connectors.http._incremental_settings import Incremental, Span
 from atlas_etl.connectors.http._messages import Request
 from atlas_etl.connectors.http._records import Document, Path, Scalar, parse_path
@@ -27,7 +38,6 @@ from atlas_etl.model import CursorKind, CursorValue
 
 Keep: TypeAlias = Callable[[list[msgspec.Raw]], list[msgspec.Raw]]
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NAIVE = frozenset({CursorKind.DATE, CursorKind.TIMESTAMP})
 
 
@@ -97,8 +107,8 @@ class Windows:
         try:
             if cell is None:
                 return None
-            if isinstance(cell, int) and not isinstance(cell, bool) and ticks is not None:
-                return _EPOCH + cell * ticks
+            if isinstance(cell, int | float) and not isinstance(cell, bool) and ticks is not None:
+                return instant_of(cell, ticks)
             found = datetime.fromisoformat(str(cell)) if isinstance(cell, str) else None
         except (ValueError, OverflowError):
             found = None
@@ -127,8 +137,8 @@ def _beginning(how: Incremental, bound: CursorValue | None, timezone: str | None
         return begin.astimezone(UTC), _Clock(
             CursorKind.TIMESTAMPTZ, reads, is_aware and not zone and is_zoned
         )
-    if bound.kind is CursorKind.INTEGER and how.format in TICKS:
-        begin = _EPOCH + int(bound.text) * TICKS[how.format]
+    if bound.kind in NUMBERS and how.format in TICKS:
+        begin = instant_of(Decimal(bound.text), TICKS[how.format])
         return begin, _Clock(CursorKind.TIMESTAMPTZ, UTC, True)
     if bound.kind is CursorKind.TIMESTAMPTZ:
         return moment(bound).replace(tzinfo=UTC), _Clock(bound.kind, zone or UTC, is_zoned)
