@@ -49,6 +49,9 @@ def copied(reader: CopyMessages) -> list[bytes]:
         "SELECT repeat(chr(64 + n), n * 1500000) FROM generate_series(1, 4) n",
         "SELECT CASE WHEN n % 50 = 0 THEN repeat('y', 3000000) END FROM generate_series(1, 200) n",
         "SELECT FROM generate_series(1, 1000)",
+        # The last byte of a text, and what follows it, look like a message of two fields.
+        "SELECT repeat('d', n % 30), (2 << 16) + n FROM generate_series(1, 20000) n",
+        "SELECT decode(repeat('6400000006000164000000', n % 60), 'hex') FROM generate_series(1, 20000) n",
     ],
 )
 def test_both_ways_give_what_the_server_sent(session: Session, query: str) -> None:

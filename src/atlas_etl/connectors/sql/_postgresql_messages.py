@@ -23,7 +23,9 @@ import psycopg
 from psycopg import errors, pq
 from psycopg.abc import Buffer
 
+from atlas_etl.connectors.sql._pgcopy_cells import numbers_at
 from atlas_etl.connectors.sql._pgcopy_decode import Payloads
+from atlas_etl.connectors.sql._pgcopy_types import Bytes, Ints
 from atlas_etl.connectors.sql._postgresql_connection import Session, given_up
 
 _PIECE_BYTES = 1024 * 1024  # about what a processor's cache holds: larger pieces are decoded more slowly
@@ -31,6 +33,8 @@ _LONGEST_WAIT_SECONDS = 10.0**8  # a timeout keeps the socket from blocking, as 
 _HEAD = struct.Struct(">Bi")  # a message: its kind, and how long it is without the kind
 _LENGTH_BYTES = 4
 _DATA, _ERROR, _READY = b"dEZ"
+_READY_MESSAGE, _READY_BYTES = b"Z\x00\x00\x00\x05", 6
+_NONE: Ints = np.empty(0, np.int64)
 
 
 class CopyMessages(Protocol):
@@ -133,18 +137,16 @@ class SocketMessages:
             self._socket.sendall(_HEAD.pack(ord("Q"), _LENGTH_BYTES + len(query)) + query)
 
     def read(self) -> Payloads | None:
-        starts: list[int] = []
-        ends: list[int] = []
         self._make_room()
-        while not self._is_ready and self._walked < _PIECE_BYTES // 2:
+        while not self._is_ready:
             if self._filled == len(self._buffer):  # with the beginning of a large message
-                if starts:
-                    break
                 self._make_room(self._next_bytes())
             self._receive()
-            self._walk(starts, ends)
-        if starts:
-            return Payloads(self._buffer, np.array(starts, np.int64), np.array(ends, np.int64))
+            while self._filled < _PIECE_BYTES // 2 and not self._may_be_the_end():
+                self._receive()
+            starts, ends = self._walk()
+            if starts.size:
+                return Payloads(self._buffer, starts, ends)
         if self._failure is not None:
             raise self._failure
         return None
@@ -158,7 +160,7 @@ class SocketMessages:
                 while not self._is_ready:
                     self._make_room()
                     self._receive()
-                    self._walk([], [])
+                    self._walk()
             except (psycopg.Error, MemoryError):
                 self._session.close()
 
@@ -180,9 +182,16 @@ class SocketMessages:
                 raise ConnectionResetError("server closed the connection unexpectedly")
             self._filled += count
 
-    def _walk(self, starts: list[int], ends: list[int]) -> None:
+    def _may_be_the_end(self) -> bool:
+        return self._buffer.startswith(_READY_MESSAGE, max(self._filled - _READY_BYTES, 0), self._filled)
+
+    def _walk(self) -> tuple[Ints, Ints]:
         """Where rows lie among the messages that are whole by now; the others are taken in."""
-        buffer, filled, at = self._buffer, self._filled, self._walked
+        buffer, filled = self._buffer, self._filled
+        begins, stops = _even_rows(np.frombuffer(buffer, np.uint8, filled), self._walked)
+        starts: list[int] = []
+        ends: list[int] = []
+        at = int(stops[-1]) if stops.size else self._walked
         head, size = _HEAD.unpack_from, _HEAD.size
         while filled - at >= size:
             kind, length = head(buffer, at)
@@ -199,6 +208,27 @@ class SocketMessages:
             # Notices and the like are nobody's here; what CopyOutResponse says of the formats is known.
             at = end
         self._walked = at
+        return np.append(begins, np.array(starts, np.int64)), np.append(stops, np.array(ends, np.int64))
+
+
+def _even_rows(data: Bytes, at: int) -> tuple[Ints, Ints]:
+    """Rows that follow each other from here on, each in a message of its own; perhaps not all that do.
+
+    Where a message might begin is guessed for all bytes at once, by its kind and its row's count of fields.
+    What proves it is that each ends where the next one begins.
+    """
+    size, count = _HEAD.size, data[at + _HEAD.size : at + _HEAD.size + 2]
+    heads = at + np.flatnonzero(data[at : 1 - size - 2] == _DATA)
+    if not heads.size or heads[0] != at:
+        return _NONE, _NONE
+    heads = heads[(data[heads + size] == count[0]) & (data[heads + size + 1] == count[1])]
+    ends = heads + 1 + numbers_at(data, ">i4")[heads + 1]
+    broken = np.flatnonzero(ends[:-1] != heads[1:])
+    if broken.size:
+        heads, ends = heads[: broken[0] + 1], ends[: broken[0] + 1]
+    if ends[-1] > data.size:
+        heads, ends = heads[:-1], ends[:-1]
+    return heads + size, ends
 
 
 @contextmanager
