@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -13,12 +13,12 @@ import pyarrow.parquet as pq
 from atlas_etl.connectors.columns import repeated
 from atlas_etl.connectors.files._codec import check_ratio
 from atlas_etl.connectors.files._failures import reading
+from atlas_etl.connectors.files._parquet_pages import unpacked_size
 from atlas_etl.connectors.files._store import Store, StoredFile
 from atlas_etl.connectors.files._types import as_held, held
 from atlas_etl.connectors.order import before
 from atlas_etl.connectors.unordered import LowerBound
 from atlas_etl.errors import HazardError, SourceError
-from atlas_etl.model import BatchLimits
 
 _INT96 = "INT96"  # Impala's and Spark's old timestamp: nanoseconds of a day, and a day
 _NANOSECONDS_END = 2**63 // 1000  # microseconds from 1970 that int64 nanoseconds reach
@@ -26,10 +26,14 @@ _NANOSECONDS_END = 2**63 // 1000  # microseconds from 1970 that int64 nanosecond
 
 @dataclass(frozen=True, slots=True)
 class ParquetSource:
-    """An open Parquet file. `flat` are its columns that are not nested, with their leaf's index."""
+    """An open Parquet file: as Arrow reads it, and its bytes.
+
+    `flat` are its columns that are not nested, with their leaf's index.
+    """
 
     path: str
     file: pq.ParquetFile
+    raw: pa.NativeFile
     flat: Mapping[str, int]
 
     @property
@@ -73,16 +77,15 @@ class ParquetSource:
             greatest = pa.array([statistics.max_raw], raw).view(kind)
         return before(as_held(greatest, bound.value.type)[0], bound.value)
 
-    def batch_rows(self, group: int, limits: BatchLimits) -> int:
-        """Rows whose bytes stay within the limits, by the row group's average."""
-        metadata = self.file.metadata.row_group(group)
-        average: int = max(1, metadata.total_byte_size // max(1, metadata.num_rows))
-        return max(1, min(limits.rows, limits.bytes // average))
-
 
 @contextmanager
 def opened(
-    store: Store, file: StoredFile, unit: str = "us", *, largest_ratio: int | None = None
+    store: Store,
+    file: StoredFile,
+    unit: str = "us",
+    *,
+    as_dictionaries: Sequence[str] = (),
+    largest_ratio: int | None = None,
 ) -> Iterator[ParquetSource]:
     """Open a file; its INT96 timestamps are read in this unit. Raises SourceError.
 
@@ -97,6 +100,7 @@ def opened(
             pre_buffer=False,
             coerce_int96_timestamp_unit=unit,
             page_checksum_verification=True,
+            read_dictionary=as_dictionaries,
         ) as parquet,
     ):
         groups = (parquet.metadata.row_group(group) for group in range(parquet.num_row_groups))
@@ -112,7 +116,25 @@ def opened(
             )
         leaves = (parquet.schema.column(index) for index in range(parquet.metadata.num_columns))
         flat = {leaf.path: index for index, leaf in enumerate(leaves) if leaf.path == leaf.name}
-        yield ParquetSource(file.path, parquet, {n: i for n, i in flat.items() if n in names})
+        yield ParquetSource(file.path, parquet, source, {n: i for n, i in flat.items() if n in names})
+
+
+def check_pages(
+    file: StoredFile, source: ParquetSource, groups: Iterable[int], largest_ratio: int | None
+) -> None:
+    """Refuse row groups by the sizes that their pages declare, which no page exceeds: a footer may lie.
+
+    Raises SourceError (`too_compressed`), and pa.ArrowInvalid for what are no pages.
+    """
+    if largest_ratio is None:
+        return
+    size = 0
+    for group in groups:
+        metadata = source.file.metadata.row_group(group)
+        size += sum(
+            unpacked_size(source.raw, metadata.column(column)) for column in range(metadata.num_columns)
+        )
+    check_ratio(file.path, file.size, size, largest_ratio)
 
 
 def kinds(store: Store, file: StoredFile, source: ParquetSource) -> dict[str, pa.DataType]:

@@ -29,7 +29,8 @@ from atlas_etl.connectors.base import RowWriter
 from atlas_etl.connectors.files._adapter import adapter
 from atlas_etl.connectors.files._codec import LARGEST_RATIO, LargestRatio
 from atlas_etl.connectors.files._format import FileConnection, Survey
-from atlas_etl.connectors.files._parquet_file import kinds, opened
+from atlas_etl.connectors.files._parquet_file import check_pages, kinds, opened
+from atlas_etl.connectors.files._parquet_rows import pieces, reading_of
 from atlas_etl.connectors.files._store import Store, StoredFile
 from atlas_etl.connectors.files._types import as_held, held, wider
 from atlas_etl.connectors.unordered import Wanted
@@ -66,6 +67,8 @@ class ParquetFormat:
         count = 0
         for file in files:
             with opened(store, file, largest_ratio=self._largest_ratio) as source:
+                if source.int96():  # whose values are looked at
+                    check_pages(file, source, range(source.file.num_row_groups), self._largest_ratio)
                 here = kinds(store, file, source)
                 for name in dict.fromkeys((*found, *here)):
                     if name in here:
@@ -85,16 +88,21 @@ class ParquetFormat:
         nanoseconds = {field.name for field in wanted.schema if field.type == pa.timestamp("ns")}
         with opened(store, file, largest_ratio=self._largest_ratio) as source:
             unit = "ns" if nanoseconds.intersection(source.int96()) else "us"
-        with opened(store, file, unit) as source:
+            groups = [
+                group
+                for group in range(source.file.num_row_groups)
+                if wanted.bound is None or not source.ends_before(group, wanted.bound)
+            ]
+            check_pages(file, source, groups, self._largest_ratio)
+            reading = reading_of(source, groups, wanted.limits)
+        with opened(store, file, unit, as_dictionaries=reading.as_dictionaries) as source:
             there = [name for name in wanted.schema.names if name in source.schema.names]
-            for group in range(source.file.num_row_groups):
-                if wanted.bound is not None and source.ends_before(group, wanted.bound):
-                    continue
-                rows = source.batch_rows(group, wanted.limits)
+            for group, rows in reading.rows.items():
                 # Without columns of its own a file still has rows: those of a column to count them by.
                 chosen = there or source.schema.names[:1]
                 for batch in source.file.iter_batches(rows, [group], chosen, use_threads=False):
-                    yield _in_schema(batch, wanted.schema, file.path)
+                    for piece in pieces(batch, wanted.limits):
+                        yield _in_schema(piece, wanted.schema, file.path)
 
     def as_written(self) -> ParquetFormat:
         return self
