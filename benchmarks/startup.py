@@ -61,15 +61,25 @@ def own_commands(programs: Path) -> list[Command]:
     atlas = str(programs / "atlas")
     return [
         Command("python -c pass", (str(programs / "python"), "-c", "pass")),
+        Command("atlas --version", (atlas, "--version")),
         Command("atlas --help", (atlas, "--help")),
-        Command("atlas connector s<TAB>", (atlas,), _completing("atlas connector s", 2)),
-        Command("atlas connector sync <TAB>", (atlas,), _completing("atlas connector sync ", 3)),
+        Command("atlas connector sync --help", (atlas, "connector", "sync", "--help")),
+        *(
+            Command(f"{line}<TAB> ({what})", (atlas,), _completing(line))
+            for line, what in (
+                ("atlas connector s", "a command"),
+                ("atlas connector sync --f", "an option"),
+                ("atlas connector sync ", "a connector"),
+                ("atlas connector sync airports --stream ", "a stream"),
+            )
+        ),
     ]
 
 
-def _completing(words: str, place: int) -> dict[str, str]:
-    """As bash asks a program for what may follow."""
-    return {"_ATLAS_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(place)}
+def _completing(line: str) -> dict[str, str]:
+    """As bash asks a program for what may follow; the last word may be empty."""
+    place = len(line.split(" ")) - 1
+    return {"_ATLAS_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(place)}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,6 +1,7 @@
 """The reference pages of the documentation, made from the commands and the connection models themselves.
 
-python scripts/reference.py docs            writes cli.md, errors.md, errors/, protocols.md and protocols/
+python scripts/reference.py docs            writes cli.md, errors.md, errors/, protocols.md and protocols/,
+                                            and what completion reads: src/atlas_etl/cli/commands.json
 python scripts/reference.py docs --check    fails where they are not what it would write
 
 What no model knows of a protocol is written by hand, in docs/protocols/_notes.
@@ -13,10 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import typer
+from command_tree import commands_json
 from pydantic.json_schema import JsonSchemaValue
 from typer.core import TyperGroup
 
-from atlas_etl.cli import connector, explanations, schedule
+from atlas_etl.cli import completing, connector, explanations, schedule
 from atlas_etl.cli.app import GROUPS, app
 from atlas_etl.connectors import registry
 
@@ -162,23 +164,24 @@ def _named(choice: JsonSchemaValue) -> str:
     return str(choice.get("type") or choice.get("$ref", "")).rpartition("/")[2]
 
 
-def _pages(notes: Path) -> Iterator[tuple[str, str]]:
-    yield "cli.md", cli_page()
-    yield "errors.md", errors_page()
+def _pages(folder: Path) -> Iterator[tuple[Path, str]]:
+    notes = folder / "protocols" / "_notes"
+    yield completing.COMMANDS, commands_json()
+    yield folder / "cli.md", cli_page()
+    yield folder / "errors.md", errors_page()
     for code in explanations.codes():
-        yield f"errors/{code}.md", explanations.page(code)
-    yield "protocols.md", protocols_page()
+        yield folder / f"errors/{code}.md", explanations.page(code)
+    yield folder / "protocols.md", protocols_page()
     for info in _documented():
         written = (notes / f"{info.protocol}.md").read_text(encoding="utf-8")
-        yield f"protocols/{info.protocol}.md", protocol_page(info, written)
+        yield folder / f"protocols/{info.protocol}.md", protocol_page(info, written)
 
 
 def main(arguments: list[str]) -> int:
     """Write the pages, or compare them."""
     folder = Path(arguments[0])
     stale = 0
-    for name, text in _pages(folder / "protocols" / "_notes"):
-        page = folder / name
+    for page, text in _pages(folder):
         if "--check" not in arguments:
             page.parent.mkdir(exist_ok=True, parents=True)
             page.write_text(text, encoding="utf-8")

@@ -72,10 +72,19 @@ def on_terminal(
     project: Project, *arguments: str, env: Mapping[str, str] | None = None
 ) -> Iterator[Terminal]:
     """`atlas ARGUMENTS` with a terminal of its own, 100 columns wide; killed at the end of the block."""
+    with program_on_terminal(project, sys.executable, "-c", _ATLAS, *arguments, env=env) as terminal:
+        yield terminal
+
+
+@contextmanager
+def program_on_terminal(
+    project: Project, *command: str, env: Mapping[str, str] | None = None
+) -> Iterator[Terminal]:
+    """Another program likewise, in the project's folder."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
     process = subprocess.Popen(
-        [sys.executable, "-c", _WITH_TERMINAL, *arguments],
+        [sys.executable, "-c", _WITH_TERMINAL, *command],
         cwd=project.folder, env={**project.environment(), "TERM": "xterm", **(env or {})},
         start_new_session=True, stdin=theirs, stdout=theirs, stderr=theirs,
     )  # fmt: skip
@@ -90,8 +99,12 @@ def on_terminal(
 
 # Ctrl-C reaches a process only where the terminal is that of its session.
 _WITH_TERMINAL = """
-import fcntl, sys, termios
+import fcntl, os, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+_ATLAS = """
+import sys
 from atlas_etl.cli.start import main
 sys.argv[0] = "atlas"
 main()

@@ -32,8 +32,9 @@ from atlas_etl.config.folder import definition_names
 from atlas_etl.config.layers import Layered
 from atlas_etl.config.project import Project, load_project
 from atlas_etl.config.secret_names import secrets_of
+from atlas_etl.config.secret_references import used_secrets
 from atlas_etl.config.show import EffectiveValue, effective_connector, effective_project
-from atlas_etl.config.stored_secrets import Credential, credentials_of, exposed_secrets, used_secrets
+from atlas_etl.config.stored_secrets import Credential, credentials_of, exposed_secrets
 from atlas_etl.connectors import registry
 from atlas_etl.connectors.base import ConnectionConfig, preview
 from atlas_etl.contracts import Answer

@@ -17,7 +17,7 @@ from atlas_etl.config.layers import Layered
 from atlas_etl.config.project import Project
 from atlas_etl.config.project_folder import PROJECT_FILE
 from atlas_etl.config.references import expand
-from atlas_etl.config.stored_secrets import stored_name
+from atlas_etl.config.secret_references import stored_name
 from atlas_etl.connectors import registry
 from atlas_etl.connectors.base import (
     Adapter,

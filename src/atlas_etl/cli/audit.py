@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from atlas_etl.cli import documents, render
-from atlas_etl.cli.completion import connectors
+from atlas_etl.cli.completion import CONNECTORS
 from atlas_etl.cli.instants import instant_or_ago
 from atlas_etl.cli.opening import open_atlas
 from atlas_etl.cli.session import Session
@@ -25,7 +25,7 @@ _LONGEST = 60
 def audit(  # Typer passes by name
     context: typer.Context,
     name: Annotated[
-        str | None, typer.Argument(help="The connector; all without it.", autocompletion=connectors)
+        str | None, typer.Argument(help="The connector; all without it.", autocompletion=CONNECTORS)
     ] = None,
     kind: Annotated[
         list[AuditKind] | None, typer.Option(help="Only changes of this kind; may be repeated.")

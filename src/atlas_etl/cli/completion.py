@@ -1,35 +1,45 @@
-"""Names that the shell completes; standard library and the definitions' folder only."""
+"""Arguments whose values the shell completes, as Typer is told of them.
+
+It is `completing.py` that answers a shell; it finds the same functions by `commands.json`, without Typer.
+"""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
-from atlas_etl.cli import explanations
-from atlas_etl.config.folder import definition_names
-from atlas_etl.config.project_folder import find_project_folder
-from atlas_etl.errors import AtlasError
+from atlas_etl.cli.candidates import Line, connectors, error_codes, secrets
+from atlas_etl.cli.stream_candidates import streams
 
 
-def connectors(incomplete: str) -> list[str]:
-    """The connectors of the project whose names begin so."""
-    try:
-        folder = find_project_folder(None, os.environ, Path.cwd())
-        return [name for name in definition_names(folder) if name.startswith(incomplete)]
-    except AtlasError:
-        return []
+@dataclass(frozen=True, slots=True)
+class Completes:
+    """Candidates, as Typer asks for them: by the method, whose annotations it reads.
+
+    It tells no arguments of a command whose last option has no value yet, so it finds no streams.
+    """
+
+    candidates: Callable[[Line], list[str]]
+
+    def complete(self, ctx: typer.Context, incomplete: str) -> list[str]:
+        found = self.candidates(Line(ctx.find_root().params.get("project")))
+        return [candidate for candidate in found if candidate.startswith(incomplete)]
 
 
-def error_codes(incomplete: str) -> list[str]:
-    """The codes of errors that have a page and begin so."""
-    return [code for code in explanations.codes() if code.startswith(incomplete)]
+CONNECTORS = Completes(connectors).complete
+SECRETS = Completes(secrets).complete
+STREAMS = Completes(streams).complete
+ERROR_CODES = Completes(error_codes).complete
 
-
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The connector.", autocompletion=connectors)]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The connector.", autocompletion=CONNECTORS)]
 Names = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[NAME]...", help="The connectors.", autocompletion=connectors),
+    typer.Argument(metavar="[NAME]...", help="The connectors.", autocompletion=CONNECTORS),
+]
+Streams = Annotated[
+    list[str] | None,
+    typer.Option("--stream", help="Only this stream; may be repeated.", autocompletion=STREAMS),
 ]

@@ -8,7 +8,7 @@ import typer
 from pydantic import BaseModel
 
 from atlas_etl.cli import render
-from atlas_etl.cli.completion import connectors
+from atlas_etl.cli.completion import CONNECTORS
 from atlas_etl.cli.opening import open_atlas
 from atlas_etl.cli.session import Session
 from atlas_etl.config.schema import definition_schema
@@ -26,7 +26,7 @@ _HIDE = "`atlas connector update NAME --set KEY=-` encrypts it; or chmod 600 the
 
 OptionalName = Annotated[
     str | None,
-    typer.Argument(metavar="[NAME]", help="The connector; atlas.yaml without it.", autocompletion=connectors),
+    typer.Argument(metavar="[NAME]", help="The connector; atlas.yaml without it.", autocompletion=CONNECTORS),
 ]
 
 

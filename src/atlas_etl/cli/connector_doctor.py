@@ -9,7 +9,7 @@ import typer
 
 from atlas_etl.api.examination import examine_connector
 from atlas_etl.cli import documents, render
-from atlas_etl.cli.completion import Name
+from atlas_etl.cli.completion import Name, Streams
 from atlas_etl.cli.connector_sync import interruptible
 from atlas_etl.cli.opening import open_atlas
 from atlas_etl.cli.output import Output
@@ -24,7 +24,7 @@ _WIDTH = max(len(severity) for severity in _WORST_FIRST)
 def doctor(
     context: typer.Context,
     name: Name,
-    stream: Annotated[list[str] | None, typer.Option(help="Only this stream; may be repeated.")] = None,
+    stream: Streams = None,
     jobs: Annotated[int, typer.Option(min=1, help="The `--jobs` that syncs are given.")] = 1,
 ) -> None:
     """Look closely at both ends: what makes syncs slow, weak or impossible, and the fix of each.

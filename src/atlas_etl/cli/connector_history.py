@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from atlas_etl.cli import documents, render
-from atlas_etl.cli.completion import connectors
+from atlas_etl.cli.completion import CONNECTORS
 from atlas_etl.cli.health import kept_test_document
 from atlas_etl.cli.opening import open_atlas
 from atlas_etl.cli.session import Session
@@ -20,7 +20,7 @@ from atlas_etl.model import RunStatus
 def history(
     context: typer.Context,
     name: Annotated[
-        str | None, typer.Argument(help="The connector; all without it.", autocompletion=connectors)
+        str | None, typer.Argument(help="The connector; all without it.", autocompletion=CONNECTORS)
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many runs, or tests.")] = 20,
     status: Annotated[RunStatus | None, typer.Option(help="Only runs that ended so.")] = None,

@@ -11,7 +11,7 @@ import typer
 from atlas_etl.api.atlas import Atlas, TestOutcome
 from atlas_etl.api.examination import Examined, examine_connector
 from atlas_etl.cli import documents, render
-from atlas_etl.cli.completion import Name, Names
+from atlas_etl.cli.completion import STREAMS, Name, Names
 from atlas_etl.cli.connector_doctor import show_findings, worst_exit
 from atlas_etl.cli.health import health_document, told_health
 from atlas_etl.cli.opening import chosen, open_atlas
@@ -231,7 +231,10 @@ def discover(context: typer.Context, name: Name) -> None:
 def preview(
     context: typer.Context,
     name: Name,
-    stream: Annotated[str | None, typer.Option(help="The stream; the first one without it.")] = None,
+    stream: Annotated[
+        str | None,
+        typer.Option(help="The stream; the first one without it.", autocompletion=STREAMS),
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many rows.")] = 10,
 ) -> None:
     """The first rows of a stream, as they would arrive.

@@ -9,7 +9,7 @@ import typer
 
 from atlas_etl.api.forecast import forecast_connector
 from atlas_etl.cli import documents, render
-from atlas_etl.cli.completion import Name
+from atlas_etl.cli.completion import Name, Streams
 from atlas_etl.cli.connector_sync import interruptible
 from atlas_etl.cli.opening import open_atlas
 from atlas_etl.cli.session import Session
@@ -19,7 +19,7 @@ from atlas_etl.pipeline.forecast import StreamForecast
 def plan(
     context: typer.Context,
     name: Name,
-    stream: Annotated[list[str] | None, typer.Option(help="Only this stream; may be repeated.")] = None,
+    stream: Streams = None,
     full_refresh: Annotated[
         bool, typer.Option("--full-refresh", help="What reading everything again would replace.")
     ] = False,

@@ -14,7 +14,8 @@ from atlas_etl.cli.session import Session
 from atlas_etl.config.keys import KeyPath, dotted
 from atlas_etl.config.references import holds_reference
 from atlas_etl.config.secret_names import reference_to, secret_name
-from atlas_etl.config.stored_secrets import Credential, stored_name
+from atlas_etl.config.secret_references import stored_name
+from atlas_etl.config.stored_secrets import Credential
 from atlas_etl.config.yaml_source import Value
 from atlas_etl.errors import ConfigError, UsageError, nearest
 

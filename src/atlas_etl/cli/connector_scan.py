@@ -8,7 +8,7 @@ import typer
 
 from atlas_etl.api.scan import StreamScan, scan_connector
 from atlas_etl.cli import render
-from atlas_etl.cli.completion import Name
+from atlas_etl.cli.completion import Name, Streams
 from atlas_etl.cli.connector_sync import interruptible
 from atlas_etl.cli.opening import open_atlas
 from atlas_etl.cli.session import Session
@@ -20,7 +20,7 @@ from atlas_etl.protection.texts import found_by_format
 def scan(  # noqa: PLR0917  # Typer passes by name
     context: typer.Context,
     name: Name,
-    stream: Annotated[list[str] | None, typer.Option(help="Only this stream; may be repeated.")] = None,
+    stream: Streams = None,
     rows: Annotated[int, typer.Option(min=1, max=1_000_000, help="Sample the first rows, so many.")] = 10_000,
     presidio: Annotated[
         bool, typer.Option("--presidio", help="Look for names and more in long texts, by Microsoft Presidio.")

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from atlas_etl.cli import documents
-from atlas_etl.cli.completion import Names
+from atlas_etl.cli.completion import Names, Streams
 from atlas_etl.cli.instants import instant
 from atlas_etl.cli.opening import chosen, open_atlas
 from atlas_etl.cli.session import Session
@@ -28,7 +28,7 @@ def sync(  # noqa: PLR0917  # Typer passes by name
     context: typer.Context,
     names: Names = None,
     every: Annotated[bool, typer.Option("--all", help="Every enabled connector.")] = False,
-    stream: Annotated[list[str] | None, typer.Option(help="Only this stream; may be repeated.")] = None,
+    stream: Streams = None,
     full_refresh: Annotated[
         bool, typer.Option("--full-refresh", help="Read everything and replace what is there.")
     ] = False,

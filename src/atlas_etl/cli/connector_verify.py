@@ -10,7 +10,7 @@ import typer
 
 from atlas_etl.api.verify import verify_connector
 from atlas_etl.cli import documents, render
-from atlas_etl.cli.completion import Name
+from atlas_etl.cli.completion import Name, Streams
 from atlas_etl.cli.connector_sync import interruptible
 from atlas_etl.cli.event_report import EventReport
 from atlas_etl.cli.opening import open_atlas
@@ -37,7 +37,7 @@ _COLUMNS = (
 def verify(
     context: typer.Context,
     name: Name,
-    stream: Annotated[list[str] | None, typer.Option(help="Only this stream; may be repeated.")] = None,
+    stream: Streams = None,
     repair: Annotated[
         bool, typer.Option("--repair", help="Bring the rows that differ, then compare again.")
     ] = False,

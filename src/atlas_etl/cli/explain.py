@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from atlas_etl.cli import explanations, render
-from atlas_etl.cli.completion import error_codes
+from atlas_etl.cli.completion import ERROR_CODES
 from atlas_etl.cli.session import Session
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -18,7 +18,7 @@ def explain(
     context: typer.Context,
     code: Annotated[
         str | None,
-        typer.Argument(help="The error's code; without it, all are listed.", autocompletion=error_codes),
+        typer.Argument(help="The error's code; without it, all are listed.", autocompletion=ERROR_CODES),
     ] = None,
 ) -> None:
     """What an error means, why it comes about, and what to do. Works without a network.

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from atlas_etl.cli import documents, render
-from atlas_etl.cli.completion import Name, Names
+from atlas_etl.cli.completion import Name, Names, Streams
 from atlas_etl.cli.opening import open_atlas
 from atlas_etl.cli.session import Session
 from atlas_etl.errors import ExitCode
@@ -19,8 +19,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="See the rows that were refused and kept aside, and load them again.",
 )
-
-Streams = Annotated[list[str] | None, typer.Option("--stream", help="Only this stream; may be repeated.")]
 
 
 @app.command("list")

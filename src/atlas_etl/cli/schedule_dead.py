@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from atlas_etl.cli import render
-from atlas_etl.cli.completion import Name, connectors
+from atlas_etl.cli.completion import CONNECTORS, Name
 from atlas_etl.cli.instants import instant
 from atlas_etl.cli.session import Session
 from atlas_etl.config.project import load_project
@@ -32,7 +32,7 @@ OneSlot = Annotated[
 def listed(
     context: typer.Context,
     name: Annotated[
-        str | None, typer.Argument(help="The connector; all without it.", autocompletion=connectors)
+        str | None, typer.Argument(help="The connector; all without it.", autocompletion=CONNECTORS)
     ] = None,
 ) -> None:
     """The slots whose run failed for good, and why; the oldest first.

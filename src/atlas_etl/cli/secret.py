@@ -8,10 +8,11 @@ import typer
 
 from atlas_etl.cli import render
 from atlas_etl.cli.asking import ask_whole_secret
+from atlas_etl.cli.completion import SECRETS
 from atlas_etl.cli.opening import open_atlas
 from atlas_etl.cli.session import Session
 from atlas_etl.config.secret_names import check_secret_name
-from atlas_etl.config.stored_secrets import used_secrets
+from atlas_etl.config.secret_references import used_secrets
 
 app = typer.Typer(
     add_completion=False,
@@ -20,7 +21,9 @@ app = typer.Typer(
     help="Keep passwords and tokens encrypted; definitions refer to them.",
 )
 
-Name = Annotated[str, typer.Argument(metavar="NAME/FIELD", help="The secret, e.g. shop/password.")]
+Name = Annotated[
+    str, typer.Argument(metavar="NAME/FIELD", help="The secret, e.g. shop/password.", autocompletion=SECRETS)
+]
 
 
 @app.command("set")
@@ -59,7 +62,10 @@ def list_secrets(context: typer.Context) -> None:
 def remove(
     context: typer.Context,
     names: Annotated[
-        list[str], typer.Argument(metavar="NAME/FIELD...", help="The secrets, e.g. shop/password.")
+        list[str],
+        typer.Argument(
+            metavar="NAME/FIELD...", help="The secrets, e.g. shop/password.", autocompletion=SECRETS
+        ),
     ],
 ) -> None:
     """Forget secrets. Definitions that still refer to them cannot connect any more.

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from atlas_etl.cli import documents, render
-from atlas_etl.cli.completion import Name
+from atlas_etl.cli.completion import STREAMS, Name, Streams
 from atlas_etl.cli.opening import open_atlas
 from atlas_etl.cli.session import Session
 from atlas_etl.errors import UsageError
@@ -19,9 +19,8 @@ app = typer.Typer(
     help="See and set how far each stream is committed.",
 )
 
-OneStream = Annotated[str | None, typer.Option("--stream", help="The stream.")]
+OneStream = Annotated[str | None, typer.Option("--stream", help="The stream.", autocompletion=STREAMS)]
 Reason = Annotated[str | None, typer.Option(help="Why; `state history` shows it.")]
-Streams = Annotated[list[str] | None, typer.Option("--stream", help="Only this stream; may be repeated.")]
 
 
 @app.command()

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from atlas_etl.cli import render
-from atlas_etl.cli.completion import connectors
+from atlas_etl.cli.completion import CONNECTORS
 from atlas_etl.cli.connector_sync import interruptible
 from atlas_etl.cli.session import Session
 from atlas_etl.cli.watch_document import document
@@ -31,7 +31,7 @@ _SHOWN_ENDED = 5
 def watch(
     context: typer.Context,
     name: Annotated[
-        str | None, typer.Argument(help="The connector; all without it.", autocompletion=connectors)
+        str | None, typer.Argument(help="The connector; all without it.", autocompletion=CONNECTORS)
     ] = None,
 ) -> None:
     """Follow what runs now, here or in another terminal, and see what comes next.

@@ -11,18 +11,14 @@ from pathlib import Path
 from pydantic import BaseModel, SecretStr
 
 from atlas_etl.config.annotations import fields_of, model_at
-from atlas_etl.config.folder import SUFFIXES
 from atlas_etl.config.keys import KeyPath
 from atlas_etl.config.layers import Layered, leaves
-from atlas_etl.config.project_folder import DEFINITIONS, PROJECT_FILE
 from atlas_etl.config.references import literal
 from atlas_etl.config.secrecy import is_secret_key, secret_fields
-from atlas_etl.config.secret_names import PROTECT_KEY, reference_to, secret_name
+from atlas_etl.config.secret_names import reference_to, secret_name
 from atlas_etl.config.yaml_source import Value
 
 _PASSWORD = re.compile(r"://[^/@\s:]*:(\S*)@")
-_PROTECTS = re.compile(r"\bprotect[\"']?\s*:")
-_STORED = re.compile(r"\$\{secret:([^{}]*)\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +72,6 @@ def secrets_in(values: Mapping[str, object], model: type[BaseModel]) -> Iterator
             yield from _PASSWORD.findall(str(revealed))
 
 
-def stored_name(text: str) -> str | None:
-    """The secret that a text refers to, where it is that reference and nothing else."""
-    match = _STORED.fullmatch(text)
-    return match[1] if match else None
-
-
 def is_secret_field(model: type[BaseModel], path: KeyPath) -> bool:
     """Whether a key of a connection holds a secret: its model says so, or in a free mapping its name."""
     if any(path[: len(secret)] == secret for secret in secret_fields(model)):
@@ -115,18 +105,3 @@ def _written_out(value: Value) -> str | None:
     if isinstance(value, str):
         return literal(value)
     return repr(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def used_secrets(project: Path) -> set[str]:
-    """The stored secrets that any definition or atlas.yaml needs, whatever else is wrong with them."""
-    files = [file for file in (project / DEFINITIONS).glob("*") if file.suffix in SUFFIXES]
-    texts = [_text(file) for file in (*files, project / PROJECT_FILE)]
-    keys = {PROTECT_KEY} if any(_PROTECTS.search(text) for text in texts) else set()
-    return keys.union(name for text in texts for name in _STORED.findall(text))
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""

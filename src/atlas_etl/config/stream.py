@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
@@ -19,6 +18,7 @@ from atlas_etl.config.fields import (
     without_nulls,
 )
 from atlas_etl.config.protection import Protect, rules_of
+from atlas_etl.config.stream_names import derived_name
 from atlas_etl.model import (
     Deletes,
     Deletion,
@@ -30,10 +30,6 @@ from atlas_etl.model import (
     TableName,
 )
 
-_PART = re.compile(r'"(?:[^"]|"")*"|`(?:[^`]|``)*`|[^."`]+')
-_PARTS = re.compile(rf"(?:{_PART.pattern})(?:\.(?:{_PART.pattern}))*")
-_FILE_ENDINGS = re.compile(r"(?:\.[A-Za-z0-9]+)?(?:\.(?:gz|gzip|zst|zstd|bz2))?$", re.IGNORECASE)
-_GLOB = re.compile(r"[*?\[\]{}]")
 _RESERVED = "_atlas_"
 _READ = ("table", "query", "path")
 _MOST_PARTITIONS = 64  # each is a session of the source
@@ -159,7 +155,7 @@ class StreamDefinition(BaseModel):
             value = without_nulls(value, cls)
             if "name" not in value:
                 # A stream that reads nothing is refused below, with a better reason than its missing name.
-                name = _derived_name(value) if any(value.get(key) for key in _READ) else "unnamed"
+                name = derived_name(value) if any(value.get(key) for key in _READ) else "unnamed"
                 value |= {"name": name} if name else {}
         return value
 
@@ -239,25 +235,3 @@ class StreamDefinition(BaseModel):
             quarantine_limit=quarantine_limit if self.quarantine_limit is None else self.quarantine_limit,
             partitions=self.partitions,
         )
-
-
-def _derived_name(stream: Mapping[str, object]) -> str | None:
-    table, path = stream.get("table"), stream.get("path")
-    if isinstance(table, str | int | float) and table != "":
-        # A quote that does not enclose a part is a character of the name, and then so is every dot.
-        part = _PART.findall(str(table))[-1] if _PARTS.fullmatch(str(table)) else str(table)
-        return part[1:-1].replace(part[0] * 2, part[0]) if part[0] in '"`' and len(part) > 2 else part
-    return _name_of_path(path) if isinstance(path, str) else None
-
-
-def _name_of_path(path: str) -> str | None:
-    """`data/orders-*.csv.gz` is `orders`; where the file is all wildcard, the folder names the stream."""
-    parts = [
-        part for part in re.split(r"[/\\]", path.partition("://")[2] or path) if part not in ("", ".", "..")
-    ]
-    for index, part in enumerate(reversed(parts)):
-        stem = _FILE_ENDINGS.sub("", part) if index == 0 else part
-        name = _GLOB.split(stem)[0].strip("-_. ")
-        if name:
-            return name
-    return None

@@ -225,7 +225,7 @@ def test_files(tmp_path: Path) -> None:
 
 
 def test_completion_loads_neither_pydantic_nor_yaml_and_nothing_loads_a_driver() -> None:
-    light = "atlas_etl.config.folder, atlas_etl.config.project_folder"
+    light = "atlas_etl.config.folder, atlas_etl.config.project_folder, atlas_etl.config.secret_references"
     heavy = ", ".join(
         f"atlas_etl.config.{path.stem}"
         for path in Path(sys.modules["atlas_etl.config.yaml_source"].__file__ or "").parent.glob("[a-z]*.py")
