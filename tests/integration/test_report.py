@@ -8,6 +8,7 @@ import subprocess
 from contextlib import closing
 from html.parser import HTMLParser
 
+import duckdb
 import pytest
 from tests.project import Project
 
@@ -85,6 +86,21 @@ def test_a_report_shows_runs_failures_and_changes_and_reaches_nothing(shop: Proj
     assert targets <= ids
     (policy,) = (given["content"] for _, given in page.tags if given.get("http-equiv"))
     assert policy == "default-src 'none'; style-src 'unsafe-inline'"
+
+
+def test_a_report_shows_what_was_verified(shop: Project) -> None:
+    assert shop.atlas("connector", "verify", "shop").returncode == 0
+    text = shop.atlas("report", "-o", "-").stdout
+    shown = " ".join(Page(text).texts)
+    assert "Compared with the source" in shown
+    assert "1 compared, all equal" in shown
+    assert "not verified" in shown  # the connector that never ran
+    with duckdb.connect(str(shop.folder / "warehouse.duckdb")) as client:
+        client.execute("DELETE FROM shop.t WHERE id = 1")
+    assert shop.atlas("connector", "verify", "shop").returncode == 8
+    shown = " ".join(Page(shop.atlas("report", "-o", "-").stdout).texts)
+    assert "t differed" in shown
+    assert "different" in shown
 
 
 def test_a_report_of_nothing_is_a_page_too(project: Project) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import duckdb
 import pytest
 from tests.integration.test_cli import execute
 from tests.project import Project
+from tests.servers import ServerAddress
+from tests.servers.postgres import connect
 
 DIFFERENT, LOCKED = 8, 6
 KEYS = {"name", "status", "source_rows", "destination_rows", "missing", "extra", "changed"}
@@ -101,3 +105,88 @@ def test_a_stream_that_cannot_be_repaired_does_not_stop_the_others(shop: Project
     run, _ = shop.atlas("connector", "history", "shop", "--json").json()["runs"]
     assert (run["status"], run["rows_processed"]) == ("partial", 3)
     assert shop.atlas("connector", "verify", "shop", "--stream", "colours").returncode == 0
+
+
+def test_what_was_found_is_kept_without_rows_or_keys(shop: Project) -> None:
+    assert shop.atlas("connector", "history", "shop", "--verifications", "--json").json() == {
+        "connector": "shop", "total_verifications": 0, "verifications": [],
+    }  # fmt: skip
+    (line,) = shop.atlas("connector", "list", "--json").json()["connectors"]
+    assert (line["last_verify_at"], line["last_verify_status"]) == (None, None)
+    assert shop.atlas("connector", "verify", "shop").returncode == 0
+    at_warehouse(shop, "DELETE FROM shop.orders WHERE id = 17")
+    assert shop.atlas("connector", "verify", "shop", "--stream", "orders").returncode == DIFFERENT
+    document = shop.atlas("connector", "history", "shop", "--verifications", "--json").json()
+    assert document["total_verifications"] == 3
+    latest, colours, first = document["verifications"]
+    assert set(latest) == {
+        "connector", "name", "status", "verified_at", "duration_seconds", "mode", "source_rows",
+        "destination_rows", "missing", "extra", "changed", "pending", "quarantined",
+    }  # fmt: skip
+    assert (latest["name"], latest["status"], latest["mode"]) == ("orders", "different", "compare")
+    assert (latest["source_rows"], latest["destination_rows"], latest["missing"]) == (28, 27, 1)
+    assert (colours["name"], colours["status"], first["status"]) == ("colours", "equal", "equal")
+    (line,) = shop.atlas("connector", "list", "--json").json()["connectors"]
+    assert (line["last_verify_at"], line["last_verify_status"]) == (latest["verified_at"], "different")
+    assert shop.atlas("connector", "verify", "shop", "--repair").returncode == 0
+    after = shop.atlas("connector", "history", "shop", "--verifications", "--json").json()["verifications"]
+    assert [(each["name"], each["status"], each["mode"]) for each in after[:3]] == [
+        ("colours", "equal", "repair"), ("orders", "equal", "repair"), ("orders", "different", "repair"),
+    ]  # fmt: skip
+    (line,) = shop.atlas("connector", "list", "--json").json()["connectors"]
+    assert line["last_verify_status"] == "equal"
+    text = shop.atlas("connector", "history", "shop", "--verifications", "--limit", "1").stdout
+    assert "colours" in text
+    assert "orders" not in text
+    for state in shop.folder.glob(".atlas/state.db*"):
+        assert b"hidden" not in state.read_bytes()
+
+
+def test_options_of_history_that_exclude_each_other(shop: Project) -> None:
+    both = shop.atlas("connector", "history", "--tests", "--verifications")
+    assert both.returncode == 2
+    assert "--tests and --verifications show different things" in both.stderr
+    done = shop.atlas("connector", "history", "--verifications", "--status", "failed")
+    assert done.returncode == 2
+    assert shop.atlas("connector", "history", "shp", "--verifications").returncode == 2
+
+
+def test_a_state_that_cannot_be_written_is_told_and_holds_nothing_up(
+    shop: Project, postgres: ServerAddress
+) -> None:
+    shop.write("atlas.yaml", "state: {protocol: sqlite, database_path: /proc/atlas/state.db}\n")
+    done = shop.atlas("connector", "verify", "shop", "--json")
+    assert done.returncode == 0, done.stderr
+    assert [each["status"] for each in done.json()["streams"]] == ["equal", "equal"]
+    assert done.stderr.count("warning: the result is not kept: the state file /proc/atlas/state.db") == 1
+    assert shop.atlas("connector", "verify", "shop", "--repair").returncode == 4
+    shop.write("atlas.yaml", "state: ${env:STATE}\n")
+    everybody = {"STATE": postgres.url("postgresql")}
+    assert shop.atlas("connector", "verify", "shop", env=everybody).returncode == 0
+    at_warehouse(shop, "DELETE FROM shop.orders WHERE id = 17")
+    with connect(postgres) as client:
+        client.execute("CREATE ROLE atlas_verify_reader LOGIN PASSWORD 'x'")
+        try:
+            client.execute(
+                "GRANT USAGE ON SCHEMA pipeline TO atlas_verify_reader;"
+                "GRANT SELECT ON ALL TABLES IN SCHEMA pipeline TO atlas_verify_reader"
+            )
+            reader = {
+                "STATE": replace(postgres, username="atlas_verify_reader", password="x").url("postgresql")
+            }
+            done = shop.atlas("connector", "verify", "shop", env=reader)
+            assert done.returncode == DIFFERENT
+            assert "warning: the result is not kept" in done.stderr
+            client.execute(  # all but the new table
+                "GRANT INSERT, UPDATE ON pipeline.leases, pipeline.slots, pipeline.scheduled_runs"
+                " TO atlas_verify_reader"
+            )
+            done = shop.atlas("connector", "verify", "shop", env=reader)
+            assert done.returncode == DIFFERENT
+            assert done.stderr.count("warning: the result is not kept") == 1
+            assert "a sync at the same time" not in done.stderr
+            document = shop.atlas("connector", "history", "--verifications", "--json", env=reader).json()
+            assert document["total_verifications"] == 2
+            assert shop.atlas("report", env=reader).returncode == 0
+        finally:
+            client.execute("DROP OWNED BY atlas_verify_reader CASCADE; DROP ROLE atlas_verify_reader")

@@ -49,6 +49,7 @@ from atlas_etl.model import (
     ConnectorHealth,
     Run,
     StreamInfo,
+    Verification,
 )
 from atlas_etl.pipeline.events import Event
 from atlas_etl.protection.pseudonyms import opened
@@ -313,15 +314,12 @@ class Atlas:
             runs = {name: store.history(name, limit=1) for name in self.names()}
         return {name: found[0] for name, found in runs.items() if found}
 
-    def histories(
-        self, names: Sequence[str], *, most: int
-    ) -> dict[str, tuple[Sequence[Run], datetime | None]]:
-        """The runs of connectors, the latest first, at most so many of each; and when one last completed."""
+    def verified(self) -> Sequence[Verification]:
+        """The latest verification of each stream that was ever compared."""
         if not self.has_state():
-            return dict.fromkeys(names, ((), None))
+            return ()
         with self.state() as store:
-            completed = store.last_completed()
-            return {name: (store.history(name, limit=most), completed.get(name)) for name in names}
+            return store.verifications.latest()
 
     def breakers(self) -> Mapping[str, Breaker]:
         """The circuit breakers of connectors whose scheduled runs failed of late."""

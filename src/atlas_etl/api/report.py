@@ -1,131 +1,96 @@
-"""What a report shows of each connector: its runs summed over equal spans of time, and what went wrong.
-
-Pure: runs and instants in, values out.
-"""
+"""What a report shows of each connector: its runs summed over equal spans of time, what went wrong, and
+whether the copy was equal to the source."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from statistics import median
 
-from atlas_etl.model import Run, RunStatus, StreamRun
+from atlas_etl.api.atlas import Atlas
+from atlas_etl.model import Run, RunSummary, Span, Verification
 
 SPANS = 60
 _MOST_LISTED = 50
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """One bar of each chart: the runs that started in it. `longest` is in seconds."""
-
-    begins: datetime
-    ends: datetime
-    runs: int = 0
-    failed: int = 0
-    rows: int = 0
-    longest: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class StreamTotal:
-    """One stream over all runs, and as its last run left it."""
-
-    last: StreamRun
-    rows: int
-    quarantined: int
-
-
-@dataclass(frozen=True, slots=True)
-class SchemaChanged:
-    """What became of a table, and in which run."""
-
-    at: datetime
-    stream: str
-    change: str
+_MOST_VERIFIED = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectorReport:
-    """One connector from `since` to `until`. `last_success` may lie before."""
+    """One connector from `since` to `until`. `last_success` may lie before, and so may what was verified."""
 
     name: str
-    runs: int
-    failed: int
-    rows: int
-    bytes: int
-    seconds: float | None  # of the middle one of the completed runs
-    last: Run | None
-    last_success: datetime | None
-    spans: tuple[Span, ...]
-    streams: tuple[StreamTotal, ...]
-    failures: tuple[Run, ...]  # the latest first
-    changes: tuple[SchemaChanged, ...]  # the latest first
+    spans: tuple[Span, ...] = ()  # none where nothing ran
+    summary: RunSummary = field(default_factory=RunSummary)
+    last_success: datetime | None = None
+    verified: tuple[Verification, ...] = ()  # the latest of each stream
+    verifications: tuple[Verification, ...] = ()  # of this time, the latest first
+
+    @property
+    def runs(self) -> int:
+        return sum(span.runs for span in self.spans)
+
+    @property
+    def failed(self) -> int:
+        return sum(span.failed for span in self.spans)
+
+    @property
+    def rows(self) -> int:
+        return sum(span.rows for span in self.spans)
+
+    @property
+    def bytes(self) -> int:
+        return sum(span.bytes for span in self.spans)
+
+    @property
+    def last(self) -> Run | None:
+        return self.summary.last
 
 
-def connector_report(
-    name: str, runs: Sequence[Run], last_success: datetime | None, since: datetime, until: datetime
-) -> ConnectorReport:
-    """Sum the runs that started from `since` on, given with the latest first."""
-    within = [run for run in runs if since <= run.started_at <= until]
-    took = [
-        run.duration_seconds
-        for run in within
-        if run.status is RunStatus.COMPLETED and run.duration_seconds is not None
-    ]
-    failures = [run for run in within if run.status.is_failure]
-    changes = [
-        SchemaChanged(run.started_at, stream.name, change)
-        for run in within
-        for stream in run.streams
-        for change in stream.schema_changes
-    ]
-    return ConnectorReport(
-        name,
-        runs=len(within),
-        failed=len(failures),
-        rows=sum(run.rows_processed for run in within),
-        bytes=sum(run.bytes_processed for run in within),
-        seconds=median(took) if took else None,
-        last=within[0] if within else None,
-        last_success=last_success,
-        spans=_spans(within, since, until),
-        streams=_totals(within),
-        failures=tuple(failures[:_MOST_LISTED]),
-        changes=tuple(changes[:_MOST_LISTED]),
-    )
+def project_report(
+    atlas: Atlas, streams: Mapping[str, Collection[str]], since: datetime, until: datetime
+) -> list[ConnectorReport]:
+    """Each connector by its name; what is wrong comes first. Raises ConfigError, StateError.
+
+    `streams` are those that a connector's definition names: of others no verification counts. None named:
+    all count.
+    """
+    if not atlas.has_state():
+        return [ConnectorReport(name) for name in sorted(streams)]
+    bounds = [since + place * (until - since) / SPANS for place in range(SPANS)] + [until]
+    with atlas.state() as store:
+        completed, spans = store.last_completed(), store.summaries.spans(bounds)
+        latest = latest_of(store.verifications.latest(), streams)
+        reports = [
+            ConnectorReport(
+                name,
+                tuple(spans.get(name, ())),
+                store.summaries.summary(name, since, until, most=_MOST_LISTED),
+                completed.get(name),
+                latest[name],
+                tuple(store.verifications.verifications(name, since=since, limit=_MOST_VERIFIED)),
+            )
+            for name in streams
+        ]
+    return in_order(reports)
 
 
-def _spans(runs: Sequence[Run], since: datetime, until: datetime) -> tuple[Span, ...]:
-    width = (until - since) / SPANS
-    within: list[list[Run]] = [[] for _ in range(SPANS)]
-    for run in runs:
-        within[min(int((run.started_at - since) / width), SPANS - 1)].append(run)
-    return tuple(
-        Span(
-            since + place * width,
-            since + (place + 1) * width,
-            runs=len(own),
-            failed=sum(run.status.is_failure for run in own),
-            rows=sum(run.rows_processed for run in own),
-            longest=max((run.duration_seconds or 0.0 for run in own), default=0.0),
-        )
-        for place, own in enumerate(within)
-    )
+def latest_of(
+    found: Sequence[Verification], streams: Mapping[str, Collection[str]]
+) -> dict[str, tuple[Verification, ...]]:
+    """By connector, those of the streams that it has; of every stream where it names none."""
+    return {
+        name: tuple(each for each in found if each.connector == name and (not own or each.stream in own))
+        for name, own in streams.items()
+    }
 
 
-def _totals(runs: Sequence[Run]) -> tuple[StreamTotal, ...]:
-    by_name: dict[str, list[StreamRun]] = {}
-    for run in runs:
-        for stream in run.streams:
-            by_name.setdefault(stream.name, []).append(stream)
-    return tuple(
-        StreamTotal(own[0], sum(each.rows_loaded for each in own), sum(each.rows_quarantined for each in own))
-        for _, own in sorted(by_name.items())
-    )
+def in_order(reports: Sequence[ConnectorReport]) -> list[ConnectorReport]:
+    """Those whose last run failed first, then those whose copy differs, then by name."""
 
+    def rank(one: ConnectorReport) -> tuple[int, str]:
+        if one.last is not None and one.last.status.is_failure:
+            return 0, one.name
+        return (2 if all(each.is_equal for each in one.verified) else 1), one.name
 
-def in_order(found: Mapping[str, Sequence[Run]]) -> list[str]:
-    """Connectors in the order of a report: those whose last run failed first, then by name."""
-    return sorted(found, key=lambda name: (not found[name] or not found[name][0].status.is_failure, name))
+    return sorted(reports, key=rank)

@@ -1,18 +1,20 @@
-"""Verifying one connector under its lease: looking only, or as a run that repairs."""
+"""Verifying one connector under its lease, looking only or as a run that repairs; what was found is kept."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from time import perf_counter
 
 from atlas_etl.api.atlas import Atlas
 from atlas_etl.api.located import located
 from atlas_etl.api.prepared import PreparedConnector, PreparedDestination
 from atlas_etl.api.sync import refuse_lost
-from atlas_etl.contracts import Connector, Destination, StateStore
-from atlas_etl.errors import AtlasError, InterruptedRunError, LostLeaseError
-from atlas_etl.model import RunStatus, Stream, StreamRun
+from atlas_etl.contracts import Connector, Destination, VerificationStore
+from atlas_etl.errors import AtlasError, InterruptedRunError, LostLeaseError, StateError
+from atlas_etl.model import RunStatus, Stream, StreamRun, Verification, VerifyMode
 from atlas_etl.pipeline.events import (
     Event,
     RunFinished,
@@ -24,9 +26,30 @@ from atlas_etl.pipeline.events import (
 from atlas_etl.pipeline.opened import Job
 from atlas_etl.pipeline.repair import repair
 from atlas_etl.pipeline.run import finished, run_error
-from atlas_etl.pipeline.verify import VerifyEvent, VerifyJob, verify
+from atlas_etl.pipeline.verify import (
+    Comparison,
+    StreamVerified,
+    VerifyEvent,
+    VerifyJob,
+    VerifyStarted,
+    verify,
+)
 
 REPAIR = "verify --repair"
+
+_UNWRITABLE = frozenset({"state_unwritable", "state_permission", "state_full"})
+
+
+@dataclass(frozen=True, slots=True)
+class ResultNotKept:
+    """The state store cannot be written: what is found from here on is told, and kept nowhere.
+
+    Where it could not even be told that somebody verifies, `alone` is False: a run may go on meanwhile.
+    """
+
+    connector: str
+    error: StateError
+    alone: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,28 +63,43 @@ class _Verification:
 
 def verify_connector(
     atlas: Atlas, name: str, *, streams: Sequence[str] = (), repair: bool = False
-) -> Generator[VerifyEvent | Event, None, None]:
+) -> Generator[VerifyEvent | Event | ResultNotKept, None, None]:
     """Compare a connector's streams with their source, told as events; `repair` brings what differs.
 
-    Each stream has a StreamVerified, one that was repaired a second. Raises AtlasError.
+    Each stream has a StreamVerified, one that was repaired a second; their counts are kept in the state
+    store. Without `repair`, a store that cannot be written is told and holds nothing up. Raises AtlasError.
     """
     prepared = atlas.connector(name)
     destination = atlas.destination(prepared.definition.destination)
     job = _Verification(prepared, destination, prepared.chosen(tuple(streams)))
-    with atlas.state() as store:
-        yield from (_mend if repair else _look)(job, store)
+    yield from (_mend if repair else _look)(job, atlas)
 
 
-def _look(job: _Verification, store: StateStore) -> Generator[VerifyEvent, None, None]:
-    """Compare each stream; history does not tell of it. Raises LockedError while the connector runs."""
+def _look(job: _Verification, atlas: Atlas) -> Generator[VerifyEvent | ResultNotKept, None, None]:
+    """Compare each stream; the runs do not tell of it. Raises LockedError while the connector runs."""
     name, limits = job.connector.name, job.connector.definition.batch_limits
-    with store.hold(name), _opened(job) as (source, destination):
-        for stream in job.streams:
-            with located(name, stream.name):
-                yield from verify(source, destination, VerifyJob(name, stream, limits))
+    with ExitStack() as held:
+        kept_in, refused = None, None
+        try:
+            store = held.enter_context(atlas.state())
+            held.enter_context(store.hold(name))
+            kept_in = store.verifications
+        except StateError as failure:
+            if failure.code not in _UNWRITABLE:
+                raise
+            refused = ResultNotKept(name, failure, alone=False)
+        if refused is not None:
+            yield refused
+        keeper = _Keeper(name, VerifyMode.COMPARE, kept_in)
+        with _opened(job) as (source, destination):
+            for stream in job.streams:
+                with located(name, stream.name):
+                    for event in verify(source, destination, VerifyJob(name, stream, limits)):
+                        yield event
+                        yield from keeper.heard(event)
 
 
-def _mend(job: _Verification, store: StateStore) -> Generator[VerifyEvent | Event, None, None]:
+def _mend(job: _Verification, atlas: Atlas) -> Generator[VerifyEvent | Event | ResultNotKept, None, None]:
     """Compare each stream, and bring what differs: a run. The last event is its RunFinished.
 
     Raises the first AtlasError after it; a stream that cannot be repaired does not stop the others.
@@ -69,8 +107,12 @@ def _mend(job: _Verification, store: StateStore) -> Generator[VerifyEvent | Even
     name, limits = job.connector.name, job.connector.definition.batch_limits
     outcomes: list[StreamRun] = []
     first: AtlasError | None = None
-    with store.lease(name, triggered_by=REPAIR, destination=job.destination.name) as lease:
+    with (
+        atlas.state() as store,
+        store.lease(name, triggered_by=REPAIR, destination=job.destination.name) as lease,
+    ):
         yield RunStarted(lease.run)
+        keeper = _Keeper(name, VerifyMode.REPAIR, store.verifications)
         with _opened(job) as (source, destination):
             for stream in job.streams:
                 task = Job(lease.run.run_id, name, stream, lease.run.started_at, limits=limits)
@@ -84,6 +126,7 @@ def _mend(job: _Verification, store: StateStore) -> Generator[VerifyEvent | Even
                             if isinstance(event, StreamReconciled):
                                 outcomes[-1] = replace(outcomes[-1], rows_deleted=event.deleted)
                             yield event
+                            yield from keeper.heard(event)
                 except (InterruptedRunError, LostLeaseError):
                     raise
                 except AtlasError as failure:
@@ -96,6 +139,43 @@ def _mend(job: _Verification, store: StateStore) -> Generator[VerifyEvent | Even
         yield RunFinished(run)
     if first is not None:
         raise first
+
+
+class _Keeper:
+    """Keeps what each comparison of a connector found, as it ends, for as long as that can be kept."""
+
+    def __init__(self, connector: str, mode: VerifyMode, kept_in: VerificationStore | None) -> None:
+        self._connector = connector
+        self._mode = mode
+        self._kept_in = kept_in
+        self._began = perf_counter()
+
+    def heard(self, event: VerifyEvent | Event) -> Iterator[ResultNotKept]:
+        """One event of a stream."""
+        if isinstance(event, VerifyStarted):
+            self._began = perf_counter()
+        if isinstance(event, StreamVerified) and self._kept_in is not None:
+            try:
+                self._kept_in.record(self._verification(event.comparison))
+            except StateError as failure:
+                self._kept_in = None
+                yield ResultNotKept(self._connector, failure, alone=True)
+
+    def _verification(self, found: Comparison) -> Verification:
+        return Verification(
+            self._connector,
+            found.stream,
+            datetime.now(UTC),
+            perf_counter() - self._began,
+            self._mode,
+            found.source_rows,
+            found.destination_rows,
+            found.counts.missing,
+            found.counts.extra,
+            found.counts.changed,
+            found.counts.pending,
+            found.quarantined,
+        )
 
 
 @contextmanager

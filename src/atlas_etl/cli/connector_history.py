@@ -1,4 +1,4 @@
-"""`atlas connector history`: what runs did, and what the scheduler's tests found."""
+"""`atlas connector history`: what runs did, what the scheduler's tests found, and what was verified."""
 
 from __future__ import annotations
 
@@ -17,28 +17,40 @@ from atlas_etl.errors import UsageError
 from atlas_etl.model import RunStatus
 
 
-def history(
+def history(  # noqa: PLR0917  # Typer passes by name
     context: typer.Context,
     name: Annotated[
         str | None, typer.Argument(help="The connector; all without it.", autocompletion=CONNECTORS)
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many runs, or tests.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="How many runs, tests or verifications.")] = 20,
     status: Annotated[RunStatus | None, typer.Option(help="Only runs that ended so.")] = None,
     tests: Annotated[
         bool, typer.Option("--tests", help="The scheduler's tests instead of the runs.")
     ] = False,
+    verifications: Annotated[
+        bool, typer.Option("--verifications", help="What `connector verify` found instead of the runs.")
+    ] = False,
 ) -> None:
-    """The runs, the latest first, as bars too on a terminal; or the scheduler's tests.
+    """The runs, the latest first, as bars too on a terminal; or tests; or what was verified.
 
     Example: atlas connector history shop --limit 5
 
     Example: atlas connector history shop --tests
     """
     session: Session = context.obj
-    if tests and status is not None:
-        raise UsageError("--status is about runs, and --tests shows none", hint="leave one of the two out")
+    given = [
+        option for option, is_given in (("--tests", tests), ("--verifications", verifications)) if is_given
+    ]
+    if given and status is not None:
+        raise UsageError(
+            f"--status is about runs, and {given[0]} shows none", hint="leave one of the two out"
+        )
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)} show different things", hint="leave one of the two out")
     if tests:
         _tests(session, name, limit)
+    elif verifications:
+        _verifications(session, name, limit)
     else:
         _runs(session, name, limit, status)
 
@@ -93,3 +105,32 @@ def _tests(session: Session, name: str | None, limit: int) -> None:
         for test in tests
     ]
     render.table(("tested", "connector", "status", "took", "server", "error"), rows)
+
+
+def _verifications(session: Session, name: str | None, limit: int) -> None:
+    with open_atlas(session).state() as store:
+        found = store.verifications.verifications(name, limit=limit)
+        total = store.verifications.count(name)
+    if name is not None and not found:
+        definition_path(session.project, name)
+    if session.output.as_json:
+        lines = [documents.verification_document(each) for each in found]
+        session.output.document({"connector": name, "total_verifications": total, "verifications": lines})
+        return
+    rows = [
+        (
+            each.verified_at,
+            each.connector,
+            each.stream,
+            documents.verify_status(each),
+            each.source_rows,
+            each.destination_rows,
+            each.missing,
+            each.extra,
+            each.changed,
+            each.mode,
+        )
+        for each in found
+    ]
+    headings = ("verified", "connector", "stream", "result", "source rows", "destination rows")
+    render.table((*headings, "missing", "extra", "changed", "mode"), rows)

@@ -10,6 +10,7 @@ import typer
 
 from atlas_etl.api.atlas import Atlas, TestOutcome
 from atlas_etl.api.examination import Examined, examine_connector
+from atlas_etl.api.report import latest_of
 from atlas_etl.cli import documents, render
 from atlas_etl.cli.completion import STREAMS, Name, Names
 from atlas_etl.cli.connector_doctor import show_findings, worst_exit
@@ -21,7 +22,7 @@ from atlas_etl.cli.upcoming import upcoming
 from atlas_etl.config.definitions import load_definition
 from atlas_etl.connectors import registry
 from atlas_etl.errors import AtlasError, ConfigError, ExitCode
-from atlas_etl.model import Breaker, BreakerState, Run
+from atlas_etl.model import Breaker, BreakerState, Run, Verification
 
 
 def types(context: typer.Context) -> None:
@@ -59,12 +60,13 @@ def show_list(context: typer.Context) -> None:
     session: Session = context.obj
     atlas = open_atlas(session)
     runs, breakers, health = atlas.last_runs(), atlas.breakers(), atlas.health()
+    verified = atlas.verified()
     lines: list[dict[str, object]] = []
     wrong: list[AtlasError] = []
     for name in atlas.names():
         try:
             lines.append(
-                _line(atlas, session, name, runs.get(name))
+                _line(atlas, session, name, runs.get(name), verified)
                 | {
                     "breaker": _state(breakers.get(name)),
                     "health": health_document(health.get(name)),
@@ -102,19 +104,31 @@ def _state(breaker: Breaker | None) -> BreakerState:
     return BreakerState.CLOSED if breaker is None else breaker.state
 
 
-def _line(atlas: Atlas, session: Session, name: str, run: Run | None) -> dict[str, object]:
+def _line(
+    atlas: Atlas, session: Session, name: str, run: Run | None, verified: Sequence[Verification]
+) -> dict[str, object]:
     definition = load_definition(atlas.project.folder, name, session.environ).definition
+    streams = [stream.name for stream in definition.streams]
+    latest = latest_of(verified, {name: streams})[name]
     return {
         "name": name,
         "protocol": registry.canonical(definition.protocol),
         "enabled": definition.enabled,
         "schedule": definition.schedule,
         "destination": atlas.project.destination_name(definition.destination),
-        "streams": [stream.name for stream in definition.streams],
+        "streams": streams,
         "last_sync_at": run.completed_at or run.started_at if run else None,
         "last_sync_status": run.status if run else None,
         "next_sync_at": upcoming(definition, atlas.project.settings.timezone, datetime.now(UTC)),
+        "last_verify_at": max((each.verified_at for each in latest), default=None),
+        "last_verify_status": _verify_status(latest),
     }
+
+
+def _verify_status(latest: Sequence[Verification]) -> str | None:
+    """That of the streams together; None where none was ever compared."""
+    wrong = [each for each in latest if not each.is_equal]
+    return documents.verify_status((wrong or latest)[0]) if latest else None
 
 
 def _shown(value: object) -> object:

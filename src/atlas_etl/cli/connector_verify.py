@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from atlas_etl.api.verify import verify_connector
+from atlas_etl.api.verify import ResultNotKept, verify_connector
 from atlas_etl.cli import documents, render
 from atlas_etl.cli.completion import Name, Streams
 from atlas_etl.cli.connector_sync import interruptible
@@ -45,7 +45,7 @@ def verify(
     """Compare source and destination, row by row, as of the last sync. Exit code 8: they differ.
 
     What the next sync brings is pending, and no difference. A repair deletes the rows that only the
-    destination has.
+    destination has. How many rows were equal is kept for `connector history --verifications` and `report`.
 
     Example: atlas connector verify shop
     """
@@ -96,7 +96,7 @@ class _VerifyReport(EventReport):
         super().__init__(output)
         self.comparisons: dict[str, Comparison] = {}
 
-    def tell(self, event: VerifyEvent | Event) -> None:
+    def tell(self, event: VerifyEvent | Event | ResultNotKept) -> None:
         match event:
             case VerifyStarted():
                 until = f" up to {event.high}" if event.high is not None else ""
@@ -107,6 +107,11 @@ class _VerifyReport(EventReport):
                 self._started(event.connector, event.stream, event.estimated_rows)
             case RowsCompared() | BatchLoaded():
                 self._moved(event.connector, event.stream, event.rows, event.bytes)
+            case ResultNotKept():
+                more = "" if event.alone else "; a sync at the same time may look like a difference"
+                self._say(
+                    event.connector, None, f"warning: the result is not kept: {event.error.message}{more}"
+                )
             case StreamVerified():
                 self.comparisons[event.comparison.stream] = event.comparison
                 self._ended(event.connector, event.comparison.stream)

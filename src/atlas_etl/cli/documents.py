@@ -20,6 +20,7 @@ from atlas_etl.model import (
     Run,
     StreamInfo,
     StreamRun,
+    Verification,
 )
 from atlas_etl.pipeline.replay import Replayed
 
@@ -164,6 +165,29 @@ def comparison_document(found: Comparison) -> dict[str, object]:
         "differing_keys": found.differing_keys,
         "keys": [{"kind": example.kind, "key": dict(example.key)} for example in found.examples],
     }
+
+
+def verification_document(found: Verification) -> dict[str, object]:
+    """One line of `connector history --verifications`."""
+    return {
+        "connector": found.connector,
+        "name": found.stream,
+        "status": verify_status(found),
+        "verified_at": found.verified_at,
+        "duration_seconds": round(found.seconds, 3),
+        "mode": found.mode,
+        "source_rows": found.source_rows,
+        "destination_rows": found.destination_rows,
+        "missing": found.missing,
+        "extra": found.extra,
+        "changed": found.changed,
+        "pending": found.pending,
+        "quarantined": found.quarantined,
+    }
+
+
+def verify_status(found: Verification) -> str:
+    return "equal" if found.is_equal else "different"
 
 
 def quarantined_document(connector: str, row: QuarantinedRow) -> dict[str, object]:

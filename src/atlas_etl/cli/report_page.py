@@ -8,10 +8,12 @@ from datetime import datetime
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from atlas_etl.api.report import ConnectorReport, Span
+from atlas_etl.api.report import SPANS, ConnectorReport
 from atlas_etl.cli.quantities import age, size, took
 from atlas_etl.cli.render import plain
+from atlas_etl.model import Span, Verification
 
+_MOST_LISTED = 50
 _HEIGHT = 64  # of a chart's bars; as wide as one unit for each span
 
 
@@ -24,6 +26,7 @@ class Facts:
     schedule: str | None
     next_at: datetime | None
     enabled: bool
+    streams: tuple[str, ...] = ()
     wrong: str | None = None
 
 
@@ -39,8 +42,10 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
+    """Bars over the time of the report; `scale` says what their heights and colours mean."""
+
     title: str
-    most: str
+    scale: str
     bars: tuple[Bar, ...]
 
 
@@ -63,17 +68,29 @@ def page(
     pages.filters.update(
         instant=_instant, ago=lambda at: age(until - at), size=size, took=took, count=lambda n: f"{n:,}"
     )
-    charts = {one.name: _charts(one.spans) for one in reports}
+    charts = {one.name: _charts(one, since, until) for one in reports}
     return pages.get_template("report.html").render(
-        project=project, since=since, until=until, reports=reports, facts=facts, charts=charts, height=_HEIGHT
+        project=project,
+        since=since,
+        until=until,
+        reports=reports,
+        facts=facts,
+        charts=charts,
+        height=_HEIGHT,
+        listed=_MOST_LISTED,
     )
 
 
-def _charts(spans: Sequence[Span]) -> tuple[Chart, ...]:
-    return (
-        _chart("rows", spans, lambda span: float(span.rows), lambda rows: f"{rows:,.0f} rows"),
-        _chart("longest run", spans, lambda span: span.longest, took),
-    )
+def _charts(one: ConnectorReport, since: datetime, until: datetime) -> tuple[Chart, ...]:
+    charts = []
+    if one.runs:
+        charts += [
+            _chart("rows", one.spans, lambda span: float(span.rows), lambda rows: f"{rows:,.0f} rows"),
+            _chart("longest run", one.spans, lambda span: span.longest, took),
+        ]
+    if one.verifications:
+        charts.append(_verified(one.verifications, since, until))
+    return tuple(charts)
 
 
 def _chart(
@@ -91,7 +108,24 @@ def _chart(
         for place, span in enumerate(spans)
         if span.runs
     )
-    return Chart(title, told(most), bars)
+    return Chart(title, f"up to {told(most)}", bars)
+
+
+def _verified(found: Sequence[Verification], since: datetime, until: datetime) -> Chart:
+    """Half as high where every stream was equal, so that colours are not all that tells."""
+    width = (until - since) / SPANS
+    within: dict[int, list[Verification]] = {}
+    for each in found:
+        within.setdefault(min(int((each.verified_at - since) / width), SPANS - 1), []).append(each)
+    bars = []
+    for place, own in sorted(within.items()):
+        differ = sorted({each.stream for each in own if not each.is_equal})
+        told = f"{', '.join(differ)} differed" if differ else "all equal"
+        title = (
+            f"{_instant(own[-1].verified_at)} to {_instant(own[0].verified_at)}: {len(own)} compared, {told}"
+        )
+        bars.append(Bar(place, float(_HEIGHT if differ else _HEIGHT / 2), bool(differ), title))
+    return Chart("verified", "half: equal, whole: different", tuple(bars))
 
 
 def _instant(at: datetime) -> str:

@@ -1,6 +1,6 @@
 """The few interfaces between the rooms: Connector, Extract, Destination, LoadSession, StateStore,
-ScheduleStore, HealthStore, AuditLog and SecretShelf; and two that are optional, ExaminedSource and
-ExaminedDestination."""
+ScheduleStore, HealthStore, VerificationStore, RunSummaries, AuditLog and SecretShelf; and two that are
+optional, ExaminedSource and ExaminedDestination."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from atlas_etl.contracts.schedule import ScheduleStore
 from atlas_etl.contracts.secrets import SecretShelf
 from atlas_etl.contracts.source import Connector, Extract
 from atlas_etl.contracts.state import Lease, StateStore
+from atlas_etl.contracts.summary import RunSummaries
+from atlas_etl.contracts.verification import VerificationStore
 
 __all__ = [
     "NO_CHANGE",
@@ -33,8 +35,10 @@ __all__ = [
     "Lease",
     "LoadSession",
     "ReconcileSession",
+    "RunSummaries",
     "ScheduleStore",
     "SecretShelf",
     "StateStore",
     "TableSnapshot",
+    "VerificationStore",
 ]

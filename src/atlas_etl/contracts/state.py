@@ -141,7 +141,8 @@ class StateStore(Protocol):
     def prune(self, before: datetime) -> int:
         """Delete runs completed before this instant; gives back how many.
 
-        The changes that they made go with them, but for the newest change of each stream; so do tests.
+        The changes that they made go with them, but for the newest change of each stream; so do tests and
+        verifications.
         """
 
     def keep_newest(self, runs: int) -> int:

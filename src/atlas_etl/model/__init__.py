@@ -67,6 +67,8 @@ from atlas_etl.model.stream import (
     Stream,
     TableName,
 )
+from atlas_etl.model.summary import RunSummary, SchemaChanged, Span, StreamTotal
+from atlas_etl.model.verification import Verification, VerifyMode
 
 __all__ = [
     "DELETED_AT",
@@ -123,20 +125,26 @@ __all__ = [
     "RunError",
     "RunProgress",
     "RunStatus",
+    "RunSummary",
     "SchemaChange",
+    "SchemaChanged",
     "SealedSecret",
     "Settings",
     "Severity",
     "Side",
     "Slot",
     "SlotStatus",
+    "Span",
     "Stream",
     "StreamInfo",
     "StreamProgress",
     "StreamRun",
     "StreamState",
+    "StreamTotal",
     "TableName",
     "TableState",
+    "Verification",
+    "VerifyMode",
     "Watermark",
     "WidenColumn",
     "Window",

@@ -7,9 +7,26 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import ColumnElement, Connection, Engine, Executable, Table, event, func, literal, text
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Double,
+    Engine,
+    Executable,
+    FromClause,
+    Table,
+    Text,
+    cast,
+    event,
+    extract,
+    func,
+    literal,
+    text,
+)
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import SQLAlchemyError
@@ -21,6 +38,16 @@ from atlas_etl.state.lease import LeaseRecord
 from atlas_etl.state.schema import SCHEMA, UtcDateTime
 
 _WRITING = "atlas_writing"
+
+
+@dataclass(frozen=True, slots=True)
+class EachStream:
+    """A run's list of streams as a table: a row for each. `name` is a JSON list that begins with it."""
+
+    table: FromClause
+    name: ColumnElement[str]
+    rows_loaded: ColumnElement[int]
+    rows_quarantined: ColumnElement[int]
 
 
 class Database(ABC):
@@ -65,6 +92,16 @@ class Database(ABC):
         """The clock that all who share this database share."""
 
     @abstractmethod
+    def seconds_between(
+        self, earlier: ColumnElement[datetime], later: ColumnElement[datetime]
+    ) -> ColumnElement[float]:
+        """At milliseconds at least."""
+
+    @abstractmethod
+    def each_stream(self, streams: ColumnElement[object]) -> EachStream:
+        """The streams of runs, whatever their texts hold."""
+
+    @abstractmethod
     def clock(self) -> float:
         """Seconds that pass for a holder as they pass for whoever judges its lease."""
 
@@ -104,6 +141,21 @@ class SqliteDatabase(Database):
 
     def now(self) -> ColumnElement[datetime]:
         return literal(datetime.now(UTC), UtcDateTime())
+
+    def seconds_between(
+        self, earlier: ColumnElement[datetime], later: ColumnElement[datetime]
+    ) -> ColumnElement[float]:
+        return (func.julianday(later, type_=Double()) - func.julianday(earlier, type_=Double())) * 86400
+
+    def each_stream(self, streams: ColumnElement[object]) -> EachStream:
+        table = func.json_each(streams).table_valued("value")
+        return EachStream(
+            table,
+            # Of two paths SQLite gives a list of JSON, in which every escape stays as it is.
+            func.json_extract(table.c.value, "$.name", "$.name", type_=Text()),
+            func.json_extract(table.c.value, "$.rows_loaded", type_=BigInteger()),
+            func.json_extract(table.c.value, "$.rows_quarantined", type_=BigInteger()),
+        )
 
     def clock(self) -> float:
         return time.monotonic()
@@ -145,6 +197,31 @@ class PostgresDatabase(Database):
 
     def now(self) -> ColumnElement[datetime]:
         return func.clock_timestamp(type_=UtcDateTime())  # now() would be the transaction's start
+
+    def seconds_between(
+        self, earlier: ColumnElement[datetime], later: ColumnElement[datetime]
+    ) -> ColumnElement[float]:
+        return cast(extract("epoch", later - earlier), Double)
+
+    def each_stream(self, streams: ColumnElement[object]) -> EachStream:
+        """Cut out of the text, of which `records` is the writer: PostgreSQL looks into no JSON with an escape
+        that its text cannot hold, and patterns take several times as long. No value of a string has a quote
+        without a backslash before it, so the marks are found nowhere else.
+        """
+        table = func.json_array_elements(streams).table_valued("value")
+        written = cast(table.c.value, Text)
+
+        def count_after(mark: str) -> ColumnElement[int]:
+            number = func.split_part(func.split_part(written, mark, 2), ",", 1)
+            return cast(func.nullif(number, ""), BigInteger)
+
+        name = func.substr(func.split_part(written, ', "status": "', 1), len('{"name": ') + 1)
+        return EachStream(
+            table,
+            literal("[").op("||")(name).op("||")(literal("]")),
+            count_after('"rows_loaded": '),
+            count_after('"rows_quarantined": '),
+        )
 
     def clock(self) -> float:
         """The server's clock goes on while this machine sleeps, and so must this one."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
+from dataclasses import asdict, fields
 from datetime import datetime
 
 from pydantic import TypeAdapter
@@ -33,6 +34,8 @@ from atlas_etl.model import (
     Slot,
     SlotStatus,
     StreamRun,
+    Verification,
+    VerifyMode,
 )
 from atlas_etl.state.holder import Holder
 from atlas_etl.state.lease import LeaseRecord
@@ -189,6 +192,18 @@ def health_of(row: AnyRow) -> ConnectorHealth | None:
     """A row of `connector_health`; None before its first test ended. Raises ValueError."""
     last = _TEST.validate_python(row.last_test)
     return None if last is None or row.since is None else ConnectorHealth(row.connector, row.since, last)
+
+
+def verification_values(verification: Verification) -> dict[str, object]:
+    """The columns of `verifications`."""
+    return {**asdict(verification), "mode": verification.mode.value}
+
+
+def verification_of(row: AnyRow) -> Verification:
+    """A row of `verifications`. Raises ValueError where it cannot be one."""
+    columns = row._mapping
+    values = {each.name: columns[each.name] for each in fields(Verification)}
+    return Verification(**{**values, "mode": VerifyMode(row.mode)})
 
 
 def test_document(test: ConnectionTest) -> object:

@@ -36,7 +36,7 @@ from sqlalchemy import (
 from sqlalchemy.sql.ddl import CreateView
 
 SCHEMA = "pipeline"
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
@@ -248,6 +248,27 @@ connector_health = Table(
 )
 
 Index("ix_connection_tests_connector", connection_tests.c.connector, connection_tests.c.test_id)
+
+# Counts only: neither rows nor their keys.
+verifications = Table(
+    "verifications",
+    metadata,
+    Column("verification_id", BigInteger().with_variant(Integer, "sqlite"), Identity(), primary_key=True),
+    Column("connector", PlainText, nullable=False),
+    Column("stream", PlainText, nullable=False),
+    Column("verified_at", UtcDateTime, nullable=False),
+    Column("seconds", Double, nullable=False),
+    Column("mode", PlainText, nullable=False),
+    Column("source_rows", BigInteger, nullable=False),
+    Column("destination_rows", BigInteger, nullable=False),
+    Column("missing", BigInteger, nullable=False),
+    Column("extra", BigInteger, nullable=False),
+    Column("changed", BigInteger, nullable=False),
+    Column("pending", BigInteger, nullable=False),
+    Column("quarantined", BigInteger, nullable=False),
+)
+
+Index("ix_verifications_connector", verifications.c.connector, verifications.c.verification_id)
 
 # Encrypted, with a key that is not here.
 secrets = Table(

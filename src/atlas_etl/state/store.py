@@ -46,6 +46,8 @@ from atlas_etl.state.schema import (
     scheduled_runs,
 )
 from atlas_etl.state.secrets import SecretTable
+from atlas_etl.state.summaries import SqlRunSummaries
+from atlas_etl.state.verifications import SqlVerifications
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +65,8 @@ class SqlStateStore:
         self.audit = SqlAuditLog(database, actor or this_actor(os.environ))
         self.schedule = SqlSchedule(database, times, self.audit)
         self.health = SqlHealth(database)
+        self.summaries = SqlRunSummaries(database)
+        self.verifications = SqlVerifications(database)
         self.secrets = SecretTable(database, self.audit)
 
     def time(self) -> datetime:
@@ -278,6 +282,7 @@ class SqlStateStore:
     def prune(self, before: datetime) -> int:
         """Delete runs completed before this instant, an aware datetime. Running ones stay."""
         self.health.prune(before)
+        self.verifications.prune(before)
         return self._prune(scheduled_runs.c.completed_at < before)
 
     def keep_newest(self, runs: int) -> int:

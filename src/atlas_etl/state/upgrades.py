@@ -18,6 +18,7 @@ from atlas_etl.state.schema import (
     schedules,
     secrets,
     slots,
+    verifications,
 )
 
 
@@ -66,6 +67,11 @@ def _add_progress(connection: Connection) -> None:
     connection.execute(add.against(leases))
 
 
+def _add_verifications(connection: Connection) -> None:
+    """Version 8."""
+    verifications.create(connection)
+
+
 UPGRADES: Mapping[int, Callable[[Connection], None]] = {
     1: _add_checkpoint_changes,
     2: _add_schedule,
@@ -73,5 +79,6 @@ UPGRADES: Mapping[int, Callable[[Connection], None]] = {
     4: _add_audit,
     5: _add_connection_tests,
     6: _add_progress,
+    7: _add_verifications,
 }
 """By version; a new store is made at SCHEMA_VERSION at once."""
