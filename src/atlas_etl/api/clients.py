@@ -45,6 +45,9 @@ def get_connection(protocol: str, *, reuse: bool = True, **config: object) -> ob
     """The native client: a SQLAlchemy Engine for PostgreSQL, MySQL and SQLite, a DuckDBPyConnection for
     DuckDB, a requests.Session for HTTP APIs, a pyarrow.fs.FileSystem for files.
 
+    A session has the connection's certificates, proxy and deadline, and no credentials: requests would send
+    those that are not in `Authorization` along with a redirect, to whomever. `create_connector` logs in.
+
     The same settings give the same client until `close_all_connections`, in whatever thread; a client that
     only the thread may use that made it (DuckDB, HTTP) is one per thread. `reuse=False` gives a new one,
     which the caller closes. Raises UnknownProtocolError, MissingDriverError and ConfigError; DuckDB, which

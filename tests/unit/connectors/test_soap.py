@@ -296,3 +296,58 @@ def test_a_missing_extra_says_what_to_install() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == 'pip install "atlas-etl[soap]"'
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        envelope(""),
+        Response(f'<e:Envelope xmlns:e="{ENVELOPE}"/>', content_type="text/xml"),
+        Response("", content_type="text/xml"),
+        Response("", status=202),
+    ],
+    ids=["empty", "no body", "nothing", "accepted"],
+)
+def test_an_answer_without_a_result_is_an_error_and_not_an_empty_list(api: Api, answer: Response) -> None:
+    serve(api, lambda _: answer)
+    with pytest.raises(SourceError) as caught:
+        read(connector(api), ORDERS)
+    assert caught.value.code == "soap_answer"
+
+
+def in_parts(body: bytes, attachment: str) -> Response:
+    """As services with attachments answer: https://www.w3.org/TR/xop10/#identifying_xop_documents"""
+    head = 'Content-Type: application/xop+xml; charset=UTF-8; type="text/xml"\r\nContent-ID: <root>'
+    more = f"Content-Type: application/octet-stream\r\nContent-ID: <{attachment}>"
+    text = f"--B\r\n{head}\r\n\r\n{body.decode()}\r\n--B\r\n{more}\r\n\r\nDATA\r\n--B--\r\n"
+    kind = 'multipart/related; boundary="B"; type="application/xop+xml"; start="<root>"'
+    return Response(text, content_type=kind)
+
+
+def test_an_answer_in_parts_is_read_with_what_it_includes(api: Api) -> None:
+    def included(request: Request) -> bytes:
+        include = '<i:Include xmlns:i="http://www.w3.org/2004/08/xop/include" href="cid:note"/>'
+        return orders(request).data.replace(b"<note>a</note>", f"<note>{include}</note>".encode())
+
+    serve(api, lambda request: in_parts(orders(request).data, "logo"))
+    assert read(connector(api), ORDERS).num_rows == len(HELD)
+    api.server.clear()
+    serve(api, lambda request: in_parts(included(request), "note"))
+    notes = read(connector(api), ORDERS)["note"].to_pylist()
+    assert base64.b64decode(notes[0]) == b"DATA"
+    api.server.clear()
+    serve(api, lambda request: in_parts(included(request), "other"))
+    with pytest.raises(SourceError) as caught:
+        read(connector(api), ORDERS)
+    assert caught.value.code == "soap_answer"
+
+
+def test_a_fault_in_another_encoding_is_read(api: Api) -> None:
+    def answer(_: Request) -> Response:
+        content = fault("e:Client", "no such shop").data.decode().encode("utf-16")
+        return Response(content, status=500, content_type="text/xml; charset=utf-16")
+
+    serve(api, answer)
+    with pytest.raises(SourceError, match="no such shop") as caught:
+        read(connector(api), ORDERS)
+    assert caught.value.code == "soap_fault"

@@ -159,14 +159,13 @@ def _found(response: Response, path: str, where: str, hint: str = _HINT) -> str:
     _check(response, where, hint)
     found = Document(response.content, where).find(parse_path(path))
     if not isinstance(found, str) or not found:
-        raise _failed(f"{where} answered {response.status} without a token", hint)
+        raise _failed(_because(f"{where} answered {response.status} without a token", response), hint)
     return found
 
 
 def _check(response: Response, where: str, hint: str = _HINT) -> None:
     if response.status >= 400:
-        why = _reason(response.content)
-        raise _failed(f"{where} answered {response.status}" + (f" ({why})" if why else ""), hint)
+        raise _failed(_because(f"{where} answered {response.status}", response), hint)
 
 
 def _failed(why: str, hint: str) -> SourceError:
@@ -177,11 +176,12 @@ class _Refusal(msgspec.Struct):
     error: str = ""  # a code of RFC 6749, section 5.2
 
 
-def _reason(content: bytes) -> str:
+def _because(what: str, response: Response) -> str:
     try:
-        return msgspec.json.decode(content, type=_Refusal).error[:80]
+        why = msgspec.json.decode(response.content, type=_Refusal).error[:80]
     except msgspec.DecodeError:
-        return ""
+        why = ""
+    return f"{what} ({why})" if why else what
 
 
 def _secret(value: SecretStr | None) -> str:

@@ -13,6 +13,7 @@ from atlas_etl.connectors.http._rate_limits import asked_wait
 from atlas_etl.errors import MissingDriverError, SourceError
 from atlas_etl.http_statuses import MAY_PASS
 
+_NOT_YET = 202  # accepted: RFC 9110, section 15.3.3
 _SHOWN = 200  # characters of a server's message
 _QUOTED = r"""(?<!\w)(?P<quote>["'`]).+?(?P=quote)(?!\w)"""
 _DIGITS = r"[^\s,;()\[\]{}]*[0-9@][^\s,;()\[\]{}]*"
@@ -31,7 +32,9 @@ def may_pass(failure: BaseException) -> bool:
 
 def refusal(request: Request, response: Response) -> SourceError | None:
     """What an answer says went wrong, by its status; None for one to be read."""
-    if response.status < 400 or (response.status in request.empty_on and not _asks_for_patience(response)):
+    if request.wants_records and request.method == "GET" and response.status == _NOT_YET:
+        return status_error(request, response)
+    if response.status < 300 or (response.status in request.empty_on and not _asks_for_patience(response)):
         return None
     return status_error(request, response)
 
@@ -40,6 +43,7 @@ def status_error(request: Request, response: Response, *, was_renewed: bool = Fa
     """The error for an answer; `was_renewed`: it did not take credentials that were new either."""
     status = 429 if _asks_for_patience(response) else response.status
     hints = {
+        _NOT_YET: "the API has yet to make what was asked for: sync later, or describe it as a `job`",
         401: "a new token was refused as well: check what it is for, and the rights of its owner"
         if was_renewed
         else "check the credentials under `auth`",
@@ -51,7 +55,7 @@ def status_error(request: Request, response: Response, *, was_renewed: bool = Fa
         f"{request.method} {shown(request.url)} was answered with {response.status}",
         hint=hints.get(status, "the server says no more; its own documentation may"),
         code=f"http_{status}",
-        retryable=status in MAY_PASS,
+        retryable=status in MAY_PASS or status == _NOT_YET,
     )
     failure.wait = asked_wait(response.headers)
     return failure

@@ -23,6 +23,7 @@ from atlas_etl.errors import SourceError
 
 _PLAIN = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?|true|false")
 _LONGEST_CELL = 2**31 - 1  # of characters; a whole answer has its own limit, and Python's 128 KiB are less
+_ERRORS = ("errors",)
 _NULL = msgspec.Raw(b"null")
 
 Answer = tuple[Document | None, list[msgspec.Raw]]
@@ -57,7 +58,15 @@ def may_lack(path: Path, read: Callable[[bytes, str], Answer]) -> Callable[[byte
 
     def lenient(content: bytes, where: str) -> Answer:
         document = Document(content, where)
-        return (document, []) if document.lacks(path) else read(content, where)
+        if not document.lacks(path):
+            return read(content, where)
+        if document.holds_several(_ERRORS):
+            raise SourceError(
+                f"{where} answered with `errors` and no records",
+                hint="check what the resource asks for, and the rights of these credentials",
+                code="answered_errors",
+            )
+        return document, []
 
     return lenient
 

@@ -45,7 +45,7 @@ class _Error:
 
 def refusal(request: Request, response: Response) -> SourceError | None:
     """What an answer says went wrong, by its status or its errors; None for one to be read."""
-    failure = status_error(request, response) if response.status >= 400 else None
+    failure = status_error(request, response) if response.status >= 300 else None
     if response.status not in _DESCRIBED:
         return failure
     try:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from pydantic import JsonValue
 
@@ -31,12 +31,23 @@ class Request:
     repeats: int = 0  # how many records of the page before its answer begins with
     is_again: bool = False  # whether it is for the page before, once more
     wait: float = 0.0  # seconds before it is sent
+    wants_records: bool = False  # whether what it asks for has to be there
     is_login: bool = False  # whether credentials are asked for, which both it and its answer hold
 
     def with_params(self, more: Mapping[str, str]) -> Request:
         """The request with these parameters instead of those of the same names."""
         kept = tuple((name, value) for name, value in self.params if name not in more)
         return replace(self, params=(*kept, *more.items()))
+
+    def without_params(self, names: Collection[str]) -> Request:
+        """The request without these parameters, which links and redirects may bring back."""
+        parts = urlsplit(self.url)
+        given = parse_qsl(parts.query, keep_blank_values=True)
+        kept = [(name, value) for name, value in given if name not in names]
+        params = tuple((name, value) for name, value in self.params if name not in names)
+        if len(kept) == len(given):
+            return replace(self, params=params)
+        return replace(self, url=urlunsplit(parts._replace(query=urlencode(kept))), params=params)
 
     def with_body(self, more: Mapping[str, JsonValue]) -> Request:
         """The request with these members of its body, given by their paths, instead of what is there."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from dataclasses import replace
 
 from atlas_etl.connectors.http._connection import HttpConnection, Resource
 from atlas_etl.connectors.http._formats import FORMATS, NOTHING, Answer, may_lack
@@ -37,7 +38,8 @@ def pages_of_list(
     repeats = Repeats(reading.key if is_counted else (), merges=reading.merges, where=where)
     is_first, is_past = True, False
     held: Records = []  # what the page before turns out to have got meanwhile comes first
-    flow = paged(pagination, first, has_key=bool(reading.key) and resource.job is None)
+    wanted = replace(first, wants_records=True)
+    flow = paged(pagination, wanted, has_key=bool(reading.key) and resource.job is None)
     request = next(flow, None)
     while request is not None:
         response = fetch(request)

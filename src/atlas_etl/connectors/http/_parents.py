@@ -16,11 +16,12 @@ import msgspec
 from pydantic import JsonValue
 
 from atlas_etl.connectors.http._connection import Parent
-from atlas_etl.connectors.http._messages import Request
+from atlas_etl.connectors.http._messages import Request, shown
 from atlas_etl.connectors.http._records import Document, Scalar, parse_path
 from atlas_etl.errors import SourceError
 
 _NAME = re.compile(r"\{(\w+)\}")
+_DOTS = re.compile(r"/\.\.?(?=[/?#]|$)")
 _BRACE = b"{"
 
 Values = Mapping[str, Scalar]
@@ -56,10 +57,20 @@ def parent_key(found: Values) -> str:
 
 
 def filled(request: Request, values: Values) -> Request:
-    """The request with `{name}` replaced in its path, parameters and body."""
+    """The request with `{name}` replaced in its path, parameters and body.
+
+    Raises SourceError (`value_in_path`) for a value that would make the path another one (RFC 3986, 5.2.4).
+    """
+    url = _NAME.sub(lambda name: _in_path(name, values), request.url)
+    if len(_DOTS.findall(url)) > len(_DOTS.findall(request.url)):
+        raise SourceError(
+            f"a value of . or .. cannot be in the path of {shown(request.url)}, for it would lead elsewhere",
+            hint="send it as one of `params`, or leave such records out",
+            code="value_in_path",
+        )
     return replace(
         request,
-        url=_NAME.sub(lambda name: _in_path(name, values), request.url),
+        url=url,
         params=tuple((name, str(_substituted(value, values))) for name, value in request.params),
         body=_in_body(request.body, values),
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from requests import PreparedRequest
+from typing import Any
+
+from requests import PreparedRequest, Response
 from requests.auth import AuthBase, HTTPDigestAuth
 
 from atlas_etl.connectors.http._auth_settings import Auth
@@ -15,8 +17,18 @@ def request_auth(auth: Auth) -> AuthBase | None:
     """None where headers and parameters say all that there is to say. It may be used by several threads."""
     if auth.type == "digest":
         password = auth.password.get_secret_value() if auth.password is not None else ""
-        return HTTPDigestAuth(auth.username or "", password)
+        return _Digest(auth.username or "", password)
     return _Signed(auth) if auth.type in _SIGNED else None
+
+
+class _Digest(HTTPDigestAuth):
+    def handle_401(self, r: Response, **kwargs: Any) -> Response:
+        """Answers a challenge that is whole; any other stays the refusal that it is."""
+        told = r.headers.get("www-authenticate", "").lower()
+        if "nonce=" not in told or "realm=" not in told:
+            return r
+        answered: Response = super().handle_401(r, **kwargs)  # type: ignore[no-untyped-call]
+        return answered
 
 
 class _Signed(AuthBase):

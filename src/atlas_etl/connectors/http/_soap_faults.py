@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from xml.etree.ElementTree import Element, ParseError
 
 import defusedxml.ElementTree
@@ -12,6 +13,7 @@ from atlas_etl.connectors.http._messages import Request, Response, shown
 from atlas_etl.connectors.http._rate_limits import asked_wait
 from atlas_etl.errors import SourceError
 
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _STATUSES = frozenset({200, 400, 500})
 # https://www.w3.org/TR/2000/NOTE-SOAP-20000508/#_Toc478383510, https://www.w3.org/TR/soap12-part1/#faultcodes
 _MAY_PASS = frozenset({"Server", "Receiver"})
@@ -20,11 +22,12 @@ _LOGIN = frozenset({"FailedAuthentication", "InvalidSecurity", "InvalidSecurityT
 
 def refusal(request: Request, response: Response) -> SourceError | None:
     """What an answer says went wrong, by its fault or its status; None for one to be read."""
-    if response.status in _STATUSES and b"Fault" in response.content:
+    content = response.content
+    if response.status in _STATUSES and (b"Fault" in content or content.startswith(_UTF_16)):
         fault = _fault(response.content)
         if fault is not None:
             return _described(request, response, fault)
-    return status_error(request, response) if response.status >= 400 else None
+    return status_error(request, response) if response.status >= 300 else None
 
 
 def _fault(content: bytes) -> Element | None:

@@ -112,7 +112,8 @@ class Transport:
         self._turns.wait()
         with self._slots:
             before = datetime.now(UTC)
-            response = self._wire.send(request, who, is_home=is_home)
+            asked = request.without_params(who.params) if who.params else request
+            response = self._wire.send(asked, who, is_home=is_home)
         if is_home:
             self.heard = Heard(response.headers, before, datetime.now(UTC))
         wait = wait_for_more(response.headers)

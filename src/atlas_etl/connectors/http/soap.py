@@ -19,6 +19,7 @@ from zeep.exceptions import Error as ZeepError
 from zeep.exceptions import LookupError as ZeepLookupError
 from zeep.exceptions import ValidationError
 from zeep.helpers import serialize_object
+from zeep.wsdl.attachments import MessagePack
 from zeep.wsse.username import UsernameToken
 
 from atlas_etl.connectors.base import Adapter
@@ -45,6 +46,7 @@ from atlas_etl.connectors.http._wire import Network, Wire, dispose, session
 from atlas_etl.errors import ConfigError, SourceError, nearest
 from atlas_etl.model import ConnectionStatus
 
+_OF_ODD_ANSWERS = (AttributeError, IndexError, KeyError, TypeError, ValueError)  # zeep checks not all
 _NIL = "{http://www.w3.org/2001/XMLSchema-instance}nil"
 
 
@@ -84,16 +86,24 @@ class SoapConnector(NamedResources):
             )
         arguments = first.body if isinstance(first.body, Mapping) else {}
         try:
-            with exact_values():
-                result = operations[name](**arguments)
+            service._binding.get(name).create(**arguments)
         except (ValidationError, TypeError, ValueError) as failure:
             raise ConfigError(
                 f"the arguments of {name!r} do not fit: {type(failure).__name__}",
                 hint=f"it takes {_signature(service, name)}",
                 code="soap_arguments",
             ) from None
-        except (ZeepError, etree.LxmlError) as failure:
-            raise _unreadable(shown(first.url), failure) from None
+        try:
+            with exact_values():
+                result = operations[name](**arguments)
+        except (ZeepError, etree.LxmlError, *_OF_ODD_ANSWERS) as failure:
+            raise SourceError(
+                f"{shown(first.url)} answered {name!r} with what cannot be read: {type(failure).__name__}",
+                hint="check that the answer is as the WSDL describes it; nothing of it was loaded",
+                code="soap_answer",
+            ) from None
+        if isinstance(result, MessagePack):
+            result = result.root  # the other parts are no part of it
         path = parse_path(resource.records) if resource.records is not None else None
         content = _JSON.encode(serialize_object(result, dict))
         answer = FORMATS["json"](path).read(content, f"the result of {name}")
@@ -169,8 +179,14 @@ class _Carrier(zeep.Transport):  # type: ignore[misc]  # zeep has no types
         )
 
     def post(self, address: str, message: bytes, headers: Mapping[str, str]) -> requests.Response:
-        asked = Request(_web(address), "POST", headers=headers, content=message)
-        return _as_zeep_reads(self._by.fetch(asked))
+        response = self._by.fetch(Request(_web(address), "POST", headers=headers, content=message))
+        if not response.content:  # zeep would take it for a result without rows
+            raise SourceError(
+                f"{shown(address)} answered {response.status} without a result",
+                hint="the service may work on it still: ask for less at once, or sync later",
+                code="soap_answer",
+            )
+        return _as_zeep_reads(response)
 
 
 def _web(url: str) -> str:

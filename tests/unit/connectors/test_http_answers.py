@@ -1,0 +1,123 @@
+"""Answers that are no failure by their status and hold no records all the same, and requests led astray."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qs
+
+import pytest
+from pytest_httpserver import HTTPServer
+from werkzeug import Request, Response
+
+from atlas_etl.errors import SourceError
+from atlas_etl.model import Stream
+from tests.unit.connectors.http_api import Api, as_json, read
+
+THINGS = Stream("things", table="things")
+
+
+@pytest.fixture
+def api(httpserver: HTTPServer) -> Api:
+    return Api(httpserver)
+
+
+def refused(api: Api, *, auth: dict[str, object] | None = None, **resource: object) -> SourceError:
+    described = {"path": "/things", "pagination": "none", **resource}
+    with pytest.raises(SourceError) as caught:
+        read(api.connector(resources={"things": described}, auth=auth or {}), THINGS)
+    return caught.value
+
+
+def test_records_that_are_not_there_yet_are_asked_for_again(api: Api) -> None:
+    """GitHub answers so while it counts."""
+    ready = [False, False, True]
+
+    def answer(_: Request) -> Response:
+        return as_json([{"id": 1}]) if ready.pop(0) else Response("{}", status=202)
+
+    api.serve("/things", answer)
+    found = read(api.connector(resources={"things": {"path": "/things"}}), THINGS)
+    assert found.to_pylist() == [{"id": 1}]
+    api.server.clear()
+    api.serve("/things", lambda _: Response('{"status": "processing"}', status=202))
+    assert refused(api).code == "http_202"
+
+
+def test_a_post_that_is_accepted_may_have_its_records(api: Api) -> None:
+    api.serve("/things", lambda _: Response('[{"id": 1}]', status=202))
+    resource = {"path": "/things", "method": "POST", "body": {}}
+    assert read(api.connector(resources={"things": resource}), THINGS).num_rows == 1
+
+
+@pytest.mark.parametrize("status", [302, 304])
+def test_an_answer_that_leads_nowhere_has_no_records(api: Api, status: int) -> None:
+    api.serve("/things", lambda _: Response('[{"id": 1}]', status=status))
+    assert refused(api).code == f"http_{status}"
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [('{"errors": [{"code": "X"}]}', "answered_errors"), ('{"errors": []}', None), ("{}", None)],
+)
+def test_an_answer_of_errors_is_no_empty_list(api: Api, answer: str, code: str | None) -> None:
+    api.serve("/things", lambda _: as_json(answer))
+    resource = {"records": "things", "records_may_lack": True}
+    if code is None:
+        described = {"things": {"path": "/things", **resource}}
+        assert read(api.connector(resources=described), THINGS).num_rows == 0
+    else:
+        assert refused(api, **resource).code == code
+
+
+@pytest.mark.parametrize("way", ["link", "redirect"])
+def test_a_key_that_comes_back_in_an_address_is_sent_once(api: Api, way: str) -> None:
+    def answer(request: Request) -> Response:
+        query = request.query_string.decode()
+        if parse_qs(query)["key"] != ["hush & key"]:
+            return Response(status=400)
+        if "page" in request.args:
+            return as_json({"data": [{"id": 2}], "next": None})
+        if way == "redirect" and request.path == "/things":
+            return Response(status=307, headers={"Location": f"/there?{query}&page=2"})
+        return as_json({"data": [{"id": 1}], "next": f"/things?{query}&page=2"})
+
+    api.serve("/things", answer)
+    api.serve("/there", answer)
+    auth = {"type": "api_key", "api_key": "hush & key", "parameter": "key"}
+    resources = {"things": {"path": "/things", "pagination": "next_url"}}
+    found = read(api.connector(resources=resources, auth=auth), THINGS)
+    assert found["id"].to_pylist() == ([1, 2] if way == "link" else [2])
+
+
+@pytest.mark.parametrize("value", [".", ".."])
+def test_no_value_leads_a_request_to_another_resource(api: Api, value: str) -> None:
+    api.serve("/shops", lambda _: as_json([{"name": "a..b"}, {"name": value}]))
+    api.serve("/shops/a..b/orders", lambda _: as_json([{"id": 1}]))
+    api.serve("/orders", lambda _: as_json([{"id": 666}]))
+    parent = {"resource": "shops", "fields": {"shop": "name"}}
+    resources = {
+        "shops": {"path": "/shops", "pagination": "none"},
+        "things": {"path": "/shops/{shop}/orders", "pagination": "none", "parent": parent},
+    }
+    with pytest.raises(SourceError) as caught:
+        read(api.connector(resources=resources), THINGS)
+    assert caught.value.code == "value_in_path"
+    assert [each.path for each in api.asked] == ["/shops", "/shops/a..b/orders"]
+
+
+@pytest.mark.parametrize(
+    "challenge", ['Digest realm="things"', 'Digest nonce="n"', 'Digest realm="r", nonce="n", algorithm=NEW']
+)
+def test_a_challenge_that_cannot_be_answered_is_a_refusal(api: Api, challenge: str) -> None:
+    api.serve("/things", lambda _: Response(status=401, headers={"WWW-Authenticate": challenge}))
+    auth: dict[str, object] = {"type": "digest", "username": "etl", "password": "hush"}
+    assert refused(api, auth=auth).code == "http_401"
+
+
+def test_a_token_endpoint_that_says_200_and_means_no_is_quoted(api: Api) -> None:
+    api.serve("/token", lambda _: as_json({"error": "invalid_scope", "error_description": "hush-secret"}))
+    token_url = api.server.url_for("/token")
+    grant = {"client_id": "id", "client_secret": "hush-secret"}
+    failure = refused(api, auth={"type": "oauth2", "token_url": token_url, **grant})
+    assert failure.code == "login_failed"
+    assert "200 without a token (invalid_scope)" in failure.message
+    assert "hush" not in str(failure)
