@@ -1,11 +1,11 @@
-"""Reading an API: which resource a stream means, its pages, and the extract of them."""
+"""Reading an API: which resource a stream means, and the extract of its pages."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from atlas_etl import values
@@ -17,29 +17,24 @@ from atlas_etl.connectors.http._examined import of_answers, of_stream
 from atlas_etl.connectors.http._failures import refusal
 from atlas_etl.connectors.http._first_request import first_request
 from atlas_etl.connectors.http._formats import MEDIA_TYPES
-from atlas_etl.connectors.http._given import GivenNames, described, schema_given
-from atlas_etl.connectors.http._in_order import in_order
-from atlas_etl.connectors.http._incremental import TICKS, Newest, since
+from atlas_etl.connectors.http._given import described, schema_given
 from atlas_etl.connectors.http._jobs import limited
+from atlas_etl.connectors.http._lists import Lists
 from atlas_etl.connectors.http._messages import Request, shown
 from atlas_etl.connectors.http._one_list import pages_of_list
 from atlas_etl.connectors.http._outline import caveats, written
-from atlas_etl.connectors.http._pages import WINDOW_END, Pages, Records
-from atlas_etl.connectors.http._parent_bounds import PARENT, ParentBounds, ParentRows
-from atlas_etl.connectors.http._parents import Values, distinct, filled, values_of, with_values
-from atlas_etl.connectors.http._prior import Jobs, given_names
+from atlas_etl.connectors.http._pages import Pages, Records
+from atlas_etl.connectors.http._parent_bounds import ParentRows
+from atlas_etl.connectors.http._prior import Jobs
 from atlas_etl.connectors.http._reading import Reading
 from atlas_etl.connectors.http._rows import HttpRows
 from atlas_etl.connectors.http._transport import Refusal, Transport
-from atlas_etl.connectors.http._windows import Windows
 from atlas_etl.connectors.http._wire import Network, Wire
 from atlas_etl.connectors.unordered import UnorderedExtract, may_grow
-from atlas_etl.errors import ConfigError, WiderColumnsError
+from atlas_etl.errors import WiderColumnsError
 from atlas_etl.model import (
     ColumnInfo,
     ConnectionStatus,
-    CursorValue,
-    Disposition,
     Examination,
     Finding,
     ReadRequest,
@@ -76,6 +71,7 @@ class HttpConnector(BaseConnector[HttpConnection]):
         self._wire = wiring(config)
         self._transport = Transport(config, self._wire, refusal)
         self._jobs = Jobs(self._transport)
+        self._lists = Lists(config, fetch=self._transport.fetch, fetched=self._fetched, now=self._wire.now)
         self._unfinished: dict[str, _Unfinished] = {}  # by stream: several may be read at once
 
     def keep_rotated(self, keeper: SecretKeeper) -> None:
@@ -88,7 +84,7 @@ class HttpConnector(BaseConnector[HttpConnection]):
             message = f"{shown(response.url)} answered with {response.status}"
             return ConnectionStatus(message, warnings=self._transport.warnings)
         asked = ReadRequest(Stream(name, table=name, cursor=resource.cursor), limit=1)
-        reading = self._reading(asked)
+        reading = self._lists.reading(asked, resource)
         if resource.job is not None and resource.given:  # a job may take hours, and reads all that there is
             return ConnectionStatus(
                 f"{name} answered with its description; no job was begun", warnings=self._transport.warnings
@@ -110,10 +106,11 @@ class HttpConnector(BaseConnector[HttpConnection]):
         return [self.describe(Stream(name, table=name)) for name in self.config.resources]
 
     def describe(self, stream: Stream) -> StreamInfo:
-        few = _DESCRIBED if self._resource(stream).job is not None else None
+        resource = self._resource(stream)
+        few = _DESCRIBED if resource.job is not None else None
         request = ReadRequest(stream, limit=few, may_read_again=True)
-        reading = self._reading(request)
-        if (resource := self._resource(stream)).job is not None and reading.given.types:
+        reading = self._lists.reading(request, resource)
+        if resource.job is not None and reading.given.types:
             return described(stream, resource, reading.given.types)
         pages = Pages(self._new(request, reading))
         try:
@@ -142,7 +139,11 @@ class HttpConnector(BaseConnector[HttpConnection]):
         if again is not None and again.request != request:
             again.pages.close()
             again = None
-        reading = again.reading if again is not None else self._reading(request)
+        reading = (
+            again.reading
+            if again is not None
+            else self._lists.reading(request, self._resource(request.stream))
+        )
         pages = again.pages if again is not None else Pages(self._new(request, reading))
         try:
             asked = request
@@ -212,7 +213,7 @@ class HttpConnector(BaseConnector[HttpConnection]):
             above = self.config.resources[resource.parent.resource]
             bound = reading.since if resource.parent.changed_only else None
             yield from self._statements(above, Reading(since=bound, timezone=reading.timezone))
-        first = self._first(resource, reading)
+        first = self._lists.first(resource, reading)
         if reading.windows is not None:
             first, _ = next(iter(reading.windows.requests(first)), (first, None))
         yield written(first, own={*self.config.params, *resource.params})
@@ -233,115 +234,18 @@ class HttpConnector(BaseConnector[HttpConnection]):
     def _request(self, resource: Resource) -> Request:
         return first_request(self.config, resource)
 
-    def _reading(self, request: ReadRequest) -> Reading:
-        stream = request.stream
-        resource = self._resource(stream)
-        merges = stream.disposition is Disposition.MERGE
-        merges = merges or (stream.disposition is None and stream.cursor is not None)
-        bounds = None
-        if resource.parent is not None and stream.cursor is not None:
-            is_clock = resource.parent.shared_cursor or resource.incremental.format in TICKS
-            bounds = ParentBounds(request.since, request.parents, is_clock=is_clock)
-        reading = Reading(
-            stream.primary_key or resource.primary_key,
-            merges,
-            stream.cursor,
-            limit=request.limit,
-            timezone=stream.timezone,
-            parents=bounds,
-            given=self._given(resource),
-        )
-        return self._from(resource, reading, request.since if stream.cursor else None)
-
-    def _from(self, resource: Resource, reading: Reading, bound: CursorValue | None) -> Reading:
-        """The same from another bound on."""
-        newest = None
-        if bound is not None and reading.cursor and resource.incremental.order == "descending":
-            newest = Newest(reading.cursor, bound)
-        windows = self._windows(resource, reading.cursor, bound, reading.timezone)
-        return replace(reading, since=bound, newest=newest, windows=windows)
-
     def _parents(self, stream: Stream, reading: Reading, where: str) -> Callable[[], ParentRows] | None:
         if reading.parents is None or stream.cursor is None:
             return None
         appends = not (reading.merges and reading.key)
         return partial(ParentRows, reading.parents, stream.cursor, where=where, appends=appends)
 
-    def _given(self, resource: Resource) -> GivenNames:
-        return given_names(resource, partial(self._beside, resource), self._transport.fetch)
-
-    def _beside(self, resource: Resource, path: str) -> Request:
-        """A request that belongs to those of a resource."""
-        return self._request(Resource(path=path, headers=resource.headers))
-
-    def _windows(
-        self, resource: Resource, cursor: str | None, bound: CursorValue | None, timezone: str | None
-    ) -> Windows | None:
-        how, cursor = resource.incremental, cursor or resource.cursor
-        if how.start is None:
-            return None
-        if cursor is None:
-            raise ConfigError(
-                "`start` and `window` need a cursor, which tells when a record is",
-                hint="set `cursor` on the resource",
-                code="cursor_format",
-            )
-        return Windows(how, cursor, bound, timezone, self._wire.now())
-
     def _new(self, request: ReadRequest, reading: Reading) -> Generator[Records, None, None]:
         """The pages of what is new of a stream, as far as its API can tell."""
         resource = self._resource(request.stream)
         if request.only_outline and resource.job is not None:
             return
-        yield from self._read(resource, reading)
-
-    def _first(self, resource: Resource, reading: Reading) -> Request:
-        """The first request for what is new; windows have bounds of their own."""
-        first = filled(self._request(resource), reading.given.texts)
-        if resource.incremental.start is not None:
-            return first
-        return since(first, resource.incremental, reading.since, reading.timezone)
-
-    def _read(self, resource: Resource, reading: Reading) -> Generator[Records, None, None]:
-        """The pages of a resource; of one with a parent, those of each of its records, in their order."""
-        parent, bounds = resource.parent, reading.parents
-        if parent is None:
-            yield from self._listed(resource, self._first(resource, reading), reading)
-            return
-        above = self.config.resources[parent.resource]
-        of_parents = self._from(
-            above,
-            Reading(above.primary_key, timezone=reading.timezone, given=self._given(above)),
-            reading.since if parent.changed_only else None,
-        )
-
-        def asked() -> Iterator[tuple[Values, int | None]]:
-            for key, found in distinct(values_of(parent, record) for page in parents for record in page):
-                yield found, None if bounds is None else bounds.number(key)
-
-        def pages_below(item: tuple[Values, int | None]) -> list[Records]:
-            found, number = item
-            members, own = found if parent.include else {}, reading
-            if bounds is not None and number is not None:
-                members = {**members, PARENT: number}
-                own = self._from(resource, reading, bounds.bound(number).value)
-            pages = self._listed(resource, filled(self._first(resource, own), found), own)
-            return [with_values(page, members) if members else page for page in pages if page]
-
-        with closing(self._read(above, of_parents)) as parents:
-            for pages in in_order(pages_below, asked(), at_once=self.config.concurrency):
-                yield from pages
-
-    def _listed(self, resource: Resource, first: Request, reading: Reading) -> Generator[Records, None, None]:
-        """The pages of one list; where it is read by windows, with WINDOW_END behind those of each."""
-        if reading.windows is None:
-            yield from self._fetched(resource, first, reading)
-            return
-        for request, kept in reading.windows.requests(first):
-            for page in self._fetched(resource, request, reading):
-                if records := kept(page):
-                    yield records
-            yield WINDOW_END
+        yield from self._lists.read(resource, reading)
 
     def _fetched(
         self, resource: Resource, first: Request, reading: Reading
@@ -354,7 +258,7 @@ class HttpConnector(BaseConnector[HttpConnection]):
         if reading.limit is not None and job.limit is None:
             log.warning("%s: the whole job runs: nothing says how to ask for a few records", shown(first.url))
         beside, media_type = (
-            partial(self._beside, resource),
+            partial(self._lists.beside, resource),
             MEDIA_TYPES[resource.format or self.config.format],
         )
         first = limited(job, first, reading.limit)
