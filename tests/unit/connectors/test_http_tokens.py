@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from base64 import b64encode
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -171,6 +172,32 @@ def test_a_login_that_may_pass_is_tried_again(api: Api, issuer: Callable[..., Is
     connector = made.connector(**GRANTS["client_credentials"] | {"token_url": api.server.url_for("/busy")})
     assert read(connector, THINGS).num_rows == PAGES
     assert len(made.given) == 1
+
+
+@pytest.mark.parametrize(
+    "refusal", [Response('{"error": "invalid_client"}', status=400), Response(status=401)], ids=["400", "401"]
+)
+def test_a_client_that_is_not_known_by_the_form_says_it_in_a_header(
+    api: Api, issuer: Callable[..., Issuer], refusal: Response
+) -> None:
+    """RFC 6749, section 2.3.1: a header is what every server takes, in the form's own encoding."""
+    made = issuer()
+    made.form = {"grant_type": "client_credentials", "audience": "https://api.example.com"}
+
+    def token(request: Request) -> Response:
+        if request.authorization is None:
+            return refusal
+        assert request.authorization.to_header() == f"Basic {b64encode(b'my+id:hush%2Fclient').decode()}"
+        assert "X-Own" not in request.headers  # another origin's business
+        return made._token(request)
+
+    with HTTPServer(port=0) as server:
+        server.expect_request("/token").respond_with_handler(token)
+        grant = {"client_id": "my id", "client_secret": "hush/client", "token_url": server.url_for("/token")}
+        auth = {"type": "oauth2", "audience": "https://api.example.com", **grant}
+        with closing(api.connector(auth=auth, pagination="page", headers={"X-Own": "1"})) as connector:
+            assert read(connector, THINGS).num_rows == PAGES
+        server.check_assertions()
 
 
 @dataclass

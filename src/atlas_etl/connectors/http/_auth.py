@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
+from urllib.parse import quote_plus
 
 import msgspec
 from pydantic import SecretStr
@@ -74,12 +75,15 @@ def _api_key(auth: Auth, _: str) -> Flow:
 def _basic(auth: Auth, _: str) -> Flow:
     """RFC 7617, in UTF-8."""
     yield from ()
-    both = f"{auth.username}:{_secret(auth.password)}".encode()
-    return Credentials({"Authorization": f"Basic {base64.b64encode(both).decode()}"})
+    return Credentials(_basic_header(f"{auth.username}:{_secret(auth.password)}"))
 
 
 def _oauth2(auth: Auth, _: str) -> Flow:
-    """RFC 6749, sections 4.3, 4.4 and 6; the client's credentials in the form, as most servers take them."""
+    """RFC 6749, sections 4.3, 4.4 and 6.
+
+    The client's credentials are in the form, as most servers take them; one that does not know them there is
+    asked again with a header, which each has to take (section 2.3.1).
+    """
     given = {
         "grant_type": auth.grant,
         "client_id": auth.client_id,
@@ -88,9 +92,15 @@ def _oauth2(auth: Auth, _: str) -> Flow:
         "username": auth.username if auth.grant == "password" else None,
         "password": _secret(auth.password) if auth.grant == "password" else None,
         "scope": auth.scope,
+        "audience": auth.audience,
     }
     form = tuple((name, value) for name, value in given.items() if value)
-    response = yield Request(auth.token_url or "", "POST", form=form)
+    request = Request(auth.token_url or "", "POST", form=form)
+    response = yield request
+    if auth.client_id is not None and auth.client_secret is not None and _knows_no_client(response):
+        both = f"{quote_plus(auth.client_id)}:{quote_plus(_secret(auth.client_secret))}"
+        rest = tuple((name, value) for name, value in form if name not in ("client_id", "client_secret"))
+        response = yield replace(request, form=rest, headers=_basic_header(both))
     if auth.grant != "refresh_token":
         return _granted(response)
     made = _granted(
@@ -122,6 +132,15 @@ def _granted(response: Response, hint: str = _HINT) -> Credentials:
         float(lifetime) if isinstance(lifetime, int | str) and str(lifetime).isdecimal() else _ASSUMED_LIFE
     )
     return Credentials(_authorization(token), lifetime=seconds)
+
+
+def _knows_no_client(response: Response) -> bool:
+    why = _error_of(response)
+    return why == "invalid_client" or (response.status == 401 and why != "invalid_grant")
+
+
+def _basic_header(both: str) -> dict[str, str]:
+    return {"Authorization": f"Basic {base64.b64encode(both.encode()).decode()}"}
 
 
 def _authorization(token: str) -> dict[str, str]:
@@ -177,11 +196,15 @@ class _Refusal(msgspec.Struct):
 
 
 def _because(what: str, response: Response) -> str:
-    try:
-        why = msgspec.json.decode(response.content, type=_Refusal).error[:80]
-    except msgspec.DecodeError:
-        why = ""
+    why = _error_of(response)
     return f"{what} ({why})" if why else what
+
+
+def _error_of(response: Response) -> str:
+    try:
+        return msgspec.json.decode(response.content, type=_Refusal).error[:80]
+    except msgspec.DecodeError:
+        return ""
 
 
 def _secret(value: SecretStr | None) -> str:

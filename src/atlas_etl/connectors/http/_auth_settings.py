@@ -91,7 +91,10 @@ class Auth(BaseModel):
     )
     issuer: str | None = Field(default=None, description="jwt: the service account (`iss`)")
     subject: str | None = Field(default=None, description="jwt: on whose behalf it asks (`sub`)")
-    audience: str | None = Field(default=None, description="jwt: for whom it is (`aud`); default token_url")
+    audience: str | None = Field(
+        default=None,
+        description="jwt: for whom it is (`aud`), default token_url; oauth2: which API the token is for",
+    )
     claims: dict[str, JsonValue] = Field(default_factory=dict, description="jwt: further claims")
     lifetime: Duration = Field(
         default=timedelta(minutes=5), ge=timedelta(minutes=1), description="jwt: from `iat` to `exp`"

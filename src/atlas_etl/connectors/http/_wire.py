@@ -94,6 +94,8 @@ class Network:
 
     def send(self, request: Request, who: Credentials, *, is_home: bool) -> Response:
         own = {**self._config.headers, **request.headers} if is_home else {}
+        if request.is_login:
+            own |= request.headers  # they are of the login itself
         headers = {**_ACCEPT, **own, **who.headers}
         url = request.url
         client = self._session if is_home else self._elsewhere
