@@ -11,6 +11,7 @@ import stat
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import cast
 from urllib.parse import parse_qs, quote, quote_plus
 
 import pytest
@@ -372,6 +373,30 @@ def test_what_cannot_be_recorded_or_replayed_says_so(api: Api, tmp_path: Path) -
     assert "is no cassette" in failed.error.message
     assert api.asked == []
     assert there.read_text() == "hello"
+
+
+def test_a_request_that_was_not_recorded_is_compared_with_what_was(api: Api, tmp_path: Path) -> None:
+    """Names tell in what a definition differs; values stay out."""
+    api.serve("/things", lambda _: as_json([{"id": 1}]))
+    tape = tmp_path / "api.yaml"
+
+    def described(name: str, **resource: object) -> Atlas:
+        params = {"fields": "a", "of": "hush", **cast(dict[str, object], resource.pop("params", {}))}
+        things = {"path": "/things", "pagination": "none", "method": "POST", **resource, "params": params}
+        connection = {"base_url": api.server.url_for("/"), "resources": {"things": things}}
+        return project(tmp_path / name, connection, streams=[{"table": "things"}])
+
+    done(described("recorded", body={"q": 1}), record=tape)
+    for name, resource, told in (
+        ("other", {"body": {"q": 1}, "params": {"of": "hush-hush", "since": 1}}, "it has another of, since"),
+        ("body", {"body": {"q": 2}}, "it has another body"),
+    ):
+        failed = run(described(name, **resource), replay=tape)
+        (stream,) = failed.streams
+        assert stream.error is not None
+        assert stream.error.code == "not_recorded"
+        assert told in str(stream.error.hint)
+        assert "hush" not in str(stream.error.hint)
 
 
 def test_what_is_too_short_to_be_found_goes_by_its_place(api: Api, tmp_path: Path) -> None:

@@ -11,12 +11,13 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import datetime
-from email.utils import parsedate_to_datetime
+from email.utils import formatdate, parsedate_to_datetime
 from urllib.parse import quote, unquote
 
 import pytest
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
+from werkzeug.serving import WSGIRequestHandler
 
 from atlas_etl.connectors.http._auth_settings import Auth
 from atlas_etl.connectors.http._signing import Outgoing, hmac_headers
@@ -218,6 +219,22 @@ def test_a_signature_that_is_refused_is_not_tried_again(api: Api, auth: dict[str
         ask(api, auth)
     assert (caught.value.code, len(api.asked)) == ("http_401", 1)
     assert "hush" not in f"{caught.value.message} {caught.value.hint}"
+
+
+@pytest.mark.parametrize(
+    ("ahead", "told"), [(303, "is 30x s ahead of"), (-306, "is 30x s behind"), (5, "check their rights")]
+)
+def test_a_clock_that_goes_wrong_is_named(
+    api: Api, ahead: int, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def server_time(*_: object) -> str:
+        return formatdate(time.time() - ahead, usegmt=True)
+
+    monkeypatch.setattr(WSGIRequestHandler, "date_time_string", server_time)
+    api.serve("/a b/things", lambda _: Response(status=403))
+    with pytest.raises(SourceError) as caught:
+        ask(api, AWS)
+    assert told in re.sub(r" 30\d s ", " 30x s ", str(caught.value.hint))
 
 
 def test_aws_without_the_extra(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,11 @@
-"""What an answer's headers say of the API's limits: how long to wait."""
+"""What an answer's headers say of time: how long to wait for the API's limits, and how its clock goes."""
 
 from __future__ import annotations
 
 import re
 import time
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 _LEFT = ("x-ratelimit-remaining", "x-rate-limit-remaining", "ratelimit-remaining")
@@ -26,6 +27,15 @@ def seconds(text: str) -> float | None:
     if number > 1_000_000_000_000:
         number /= 1000
     return max(0.0, number - time.time() if number > 1_000_000_000 else number)
+
+
+def seconds_ahead(headers: Mapping[str, str], now: datetime) -> float:
+    """By how much our clock is ahead of the server's, as its header Date tells; 0: it does not tell."""
+    try:
+        told = parsedate_to_datetime(headers.get("date", ""))
+    except (ValueError, TypeError):
+        return 0.0
+    return (now - (told if told.tzinfo is not None else told.replace(tzinfo=UTC))).total_seconds()
 
 
 def asked_wait(headers: Mapping[str, str]) -> float | None:

@@ -7,6 +7,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TypeAlias
+from urllib.parse import parse_qsl, urlsplit
 
 from atlas_etl.connectors.base import Tape
 from atlas_etl.connectors.http._auth import Credentials
@@ -113,10 +114,16 @@ class Replay:
         where = f"{request.method} {shown(request.url)}"
         raise SourceError(
             f"{self._path.name} has no {'further ' if known else ''}answer to {where}",
-            hint="it was recorded with another definition, or from another checkpoint: "
+            hint=f"it was recorded with another definition{self._nearest(key)}, or from another checkpoint: "
             "`--full-refresh` on both asks for everything",
             code="not_recorded",
         )
+
+    def _nearest(self, key: _Key) -> str:
+        """In what the recorded request that is most like it differs; values may be secret, names are not."""
+        apart = (_apart(key, each) for each in self._answers if _place(each) == _place(key))
+        names = min((each for each in apart if each), key=len, default=[])
+        return f" (it has another {', '.join(names[:5])})" if names else ""
 
     def refuse_inside(self, url: str) -> None:
         """Nothing is asked, so no address is looked up."""
@@ -129,6 +136,17 @@ class Replay:
 
     def close(self) -> None:
         """There is nothing open."""
+
+
+def _place(key: _Key) -> tuple[str, str]:
+    method, url, _ = key
+    return method, url.partition("?")[0]
+
+
+def _apart(key: _Key, other: _Key) -> list[str]:
+    """The parameters that two requests for one place do not share, and their bodies."""
+    queries = set(parse_qsl(urlsplit(key[1]).query)) ^ set(parse_qsl(urlsplit(other[1]).query))
+    return sorted({name for name, _ in queries}) + (["body"] if key[2] != other[2] else [])
 
 
 def _key(redaction: Redaction, request: Request, who: Credentials) -> _Key:

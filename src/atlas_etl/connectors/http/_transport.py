@@ -30,7 +30,7 @@ from atlas_etl.connectors.http._failures import (
 )
 from atlas_etl.connectors.http._messages import Request, Response, origin, without_user
 from atlas_etl.connectors.http._pace import RetryBudget, Turns
-from atlas_etl.connectors.http._rate_limits import wait_for_more
+from atlas_etl.connectors.http._rate_limits import seconds_ahead, wait_for_more
 from atlas_etl.connectors.http._wire import Wire
 from atlas_etl.errors import SourceError
 
@@ -38,6 +38,8 @@ Refusal: TypeAlias = Callable[[Request, Response], SourceError | None]
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 5
+_TIMED = frozenset({"jwt", "hmac", "aws_sigv4"})  # credentials that say when they were made
+_NOTICED = 30.0  # seconds, more than most servers bear
 
 
 class Transport:
@@ -85,11 +87,17 @@ class Transport:
         if renewed is not None:
             response = self._redirected(request, renewed)
         if renewed is not None and response.status == 401:
-            raise status_error(request, response, was_renewed=True)
-        failure = self._refusal(request, response)
-        if failure is not None:
-            raise failure
-        return response
+            failure: SourceError | None = status_error(request, response, was_renewed=True)
+        else:
+            failure = self._refusal(request, response)
+        if failure is None:
+            return response
+        if response.status in (401, 403) and self._config.auth.type in _TIMED:
+            ahead = seconds_ahead(response.headers, self._wire.now())
+            if abs(ahead) >= _NOTICED:
+                way = "ahead of" if ahead > 0 else "behind"
+                failure.hint = f"this machine's clock is {abs(ahead):,.0f} s {way} the server's: set it"
+        raise failure
 
     def keep_rotated(self, keeper: SecretKeeper) -> None:
         """Tell the keeper of each refresh token that the API rotates."""
