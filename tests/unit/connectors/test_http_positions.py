@@ -85,3 +85,22 @@ def test_seconds_with_a_fraction_are_asked_for_and_told_apart(
     sync(api.connector(resources={"things": resource}), tmp_path, stream)
     assert rows(tmp_path, "SELECT count(*) FROM api.things") == [(13,)]
     assert api.asked[0].args["since"] == str(int(held[-2]["at"]))
+
+
+@pytest.mark.parametrize(("last", "code"), [("null", None), (None, "page_position")])
+def test_a_header_that_ends_with_a_value_is_on_every_page(
+    api: Api, last: str | None, code: str | None
+) -> None:
+    def answer(request: Request) -> Response:
+        following = "2" if "cursor" not in request.args else last
+        return as_json([{"id": 1}], **({"X-Next": following} if following is not None else {}))
+
+    api.serve("/things", answer)
+    pagination = {"type": "cursor", "header": "X-Next", "end_value": "null"}
+    connector = api.connector(resources={"things": {"path": "/things", "pagination": pagination}})
+    if code is None:
+        assert read(connector, THINGS).num_rows == 2
+        return
+    with pytest.raises(SourceError) as caught:
+        read(connector, THINGS)
+    assert caught.value.code == code

@@ -90,6 +90,12 @@ def _cursor(how: Pagination, first: Request) -> Flow:
         cursor = (
             page.response.headers.get(how.header.lower()) if how.header else page.position(path, key="cursor")
         )
+        if cursor is None and how.header is not None and how.end_value is not None and page.records:
+            raise SourceError(
+                f"an answer has no {how.header}, which says {how.end_value!r} on the last page",
+                hint="the API, or a proxy before it, left the header out, and pages may be missing",
+                code="page_position",
+            )
         if cursor in (None, "", False, how.end_value) or _says_no_more(how, page):
             return
         _advance(cursor, seen, what="cursor")

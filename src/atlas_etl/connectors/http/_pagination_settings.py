@@ -40,7 +40,9 @@ class Pagination(BaseModel):
     )
     header: str | None = Field(default=None, description="the response's header that holds the next cursor")
     end_value: str | None = Field(
-        default=None, description='what the cursor is on the last page, where it is there, too, e.g. "null"'
+        default=None,
+        description='what the cursor is on the last page, where it is there, too, e.g. "null"; an answer '
+        "without the `header` is an error then",
     )
     next: RecordsPath | None = Field(
         default=None, description="where a response holds the next page's URL; default next"
