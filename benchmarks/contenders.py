@@ -67,7 +67,9 @@ class Atlas:
         return True
 
     def _write_project(self, path: Path, setting: Setting) -> None:
-        stream = {**setting.source.stream, **_dispositions(path), **self._of_stream}
+        schema = setting.destination.schema
+        into = {"into": {"schema": schema, "table": path.table.name}} if schema else {}
+        stream = {**setting.source.stream, **into, **_dispositions(path), **self._of_stream}
         definition = {
             "protocol": setting.source.protocol,
             "connection": _without_password(setting.source, "source"),

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -33,6 +33,7 @@ class End:
     protocol: str
     connection: Mapping[str, object] = field(repr=False)
     stream: Mapping[str, str] = field(default_factory=dict)  # what is read: a table or a path
+    schema: str = ""  # where Atlas makes the table, if not in one of its own
 
     @property
     def path(self) -> Path:
@@ -49,6 +50,7 @@ class Place:
         self._parent = parent
         self._servers: dict[str, ServerAddress] = {}
         self._copy_file: tuple[tuple[str, int], Path] | None = None
+        self._load_file: tuple[tuple[str, int], Path] | None = None
 
     def __enter__(self) -> Place:
         made = tempfile.TemporaryDirectory(prefix="atlas-benchmark-", dir=self._parent)
@@ -79,6 +81,17 @@ class Place:
                 data.copy_out(address, table, path)
             self._copy_file = wanted, path
         return self._copy_file[1]
+
+    def load_file(self, table: Table, rows: int) -> Path:
+        """The table as MySQL's LOAD DATA reads it; the last one made is kept."""
+        wanted = table.name, rows
+        if self._load_file is None or self._load_file[0] != wanted:
+            path = self.folder / "rows.load"
+            with self.mysql_database() as address:
+                data.fill_mysql(address, table, rows, self.seed)
+                data.load_out(address, table, path)
+            self._load_file = wanted, path
+        return self._load_file[1]
 
     @contextmanager
     def postgres_database(self) -> Iterator[ServerAddress]:
@@ -317,6 +330,26 @@ class PostgresDestination(Destination):
                 for (schema,) in schemas
             ]
         return max((found[0] for found in counts if found), default=0)
+
+
+class MySQLDestination(Destination):
+    """A new database, into which Atlas writes by INSERTs, or with `local_infile` by LOAD DATA LOCAL."""
+
+    def __init__(self, *, local_infile: bool = False) -> None:
+        self.name = "mysql:local_infile" if local_infile else "mysql"
+        self._local_infile = local_infile
+
+    @contextmanager
+    def empty(self, place: Place) -> Iterator[End]:
+        with place.mysql_database() as address:
+            connection = {**_connection(address), "local_infile": self._local_infile}
+            yield End("mysql", connection, schema=address.database)
+
+    def rows(self, end: End, table: str) -> int:
+        with closing(mysql.connect(address_of(end))) as client, client.cursor() as cursor:
+            cursor.execute(f"SELECT count(*) FROM {table}")
+            found = cursor.fetchone()
+        return found[0] if found else 0
 
 
 _SCHEMAS = "SELECT table_schema FROM information_schema.tables WHERE table_name = %s"

@@ -87,6 +87,18 @@ def _mysql_out(setting: Setting) -> Command:
     return program("drain_mysql", setting)
 
 
+def _mysql_in(setting: Setting) -> Command:
+    table, where = setting.table, setting.destination.connection
+    rows = setting.place.load_file(table, setting.rows)
+    statements = (
+        f"CREATE TABLE {table.name} ({table.mysql.columns}) CHARACTER SET utf8mb4; "
+        f"LOAD DATA LOCAL INFILE '{rows}' INTO TABLE {table.name} CHARACTER SET utf8mb4"
+    )
+    reach = ("-h", where["host"], "-P", where["port"], "-u", where["username"], where["database"])
+    client = ("mariadb", "--no-defaults", "--local-infile=1", *map(str, reach), "-e", statements)
+    return Command(client, setting.folder, {"MYSQL_PWD": str(where["password"])})
+
+
 def _sqlite_out(setting: Setting) -> Command:
     steps = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).executescript(sys.argv[2])"
     select = f"SELECT * FROM {setting.table.name}"
@@ -123,6 +135,7 @@ POSTGRES_CHANGES = Limit(
 MYSQL_OUT = Limit(
     sys.executable, "the binary-protocol result read from PyMySQL's socket, bytes not looked at", _mysql_out
 )
+MYSQL_IN = Limit("mariadb", "mariadb, LOAD DATA LOCAL of a ready file", _mysql_in, copies=True)
 SQLITE_OUT = Limit(sys.executable, "SQLite stepping through the rows in C, values not looked at", _sqlite_out)
 HTTP_OUT = Limit(sys.executable, "requests fetching page after page, bytes not looked at", _http_out)
 DUCKDB_TO_PARQUET = Limit(sys.executable, "DuckDB's own COPY TO", _duckdb_to_parquet, copies=True)

@@ -17,6 +17,7 @@ from benchmarks.ends import (
     DuckDBSource,
     FileSource,
     HttpSource,
+    MySQLDestination,
     MySQLSource,
     ParquetDestination,
     PostgresDestination,
@@ -76,6 +77,7 @@ CHANGING = ChangingPostgresSource()
 POSTGRES_LINES, MYSQL_LINES = PostgresSource(LINEITEM), MySQLSource(LINEITEM)
 SQLITE_LINES, PARQUET_LINES = SQLiteSource(LINEITEM), FileSource("parquet", LINEITEM)
 TO_POSTGRES, TO_DUCKDB, TO_PARQUET = PostgresDestination(), DuckDBDestination(), ParquetDestination()
+TO_MYSQL, TO_MYSQL_BY_FILE = MySQLDestination(), MySQLDestination(local_infile=True)
 
 PATHS = (
     Path(
@@ -92,6 +94,8 @@ PATHS = (
     Path(POSTGRES, TO_DUCKDB, limits.POSTGRES_OUT, cursor="id"),
     Path(POSTGRES, TO_POSTGRES, limits.POSTGRES_TO_POSTGRES, cursor="id"),
     Path(MYSQL, TO_DUCKDB, limits.MYSQL_OUT),
+    Path(POSTGRES, TO_MYSQL, limits.MYSQL_IN),
+    Path(POSTGRES, TO_MYSQL_BY_FILE, limits.MYSQL_IN),
     Path(SQLITE, TO_DUCKDB, limits.SQLITE_OUT),
     Path(SQLITE, TO_DUCKDB, load="merge"),
     Path(SQLITE, TO_PARQUET, load="merge"),

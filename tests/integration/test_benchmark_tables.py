@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sqlite3
+import subprocess
 from collections.abc import Sequence
 from contextlib import closing
 from datetime import date, datetime
@@ -45,6 +48,32 @@ def test_every_system_holds_the_same_rows(
         assert plain(cursor.fetchall()) == expected
     with closing(sqlite3.connect(tmp_path / "rows.db")) as lite:
         assert plain(lite.execute(select).fetchall()) == expected
+
+
+@pytest.mark.parametrize("table", [WIDE, LINEITEM], ids=lambda table: table.name)
+def test_a_file_for_load_data_holds_the_tables_rows(
+    table: Table, mysql: ServerAddress, tmp_path: Path
+) -> None:
+    if shutil.which("mariadb") is None:
+        pytest.skip("needs the client mariadb")
+    data.fill_mysql(mysql, table, _ROWS, seed=7)
+    data.load_out(mysql, table, tmp_path / "rows of the table")
+    with closing(mysql_servers.connect(mysql)) as connection, connection.cursor() as cursor:
+        cursor.execute(f"CREATE TABLE loaded LIKE {table.name}")
+    load = f"LOAD DATA LOCAL INFILE '{tmp_path}/rows of the table' INTO TABLE loaded CHARACTER SET utf8mb4"
+    reach = ("-h", mysql.host, "-P", str(mysql.port), "-u", mysql.username, mysql.database)
+    subprocess.run(
+        ["mariadb", "--no-defaults", "--local-infile=1", *reach, "-e", load],
+        env={**os.environ, "MYSQL_PWD": mysql.password}, check=True,
+    )  # fmt: skip
+    select = f"SELECT * FROM {{}} ORDER BY {', '.join(table.key)}"
+    with closing(mysql_servers.connect(mysql)) as connection, connection.cursor() as cursor:
+        found = []
+        for name in (table.name, "loaded"):
+            cursor.execute(select.format(name))
+            found.append(cursor.fetchall())
+    assert len(found[1]) == _ROWS
+    assert found[0] == found[1]
 
 
 def plain(rows: Sequence[Sequence[object]]) -> list[tuple[object, ...]]:
