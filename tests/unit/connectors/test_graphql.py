@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -146,6 +147,41 @@ def test_errors_are_an_error_with_data_or_without(
     assert not any(hidden in shown for hidden in ("Lovelace", "a@b", "k3y", "4711"))
     assert len(api.asked) == 1
     assert rows(tmp_path, "SELECT count(*) FROM api.orders") == [(7,)]
+
+
+def test_a_query_that_costs_too_much_for_now_is_asked_again_when_it_can_be_paid(api: Api) -> None:
+    left = {"maximumAvailable": 1000, "currentlyAvailable": 10, "restoreRate": 60}
+    throttled = {
+        "errors": [{"message": "Throttled", "extensions": {"code": "THROTTLED"}}],
+        "extensions": {"cost": {"requestedQueryCost": 100, "throttleStatus": left}},
+    }
+    at: list[float] = []
+
+    def answer(request: Request) -> Response:
+        at.append(time.monotonic())
+        return as_json(throttled) if len(at) == 1 else connection(request)
+
+    api.serve("/graphql", answer)
+    found = read(connector(api, more={"longest_wait": 10}), ORDERS)
+    assert found.num_rows == len(RECORDS)
+    assert at[1] - at[0] >= 1.5  # (100 - 10) / 60
+
+
+def test_nulls_among_nodes_are_left_out_where_that_is_asked_for(api: Api) -> None:
+    """What the one who asks may not see is null in some APIs, without an error."""
+
+    def answer(request: Request) -> Response:
+        answered = json.loads(connection(request).data)
+        answered["data"]["shop"]["orders"]["nodes"].insert(0, None)
+        return as_json(answered)
+
+    api.serve("/graphql", answer)
+    with pytest.raises(SourceError) as caught:
+        read(connector(api), ORDERS)
+    assert caught.value.code == "not_objects"
+    assert "[*]" in str(caught.value.hint)
+    found = read(connector(api, records="shop.orders.nodes[*]"), ORDERS)
+    assert found.num_rows == len(RECORDS)
 
 
 @pytest.mark.parametrize("code", ["RATE_LIMITED", "THROTTLED", "throttled"])

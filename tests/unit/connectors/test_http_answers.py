@@ -121,3 +121,11 @@ def test_a_token_endpoint_that_says_200_and_means_no_is_quoted(api: Api) -> None
     assert failure.code == "login_failed"
     assert "200 without a token (invalid_scope)" in failure.message
     assert "hush" not in str(failure)
+
+
+def test_text_around_the_children_of_an_element_is_kept(api: Api) -> None:
+    answer = "<r><x>a<b>1</b>c<b>2</b>d</x><x><b>3</b>\n</x></r>"
+    api.serve("/things", lambda _: Response(answer, content_type="application/xml"))
+    resource = {"path": "/things", "format": "xml", "pagination": "none"}
+    found = read(api.connector(resources={"things": resource}), THINGS).to_pylist()
+    assert [record["#text"] for record in found] == ["acd", None]

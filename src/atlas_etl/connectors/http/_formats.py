@@ -102,7 +102,8 @@ class _Csv:
 
 
 class _Xml:
-    """Elements as objects: children by their names, repeated ones as lists, attributes as `@name`.
+    """Elements as objects: children by their names, repeated ones as lists, attributes as `@name`, text
+    around children, joined, as `#text`.
 
     The path names elements below the root, each meaning all of that name; without one, the root's children
     are the records. Entities and external references are refused.
@@ -155,7 +156,7 @@ def _members(element: Element) -> dict[str, object]:
         has_more = len(child) > 0 or bool(child.attrib)
         children[_name(child.tag)].append(_members(child) if has_more else _cell((child.text or "").strip()))
     found |= {name: several[0] if len(several) == 1 else several for name, several in children.items()}
-    text = (element.text or "").strip()
+    text = "".join((element.text or "", *(child.tail or "" for child in element))).strip()
     if text:
         found["#text"] = _cell(text)
     return found

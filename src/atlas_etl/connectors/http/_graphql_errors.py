@@ -34,6 +34,25 @@ class _Answer(msgspec.Struct):
     errors: msgspec.Raw = _NULL
 
 
+class _Left(msgspec.Struct):
+    available: float = msgspec.field(default=0, name="currentlyAvailable")
+    restore_rate: float = msgspec.field(default=0, name="restoreRate")  # points a second
+
+
+class _Cost(msgspec.Struct):
+    requested: float = msgspec.field(default=0, name="requestedQueryCost")
+    throttle_status: _Left = msgspec.field(default_factory=_Left, name="throttleStatus")
+
+
+class _Extensions(msgspec.Struct):
+    cost: _Cost = msgspec.field(default_factory=_Cost)
+
+
+class _Costly(msgspec.Struct):
+    extensions: _Extensions = msgspec.field(default_factory=_Extensions)
+
+
+_COSTLY = msgspec.json.Decoder(_Costly)
 _ANSWER = msgspec.json.Decoder(_Answer)
 
 
@@ -96,7 +115,24 @@ def _described(request: Request, response: Response, errors: Sequence[_Error]) -
         retryable=may_pass,
     )
     failure.wait = asked_wait(response.headers)
+    if failure.wait is None and may_pass:
+        failure.wait = _until_affordable(response.content)
     return failure
+
+
+def _until_affordable(content: bytes) -> float | None:
+    """The seconds until a query can be paid that was refused for its cost: what is missing comes back evenly.
+
+    https://shopify.dev/docs/api/usage/limits#rate-limits, which others answer like.
+    """
+    try:
+        cost = _COSTLY.decode(content.removeprefix(BYTE_ORDER_MARK)).extensions.cost
+    except msgspec.DecodeError:
+        return None
+    left = cost.throttle_status
+    if left.restore_rate <= 0:
+        return None
+    return max(0.0, (cost.requested - left.available) / left.restore_rate)
 
 
 def _hint(codes: set[str], *, may_pass: bool) -> str:
