@@ -71,6 +71,7 @@ class ReadRequest:
     may_read_again: bool = False
     only_outline: bool = False
     protection: str = ""  # of the checkpoint that `since` comes from
+    keyed: Callable[[str], str] | None = None  # makes what a checkpoint holds of a digest of values; None: it
 
 
 @dataclass(frozen=True, slots=True)

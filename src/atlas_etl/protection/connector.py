@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from typing import NoReturn
+from functools import partial
+from typing import NoReturn, TypeAlias
 
 import pyarrow as pa
 
@@ -26,6 +27,7 @@ from atlas_etl.model import (
     Examination,
     Finding,
     NextTail,
+    ParentBound,
     Protection,
     ReadOutline,
     ReadRequest,
@@ -36,9 +38,10 @@ from atlas_etl.model import (
     StreamInfo,
     TableName,
 )
-from atlas_etl.protection.keys import KeyHolder, fingerprint
+from atlas_etl.protection.keys import KeyHolder, fingerprint, is_keyed, keyed
 from atlas_etl.protection.rules import protected, protected_column, protected_schema
 
+_Told: TypeAlias = Callable[[Sequence[ParentBound] | None], str]
 _MOST_BYTES = 256 * 1024 * 1024  # at once: what a rule makes of them has to fit a column of text
 
 
@@ -82,7 +85,8 @@ class ProtectedConnector:
         with ExitStack() as opened:
             # What the block itself raises is of rows that are protected, and stays as it is.
             with _without_values(rules), self._telling_keys(stream):
-                extract = opened.enter_context(self._unprotected.open(_undropped(request, rules, dropped)))
+                asked = replace(_undropped(request, rules, dropped), keyed=self._keyed)
+                extract = opened.enter_context(self._unprotected.open(asked))
             key = [name for name in extract.primary_key if name in rules and not rules[name].tells_apart]
             if key:
                 raise _hidden_key(stream, key[0], rules[key[0]])
@@ -97,7 +101,7 @@ class ProtectedConnector:
                     column=missing[0],
                 )
             kept = {name: rule for name, rule in rules.items() if name in there}
-            yield ProtectedExtract(extract, kept, self._keys, lambda: fingerprint(rules, self._keys.made()))
+            yield ProtectedExtract(extract, kept, self._keys, partial(self._told, rules))
 
     def close(self) -> None:
         self._unprotected.close()
@@ -116,10 +120,16 @@ class ProtectedConnector:
                 raise _hidden_key(stream, column, rule) from None
             raise
 
+    def _keyed(self, digest: str) -> str:
+        return keyed(self._keys.made(), digest)
+
+    def _told(self, rules: Mapping[str, Rule], parents: Sequence[ParentBound] | None) -> str:
+        return fingerprint(rules, self._keys.made() if _needs_key(rules, parents) else None)
+
     def _refuse_changed(self, request: ReadRequest, rules: Mapping[str, Rule]) -> None:
         if request.since is None:
             return
-        needs_key = any(rule.tells_apart for rule in rules.values())
+        needs_key = _needs_key(rules, request.parents)
         if request.protection != fingerprint(rules, self._keys.found() if needs_key else None):
             raise ConfigError(
                 "the rules of `protect`, or their key, are others than those that the rows which are there "
@@ -136,10 +146,8 @@ class ProtectedExtract:
 
     wire_format = None  # rows that pass undecoded would pass as they are
 
-    def __init__(
-        self, unprotected: Extract, rules: Mapping[str, Rule], keys: KeyHolder, told: Callable[[], str]
-    ) -> None:
-        """`told` is what checkpoints say of the rules."""
+    def __init__(self, unprotected: Extract, rules: Mapping[str, Rule], keys: KeyHolder, told: _Told) -> None:
+        """`told` is what a checkpoint with these bounds of parents says of the rules."""
         self._unprotected = unprotected
         self._rules = rules
         self._keys = keys
@@ -227,7 +235,7 @@ class ProtectedExtract:
         """Of values that are not as the source has them it cannot tell any."""
 
     def _marked(self, checkpoint: Checkpoint | None) -> Checkpoint | None:
-        return checkpoint and replace(checkpoint, protection=self._told())
+        return checkpoint and replace(checkpoint, protection=self._told(checkpoint.parents))
 
     def _hidden(self, refused: RefusedRow) -> RefusedRow:
         texts = {
@@ -239,6 +247,13 @@ class ProtectedExtract:
         row = protected(refused.row, self._rules, self._keys)
         why = _told_without_values(refused.why, self._rules)
         return RefusedRow(row, why if isinstance(why, DataError) else refused.why, texts)
+
+
+def _needs_key(rules: Mapping[str, Rule], parents: Sequence[ParentBound] | None) -> bool:
+    """Whether another key would make rows, or digests in a checkpoint, that do not meet those there are."""
+    return any(rule.tells_apart for rule in rules.values()) or any(
+        is_keyed(parent.key) for parent in parents or ()
+    )
 
 
 def _undropped(request: ReadRequest, rules: Mapping[str, Rule], dropped: set[str]) -> ReadRequest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from collections.abc import Callable, Mapping
@@ -13,6 +14,7 @@ from atlas_etl.model import Rule
 
 _LEAST = 16
 _SALT = b"atlas-etl protect 1"
+_KEYED_BYTES = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,7 @@ class Keys:
 
     hashing: bytes = field(repr=False)
     tokens: bytes = field(repr=False)
+    digests: bytes = field(repr=False)
     id: str
 
     @classmethod
@@ -34,7 +37,10 @@ class Keys:
             )
         secret = text.encode()
         return cls(
-            _derived(secret, b"hash", 64), _derived(secret, b"token", 64), _derived(secret, b"id", 8).hex()
+            _derived(secret, b"hash", 64),
+            _derived(secret, b"token", 64),
+            _derived(secret, b"digest", 64),
+            _derived(secret, b"id", 8).hex(),
         )
 
 
@@ -86,14 +92,26 @@ def no_keys() -> KeyHolder:
     return KeyHolder(lambda: None, make)
 
 
+def keyed(keys: Keys, digest: str) -> str:
+    """What a checkpoint holds of a digest, from which nobody guesses its values; one that is keyed stays."""
+    if is_keyed(digest):
+        return digest
+    found = hashlib.blake2b(digest.encode(), key=keys.digests, digest_size=_KEYED_BYTES)
+    return base64.b64encode(found.digest()).decode()
+
+
+def is_keyed(digest: str) -> bool:
+    """Whether `keyed` made it: no other digest in a checkpoint is as long."""
+    return len(digest) == _KEYED_BYTES * 4 // 3
+
+
 def fingerprint(rules: Mapping[str, Rule], keys: Keys | None) -> str:
     """What a checkpoint says of the rules that its rows were loaded under; empty without rules.
 
-    `keys` counts only where a rule needs one. Nothing about the key follows from it.
+    `keys`: where a rule needs them, or digests are keyed with them. Nothing about the key follows from it.
     """
     if not rules:
         return ""
-    needs_key = any(rule.tells_apart for rule in rules.values())
     listed = sorted((name, rule.how, rule.keep_first, rule.keep_last) for name, rule in rules.items())
-    content = json.dumps([listed, keys.id if keys and needs_key else None])
+    content = json.dumps([listed, keys.id if keys else None])
     return hashlib.sha256(content.encode()).hexdigest()[:16]

@@ -55,7 +55,7 @@ class Lists:
         bounds = None
         if resource.parent is not None and stream.cursor is not None:
             is_clock = resource.parent.shared_cursor or resource.incremental.format in TICKS
-            bounds = ParentBounds(request.since, request.parents, is_clock=is_clock)
+            bounds = ParentBounds(request.since, request.parents, is_clock=is_clock, keyed=request.keyed)
         reading = Reading(
             stream.primary_key or resource.primary_key,
             merges,

@@ -9,7 +9,7 @@ it is read again.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -39,21 +39,31 @@ class ParentBounds:
     """The parents of one read, numbered as they are asked for, and what was committed of each before."""
 
     def __init__(
-        self, since: CursorValue | None, committed: Collection[ParentBound] | None, *, is_clock: bool
+        self,
+        since: CursorValue | None,
+        committed: Collection[ParentBound] | None,
+        *,
+        is_clock: bool,
+        keyed: Callable[[str], str] | None = None,
     ) -> None:
-        """`since` and `committed` are the checkpoint's; `is_clock`: all parents' cursors go by one clock."""
+        """`since` and `committed` are the checkpoint's; `is_clock`: all parents' cursors go by one clock.
+
+        `keyed` is the request's.
+        """
         self.since = since
         self.is_clock = is_clock
-        self.keys: list[str] = []  # by number
+        self.keys: list[str] = []  # by number, as checkpoints hold them
+        self._keyed = keyed or str
         self._are_known = committed is not None or since is None
         kind = since.kind if since is not None else CursorKind.INTEGER
         self.committed = {
-            key: self._up_to_tail(Bound(CursorValue(kind, text), ties)) for key, text, ties in committed or ()
+            self._keyed(key): self._up_to_tail(Bound(CursorValue(kind, text), ties))
+            for key, text, ties in committed or ()
         }
 
     def number(self, key: str) -> int:
         """The number of the next parent. Called by one thread."""
-        self.keys.append(key)
+        self.keys.append(self._keyed(key))
         return len(self.keys) - 1
 
     def bound(self, number: int) -> Bound:
