@@ -18,8 +18,10 @@ from tests.servers import mysql as mysql_recipe
 from tests.servers import postgres as postgres_recipe
 from tests.servers import ssh as ssh_recipe
 from tests.servers import stub_mssql as stub_mssql_recipe
+from tests.servers import stub_oracle as stub_oracle_recipe
 from tests.servers.ssh import SshServer
 from tests.servers.stub_mssql import StubServer
+from tests.servers.stub_oracle import StubOracle
 
 Served = TypeVar("Served")
 
@@ -85,6 +87,13 @@ def stub_mssql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stub
     """A stand-in for SQL Server; its databases are files that outlive a test."""
     with stub_mssql_recipe.serve(tmp_path_factory.mktemp("stub mssql")) as server:
         yield server
+
+
+@pytest.fixture
+def stub_oracle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StubOracle:
+    """A stand-in for Oracle's driver in this process."""
+    monkeypatch.setattr(stub_oracle_recipe.oracledb, "connect", stub_oracle_recipe.connect)
+    return StubOracle(tmp_path)
 
 
 @pytest.fixture(autouse=True)

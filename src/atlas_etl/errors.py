@@ -244,8 +244,11 @@ class InterruptedRunError(AtlasError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """A hint that names the closest known names, or None when nothing is close."""
-    matches = get_close_matches(name, list(known), n=3, cutoff=0.6)
+    """A hint that names the closest known names, whatever their case, or None when nothing is close."""
+    folded: dict[str, str] = {}
+    for each in known:
+        folded.setdefault(each.casefold(), each)
+    matches = [folded[match] for match in get_close_matches(name.casefold(), folded, n=3, cutoff=0.6)]
     if not matches:
         return None
     return f"did you mean {' or '.join(repr(match) for match in matches)}?"

@@ -27,6 +27,8 @@ from atlas_etl.testing import COLUMNS, Person, Source, as_json
 from tests.contract.destination_cases import server
 from tests.servers.stub_mssql import StubServer
 from tests.servers.stub_mssql import execute as execute_in_stub
+from tests.servers.stub_oracle import StubOracle
+from tests.servers.stub_oracle import execute as execute_in_stub_oracle
 
 
 class SqlSource(Source):
@@ -122,6 +124,24 @@ def stub_mssql(request: pytest.FixtureRequest, _: Path) -> dict[str, object]:
     """A fresh database of the stand-in."""
     server: StubServer = request.getfixturevalue("stub_mssql_server")
     return server.connection(server.fresh_database())
+
+
+class StubOracleSource(SqlSource):
+    """A stand-in for Oracle's driver, whose database is a file that the test writes."""
+
+    types = ("NUMBER(18,0) NOT NULL PRIMARY KEY", "VARCHAR2(2000)", "NUMBER(12,2)", "TIMESTAMP(6)")
+
+    def nowhere(self) -> dict[str, object]:
+        return {"service_name": "not_there_at_all"}
+
+    def execute(self, sql: str, parameters: Sequence[object] = ()) -> None:
+        execute_in_stub_oracle(str(self.config["service_name"]), sql, parameters)
+
+
+def stub_oracle(request: pytest.FixtureRequest, _: Path) -> dict[str, object]:
+    """A fresh database of the stand-in."""
+    stub: StubOracle = request.getfixturevalue("stub_oracle")
+    return stub.fresh_database()
 
 
 class FilesSource(Source):
@@ -327,7 +347,9 @@ class ConnectorCase:
     @property
     def name(self) -> str:
         """As tests show it: a stand-in never reads as the engine."""
-        return f"stub_{self.protocol}" if self.source is StubMSSQLSource else self.protocol
+        return (
+            f"stub_{self.protocol}" if self.source in (StubMSSQLSource, StubOracleSource) else self.protocol
+        )
 
     @property
     def is_sql(self) -> bool:
@@ -344,6 +366,7 @@ CONNECTORS = (
     ConnectorCase("postgresql", PostgresSource, server("postgres")),
     ConnectorCase("mysql", MySQLSource, server("mysql")),
     ConnectorCase("mssql", StubMSSQLSource, stub_mssql),
+    ConnectorCase("oracle", StubOracleSource, stub_oracle),
     ConnectorCase("parquet", ParquetSource, lambda _, f: {"path": str(f / "drop" / "people-*.parquet")}),
     ConnectorCase("jsonl", JsonlSource, lambda _, f: {"path": str(f / "drop" / "people-*.jsonl")}),
     ConnectorCase("http", HttpSource, serve_files),

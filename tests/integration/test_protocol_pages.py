@@ -24,6 +24,7 @@ from atlas_etl import values
 from atlas_etl.api.atlas import Atlas
 from atlas_etl.connectors import registry
 from atlas_etl.connectors.base import BaseConnector, ConnectionConfig
+from atlas_etl.connectors.sql import _oracle_types
 from atlas_etl.connectors.sql._mssql_types import Described, source_column
 from atlas_etl.model import Hazard, HazardPolicy, ReadRequest, Stream
 
@@ -162,6 +163,15 @@ def test_the_types_of_mssql() -> None:
     columns = columns_of("mssql")
     fields = [source_column(Described("c", told, True)).field for told, _, _ in columns]
     assert [values.type_name(field.type) for field in fields] == [read_as for _, read_as, _ in columns]
+
+
+def test_the_types_of_oracle() -> None:
+    """Of what is selected, as no server is here to make a table."""
+    columns = columns_of("oracle")
+    found = [
+        _oracle_types.source_column(_oracle_types.Described("c", told, True)).field for told, _, _ in columns
+    ]
+    assert [values.type_name(field.type) for field in found] == [read_as for _, read_as, _ in columns]
 
 
 def test_the_types_of_sqlite(tmp_path: Path) -> None:

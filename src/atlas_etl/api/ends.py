@@ -24,6 +24,7 @@ from atlas_etl.errors import ConfigError, UsageError
 from atlas_etl.state.holder import this_actor
 
 _ADDRESS = ("host", "port", "database", "username", "unix_socket", "path")
+_BESIDE = ("sid", "dsn")  # what some systems have in the place of those
 _LABEL_LENGTH = 48
 
 
@@ -49,6 +50,7 @@ class End:
         The account is part of it, for it may be what decides which table is found by a name.
         """
         parts = [(name, str(getattr(self.config, name, None))) for name in _ADDRESS]
+        parts += [(name, str(given)) for name in _BESIDE if (given := getattr(self.config, name, None))]
         options = getattr(self.config, "options", None)
         found = options.get("search_path") if isinstance(options, Mapping) else None
         digest = hashlib.sha256(repr((self.protocol, parts, found)).encode()).hexdigest()[:10]

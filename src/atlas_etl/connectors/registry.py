@@ -57,6 +57,10 @@ _BUILT_IN = (
         writes=False, aliases=("sqlserver", "azuresql"), extra="mssql", requires=("pymssql",),
     ),
     ProtocolInfo(
+        "oracle", "atlas_etl.connectors.sql.oracle", "Oracle Database tables, views and queries",
+        writes=False, aliases=("oracledb",), extra="oracle", requires=("oracledb",),
+    ),
+    ProtocolInfo(
         "sqlite", "atlas_etl.connectors.sql.sqlite", "a SQLite file's tables, views and queries",
         aliases=("sqlite3",), requires=("adbc_driver_sqlite",),
     ),

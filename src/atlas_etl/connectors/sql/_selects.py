@@ -72,7 +72,7 @@ class StreamSelects:
         where, parameters = condition
         name = self.dialect.quote(column.name)
         # It stands in a subquery under the column's own name, so that its select expression fits.
-        inner = f"(SELECT max({name}) AS {name} FROM {self.relation.sql}{where}) AS atlas_high"
+        inner = f"(SELECT max({name}) AS {name} FROM {self.relation.sql}{where}) atlas_high"
         sql = f"SELECT {column.select} AS {name} FROM {inner}"
         return Select(sql, parameters, (replace(column, nullable=True),))
 
