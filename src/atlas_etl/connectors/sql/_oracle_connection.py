@@ -199,7 +199,7 @@ class Server:
 
     def _client(self, params: oracledb.ConnectParams) -> oracledb.Connection:
         # Until it is known to be thin, the driver has one login at a time, and all wait for one that hangs.
-        oracledb.enable_thin_mode()
+        oracledb.enable_thin_mode()  # type: ignore[no-untyped-call]
         password = self.config.password.get_secret_value() if self.config.password else None
         return oracledb.connect(user=self.config.username, password=password, params=params)
 
