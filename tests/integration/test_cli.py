@@ -548,8 +548,8 @@ def test_quickstart_moves_rows_and_shows_an_answer(project: Project) -> None:
     assert project.atlas("quickstart", "demo").returncode == 2
 
 
-def test_a_broken_definition_hides_no_other_and_keeps_all_from_running(shop: Project) -> None:
-    """Exit code 2 says that nothing was touched: what is defined runs, or none of it does."""
+def test_a_broken_definition_hides_no_other_and_keeps_none_from_running(shop: Project) -> None:
+    """Of those that are named, all run or none: exit code 2 says that nothing was touched."""
     shop.write("connectors.d/broken.yaml", "protocol: sqlite\nstreams: 7\n")
     listed = shop.atlas("connector", "list", "--json")
     broken, whole = listed.json()["connectors"]
@@ -558,10 +558,24 @@ def test_a_broken_definition_hides_no_other_and_keeps_all_from_running(shop: Pro
     assert broken["error"]["connector"] == "broken"
     assert "connectors.d/broken.yaml" in broken["error"]["message"]
     assert "connectors.d/broken.yaml" in shop.atlas("connector", "list").stderr
-    synced = shop.atlas("connector", "sync", "--all", "--json")
+    synced = shop.atlas("connector", "sync", "shop", "broken", "--json")
     assert (synced.returncode, synced.json()["error"]["connector"]) == (2, "broken")
     assert shop.atlas("connector", "history", "--json").json()["total_runs"] == 0
-    assert shop.atlas("connector", "sync", "shop").returncode == 0
+    shop.write("connectors.d/resting.yaml", "protocol: sqlite\nconnection: {}\nenabled: false\n")
+    synced = shop.atlas("connector", "sync", "--all", "--json")
+    assert synced.returncode == 5
+    assert synced.json()["status"] == "partial"
+    wrong, done = synced.json()["runs"]
+    assert (wrong["connector"], wrong["status"], wrong["streams"]) == ("broken", "failed", [])
+    assert "connectors.d/broken.yaml" in wrong["error"]["message"]
+    assert "error: broken: connectors.d/broken.yaml" in synced.stderr
+    assert (done["connector"], done["status"]) == ("shop", "completed")
+    kept = shop.atlas("connector", "history", "broken", "--json").json()["runs"]
+    assert [(run["run_id"], run["error"]) for run in kept] == [(wrong["run_id"], wrong["error"])]
+    shop.atlas("connector", "disable", "shop")
+    alone = shop.atlas("connector", "sync", "--all", "--json")
+    assert (alone.returncode, alone.json()["error"]["connector"]) == (2, "broken")
+    assert shop.atlas("connector", "history", "--json").json()["total_runs"] == 2
 
 
 def test_a_slot_is_run_once(shop: Project) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from tests.project import Project
@@ -136,6 +137,37 @@ def test_a_deep_test_has_the_same_findings(shop: Project) -> None:
     change(shop, "DROP INDEX by_at", "DELETE FROM orders")
     definition(shop, ", null_cursor: exclude, primary_key: [what]")
     assert shop.atlas("connector", "test", "shop", "--deep").returncode == 3
+
+
+def test_a_shared_state_store_is_neither_made_nor_upgraded(shop: Project, postgres: ServerAddress) -> None:
+    shop.write("atlas.yaml", f"state:\n  protocol: postgresql\n{connection(postgres)}")
+    tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'pipeline'"
+
+    def of_state(*command: str) -> list[str]:
+        done = shop.atlas(*command, "--json")
+        assert done.returncode == 0, done.stderr
+        answer = done.json()
+        found = answer["findings"] if "findings" in answer else answer["results"][0].get("findings", [])
+        return [each["message"] for each in found if (each["check"], each["subject"]) == ("version", "state")]
+
+    with connect(postgres) as client:
+        (made,) = of_state("connector", "doctor", "shop")
+        assert made == "it has no tables yet: the first sync makes them"
+        assert client.execute(tables).fetchone() == (0,)
+        old = (Path(__file__).parent.parent / "unit/state/stores/version_1.postgresql.sql").read_text()
+        client.execute(old.encode())
+        before = client.execute(tables).fetchone()
+        for command in (("doctor", "shop"), ("test", "shop", "--deep")):
+            (told,) = of_state("connector", *command)
+            assert told.startswith("it has version 1: the next sync upgrades it to ")
+        settings = "protocol: sqlite\nconnection: {database_path: '${secret:shop/path}'}\nstreams: [orders]\n"
+        shop.write("connectors.d/shop.yaml", settings)
+        missing = shop.atlas("connector", "test", "shop", "--json")  # whose secrets are looked for there
+        assert missing.returncode == 2, missing.stdout
+        assert client.execute(tables).fetchone() == before
+        assert client.execute("SELECT max(version) FROM pipeline.schema_version").fetchone() == (1,)
+        assert shop.atlas("connector", "history").returncode == 0
+        assert client.execute("SELECT max(version) FROM pipeline.schema_version").fetchone() != (1,)
 
 
 def test_the_clock_of_a_shared_state_store(shop: Project, postgres: ServerAddress) -> None:

@@ -25,7 +25,7 @@ from atlas_etl.api.protect_key import key_holder
 from atlas_etl.api.quarantine import Quarantines
 from atlas_etl.api.secrets import with_lookups, with_secrets
 from atlas_etl.api.state_location import state_location
-from atlas_etl.api.sync import SyncJob, sync_all
+from atlas_etl.api.sync import SyncJob, refused, sync_all
 from atlas_etl.config.connection import connector_connection
 from atlas_etl.config.definitions import LoadedDefinition, load_definition
 from atlas_etl.config.folder import definition_names
@@ -137,9 +137,10 @@ class Atlas:
         A run of a slot (`scheduled_at`) ends as `skipped` where the slot was run already. `record` is a new
         file for the requests and answers of one connector, without its credentials; `replay` is one that
         answers instead of the API. Everything is validated before anything is touched. Raises ConfigError,
-        UsageError, StateError.
+        UsageError, StateError; without names, a connector whose definition is wrong ends as a failed run, and
+        the others run, unless there are none.
         """
-        prepared = [self.connector(name) for name in (self.names() if names is None else names)]
+        prepared, wrong = self._prepared(names)
         if record is not None or replay is not None:
             if len(prepared) != 1 or (record is not None and replay is not None):
                 raise UsageError("--record or --replay is for one connector at a time", code="cassette")
@@ -154,10 +155,41 @@ class Atlas:
             for connector in prepared
             if names is not None or connector.definition.enabled
         ]
+        if wrong and not planned:
+            raise wrong[0]
         with self.state() as store:
             store.audit.notice({each.name: each.settings for each in prepared})
+            for failure in wrong:
+                yield refused(failure, store, triggered_by)
             yield from sync_all(planned, store, side_by_side=jobs)
             self._prune(store)
+
+    def _prepared(self, names: Sequence[str] | None) -> tuple[list[PreparedConnector], list[AtlasError]]:
+        """Connectors that can be synced; without names every one, and why those that are enabled cannot."""
+        if names is not None:
+            return [self.connector(name) for name in names], []
+        prepared: list[PreparedConnector] = []
+        wrong: list[AtlasError] = []
+        for name in self.names():
+            try:
+                connector = self.connector(name)
+                if connector.definition.enabled:
+                    self.destination(connector.definition.destination)
+                    connector.chosen(())
+                prepared.append(connector)
+            except ConfigError as failure:
+                if not self._is_disabled(name):
+                    wrong.append(failure.located(connector=name))
+        return prepared, wrong
+
+    def _is_disabled(self, name: str) -> bool:
+        """Whether a definition says so, whatever is wrong with what it connects to."""
+        try:
+            return not load_definition(
+                self.project.folder, name, self.project.context.environ
+            ).definition.enabled
+        except ConfigError:
+            return False
 
     def job(
         self,

@@ -14,8 +14,10 @@ from atlas_etl.api.prepared import PreparedConnector, PreparedDestination
 from atlas_etl.api.state_location import state_location
 from atlas_etl.connectors import examined
 from atlas_etl.contracts import ExaminedDestination, ExaminedSource
-from atlas_etl.errors import AtlasError
+from atlas_etl.errors import AtlasError, ExitCode
 from atlas_etl.model import ConnectionStatus, Examination, Finding, Severity
+from atlas_etl.state.open import look_at_state
+from atlas_etl.state.schema import SCHEMA_VERSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +98,28 @@ def _state(atlas: Atlas) -> Iterator[Finding]:
     if not atlas.has_state():
         return
     try:
-        with atlas.state() as store:
-            store.time()  # it is connected by now
+        with closing(look_at_state(location)) as look:
+            yield from _state_version(look.version())
             before = datetime.now(UTC)
-            told = store.time()
+            told = look.time()
             yield examined.clock("state", told, before, datetime.now(UTC))
     except AtlasError as failure:
         yield examined.failed("connection", "state", failure)
+
+
+def _state_version(version: int) -> Iterator[Finding]:
+    if version == 0:
+        message = "it has no tables yet: the first sync makes them"
+        yield Finding("version", "state", Severity.NOTE, message)
+    elif version < SCHEMA_VERSION:
+        message = (
+            f"it has version {version}: the next sync upgrades it to {SCHEMA_VERSION}, and then older "
+            "installations of atlas-etl cannot use it"
+        )
+        yield Finding(
+            "version", "state", Severity.NOTE, message, "pip install -U atlas-etl    # on every host"
+        )
+    elif version > SCHEMA_VERSION:
+        message = f"it has version {version}, and this atlas-etl knows versions up to {SCHEMA_VERSION}"
+        fix = "pip install -U atlas-etl"
+        yield Finding("version", "state", Severity.PROBLEM, message, fix, ExitCode.DESTINATION)

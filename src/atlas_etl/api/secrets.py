@@ -20,7 +20,8 @@ from atlas_etl.secrets.file import FileShelf
 from atlas_etl.secrets.folder import FOLDER
 from atlas_etl.secrets.keys import key_source
 from atlas_etl.secrets.store import SecretStore
-from atlas_etl.state.open import open_state_store
+from atlas_etl.state.look import StateLook
+from atlas_etl.state.open import look_at_state, open_state_store
 
 
 def with_lookups(project: Project, actor: Actor) -> tuple[Project, SecretStore]:
@@ -63,9 +64,19 @@ class _ProjectShelf:
         self._actor = actor
         self._lock = threading.Lock()
         self._found: SecretShelf | None = None
+        self._look: StateLook | None = None
 
     def sealed(self) -> Mapping[str, SealedSecret]:
-        return self._shelf().sealed()
+        """Who only reads secrets upgrades no store."""
+        location = state_location(self._project)
+        if not isinstance(location, str):
+            return self._shelf().sealed()
+        with self._lock:
+            if self._look is None:
+                self._look = look_at_state(location)
+                weakref.finalize(self, self._look.close)
+            look = self._look
+        return look.sealed()
 
     def changing(self) -> AbstractContextManager[MutableMapping[str, SealedSecret]]:
         return self._shelf().changing()

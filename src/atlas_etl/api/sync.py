@@ -17,6 +17,7 @@ from atlas_etl.pipeline.events import Event, RunFinished, RunStarted, StreamRead
 from atlas_etl.pipeline.interleaved import interleaved
 from atlas_etl.pipeline.progress import Progress
 from atlas_etl.pipeline.run import Turns, failed_run, run_error, run_streams
+from atlas_etl.state.records import new_run_id
 
 PUT_OFF = timedelta(seconds=5)
 """When a slot is tried again that found its connector at work, where every slot is to be run."""
@@ -80,6 +81,14 @@ def _sync(
             put_off_until=datetime.now(UTC) + PUT_OFF if job.catch_up is CatchUp.ALL else None,
         )
         yield RunFinished(replace(skipped, status=RunStatus.SKIPPED, error=run_error(locked)))
+
+
+def refused(failure: AtlasError, store: StateStore, triggered_by: str) -> RunFinished:
+    """The run of a connector that could not begin, for its definition is wrong; history keeps it."""
+    begun = Run(new_run_id(), failure.connector or "", RunStatus.RUNNING, triggered_by, datetime.now(UTC))
+    run = failed_run(begun, failure)
+    store.finish(run)
+    return RunFinished(run)
 
 
 def _refreshed(run: Run, stream: Stream) -> Change:

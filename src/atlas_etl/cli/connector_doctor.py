@@ -51,7 +51,7 @@ def show_findings(output: Output, found: Sequence[Finding]) -> None:
         for each in found:
             if each.severity is severity:
                 told = f"{severity:<{_WIDTH}}  {each.subject}: {each.check}: {each.message}"
-                output.line(render.safe(told))
+                output.line(render.hanging(render.safe(told), _WIDTH + 2))
                 if each.fix is not None:
                     output.line(render.safe(f"{'':<{_WIDTH}}  fix: {each.fix}"))
     counts = {severity: sum(each.severity is severity for each in found) for severity in _WORST_FIRST}

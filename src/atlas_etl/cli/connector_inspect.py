@@ -91,7 +91,8 @@ def show_list(context: typer.Context) -> None:
     elif lines:
         told = {name: told_health(found) for name, found in health.items()}
         shown = [line | {"health": told.get(str(line["name"]), "never tested")} for line in lines]
-        render.table(columns, [[_shown(line.get(column)) for column in columns] for line in shown])
+        headings = [column.replace("_", " ") for column in columns]
+        render.table(headings, [[_shown(line.get(column)) for column in columns] for line in shown])
     else:
         session.output.line("no connectors yet; `atlas connector add` makes one")
     for each in wrong:

@@ -50,6 +50,8 @@ def sync(  # noqa: PLR0917  # Typer passes by name
 ) -> None:
     """Copy what is new since the last sync, exactly once.
 
+    With --all, a connector whose definition is wrong is told and the others run; the exit code is 5 then.
+
     Example: atlas connector sync shop
 
     Example: atlas connector sync hub --record hub.yaml

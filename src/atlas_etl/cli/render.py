@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+_LONG_WORD = 16  # what is longer may be broken
 _PIPE_WIDTH = 10_000  # a pipe has no width, so nothing is cut or folded there
 # Control codes, and what turns the direction of a line or ends it (https://www.unicode.org/reports/tr36/).
 _STEERING = {
@@ -43,8 +45,15 @@ def plain_json(text: str) -> str:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table on stdout; what is None stays empty."""
-    _console().print(grid(columns, rows))
+    """A table on stdout; what is None stays empty.
+
+    On a terminal that is too narrow for its words, each row is a block with a line for each column.
+    """
+    console, found = _console(), [list(row) for row in rows]
+    if console.is_terminal and found and _least_width(columns, found) > console.width:
+        console.print(_blocks(columns, found))
+    else:
+        console.print(grid(columns, found))
 
 
 def grid(columns: Sequence[str], rows: Iterable[Sequence[object]], numeric: Collection[str] = ()) -> Table:
@@ -59,6 +68,48 @@ def grid(columns: Sequence[str], rows: Iterable[Sequence[object]], numeric: Coll
     for row in rows:
         drawn.add_row(*(_cell(value) for value in row))
     return drawn
+
+
+def _least_width(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> int:
+    """How wide a table is whose words stay whole, but for long ones."""
+    from rich.cells import cell_len
+
+    def of(text: str) -> int:
+        return max((min(cell_len(word), _LONG_WORD) for word in text.split()), default=0)
+
+    widths = [max(of(safe(cell)) for cell in column) for column in zip(columns, *rows, strict=True)]
+    return sum(widths) + 2 * (len(columns) - 1)
+
+
+def _blocks(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=None, pad_edge=False, show_header=False)
+    drawn.add_column(no_wrap=True, style="bold")
+    drawn.add_column(overflow="fold")
+    for number, row in enumerate(rows):
+        if number:
+            drawn.add_row()
+        for column, value in zip(columns, row, strict=True):
+            if value is not None:
+                drawn.add_row(Text(safe(column)), value if isinstance(value, Text) else Text(safe(value)))
+    return drawn
+
+
+def hanging(text: str, indent: int) -> str:
+    """One line of text; on a terminal several, broken between words, with all but the first indented."""
+    console = _console()
+    if not console.is_terminal:
+        return text
+    return textwrap.fill(
+        text,
+        console.width,
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+        drop_whitespace=True,
+    )
 
 
 def bar(share: float) -> ProgressBar:

@@ -80,8 +80,8 @@ def _text(seen: Overview) -> str:
             for found in seen.health
             if found.last.error is not None
         ],
-        "dead letters": [f"{slot.connector} {_time(slot.scheduled_at)}" for slot in seen.dead],
-        "next": [f"{slot.connector} {_time(slot.scheduled_at)}" for slot in seen.coming],
+        "dead letters": [f"{_time(slot.scheduled_at)}  {slot.connector}" for slot in seen.dead],
+        "next": [f"{_time(slot.scheduled_at)}  {slot.connector}" for slot in seen.coming],
     }
     lines = [f"{iso(seen.at.replace(microsecond=0))}"]
     if not seen.daemons:

@@ -20,11 +20,11 @@ def migrate(database: Database) -> None:
     `state_foreign` where its tables are somebody else's.
     """
     with database.reading() as connection:
-        version = _version(database, connection)
+        version = version_of(database, connection)
     if version < schema.SCHEMA_VERSION:
         with database.writing() as connection:
             database.lock_schema(connection)
-            version = _version(database, connection)  # another process may have been faster
+            version = version_of(database, connection)  # another process may have been faster
             if version == 0:
                 _create(database, connection)
             else:
@@ -45,8 +45,8 @@ def migrate(database: Database) -> None:
         )
 
 
-def _version(database: Database, connection: Connection) -> int:
-    """0: there is nothing yet."""
+def version_of(database: Database, connection: Connection) -> int:
+    """0: there is nothing yet. Raises StateError (`state_foreign`)."""
     present = set(inspect(connection).get_table_names(schema=database.schema))
     if schema.schema_version.name in present:
         version = connection.scalar(select(func.max(schema.schema_version.c.version)))

@@ -21,6 +21,7 @@ from atlas_etl.model import Actor
 from atlas_etl.state.database import PostgresDatabase, SqliteDatabase
 from atlas_etl.state.failures import corrupt, unwritable
 from atlas_etl.state.lease import LeaseTimes
+from atlas_etl.state.look import StateLook
 from atlas_etl.state.store import SqlStateStore
 
 _BUSY_SECONDS = 30.0
@@ -47,25 +48,14 @@ class LocalStateStore(SqlStateStore):
         self, path: str | Path, *, times: LeaseTimes | None = None, actor: Actor | None = None
     ) -> None:
         file = Path(path).expanduser().absolute()
-        name = f"the state file {file}"
+        name = _file_called(file)
         try:
             _make_private(file)
         except OSError as error:
             raise unwritable(name, error) from error
         except sqlite3.Error:
             pass  # opening it again below tells why
-        engine = create_engine(
-            # A file removed meanwhile is an error, not a new and empty state.
-            URL.create("sqlite", database=file.as_uri(), query={"mode": "rw", "uri": "true"}),
-            poolclass=QueuePool,
-            pool_size=1,  # kept open: who closes the file as the last one writes its whole log back
-            max_overflow=-1,
-            connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False},
-            hide_parameters=True,
-        )
-        _leave_to_parent(engine)
-        _notice_removal(engine, file)
-        super().__init__(SqliteDatabase(engine, name), times or LeaseTimes(), actor)
+        super().__init__(_in_file(file, name), times or LeaseTimes(), actor)
 
 
 class PostgresStateStore(SqlStateStore):
@@ -76,25 +66,7 @@ class PostgresStateStore(SqlStateStore):
     """
 
     def __init__(self, url: str, *, times: LeaseTimes | None = None, actor: Actor | None = None) -> None:
-        parsed = _postgres_url(url)
-        defaults = {key: value for key, value in _POSTGRES_DEFAULTS.items() if key not in parsed.query}
-        engine = create_engine(
-            parsed,
-            pool_size=1,
-            max_overflow=-1,
-            pool_pre_ping=True,  # a lost connection is made anew
-            connect_args={**defaults, "prepare_threshold": None},  # for PgBouncer
-            hide_parameters=True,
-            isolation_level="READ COMMITTED",
-            use_native_hstore=False,  # saves a query in every connection
-        )
-        _leave_to_parent(engine)
-        database = PostgresDatabase(
-            engine.execution_options(schema_translate_map={None: PostgresDatabase.schema}),
-            f"the state store at postgresql {parsed.host or 'localhost'}:{parsed.port or 5432}"
-            f"/{parsed.database or ''}",
-        )
-        super().__init__(database, times or LeaseTimes(), actor)
+        super().__init__(_on_server(url), times or LeaseTimes(), actor)
 
 
 class MemoryStateStore(SqlStateStore):
@@ -126,6 +98,57 @@ def open_state_store(
         if "://" in location:
             return PostgresStateStore(location, times=times, actor=actor)
     return LocalStateStore(location, times=times, actor=actor)
+
+
+def look_at_state(location: str | Path) -> StateLook:
+    """The store that is at a `postgresql://` URL or in a file, which must be there, as it is.
+
+    Raises as `open_state_store` does.
+    """
+    if isinstance(location, str) and "://" in location:
+        return StateLook(_on_server(location))
+    file = Path(location).expanduser().absolute()
+    return StateLook(_in_file(file, _file_called(file)))
+
+
+def _file_called(file: Path) -> str:
+    return f"the state file {file}"
+
+
+def _in_file(file: Path, name: str) -> SqliteDatabase:
+    engine = create_engine(
+        # A file removed meanwhile is an error, not a new and empty state.
+        URL.create("sqlite", database=file.as_uri(), query={"mode": "rw", "uri": "true"}),
+        poolclass=QueuePool,
+        pool_size=1,  # kept open: who closes the file as the last one writes its whole log back
+        max_overflow=-1,
+        connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False},
+        hide_parameters=True,
+    )
+    _leave_to_parent(engine)
+    _notice_removal(engine, file)
+    return SqliteDatabase(engine, name)
+
+
+def _on_server(url: str) -> PostgresDatabase:
+    parsed = _postgres_url(url)
+    defaults = {key: value for key, value in _POSTGRES_DEFAULTS.items() if key not in parsed.query}
+    engine = create_engine(
+        parsed,
+        pool_size=1,
+        max_overflow=-1,
+        pool_pre_ping=True,  # a lost connection is made anew
+        connect_args={**defaults, "prepare_threshold": None},  # for PgBouncer
+        hide_parameters=True,
+        isolation_level="READ COMMITTED",
+        use_native_hstore=False,  # saves a query in every connection
+    )
+    _leave_to_parent(engine)
+    return PostgresDatabase(
+        engine.execution_options(schema_translate_map={None: PostgresDatabase.schema}),
+        f"the state store at postgresql {parsed.host or 'localhost'}:{parsed.port or 5432}"
+        f"/{parsed.database or ''}",
+    )
 
 
 def _leave_to_parent(engine: Engine) -> None:

@@ -24,13 +24,13 @@ class SecretTable:
 
     def sealed(self) -> Mapping[str, SealedSecret]:
         with self._database.reading() as connection:
-            return self._read(connection)
+            return sealed_secrets(self._database, connection)
 
     @contextmanager
     def changing(self) -> Iterator[MutableMapping[str, SealedSecret]]:
         with self._database.writing() as connection:
             self._database.lock_table(connection, secrets)
-            before = self._read(connection)
+            before = sealed_secrets(self._database, connection)
             after = dict(before)
             yield after
             for name in before.keys() - after.keys():
@@ -46,9 +46,11 @@ class SecretTable:
                     connection.execute(self._database.upsert(secrets, values, ["name"]))
             self._audit.add(connection, secret_changes(before, after))
 
-    def _read(self, connection: Connection) -> dict[str, SealedSecret]:
-        with reading_content(self._database.name):
-            return {
-                row.name: SealedSecret(row.key_id, bytes(row.token), row.updated_at)
-                for row in connection.execute(select(secrets))
-            }
+
+def sealed_secrets(database: Database, connection: Connection) -> dict[str, SealedSecret]:
+    """By their names."""
+    with reading_content(database.name):
+        return {
+            row.name: SealedSecret(row.key_id, bytes(row.token), row.updated_at)
+            for row in connection.execute(select(secrets))
+        }
