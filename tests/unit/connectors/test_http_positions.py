@@ -104,3 +104,32 @@ def test_a_header_that_ends_with_a_value_is_on_every_page(
     with pytest.raises(SourceError) as caught:
         read(connector, THINGS)
     assert caught.value.code == code
+
+
+def test_the_number_of_the_next_page_is_recognised(api: Api) -> None:
+    def answer(request: Request) -> Response:
+        number = int(request.args.get("page", "1"))
+        return as_json({"data": [{"id": number}], "meta": {"next_page": number + 1 if number < 3 else None}})
+
+    api.serve("/things", answer)
+    assert read(api.connector(resources={"things": "/things"}), THINGS)["id"].to_pylist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("flag", [{"has_more": True}, {"paging": {"hasNext": True}}])
+def test_an_answer_that_says_there_is_more_is_not_taken_for_all(api: Api, flag: dict[str, object]) -> None:
+    api.serve("/things", lambda _: as_json({"data": [{"id": 1}], **flag}))
+    with pytest.raises(SourceError) as caught:
+        read(api.connector(resources={"things": "/things"}), THINGS)
+    assert caught.value.code == "pagination_unknown"
+    one_page = {"things": {"path": "/things", "pagination": "none"}}
+    assert read(api.connector(resources=one_page), THINGS).num_rows == 1
+
+
+def test_quotes_in_the_title_of_a_link_hide_no_page(api: Api) -> None:
+    def answer(request: Request) -> Response:
+        link = r'</things?page=2>; title="the \"next, 2nd\" page"; rel="next"'
+        return as_json([{"id": 1}], **({} if "page" in request.args else {"Link": link}))
+
+    api.serve("/things", answer)
+    linked = {"things": {"path": "/things", "pagination": "link_header"}}
+    assert read(api.connector(resources=linked), THINGS).num_rows == 2

@@ -18,7 +18,7 @@ from pydantic import JsonValue
 from atlas_etl.connectors.http._messages import Request
 from atlas_etl.connectors.http._pagination_settings import Pagination
 from atlas_etl.connectors.http._parents import filled
-from atlas_etl.connectors.http._recognised import Page, next_link, recognised
+from atlas_etl.connectors.http._recognised import Page, next_link, recognised, says_more
 from atlas_etl.connectors.http._records import Document, Scalar, parse_path
 from atlas_etl.errors import SourceError
 
@@ -176,6 +176,12 @@ def _auto(how: Pagination, first: Request) -> Flow:
     page = yield request
     chosen = recognised(page)
     if chosen is None:
+        if page.records and (flag := says_more(page)) is not None:
+            raise SourceError(
+                f"the first answer says by {flag!r} that there are more pages, and not how to ask for them",
+                hint="describe `pagination`, e.g. {type: page} or {type: keyset}; with `none` one is read",
+                code="pagination_unknown",
+            )
         return
     rest = paged(chosen, request, has_key=how.overlap != 0)
     next(rest)

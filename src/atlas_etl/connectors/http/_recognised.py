@@ -39,6 +39,8 @@ class Page:
         return found
 
 
+# A link with its parameters, whose texts may have quotes in them that are escaped.
+_LINK = re.compile(r"""<([^>]*)>((?:\s*;\s*[^,;"]+(?:"(?:[^"\\]|\\.)*")?)*)""")
 _SMALLEST_PAGE = 10  # of those that APIs give by themselves
 _NEXT_URLS = (
     "next", "links.next", "paging.next", "_links.next.href", "links.next.href", "next_page_url", "nextLink",
@@ -51,11 +53,17 @@ _CURSORS = (
     ("next_page_token", "page_token"), ("nextPageToken", "pageToken"), ("paging.cursors.after", "after"),
     ("paging.next.after", "after"), ("meta.cursor.next", "cursor"), ("nextCursor", "cursor"),
 )  # fmt: skip
+_NEXT_PAGES = ("next_page", "nextPage", "meta.next_page", "pagination.next_page")
 _PAGE_NUMBERS = (
     ("page", "total_pages"), ("current_page", "last_page"), ("meta.current_page", "meta.last_page"),
     ("meta.page", "meta.total_pages"), ("pagination.page", "pagination.total_pages"),
     ("pagination.current_page", "pagination.total_pages"), ("page", "pages"),
 )  # fmt: skip
+_FLAGS = tuple(
+    f"{above}{flag}"
+    for above in ("", "meta.", "pagination.", "paging.", "page_info.", "pageInfo.")
+    for flag in ("has_more", "hasMore", "has_next", "hasNext", "has_next_page", "hasNextPage", "more")
+)
 _OFFSETS = (("offset", "total"), ("meta.offset", "meta.total"), ("pagination.offset", "pagination.total"))
 
 
@@ -72,6 +80,10 @@ def recognised(page: Page) -> Pagination | None:
         found = page.find(parse_path(path))
         if isinstance(found, str | int | float) and not isinstance(found, bool) and found != "":
             return Pagination(type="cursor", cursor=path, parameter=parameter)
+    for path in _NEXT_PAGES:
+        found = page.find(parse_path(path))
+        if isinstance(found, int) and not isinstance(found, bool):
+            return Pagination(type="cursor", cursor=path, parameter="page")
     for number, total in _PAGE_NUMBERS:
         here, pages = page.find(parse_path(number)), page.find(parse_path(total))
         if isinstance(here, int) and isinstance(pages, int) and here < pages:
@@ -81,6 +93,11 @@ def recognised(page: Page) -> Pagination | None:
         if here == 0 and isinstance(rows, int) and len(page.records) < rows:
             return Pagination(type="offset", total=total)
     return None
+
+
+def says_more(page: Page) -> str | None:
+    """Where a response says that there are more pages."""
+    return next((path for path in _FLAGS if page.find(parse_path(path)) is True), None)
 
 
 def told(how: Pagination, page: Page) -> str | None:
@@ -117,7 +134,7 @@ def _told_missing(how: Pagination, page: Page) -> str | None:
 
 def next_link(header: str) -> str | None:
     """The target of `rel="next"` in a Link header (RFC 8288, section 3)."""
-    for target, parameters in re.findall(r"<([^>]*)>((?:\s*;\s*[^,;\"]+(?:\"[^\"]*\")?)*)", header):
+    for target, parameters in _LINK.findall(header):
         for relation in re.findall(r";\s*rel\s*=\s*(?:\"([^\"]*)\"|([^\s;,]+))", parameters, re.IGNORECASE):
             if "next" in "".join(relation).lower().split():
                 return str(target)
