@@ -88,7 +88,7 @@ def test_a_key_that_comes_back_in_an_address_is_sent_once(api: Api, way: str) ->
     assert found["id"].to_pylist() == ([1, 2] if way == "link" else [2])
 
 
-@pytest.mark.parametrize("value", [".", ".."])
+@pytest.mark.parametrize("value", [".", "..", ""])
 def test_no_value_leads_a_request_to_another_resource(api: Api, value: str) -> None:
     api.serve("/shops", lambda _: as_json([{"name": "a..b"}, {"name": value}]))
     api.serve("/shops/a..b/orders", lambda _: as_json([{"id": 1}]))
@@ -102,6 +102,16 @@ def test_no_value_leads_a_request_to_another_resource(api: Api, value: str) -> N
         read(api.connector(resources=resources), THINGS)
     assert caught.value.code == "value_in_path"
     assert [each.path for each in api.asked] == ["/shops", "/shops/a..b/orders"]
+
+
+def test_an_empty_value_at_the_end_of_a_path_asks_not_for_the_whole_list(api: Api) -> None:
+    api.serve("/shops", lambda _: as_json([{"name": ""}]))
+    parent = {"resource": "shops", "fields": {"shop": "name"}}
+    shops = {"path": "/shops", "pagination": "none"}
+    things = {"path": "/shops/{shop}", "pagination": "none", "parent": parent}
+    with pytest.raises(SourceError) as caught:
+        read(api.connector(resources={"shops": shops, "things": things}), THINGS)
+    assert caught.value.code == "value_in_path"
 
 
 @pytest.mark.parametrize(

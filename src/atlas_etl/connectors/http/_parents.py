@@ -21,7 +21,7 @@ from atlas_etl.connectors.http._records import Document, Scalar, parse_path
 from atlas_etl.errors import SourceError
 
 _NAME = re.compile(r"\{(\w+)\}")
-_DOTS = re.compile(r"/\.\.?(?=[/?#]|$)")
+_LEADS_ASTRAY = re.compile(r"(?<!:)/(?:\.\.?)?(?=[/?#]|$)")  # segments that are empty, . or ..
 _BRACE = b"{"
 
 Values = Mapping[str, Scalar]
@@ -62,9 +62,9 @@ def filled(request: Request, values: Values) -> Request:
     Raises SourceError (`value_in_path`) for a value that would make the path another one (RFC 3986, 5.2.4).
     """
     url = _NAME.sub(lambda name: _in_path(name, values), request.url)
-    if len(_DOTS.findall(url)) > len(_DOTS.findall(request.url)):
+    if len(_LEADS_ASTRAY.findall(url)) > len(_LEADS_ASTRAY.findall(request.url)):
         raise SourceError(
-            f"a value of . or .. cannot be in the path of {shown(request.url)}, for it would lead elsewhere",
+            f"a value that is empty, . or .. would make the path of {shown(request.url)} another one",
             hint="send it as one of `params`, or leave such records out",
             code="value_in_path",
         )
