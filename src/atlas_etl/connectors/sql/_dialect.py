@@ -64,6 +64,9 @@ class WriterDialect(ABC):
     fold_case = False  # whether names that differ only in case are one
     max_identifier: int | None = None
     for_update = ""  # locks the rows of a SELECT, where not the whole database is locked anyway
+    lock_hint = ""  # the same, of systems where it stands behind the table
+    count = "count(*)"  # of any number of rows
+    substring = "substr"
 
     def quote(self, identifier: str) -> str:
         return '"' + identifier.replace('"', '""') + '"'
@@ -75,6 +78,14 @@ class WriterDialect(ABC):
         return (
             f"{self.quote(table.schema)}.{self.quote(table.name)}" if table.schema else self.quote(table.name)
         )
+
+    def stage(self, name: str) -> str:
+        """How a temporary table of this name is written."""
+        return self.quote(name)
+
+    def first(self, select: str) -> str:
+        """The SELECT, which gives one row at most."""
+        return f"{select} LIMIT 1"
 
     @abstractmethod
     def stored(self, field: pa.Field) -> pa.Field:
@@ -92,6 +103,10 @@ class WriterDialect(ABC):
         """The SQL by which a stored column is compared, with `parameter` and with itself."""
         return self.quote(field.name)
 
+    def is_one_of(self, field: pa.Field, marks: Sequence[str]) -> str:
+        """The SQL of whether a text is exactly one of these, which `parameter` gave."""
+        return f"{self.quote(field.name)} IN ({', '.join(marks)})"
+
     def upsert(self, table: TableName, columns: Sequence[str], key: Sequence[str], changed: str) -> str:
         """An INSERT of one row, with placeholders; where its key is there, only one column changes."""
         name, marks = self.quote(changed), ", ".join(self.placeholder for _ in columns)
@@ -106,6 +121,11 @@ class WriterDialect(ABC):
 
     def create_schema(self, schema: str) -> str:
         return f"CREATE SCHEMA IF NOT EXISTS {self.quote(schema)}"
+
+    def create_own_table(self, table: TableName, columns: Sequence[str], key: Sequence[str]) -> str:
+        """Make one of Atlas's own tables where it is missing; `columns` are whole declarations."""
+        definition = f"{', '.join(columns)}, PRIMARY KEY ({self.names(key)})"
+        return f"CREATE TABLE IF NOT EXISTS {self.table(table)} ({definition})"
 
     def create_table(self, table: TableName, schema: pa.Schema, primary_key: Sequence[str]) -> str:
         columns = [f"{self.quote(field.name)} {self.column_type(field)}" for field in schema]
@@ -129,6 +149,10 @@ class WriterDialect(ABC):
     def drop_stage(self, stage: str) -> str:
         return f"DROP TABLE {stage}"
 
+    def add_column(self, table: TableName, field: pa.Field) -> str:
+        column = f"{self.quote(field.name)} {self.column_type(field)}"
+        return f"ALTER TABLE {self.table(table)} ADD COLUMN {column}"
+
     def widen(self, table: TableName, change: WidenColumn) -> Sequence[str]:
         name, kind = self.quote(change.name), self.column_type(change.after)
         return (f"ALTER TABLE {self.table(table)} ALTER COLUMN {name} SET DATA TYPE {kind}",)
@@ -151,8 +175,11 @@ class WriterDialect(ABC):
 
     def has_key(self, table: str, stage: str, key: Sequence[str]) -> str:
         """The SQL of whether a row's key is in the stage."""
-        same = " AND ".join(f"{stage}.{name} = {table}.{name}" for name in map(self.quote, key))
-        return f"EXISTS (SELECT 1 FROM {stage} WHERE {same})"
+        return f"EXISTS (SELECT 1 FROM {stage} WHERE {self.same(stage, table, key)})"
+
+    def same(self, one: str, other: str, columns: Sequence[str]) -> str:
+        """The SQL of whether rows of two tables have the same values in these columns, none of them NULL."""
+        return " AND ".join(f"{one}.{name} = {other}.{name}" for name in map(self.quote, columns))
 
     def lacks_key(self, table: str, stage: str, key: Sequence[str]) -> str:
         """The SQL of whether a row's key, or a part of it that is NULL, is not in the stage."""
@@ -182,9 +209,8 @@ class WriterDialect(ABC):
         """
         cursor = plan.schema.field(plan.cursor)
         target, same_as = self.table(plan.table), [*plan.primary_key, cursor.name]
-        same = " AND ".join(f"there.{name} = staged.{name}" for name in map(self.quote, same_as))
-        count = f"SELECT count(*) FROM {stage} AS staged WHERE"
-        there = f"EXISTS (SELECT 1 FROM {target} AS there WHERE {same})"
+        count = f"SELECT {self.count} FROM {stage} AS staged WHERE"
+        there = f"EXISTS (SELECT 1 FROM {target} AS there WHERE {self.same('there', 'staged', same_as)})"
         if plan.past is None:
             return f"{count} {there}", ()
         bounds = (plan.past.tail_from, plan.past.high)
@@ -196,6 +222,17 @@ class WriterDialect(ABC):
     def trial(self, connection: Connection, plan: LoadPlan) -> Trial | None:  # noqa: ARG002
         """A way of its own to find the rows that a table refuses; None where savepoints are the way."""
         return None
+
+    def savepoint(self, name: str) -> Sequence[str]:
+        return (f"SAVEPOINT {name}",)
+
+    def release(self, name: str) -> Sequence[str]:
+        """Forget a savepoint, and keep what was done since."""
+        return (f"RELEASE SAVEPOINT {name}",)
+
+    def undo(self, name: str) -> Sequence[str]:
+        """Undo what was done since a savepoint, and forget it."""
+        return (f"ROLLBACK TO SAVEPOINT {name}", *self.release(name))
 
     def names(self, columns: Sequence[str]) -> str:
         return ", ".join(map(self.quote, columns))

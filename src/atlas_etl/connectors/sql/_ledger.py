@@ -77,20 +77,18 @@ class Ledger:
             (self.loads_table, _LOAD_COLUMNS, ("load_id",)),
             (self.quarantine_table, QUARANTINE_COLUMNS, QUARANTINE_KEY),
         ):
-            kinds = (
+            kinds = [
                 f"{dialect.quote(column)} {dialect.key_type if column in key else dialect.text_type}"
                 for column in columns
-            )
-            connection.execute(
-                f"CREATE TABLE IF NOT EXISTS {dialect.table(table)} "
-                f"({', '.join(kinds)}, PRIMARY KEY ({dialect.names(key)}))"
-            )
+            ]
+            connection.execute(dialect.create_own_table(table, kinds, key))
 
     def loaded(self, connection: Connection) -> bool:
         """Whether Atlas ever committed a load of this stream into this table."""
         where, parameters = self._of_table()
         loads = self.dialect.table(self.loads_table)
-        return bool(connection.execute(f"SELECT 1 FROM {loads}{where} LIMIT 1", parameters))
+        select = self.dialect.first(f"SELECT 1 AS n FROM {loads}{where}")
+        return bool(connection.execute(select, parameters))
 
     def has_load(self, connection: Connection, load_id: str) -> bool:
         """Whether rows of this id came into the table since it was last replaced."""
@@ -98,10 +96,13 @@ class Ledger:
         loads, committed_at = self.dialect.table(self.loads_table), quote("committed_at")
         where, parameters = self._of_table()
         replaced = f"SELECT max({committed_at}) FROM {loads}{where} AND {quote('disposition')} = {mark}"
+        beginning = f"{self.dialect.substring}({quote('load_id')}, 1, {len(load_id) + 1})"
+        select = self.dialect.first(
+            f"SELECT 1 AS n FROM {loads}{where} AND {beginning} = {mark} "
+            f"AND {committed_at} > COALESCE(({replaced}), '')"
+        )
         found = connection.execute(
-            f"SELECT 1 FROM {loads}{where} AND substr({quote('load_id')}, 1, {len(load_id) + 1}) = {mark} "
-            f"AND {committed_at} > COALESCE(({replaced}), '') LIMIT 1",
-            (*parameters, f"{load_id}/", *parameters, Disposition.REPLACE.value),
+            select, (*parameters, f"{load_id}/", *parameters, Disposition.REPLACE.value)
         )
         return bool(found)
 
@@ -128,10 +129,14 @@ class Ledger:
         loads, committed_at = self.dialect.table(self.loads_table), quote("committed_at")
         where, parameters = self._of_table()
         replaced = f"SELECT max({committed_at}) FROM {loads}{where} AND {quote('disposition')} = {mark}"
-        found = connection.execute(
-            f"SELECT {self.dialect.names(_KEY)} FROM {loads} WHERE {quote('table_name')} = {mark} "
+        select = self.dialect.first(
+            f"SELECT {self.dialect.names(_KEY)} FROM {loads}{self.dialect.lock_hint} "
+            f"WHERE {quote('table_name')} = {mark} "
             f"AND NOT ({quote('connector')} = {mark} AND {quote('stream')} = {mark}) "
-            f"AND {committed_at} > COALESCE(({replaced}), '') LIMIT 1{self.dialect.for_update}",
+            f"AND {committed_at} > COALESCE(({replaced}), '')"
+        )
+        found = connection.execute(
+            f"{select}{self.dialect.for_update}",
             (self.table.name, self.connector, self.stream, *parameters, Disposition.REPLACE.value),
         )
         return (str(found[0][0]), str(found[0][1])) if found else None
@@ -175,7 +180,7 @@ class Ledger:
         Raises LostLeaseError where another run has begun a load since, and OvertakenError where a load was
         committed since the plan was made.
         """
-        line = self._line(connection, self.dialect.for_update)
+        line = self._line(connection, self.dialect.lock_hint, self.dialect.for_update)
         if line is None or line["writer"] != plan.run_id:
             raise LostLeaseError(
                 "another run has begun to load this stream since, so nothing more was committed",
@@ -219,11 +224,13 @@ class Ledger:
         into = f"{self.dialect.table(self.loads_table)} ({self.dialect.names(_LOAD_COLUMNS)})"
         connection.execute(f"INSERT INTO {into} VALUES ({marks})", row)
 
-    def _line(self, connection: Connection, for_update: str = "") -> Mapping[str, object] | None:
+    def _line(
+        self, connection: Connection, lock_hint: str = "", for_update: str = ""
+    ) -> Mapping[str, object] | None:
         where, parameters = self._of_stream()
         names = self.dialect.names(_STREAM_COLUMNS)
         table = self.dialect.table(self.checkpoints_table)
-        rows = connection.execute(f"SELECT {names} FROM {table}{where}{for_update}", parameters)
+        rows = connection.execute(f"SELECT {names} FROM {table}{lock_hint}{where}{for_update}", parameters)
         return dict(zip(_STREAM_COLUMNS, rows[0], strict=True)) if rows else None
 
     def _update(self, connection: Connection, cells: Mapping[str, str | None]) -> None:

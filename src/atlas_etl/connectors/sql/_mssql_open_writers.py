@@ -8,12 +8,12 @@ server's local clock in whole seconds here, and an hour more is allowed for wher
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from atlas_etl.connectors.sql._late import UNSEEN_LAG, OpenWriters
 from atlas_etl.connectors.sql._mssql_session import Session
-from atlas_etl.errors import SourceError
+from atlas_etl.connectors.sql._seen_writers import Writers
+from atlas_etl.errors import AtlasError
 
 NOW = "SELECT CONVERT(varchar(33), SYSUTCDATETIME(), 126)"
 _SERVER = """
@@ -35,29 +35,14 @@ _SUMMER_TIME = timedelta(hours=1)
 _ROUNDING = timedelta(minutes=1)  # smalldatetime rounds what it is given to minutes
 
 
-@dataclass(frozen=True, slots=True)
-class Writers:
-    """What was found out before a snapshot."""
-
-    began: datetime  # none of them began before this instant
-    visible: bool  # else `began` is a bound and no proof
-    replica: bool  # then those that write are elsewhere
-
-    @property
-    def unproven(self) -> str | None:
-        """Why `began` is a bound and no proof; None where it is one."""
-        if self.replica:
-            return "the source is a replica"
-        return None if self.visible else "its login does not see when other sessions began"
-
-    def seen(self, taken: datetime, *, late_by: timedelta) -> OpenWriters:
-        """As the reader asks for them, of a snapshot that was taken then, or so much later."""
-        wrote = (self.began - _ROUNDING).replace(microsecond=0)
-        return OpenWriters(self.began, wrote, taken + late_by, self.unproven)
+def seen(writers: Writers, taken: datetime, *, late_by: timedelta) -> OpenWriters:
+    """As the reader asks for them, of a snapshot that was taken then, or so much later."""
+    wrote = (writers.began - _ROUNDING).replace(microsecond=0)
+    return OpenWriters(writers.began, wrote, taken + late_by, writers.unproven)
 
 
 def probe(session: Session) -> Writers:
-    """To be asked before the snapshot. Raises SourceError."""
+    """To be asked before the snapshot. Raises what the session raises."""
     ((now, offset, updateability),) = session.rows(_SERVER)
     taken, replica = instant(now), updateability == "READ_ONLY"
     found: list[object] = []
@@ -65,7 +50,7 @@ def probe(session: Session) -> Writers:
     for question in (_REQUESTS, _TRANSACTIONS):
         try:
             found += session.rows(question)[0]
-        except SourceError as failure:
+        except AtlasError as failure:
             if failure.code != "permission_denied":
                 raise
             visible = False

@@ -15,10 +15,11 @@ from atlas_etl.connectors.sql._late import UNSEEN_LAG, OpenWriters
 from atlas_etl.connectors.sql._mssql_catalog import described, every_table, find_table, table_names
 from atlas_etl.connectors.sql._mssql_connection import MSSQLConnection, Server
 from atlas_etl.connectors.sql._mssql_literals import literal, quoted
-from atlas_etl.connectors.sql._mssql_open_writers import NOW, Writers, instant, probe
+from atlas_etl.connectors.sql._mssql_open_writers import NOW, instant, probe, seen
 from atlas_etl.connectors.sql._mssql_session import Session
 from atlas_etl.connectors.sql._mssql_types import MSSQLColumn, family, source_column
 from atlas_etl.connectors.sql._reader import SqlConnector
+from atlas_etl.connectors.sql._seen_writers import Writers
 from atlas_etl.connectors.sql._source import (
     SORTED,
     Forecast,
@@ -149,7 +150,7 @@ class MSSQLSnapshot(OneFetchAtATime):
     def open_writers(self) -> OpenWriters:
         # Without a snapshot, rows of the next minutes may be read as well, whose writers are not seen here.
         late_by = timedelta() if self.isolation == "snapshot" else UNSEEN_LAG
-        return self._writers.seen(self._taken, late_by=late_by)
+        return seen(self._writers, self._taken, late_by=late_by)
 
     def _columns(self, query: str, stream: Stream) -> tuple[MSSQLColumn, ...]:
         columns = tuple(map(source_column, described(self._session.rows, query, stream.name)))

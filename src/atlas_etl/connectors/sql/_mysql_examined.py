@@ -17,8 +17,8 @@ from atlas_etl.connectors.sql._examined_target import sessions_left
 from atlas_etl.connectors.sql._late import UNSEEN_LAG
 from atlas_etl.connectors.sql._look import SECONDS, Index
 from atlas_etl.connectors.sql._mysql_errors import LOAD_RIGHTS, quoted
-from atlas_etl.connectors.sql._mysql_open_writers import Writers
 from atlas_etl.connectors.sql._mysql_session import Session
+from atlas_etl.connectors.sql._seen_writers import Writers
 from atlas_etl.connectors.sql._source import Dialect, Relation, SourceColumn
 from atlas_etl.errors import AtlasError, ExitCode
 from atlas_etl.model import BatchLimits, Finding, Severity, Stream, TableName

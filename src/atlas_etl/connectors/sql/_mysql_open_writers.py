@@ -17,12 +17,12 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import cast
 
 from atlas_etl.connectors.sql._late import UNSEEN_LAG
 from atlas_etl.connectors.sql._mysql_session import Session
+from atlas_etl.connectors.sql._seen_writers import Writers
 from atlas_etl.errors import SourceError
 
 _REUSED_SECONDS = 1.0
@@ -43,22 +43,6 @@ FROM (SELECT trx_mysql_thread_id AS thread, trx_started AS local,
         CONVERT_TZ(trx_started, 'SYSTEM', '+00:00') AS utc
       FROM information_schema.INNODB_TRX
       WHERE trx_is_read_only = 0 OR trx_mysql_thread_id = CONNECTION_ID()) AS writers"""
-
-
-@dataclass(frozen=True, slots=True)
-class Writers:
-    """What was found out before a snapshot."""
-
-    began: datetime  # none of them began before this instant
-    visible: bool  # else `began` is a bound and no proof
-    replica: bool  # then those that write are elsewhere
-
-    @property
-    def unproven(self) -> str | None:
-        """Why `began` is a bound and no proof; None where it is one."""
-        if self.replica:
-            return "the source is a replica"
-        return None if self.visible else "its account does not see when other sessions began"
 
 
 class WriterProbe:

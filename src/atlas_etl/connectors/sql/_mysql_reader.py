@@ -26,11 +26,12 @@ from atlas_etl.connectors.sql._mysql_columns import bound_as, native_name, sourc
 from atlas_etl.connectors.sql._mysql_connection import MySQLConnection, Server
 from atlas_etl.connectors.sql._mysql_errors import quoted
 from atlas_etl.connectors.sql._mysql_examined import MySQLLook, bound, open_transactions
-from atlas_etl.connectors.sql._mysql_open_writers import WriterProbe, Writers
+from atlas_etl.connectors.sql._mysql_open_writers import WriterProbe
 from atlas_etl.connectors.sql._mysql_parameters import Parameter
 from atlas_etl.connectors.sql._mysql_ranges import SNAPSHOT, RangesRead, alike, conditions
 from atlas_etl.connectors.sql._mysql_session import READING, Session, version_of
 from atlas_etl.connectors.sql._reader import SqlConnector
+from atlas_etl.connectors.sql._seen_writers import Writers
 from atlas_etl.connectors.sql._source import (
     READ_IN_ORDER,
     Forecast,

@@ -20,7 +20,7 @@ class SqlReconcileSession:
         self._connection = connection
         self._plan = plan
         self._keys = 0
-        self._stage = dialect.quote(STAGE)
+        self._stage = dialect.stage(STAGE)
         staged = plan.keys.append(pa.field(ROW, pa.int64()))
         connection.execute(dialect.create_stage(self._stage, staged, plan.keys.names))
 
@@ -72,4 +72,4 @@ class SqlReconcileSession:
         return ReconcileResult(deleted, live - deleted + restored)
 
     def _count(self, rows: str) -> int:
-        return int(str(self._connection.execute(f"SELECT count(*) FROM {rows}")[0][0]))
+        return int(str(self._connection.execute(f"SELECT {self._dialect.count} FROM {rows}")[0][0]))

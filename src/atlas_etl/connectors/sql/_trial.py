@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
@@ -26,24 +26,24 @@ class SavepointTrial:
         self._dialect = dialect
         self._connection = connection
         self._plan = plan
-        self._tried = dialect.quote(_TRIED)
+        self._tried = dialect.stage(_TRIED)
         if plan.merges:
             staged = plan.schema.append(pa.field(ROW, pa.int64()))
             connection.execute(dialect.create_stage(self._tried, staged))
 
     def refusals(self, rows: pa.RecordBatch) -> Refusals:
-        self._connection.execute(f"SAVEPOINT {_BATCH}")
+        self._run(self._dialect.savepoint(_BATCH))
         found = dict(self._told_apart(rows, 0))
-        self._undo(_BATCH)
+        self._run(self._dialect.undo(_BATCH))
         return found
 
     def _told_apart(self, rows: pa.RecordBatch, first: int) -> Iterator[tuple[int, RefusedRowError]]:
-        self._connection.execute(f"SAVEPOINT {_PART}")
+        self._run(self._dialect.savepoint(_PART))
         try:
             self._load(rows)
-            self._connection.execute(f"RELEASE SAVEPOINT {_PART}")
+            self._run(self._dialect.release(_PART))
         except RefusedRowError as why:
-            self._undo(_PART)
+            self._run(self._dialect.undo(_PART))
             if rows.num_rows == 1:
                 yield first, why
                 return
@@ -60,9 +60,8 @@ class SavepointTrial:
             return
         connection.execute(f"DELETE FROM {self._tried}")
         connection.ingest(self._tried, rows.append_column(ROW, pa.array(range(rows.num_rows), pa.int64())))
-        for statement in dialect.merge(plan, self._tried):
-            connection.execute(statement)
+        self._run(dialect.merge(plan, self._tried))
 
-    def _undo(self, savepoint: str) -> None:
-        self._connection.execute(f"ROLLBACK TO SAVEPOINT {savepoint}")
-        self._connection.execute(f"RELEASE SAVEPOINT {savepoint}")
+    def _run(self, statements: Sequence[str]) -> None:
+        for statement in statements:
+            self._connection.execute(statement)

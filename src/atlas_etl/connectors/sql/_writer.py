@@ -125,7 +125,9 @@ class SqlDestination(ABC):
                 # What was dropped behind our back still counts: the ledger's line is the fence of its stream.
                 version = ledger.version(connection) if is_known else 0
                 return TableState(version=version, quarantine=refused)
-            empty = not connection.execute(f"SELECT 1 FROM {self.dialect.table(table)} LIMIT 1")
+            empty = not connection.execute(
+                self.dialect.first(f"SELECT 1 AS n FROM {self.dialect.table(table)}")
+            )
             if not is_known:
                 return TableState(schema, empty=empty)
             checkpoint, version = ledger.checkpoint(connection)
@@ -238,17 +240,15 @@ class SqlDestination(ABC):
 
     def _changes(self, plan: LoadPlan, widened: Callable[[WidenColumn], Sequence[str]]) -> Iterator[str]:
         """The statements of the plan's changes, each made when those before it were executed."""
-        table = self.dialect.table(plan.table)
         for change in plan.changes:
             match change:
                 case CreateTable():
                     key = plan.primary_key if plan.keyed or plan.merges else ()
                     yield self.dialect.create_table(plan.table, plan.schema, key)
                 case DropTable():
-                    yield f"DROP TABLE {table}"
+                    yield f"DROP TABLE {self.dialect.table(plan.table)}"
                 case AddColumn(field):
-                    column = f"{self.dialect.quote(field.name)} {self.dialect.column_type(field)}"
-                    yield f"ALTER TABLE {table} ADD COLUMN {column}"
+                    yield self.dialect.add_column(plan.table, field)
                 case WidenColumn():
                     yield from widened(change)
 
@@ -272,10 +272,10 @@ class SqlLoadSession:
         elif plan.disposition is Disposition.APPEND and plan.tail is not None:
             self._delete_tail(plan.tail)
         if plan.merges:
-            self._target = self._dialect.quote(STAGE)
+            self._target = self._dialect.stage(STAGE)
             staged = plan.schema.append(pa.field(ROW, pa.int64()))
             connection.execute(self._dialect.create_stage(self._target, staged))
-        self._gone = self._dialect.quote(GONE)
+        self._gone = self._dialect.stage(GONE)
         self._deleted = 0
         if plan.deletes:
             keys = [*(plan.schema.field(name) for name in plan.primary_key), pa.field(ROW, pa.int64())]
@@ -339,7 +339,7 @@ class SqlLoadSession:
         plan, stage = self._plan, self._target
         if not plan.distinct:
             self._run(self._dialect.delete_superseded(plan, stage))
-        staged = self._rows if plan.distinct else self._count(f"SELECT count(*) FROM {stage}")
+        staged = self._rows if plan.distinct else self._count(f"SELECT {self._dialect.count} FROM {stage}")
         unchanged = self._count(*self._dialect.count_unchanged(plan, stage)) if plan.cursor else 0
         if plan.deletes:
             self._delete_gone()
@@ -363,14 +363,15 @@ class SqlLoadSession:
         kind = plan.schema.field(plan.cursor).type
         if tail.tail_from.kind is CursorKind.TEXT:
             bound = [dialect.parameter(pa.scalar(text, kind)) for text in tail.tail_values]
-            where = f"{cursor} IN ({', '.join(mark for mark, _ in bound)})" if bound else "1 = 0"
+            is_there = dialect.is_one_of(plan.schema.field(plan.cursor), [mark for mark, _ in bound])
+            where = is_there if bound else "1 = 0"
         else:
             bound = [dialect.parameter(values.cursor_scalar(tail.tail_from, kind))]
             where = f"{dialect.ordered(plan.schema.field(plan.cursor))} >= {bound[0][0]}"
         nulls = f" OR {cursor} IS NULL" if plan.tail_has_nulls else ""
         parameters = [parameter for _, parameter in bound]
         rows = f"FROM {dialect.table(plan.table)} WHERE {where}{nulls}"
-        self._replayed = self._count(f"SELECT count(*) {rows}", parameters)
+        self._replayed = self._count(f"SELECT {dialect.count} {rows}", parameters)
         self._run(dialect.before_changing(self._replayed))
         self._connection.execute(f"DELETE {rows}", parameters)
 
