@@ -12,6 +12,7 @@ from atlas_etl.connectors import registry
 from atlas_etl.contracts import Destination
 from atlas_etl.model import TableName
 from tests.servers import mysql as mysql_recipe
+from tests.servers.stub_mssql import StubServer
 
 ServerFixture = Callable[[str], dict[str, object]]
 
@@ -23,6 +24,13 @@ class DestinationCase:
     protocol: str
     connection: Callable[[pytest.FixtureRequest, Path], dict[str, object]]
     quote: str = '"'
+    quote_end: str = ""  # where it is another
+    is_stub: bool = False
+
+    @property
+    def name(self) -> str:
+        """As tests show it: a stand-in never reads as the engine."""
+        return f"stub_{self.protocol}" if self.is_stub else self.protocol
 
     def open(self, request: pytest.FixtureRequest, folder: Path) -> Destination:
         adapter = registry.load(self.protocol)
@@ -33,7 +41,8 @@ class DestinationCase:
 
     def quoted(self, table: TableName) -> str:
         parts = [part for part in (table.schema, table.name) if part]
-        return ".".join(self.quote + part.replace(self.quote, self.quote * 2) + self.quote for part in parts)
+        end = self.quote_end or self.quote
+        return ".".join(self.quote + part.replace(end, end * 2) + end for part in parts)
 
 
 def server(fixture: str) -> Callable[[pytest.FixtureRequest, Path], dict[str, object]]:
@@ -65,11 +74,17 @@ def mysql(request: pytest.FixtureRequest, folder: Path) -> dict[str, object]:
     return server("mysql")(request, folder)
 
 
+def stub_mssql(request: pytest.FixtureRequest, _: Path) -> dict[str, object]:
+    server: StubServer = request.getfixturevalue("stub_mssql_server")
+    return server.connection(server.fresh_database())
+
+
 DESTINATIONS = (
     DestinationCase("duckdb", lambda _, folder: {"path": str(folder / "warehouse.duckdb")}),
     DestinationCase("sqlite", lambda _, folder: {"database_path": str(folder / "warehouse.db")}),
     DestinationCase("postgresql", server("postgres")),
     DestinationCase("mysql", mysql, quote="`"),
+    DestinationCase("mssql", stub_mssql, quote="[", quote_end="]", is_stub=True),
     DestinationCase("parquet", lambda _, folder: {"path": str(folder / "lake")}),
     DestinationCase("jsonl", lambda _, folder: {"path": str(folder / "lake")}),
     DestinationCase("csv", lambda _, folder: {"path": str(folder / "lake")}),

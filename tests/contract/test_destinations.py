@@ -78,7 +78,7 @@ class Warehouse:
         return sorted(rows, key=lambda row: (str(row["id"]).zfill(20), *map(str, row.values())))
 
 
-@pytest.fixture(params=DESTINATIONS, ids=lambda case: case.protocol)
+@pytest.fixture(params=DESTINATIONS, ids=lambda case: case.name)
 def warehouse(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Warehouse]:
     case: DestinationCase = request.param
     destination = case.open(request, tmp_path)
@@ -199,7 +199,7 @@ def test_a_plan_made_before_another_load_is_overtaken(warehouse: Warehouse) -> N
     "warehouse",
     [case for case in DESTINATIONS if case.protocol != "duckdb"],  # one process writes to it
     indirect=True,
-    ids=lambda case: case.protocol,
+    ids=lambda case: case.name,
 )
 def test_of_two_first_loads_the_later_may_be_tried_again(warehouse: Warehouse) -> None:
     late = replace(warehouse.plan(SCHEMA, Disposition.APPEND, version=0), run_id="run-2")
@@ -215,7 +215,7 @@ def test_of_two_first_loads_the_later_may_be_tried_again(warehouse: Warehouse) -
     "warehouse",
     [case for case in DESTINATIONS if case.protocol in ("postgresql", "mysql")],
     indirect=True,
-    ids=lambda case: case.protocol,
+    ids=lambda case: case.name,
 )
 def test_who_began_a_load_last_is_the_only_one_that_can_commit(warehouse: Warehouse) -> None:
     warehouse.load([batch((1, "a", 1))])
@@ -400,7 +400,9 @@ def test_set_and_forget_a_checkpoint(warehouse: Warehouse) -> None:
     assert names(warehouse) == ["a"]
 
 
-@pytest.mark.parametrize("name", ['we"ird;--', "select", "ümläut 😀", "x" * 200, "100%", "back`tick", "a.b"])
+@pytest.mark.parametrize(
+    "name", ['we"ird;--', "select", "ümläut 😀", "x" * 200, "100%", "back`tick", "a.b", "[a]]b'"]
+)
 def test_odd_names_of_tables_and_columns(warehouse: Warehouse, name: str) -> None:
     schema = pa.schema([("id", pa.int64()), (name, pa.string())])
     rows = [pa.RecordBatch.from_pylist([{"id": 1, name: "x"}], schema=schema)]

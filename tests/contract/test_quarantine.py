@@ -25,10 +25,10 @@ from atlas_etl.model import (
 from tests.contract.destination_cases import DESTINATIONS, DestinationCase
 
 SCHEMA = pa.schema([("id", pa.int64()), ("note", pa.string()), ("amount", pa.int64())])
-SQL = [case for case in DESTINATIONS if case.protocol in ("duckdb", "sqlite", "postgresql", "mysql")]
+SQL = [case for case in DESTINATIONS if case.protocol not in ("parquet", "jsonl", "csv")]
 
 
-@pytest.fixture(params=DESTINATIONS, ids=lambda case: case.protocol)
+@pytest.fixture(params=DESTINATIONS, ids=lambda case: case.name)
 def destination(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Destination]:
     with closing(request.param.open(request, tmp_path)) as opened:
         yield opened
@@ -120,7 +120,7 @@ def _quoted(destination: Destination) -> str:
     return f"{table.schema}.{table.name}" if table.schema else table.name
 
 
-@pytest.fixture(params=SQL, ids=lambda case: case.protocol)
+@pytest.fixture(params=SQL, ids=lambda case: case.name)
 def ruled(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqlDestination]:
     """A table that somebody made: a note that is not NULL, an amount that is not negative."""
     case: DestinationCase = request.param
@@ -129,7 +129,8 @@ def ruled(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqlDestina
         with opened.connect() as connection:
             if case.protocol != "sqlite":
                 connection.execute(f"CREATE {'DATABASE' if case.protocol == 'mysql' else 'SCHEMA'} shop")
-            columns = "id BIGINT, note VARCHAR(20) NOT NULL, amount BIGINT, CHECK (amount >= 0)"
+            text = "NVARCHAR" if case.protocol == "mssql" else "VARCHAR"
+            columns = f"id BIGINT, note {text}(20) NOT NULL, amount BIGINT, CHECK (amount >= 0)"
             connection.execute(f"CREATE TABLE {_quoted(opened)} ({columns})")
         yield opened
 

@@ -100,7 +100,7 @@ class Mirror:
         return self.destination.reconciled_at("shop", self.stream, self.table)
 
 
-@pytest.fixture(params=DESTINATIONS, ids=lambda case: case.protocol)
+@pytest.fixture(params=DESTINATIONS, ids=lambda case: case.name)
 def mirror(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Mirror]:
     case: DestinationCase = request.param
     destination = case.open(request, tmp_path)

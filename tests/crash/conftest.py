@@ -13,12 +13,12 @@ import pytest
 
 from tests.crash.harness import DEADLINE, Harness
 from tests.crash.sources import PostgresSource, Source, SqliteSource
-from tests.crash.targets import EMBEDDED, MySQLTarget, PostgresTarget, Target, embedded
+from tests.crash.targets import EMBEDDED, MySQLTarget, PostgresTarget, StubMSSQLTarget, Target, embedded
 from tests.project import Project
 from tests.servers import ServerAddress
 from tests.servers import postgres as postgres_recipe
 
-DESTINATIONS = (*EMBEDDED, "postgresql", "mysql")
+DESTINATIONS = (*EMBEDDED, "postgresql", "mysql", "stub_mssql")
 
 
 @pytest.fixture
@@ -49,6 +49,8 @@ def target(request: pytest.FixtureRequest, tmp_path: Path) -> Target:
             return PostgresTarget(request.getfixturevalue("postgres"))
         case "mysql":
             return MySQLTarget(request.getfixturevalue("mysql"))
+        case "stub_mssql":
+            return StubMSSQLTarget(request.getfixturevalue("stub_mssql_server"))
         case protocol:
             return embedded(protocol, tmp_path)
 

@@ -107,16 +107,18 @@ class LostCommit(Fault):
 
     # A query message is Q, its length, and its text with a NUL; other messages do not end so.
     # https://www.postgresql.org/docs/current/protocol-message-formats.html
-    _COMMIT = b"Q\x00\x00\x00\x0bCOMMIT\x00"
+    POSTGRESQL = b"Q\x00\x00\x00\x0bCOMMIT\x00"
+    MSSQL = "COMMIT TRANSACTION".encode("utf-16-le")  # how a packet of TDS ends
 
-    def __init__(self, number: int, *, heard: bool) -> None:
+    def __init__(self, number: int, *, heard: bool, commit: bytes = POSTGRESQL) -> None:
         super().__init__()
+        self._commit = commit
         self._number = number
         self._heard = heard
         self._pending = False
 
     def up(self, data: bytes, forward: Forward) -> None:
-        if data.endswith(self._COMMIT):
+        if data.endswith(self._commit):
             self._number -= 1
             if self._number == 0:
                 if not self._heard:

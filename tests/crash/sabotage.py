@@ -52,6 +52,7 @@ _DESTINATIONS: Mapping[str, tuple[_Methods, ...]] = {
     "sqlite": (_Methods(f"{_SQL}._sqlite_writer", "SqliteWriter", _STATEMENTS, ("commit",)),),
     "postgresql": (_Methods(f"{_SQL}._postgresql_load", "LoadConnection", _STATEMENTS, ("commit",)),),
     "mysql": (_Methods(f"{_SQL}._mysql_load", "LoadConnection", _STATEMENTS, ("commit",)),),
+    "mssql": (_Methods(f"{_SQL}._mssql_load", "LoadConnection", _STATEMENTS, ("commit",)),),
     "parquet": _FILE_METHODS,
     "jsonl": _FILE_METHODS,
     "csv": _FILE_METHODS,

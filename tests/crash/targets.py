@@ -17,6 +17,8 @@ from tests.crash.rows import COLUMNS, STREAMS, Row, canonical
 from tests.servers import ServerAddress
 from tests.servers import mysql as mysql_recipe
 from tests.servers import postgres as postgres_recipe
+from tests.servers.stub_mssql import COLLATION, StubServer, schema_file
+from tests.servers.stub_tsql import compared
 
 CONNECTOR = "c"
 _NAMES = ", ".join(COLUMNS)
@@ -169,6 +171,39 @@ class MySQLTarget(Target):
                 return []
             cursor.execute(f"SELECT {what} FROM {table}")
             return list(cursor.fetchall())
+
+
+class StubMSSQLTarget(Target):
+    """The stand-in for SQL Server, whose schemas are files of SQLite; it outlives who is killed."""
+
+    protocol = "mssql"
+
+    def __init__(self, server: StubServer) -> None:
+        self.server = server
+        self.path = server.fresh_database()
+
+    def connection(self) -> dict[str, object]:
+        return self.server.connection(self.path)
+
+    def rows(self, stream: str) -> list[Row]:
+        return [canonical(row) for row in self._select(f"SELECT {_NAMES} FROM {stream}")]
+
+    def ids(self, stream: str) -> list[object]:
+        return [row[0] for row in self._select(f"SELECT id FROM {stream}")]
+
+    def loads(self) -> int:
+        return sum(int(str(row[0])) for row in self._select("SELECT count(*) FROM _atlas_loads"))
+
+    def _select(self, sql: str) -> Sequence[tuple[object, ...]]:
+        file = schema_file(self.path, CONNECTOR)
+        if not file.exists():
+            return []
+        with closing(sqlite3.connect(file, timeout=60)) as opened:
+            opened.create_collation(COLLATION, compared)
+            table = sql.rpartition(" ")[2]
+            if not opened.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", [table]).fetchall():
+                return []
+            return opened.execute(sql).fetchall()
 
 
 # Empty text is quoted in CSV and NULL is not; DuckDB keeps the two apart only when told to.

@@ -14,7 +14,7 @@ from tests.crash.conftest import harness, until_waiting
 from tests.crash.harness import DEADLINE, Harness, end
 from tests.crash.proxy import Drip, Fault, LateCommit, LostCommit, ResetAfter, StallAfter, proxy
 from tests.crash.sources import PostgresSource, SqliteSource
-from tests.crash.targets import PostgresTarget, embedded, server_keys
+from tests.crash.targets import PostgresTarget, Target, embedded, server_keys
 from tests.project import Project
 from tests.servers import ServerAddress
 
@@ -163,6 +163,28 @@ def test_a_commit_whose_answer_is_lost(writing: Harness, number: int, heard: boo
     # It is tried again from the checkpoint that the destination has, whatever that is.
     assert code == 0
     assert not writing.compare()
+
+
+@pytest.mark.parametrize("target", ["stub_mssql"], indirect=True)
+@pytest.mark.parametrize("heard", [True, False], ids=["heard", "unheard"])
+@pytest.mark.parametrize("number", [2, 4])  # before each load's, its fence is committed
+def test_a_commit_of_tds_whose_answer_is_lost(
+    project: Project, sqlite_source: SqliteSource, target: Target, seed: int, number: int, heard: bool
+) -> None:
+    crash = harness(project, sqlite_source, target, seed, rows=500)
+    assert not crash.finish()
+    crash.source.add(50, crash.dice)
+    loads = target.loads()
+    fault = LostCommit(number, heard=heard, commit=LostCommit.MSSQL)
+    keys = target.connection()
+    with proxy("127.0.0.1", int(str(keys["port"])), fault) as port:
+        crash.define(destination={**keys, "port": port})
+        done = crash.sync()
+    crash.define()
+    assert fault.resets == 1
+    assert done.returncode == 0, done.stderr
+    assert target.loads() == loads + (3 if heard else 2)
+    assert not crash.compare()
 
 
 def test_a_commit_whose_answer_is_lost_is_not_called_a_success(writing: Harness) -> None:

@@ -21,6 +21,7 @@ import pytest
 from pydantic import BaseModel
 from tests.project import Project
 from tests.servers import ServerAddress
+from tests.servers.stub_mssql import StubServer
 
 from atlas_etl.api.atlas import Atlas
 from atlas_etl.config.annotations import fields_of, model_in
@@ -130,7 +131,7 @@ def test_every_protocol_that_is_written_is_a_destination_of_the_project(folder: 
     prepared = [atlas.destination(name) for name in names]
     assert {found.protocol for found in prepared} == {info.protocol for info in BUILT_IN if info.writes}
     assert atlas.destination().name == "warehouse"
-    assert len(prepared) == 8
+    assert len(prepared) == 9
 
 
 def test_the_projects_other_state_is_one_that_works(folder: Path, postgres: ServerAddress) -> None:
@@ -290,6 +291,13 @@ def server(fixture: str, destination: str, **more: str) -> Variables:
     return variables
 
 
+def on_stub_mssql(request: pytest.FixtureRequest) -> dict[str, str]:
+    """The stand-in, which has no encryption."""
+    stub: StubServer = request.getfixturevalue("stub_mssql_server")
+    found = {**stub.connection(stub.fresh_database()), "encrypt": "optional"}
+    return {f"ATLAS_DESTINATIONS__OFFICE__{name.upper()}": str(value) for name, value in found.items()}
+
+
 @pytest.mark.parametrize(
     ("destination", "table", "variables"),
     [
@@ -301,6 +309,7 @@ def server(fixture: str, destination: str, **more: str) -> Variables:
         ("sheets", "csv.airports", None),
         ("analytics", "csv.airports", server("postgres", "ANALYTICS", SSLMODE="disable")),
         ("mart", "csv.airports", server("mysql", "MART", SSL_MODE="disabled")),
+        ("office", "csv.airports", on_stub_mssql),
     ],
 )
 def test_every_destination_takes_rows(

@@ -3,7 +3,8 @@
 `python -m tests.servers.stub_mssql [CERTIFICATE KEY]` listens on a free port of 127.0.0.1 and prints it. A
 login's database is a file's path without its `.db`. Statements of Atlas are translated; the system's
 views are answered from SQLite's catalog. What a database allows is told by its name: `..._snapshot`,
-`..._statement`, `..._locks`; in one with `_blind` the login does not see others; one with `_busy` has a
+`..._statement`, `..._locks`; in one with `_denied` nothing may be made, one with `_replica` is read-only, one
+with `_old` lacks OPENJSON; in one with `_blind` the login does not see others; one with `_busy` has a
 transaction that has been open for an hour.
 """
 
@@ -21,7 +22,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
 from uuid import uuid4
 
@@ -40,169 +40,270 @@ from tests.servers.stub_tds import (
     logged_in,
     prelogin,
 )
+from tests.servers.stub_tsql import (
+    LITERAL,
+    NAME,
+    STATEMENTS,
+    add_functions,
+    arguments,
+    compared,
+    name_of,
+    quoted,
+    refusal,
+    text_of,
+    translated,
+)
 
 COLLATION = "Latin1_General_100_BIN2"
-LONE = "half of a pair"  # what stands for a surrogate alone, which SQLite cannot hold
 Rows = tuple[Sequence[str], Sequence[Sequence[object]]]
 
 
 _NAMES = {"": "int", "blob": "varbinary(max)"}  # of types, where SQLite has others
 
 
-# Statements
-
-
-def translated(sql: str) -> str:
-    """T-SQL as SQLite runs it: CAST and CONVERT become calls, TOP becomes LIMIT."""
-    limit = ""
-    if found := re.match(r"\s*SELECT TOP \((\d+)\) ", sql):
-        sql, limit = "SELECT " + sql[found.end() :], f" LIMIT {found[1]}"
-    return _calls(sql) + limit
-
-
-def _calls(sql: str) -> str:
-    written, place = "", 0
-    pattern = re.compile(r"N?'(?:[^']|'')*'|\[(?:[^\]]|\]\])*\]|\b(CAST|CONVERT)\(")
-    while found := pattern.search(sql, place):
-        written += sql[place : found.start()]
-        if not found[1]:
-            text = found[0]
-            if text.startswith("["):
-                text = _quoted(text[1:-1].replace("]]", "]"))
-            written, place = written + text.removeprefix("N"), found.end()
-            continue
-        end = _closing(sql, found.end())
-        inside = sql[found.end() : end]
-        if found[1] == "CAST":
-            value, _, kind = inside.rpartition(" AS ")
-            written += f"ms_cast({_calls(value)}, '{kind}', 0)"
-        else:
-            kind, value, *style = _arguments(inside)
-            written += f"ms_cast({_calls(value)}, '{kind.strip()}', {style[0] if style else 0})"
-        place = end + 1
-    return written + sql[place:]
-
-
-def _closing(sql: str, place: int) -> int:
-    depth = 1
-    for found in re.compile(r"N?'(?:[^']|'')*'|\[(?:[^\]]|\]\])*\]|[()]").finditer(sql, place):
-        depth += {"(": 1, ")": -1}.get(found[0], 0)
-        if not depth:
-            return found.start()
-    raise Refused(102, "Incorrect syntax near ')'.")
-
-
-def _arguments(inside: str) -> list[str]:
-    found, depth, last = [], 0, 0
-    for match in re.finditer(r"N?'(?:[^']|'')*'|\[(?:[^\]]|\]\])*\]|[(),]", inside):
-        depth += {"(": 1, ")": -1}.get(match[0], 0)
-        if match[0] == "," and not depth:
-            found.append(inside[last : match.start()])
-            last = match.end()
-    return [*found, inside[last:]]
-
-
-def ms_cast(value: object, kind: str, style: int) -> object:
-    """A value in another type, as far as Atlas asks for it."""
-    if value is None:
-        return None
-    if kind.startswith("varbinary"):
-        if not isinstance(value, str):
-            return value
-        return value.replace(LONE, "\ud83d").encode("utf-16-le", "surrogatepass")
-    if kind.startswith(("varchar", "nvarchar", "char", "nchar")):
-        text = format(Decimal(repr(value)), "f") if isinstance(value, float) else str(value)
-        return text.replace(" ", "T") if style == 126 else text
-    if kind in ("bigint", "int", "smallint", "tinyint"):
-        return int(str(value))
-    if kind.startswith(("decimal", "numeric", "money", "float")):
-        return float(str(value))
-    if kind.startswith("datetime"):
-        whole, _, fraction = str(value).replace("T", " ").removesuffix("Z").partition(".")
-        return f"{whole}.{fraction[:7]:0<6}"
-    return value
-
-
 class Database:
-    """One session's view of a file."""
+    """One session's view of a database: a file for the schema dbo, and one for each other schema."""
 
     def __init__(self, name: str, is_called_off: Callable[[], bool]) -> None:
-        path = Path(f"{name}.db")
-        if not path.exists():
+        self._path = Path(f"{name}.db")
+        if not self._path.exists():
             raise Refused(4060, f'Cannot open database "{name}" requested by the login. The login failed.')
         self._name = name
-        self._sqlite = sqlite3.connect(":memory:", isolation_level=None, timeout=30)
-        self._sqlite.execute("ATTACH ? AS dbo", (str(path),))
+        self._aborts = False  # XACT_ABORT
+        self._made: list[str] = []  # schemas of the open transaction
+        self._sqlite = sqlite3.connect(
+            ":memory:", isolation_level=None, timeout=30, detect_types=sqlite3.PARSE_DECLTYPES
+        )
+        self._sqlite.execute("ATTACH ? AS dbo", (str(self._path),))
         self._sqlite.set_progress_handler(is_called_off, 100_000)
-        self._sqlite.create_function("ms_cast", 3, ms_cast)
         self._sqlite.create_function("SYSUTCDATETIME", 0, lambda: datetime.now(UTC).isoformat()[:26])
-        self._sqlite.create_collation(COLLATION, lambda one, other: (one > other) - (one < other))
+        self._sqlite.create_collation(COLLATION, compared)
+        add_functions(self._sqlite)
         views: Sequence[tuple[str, Callable[[str], Rows]]] = (
             ("dm_exec_describe_first_result_set", self._describe),
+            ("HAS_PERMS_BY_NAME(DB_NAME()", self._abilities),
+            ("'SCHEMA', 'ALTER'", self._rights),
             ("'Updateability'", self._server),
             ("dm_exec_requests", lambda _: (("age",), [(None,)])),
             ("dm_tran_active_transactions", self._transactions),
             ("snapshot_isolation_state", self._isolation),
             ("'ServerName'", lambda _: (("a", "b"), [("STUB", name)])),
             ("'ProductVersion'", lambda _: (("a", "b", "c", "d"), [("16.0.1", "Stub", name, "etl")])),
+            ("SELECT s.name FROM sys.objects AS o", self._ledgers),
             ("FROM sys.objects AS o", self._tables),
+            ("FROM sys.foreign_keys", lambda _: (("a", "b"), [])),
+            ("FROM sys.indexes AS i", self._keys),
+            ("c.collation_name", self._kept),
             ("FROM sys.columns", self._columns),
         )
         self._views = views
 
     def run(self, sql: str) -> Rows:
         """One batch; the names and rows of its answer."""
-        for part, view in self._views:
-            if part in sql:
-                return view(sql)
-        if sql.lstrip().startswith("SET "):
-            if "BEGIN TRANSACTION" in sql:
-                self._sqlite.execute("BEGIN")
-            return (), []
+        self._attach()
+        if sql.lstrip().startswith("SELECT"):
+            for part, view in self._views:
+                if part in sql:
+                    return view(sql)
         try:
-            cursor = self._sqlite.execute(translated(sql))
-            names = [column[0] for column in cursor.description or ()]
-            return names, cursor.fetchall()
+            return self._control(sql) or self._statement(sql)
         except sqlite3.Error as failure:
-            raise Refused(208 if "no such table" in str(failure) else 102, str(failure)) from None
+            refused = refusal(failure)
+        except Refused as found:
+            refused = found
+        if self._aborts and self._sqlite.in_transaction:
+            self._roll_back()
+        raise refused
 
     def close(self) -> None:
+        if self._sqlite.in_transaction:
+            self._roll_back()
         self._sqlite.close()
+
+    def _control(self, sql: str) -> Rows | None:
+        """Transactions, settings, schemas and tables that are changed; None where it is none of these."""
+        done: Rows = (), []
+        if sql.lstrip().startswith("SET "):
+            if found := re.search(r"SET XACT_ABORT (ON|OFF)", sql):
+                self._aborts = found[1] == "ON"
+            if "BEGIN TRANSACTION" in sql:
+                self._sqlite.execute("BEGIN")
+            return done
+        if sql == "BEGIN TRANSACTION":
+            self._sqlite.execute("BEGIN IMMEDIATE")  # one that writes at a time
+        elif sql == "COMMIT TRANSACTION":
+            if not self._sqlite.in_transaction:
+                raise Refused(3902, "The COMMIT TRANSACTION request has no corresponding BEGIN TRANSACTION.")
+            self._sqlite.execute("COMMIT")
+            self._made.clear()
+        elif sql == "IF @@TRANCOUNT > 0 ROLLBACK TRANSACTION":
+            if self._sqlite.in_transaction:
+                self._roll_back()
+        elif found := re.fullmatch(r"(SAVE|ROLLBACK) TRANSACTION (\w+)", sql):
+            self._sqlite.execute(f"{'SAVEPOINT' if found[1] == 'SAVE' else 'ROLLBACK TO'} {found[2]}")
+        elif found := re.fullmatch(rf"IF SCHEMA_ID\(({LITERAL})\) IS NULL EXEC\(({LITERAL})\)", sql):
+            if self._schema(text_of(found[1])) is None:
+                self.run(text_of(found[2]))
+        elif found := re.fullmatch(rf"CREATE SCHEMA (\w+|{NAME})", sql):
+            self._make_schema(name_of(found[1]) if found[1].startswith("[") else found[1])
+        elif found := re.fullmatch(
+            rf"IF OBJECT_ID\(({LITERAL}), N'U'\) IS NULL (CREATE TABLE .*)", sql, re.DOTALL
+        ):
+            if self._table(text_of(found[1])) is None:
+                self.run(found[2])
+        elif found := re.fullmatch(r"(UPDATE .*); IF @@ROWCOUNT = 0 (INSERT .*)", sql, re.DOTALL):
+            if not self._sqlite.execute(self._translated(found[1])).rowcount:
+                self.run(found[2])
+        elif found := re.fullmatch(rf"ALTER TABLE ({NAME})\.({NAME}) (.*)", sql, re.DOTALL):
+            self._alter(name_of(found[1]), name_of(found[2]), found[3])
+        else:
+            return None
+        return done
+
+    def _statement(self, sql: str) -> Rows:
+        if not STATEMENTS.match(sql):
+            raise Refused(102, "Incorrect syntax, as far as the stand-in knows.")
+        cursor = self._sqlite.execute(self._translated(sql))
+        return [column[0] for column in cursor.description or ()], cursor.fetchall()
+
+    def _translated(self, sql: str) -> str:
+        return translated(sql, self._table, self._schema)
+
+    def _roll_back(self) -> None:
+        self._sqlite.execute("ROLLBACK")
+        for schema in self._made:
+            self._sqlite.execute(f"DETACH {quoted(schema)}")
+            self._file(schema).unlink()
+        self._made.clear()
+
+    # Schemas and tables
+
+    def _schemas(self) -> list[str]:
+        found = self._sqlite.execute("PRAGMA database_list").fetchall()
+        return [name for _, name, _ in found if name not in ("main", "temp")]
+
+    def _attach(self) -> None:
+        """See the schemas that other sessions have made."""
+        there = self._schemas()
+        for file in self._path.parent.glob(f"{self._path.stem}.*.db"):
+            schema = bytes.fromhex(file.name.split(".")[-2]).decode()
+            if schema not in there:
+                self._sqlite.execute(f"ATTACH ? AS {quoted(schema)}", (str(file),))
+
+    def _file(self, schema: str) -> Path:
+        return schema_file(self._name, schema)
+
+    def _make_schema(self, schema: str) -> None:
+        if self._schema(schema) is not None:
+            raise Refused(2714, "There is already an object of that name in the database.")
+        with closing(sqlite3.connect(self._file(schema))) as client:
+            client.execute("PRAGMA journal_mode = WAL")
+        if self._sqlite.in_transaction:
+            self._made.append(schema)
+        self._attach()
+
+    def _schema(self, name: str) -> int | None:
+        schemas = self._schemas()
+        return schemas.index(name) + 1 if name in schemas else None
+
+    def _table(self, name: str) -> int | None:
+        """By `[schema].[table]`, as OBJECT_ID finds it."""
+        parts = re.fullmatch(rf"({NAME})\.({NAME})", name)
+        if parts is None:
+            raise Refused(102, f"Incorrect name {name}.")
+        for schema, table, _, number in self._every():
+            if (schema, table) == (name_of(parts[1]), name_of(parts[2])):
+                return number
+        return None
+
+    def _every(self) -> list[tuple[str, str, str, int]]:
+        """Schema, name, kind and number of all tables and views."""
+        return [
+            (schema, name, "V" if kind == "view" else "U", 1000 * (place + 1) + number)
+            for place, schema in enumerate(self._schemas())
+            for number, (name, kind) in enumerate(
+                self._sqlite.execute(
+                    f"SELECT name, type FROM {quoted(schema)}.sqlite_schema WHERE type IN ('table', 'view')"
+                ).fetchall()
+            )
+        ]
+
+    def _info(self, schema: str, table: str) -> list[tuple[int, str, str, int, object, int]]:
+        return self._sqlite.execute(f"PRAGMA {quoted(schema)}.table_info({quoted(table)})").fetchall()
+
+    def _alter(self, schema: str, table: str, change: str) -> None:
+        """Columns that are added, and tables made anew for columns and keys that become others."""
+        name = f"{quoted(schema)}.{quoted(table)}"
+        if found := re.fullmatch(rf"ADD ({NAME} .*)", change, re.DOTALL):
+            self._sqlite.execute(f"ALTER TABLE {name} ADD COLUMN {self._translated(found[1])}")
+            return
+        info = self._info(schema, table)
+        columns = {column[1]: (column[2], bool(column[3])) for column in info}
+        key = [column[1] for column in sorted(info, key=lambda column: column[5]) if column[5]]
+        cast = ""
+        if found := re.fullmatch(rf"ALTER COLUMN ({NAME}) (\S+)(?: COLLATE \w+)? (NOT NULL|NULL)", change):
+            cast, kind = name_of(found[1]), found[2]
+            if cast in key:
+                raise Refused(5074, "The object 'PK' is dependent on the column.")
+            columns[cast] = self._translated(kind), found[3] == "NOT NULL"
+        elif re.fullmatch(rf"DROP CONSTRAINT {NAME}", change):
+            key = []
+        elif found := re.fullmatch(rf"ADD CONSTRAINT {NAME} PRIMARY KEY \((.*)\)", change):
+            key = [name_of(part.strip()) for part in arguments(found[1])]
+        else:
+            raise Refused(102, f"Incorrect syntax near {change}.")
+        texts = (
+            f"{quoted(column)} {kind}{f' COLLATE {COLLATION}' if kind.startswith('nvarchar') else ''}"
+            f"{' NOT NULL' if needed else ''}"
+            for column, (kind, needed) in columns.items()
+        )
+        keyed = f", PRIMARY KEY ({', '.join(map(quoted, key))})" if key else ""
+        cells = (
+            f"ms_cast({quoted(column)}, '{declared(kind)}', 0)" if column == cast else quoted(column)
+            for column, (kind, _) in columns.items()
+        )
+        made = f"{quoted(schema)}.{quoted('made anew')}"
+        self._sqlite.execute(f"CREATE TABLE {made} ({', '.join(texts)}{keyed})")
+        self._sqlite.execute(f"INSERT INTO {made} SELECT {', '.join(cells)} FROM {name}")
+        self._sqlite.execute(f"DROP TABLE {name}")
+        self._sqlite.execute(f"ALTER TABLE {made} RENAME TO {quoted(table)}")
+
+    # Views of the system
 
     def _describe(self, sql: str) -> Rows:
         names = ("name", "type", "nullable", "collation", "error")
-        query = re.search(r"first_result_set\((N'(?:[^']|'')*'), NULL, 0\)", sql)
+        query = re.search(rf"first_result_set\(({LITERAL}), NULL, 0\)", sql)
         assert query is not None
-        text = query[1][2:-1].replace("''", "'")
         try:
             self._sqlite.execute("DROP VIEW IF EXISTS temp.described")
-            self._sqlite.execute(f"CREATE TEMP VIEW described AS {translated(text)}")
+            self._sqlite.execute(f"CREATE TEMP VIEW described AS {self._translated(text_of(query[1]))}")
             found = self._sqlite.execute("PRAGMA temp.table_info(described)").fetchall()
         except (sqlite3.Error, Refused) as failure:
             return names, [(None, None, None, None, str(failure))]
         required = self._required()
         return names, [
-            (
-                name,
-                _NAMES.get(kind, kind),
-                int(name not in required),
-                COLLATION if "char" in kind else None,
-                None,
-            )
+            (name, declared(kind), int(name not in required), COLLATION if "char" in kind else None, None)
             for name, kind in ((column, kind.lower()) for _, column, kind, _, _, _ in found)
         ]
 
     def _required(self) -> set[str]:
-        tables = [name for _, name, *_ in self._tables("")[1]]
-        columns = (
-            column
-            for name in tables
-            for column in self._sqlite.execute(f"PRAGMA dbo.table_info({_quoted(name)})")
-        )
+        columns = (column for schema, name, *_ in self._every() for column in self._info(schema, name))
         return {str(column[1]) for column in columns if column[3] or column[5]}
 
     def _server(self, _: str) -> Rows:
         return tuple("abc"), [(datetime.now(UTC).isoformat()[:26], 0, "READ_WRITE")]
+
+    def _abilities(self, _: str) -> Rows:
+        may = int("_denied" not in self._name)
+        replica = "READ_ONLY" if "_replica" in self._name else "READ_WRITE"
+        level = 120 if "_old" in self._name else 160
+        return tuple("abcdefg"), [("16.0.1", "Stub", "etl", replica, level, may, may)]
+
+    def _rights(self, sql: str) -> Rows:
+        found = re.search(rf"SCHEMA_ID\(({LITERAL})\)", sql)
+        assert found is not None
+        there, may = self._schema(text_of(found[1])) is not None, int("_denied" not in self._name)
+        return tuple("abcdef"), [(int(there), *([may if there else None] * 5))]
 
     def _transactions(self, _: str) -> Rows:
         if "_blind" in self._name:
@@ -212,46 +313,86 @@ class Database:
     def _isolation(self, _: str) -> Rows:
         return ("state", "versions"), [(int("_snapshot" in self._name), int("_locks" not in self._name))]
 
+    def _ledgers(self, sql: str) -> Rows:
+        found = re.search(rf"o\.name = ({LITERAL})", sql)
+        assert found is not None
+        return ("name",), [(schema,) for schema, name, *_ in self._every() if name == text_of(found[1])]
+
     def _tables(self, sql: str) -> Rows:
-        wanted = re.search(r"s\.name = (N'(?:[^']|'')*') AND o\.name = (N'(?:[^']|'')*')", sql)
-        found = self._sqlite.execute(
-            "SELECT 'dbo', name, CASE type WHEN 'view' THEN 'V' ELSE 'U' END, rowid FROM dbo.sqlite_schema "
-            "WHERE type IN ('table', 'view')"
-        ).fetchall()
-        rows = [(*row, None) for row in found]
+        wanted = re.search(rf"s\.name = ({LITERAL}) AND o\.name = ({LITERAL})", sql)
+        rows = [(*row, None) for row in self._every() if not row[1].startswith("_atlas_")]
         if wanted:
-            schema, name = (text[2:-1].replace("''", "'") for text in wanted.groups())
+            schema, name = map(text_of, wanted.groups())
             rows = [row for row in rows if (row[0], row[1]) == (schema, name)]
         return tuple("abcde"), rows
 
+    def _numbered(self, sql: str) -> tuple[str, str] | None:
+        """Schema and name of the table that OBJECT_ID names in a view's condition."""
+        found = re.search(rf"OBJECT_ID\(({LITERAL})\)", sql)
+        assert found is not None
+        number = self._table(text_of(found[1]))
+        return next((row[:2] for row in self._every() if row[3] == number), None)
+
+    def _keys(self, sql: str) -> Rows:
+        rows: list[Sequence[object]] = []
+        table = self._numbered(sql)
+        if table is not None:
+            schema, name = table
+            lists = self._sqlite.execute(f"PRAGMA {quoted(schema)}.index_list({quoted(name)})").fetchall()
+            for _, index, unique, origin, partial in lists:
+                columns = self._sqlite.execute(f"PRAGMA {quoted(schema)}.index_info({quoted(index)})")
+                if unique and not partial:
+                    rows += [(index, int(origin == "pk"), column) for _, _, column in columns.fetchall()]
+        return tuple("abc"), rows
+
+    def _kept(self, sql: str) -> Rows:
+        table = self._numbered(sql)
+        rows: list[Sequence[object]] = []
+        for _, name, kind, needed, _, key in self._info(*table) if table else ():
+            base, length, precision, scale = sizes(kind)
+            collation = COLLATION if "char" in base else None
+            rows.append((name, base, length, precision, scale, collation, int(not needed and not key), 0))
+        return tuple("abcdefgh"), rows
+
     def _columns(self, _: str) -> Rows:
         rows: list[Sequence[object]] = []
-        for _schema, table, _kind, number, _count in self._tables("")[1]:
-            leads = self._leading(str(table))
-            for column in self._sqlite.execute(f"PRAGMA dbo.table_info({_quoted(table)})"):
-                name, kind, required, key = column[1], column[2].lower(), column[3], column[5]
-                numbers = [int(each) for each in re.findall(r"\d+", kind.partition("(")[2])]
-                base = kind.partition("(")[0]
-                length = 2 * numbers[0] if base.startswith("n") and numbers else -1
-                precision, scale = (*numbers, 0, 0)[:2]
-                if base.startswith("datetime2"):
-                    base, scale = "datetime2", numbers[0]
+        for schema, table, _kind, number in self._every():
+            leads = self._leading(schema, table)
+            for _, name, kind, required, _, key in self._info(schema, table):
                 rows.append((
-                    number, name, base, length, precision, scale,
-                    int(not required and not key), 0, key or None, int(name in leads or key == 1),
+                    number, name, *sizes(kind), int(not required and not key), 0, key or None,
+                    int(name in leads or key == 1),
                 ))  # fmt: skip
         return tuple("abcdefghij"), rows
 
-    def _leading(self, table: str) -> set[str]:
-        indexes = self._sqlite.execute(f"PRAGMA dbo.index_list({_quoted(table)})").fetchall()
+    def _leading(self, schema: str, table: str) -> set[str]:
+        indexes = self._sqlite.execute(f"PRAGMA {quoted(schema)}.index_list({quoted(table)})").fetchall()
         return {
-            str(self._sqlite.execute(f"PRAGMA dbo.index_info({_quoted(index[1])})").fetchone()[2])
+            str(self._sqlite.execute(f"PRAGMA {quoted(schema)}.index_info({quoted(index[1])})").fetchone()[2])
             for index in indexes
         }
 
 
-def _quoted(name: object) -> str:
-    return '"' + str(name).replace('"', '""') + '"'
+def schema_file(database: str, schema: str) -> Path:
+    """The file of a schema, which is a database of SQLite."""
+    return Path(f"{database}.db" if schema == "dbo" else f"{database}.{schema.encode().hex()}.db")
+
+
+def declared(kind: str) -> str:
+    """A type as SQL Server writes it, of what SQLite keeps of its declaration."""
+    kind = kind.lower().replace("(-1)", "(max)").replace("decimaltext", "decimal")
+    return _NAMES.get(kind, kind)
+
+
+def sizes(kind: str) -> tuple[str, int, int, int]:
+    """Name, max_length, precision and scale of a declaration, as sys.columns has them."""
+    base, _, size = declared(kind).partition("(")
+    numbers = [int(each) for each in re.findall(r"\d+", size)]
+    length = 2 * numbers[0] if base.startswith("n") and numbers else -1
+    precision, scale = (*numbers, 0, 0)[:2]
+    if base in ("datetime2", "datetimeoffset", "time"):
+        scale = numbers[0] if numbers else 7
+    return base, length, precision, scale
 
 
 class Session(socketserver.BaseRequestHandler):
@@ -289,6 +430,9 @@ class Session(socketserver.BaseRequestHandler):
         finally:
             if database is not None:
                 database.close()
+
+
+sqlite3.register_converter("bit", lambda digits: digits == b"1")
 
 
 class _Server(socketserver.ThreadingTCPServer):

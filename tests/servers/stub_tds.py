@@ -155,10 +155,16 @@ def _kind(cells: Sequence[object]) -> tuple[bytes, Callable[[object], bytes]]:
     given = {type(cell) for cell in cells} - {type(None)}
     if given == {bytes}:
         return b"\xa5\xff\xff", _long  # varbinary(max)
+    if given == {bool}:
+        return b"\x68\x01", lambda cell: b"\0" if cell is None else struct.pack("<BB", 1, cell)
     if given == {int}:
         return b"\x26\x08", lambda cell: b"\0" if cell is None else struct.pack("<Bq", 8, cell)
     if given == {float}:
         return b"\x6d\x08", lambda cell: b"\0" if cell is None else struct.pack("<Bd", 8, cell)
+    if any(isinstance(cell, str) and len(cell) > 2000 for cell in cells):
+        return b"\xe7\xff\xff" + _COLLATED, lambda cell: _long(
+            cell.encode("utf-16-le") if isinstance(cell, str) else None
+        )
     return (
         b"\xe7\x40\x1f" + _COLLATED,
         lambda cell: b"\xff\xff" if cell is None else _counted(str(cell).encode("utf-16-le")),

@@ -54,7 +54,7 @@ _BUILT_IN = (
     ),
     ProtocolInfo(
         "mssql", "atlas_etl.connectors.sql.mssql", "SQL Server and Azure SQL tables, views and queries",
-        writes=False, aliases=("sqlserver", "azuresql"), extra="mssql", requires=("pymssql",),
+        aliases=("sqlserver", "azuresql"), extra="mssql", requires=("pymssql",),
     ),
     ProtocolInfo(
         "oracle", "atlas_etl.connectors.sql.oracle", "Oracle Database tables, views and queries",

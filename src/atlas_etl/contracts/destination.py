@@ -128,6 +128,9 @@ class Destination(Protocol):
     def changes(self, plan: LoadPlan) -> Sequence[str]:
         """The statements by which `begin` would change the plan's table; none where there are no such."""
 
+    def caveats(self) -> Sequence[str]:
+        """Why what is loaded may not be what was read, whatever the source promises; mostly none."""
+
     def takes(self, offered: WireFormat, plan: LoadPlan) -> bool:
         """Whether the plan's table, or the one that it makes, takes rows of this form as they are."""
 

@@ -47,7 +47,7 @@ def forecast(source: Connector, destination: Destination, job: Job) -> StreamFor
             found.plan.disposition is Disposition.REPLACE and not found.state.empty,
             "arrow" if found.plan.wire_format is None else "wire",
             outline.rows,
-            promise(job.stream, found.disposition, outline.caveats),
+            promise(job.stream, found.disposition, (*outline.caveats, *destination.caveats())),
             tuple((name, str(rule)) for name, rule in job.stream.protect.items()),
         )
 

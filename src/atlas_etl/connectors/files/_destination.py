@@ -100,6 +100,9 @@ class FilesDestination:
         """Files of a stream may have different columns: none is changed for others."""
         return ()
 
+    def caveats(self) -> Sequence[str]:
+        return ()
+
     def takes(self, offered: WireFormat, plan: LoadPlan) -> bool:  # noqa: ARG002
         return False
 

@@ -157,9 +157,9 @@ def _with_columns(tables: Sequence[CatalogTable], rows: Rows) -> list[CatalogTab
     keys: defaultdict[int, list[tuple[int, str]]] = defaultdict(list)
     for number, name, kind, length, precision, scale, nullable, counts, in_key, leads in rows:
         table = int(str(number))
-        native = _native(str(kind), int(str(length)), int(str(precision)), int(str(scale)))
+        declared = native(str(kind), int(str(length)), int(str(precision)), int(str(scale)))
         columns[table].append(
-            CatalogColumn(str(name), str(kind), native, bool(nullable), bool(counts), bool(leads))
+            CatalogColumn(str(name), str(kind), declared, bool(nullable), bool(counts), bool(leads))
         )
         if in_key:
             keys[table].append((int(str(in_key)), str(name)))
@@ -173,7 +173,7 @@ def _with_columns(tables: Sequence[CatalogTable], rows: Rows) -> list[CatalogTab
     ]  # fmt: skip
 
 
-def _native(kind: str, length: int, precision: int, scale: int) -> str:
+def native(kind: str, length: int, precision: int, scale: int) -> str:
     """The type as a declaration writes it. `length` is in bytes, -1 for max."""
     if kind in ("decimal", "numeric"):
         return f"{kind}({precision},{scale})"

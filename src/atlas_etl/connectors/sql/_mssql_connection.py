@@ -31,12 +31,13 @@ _connected = threading.local()
 
 
 class MSSQLConnection(ServerConnection):
-    """A Microsoft SQL Server, or an Azure SQL database, that is read.
+    """A Microsoft SQL Server, or an Azure SQL database.
 
-    The login needs SELECT on what is read. To see when other transactions began, and so which rows may still
+    To read, the login needs SELECT. To see when other transactions began, and so which rows may still
     be committed late, it needs VIEW SERVER PERFORMANCE STATE (before SQL Server 2022: VIEW SERVER STATE; in
     Azure SQL Database: VIEW DATABASE STATE). Rows come from one snapshot where the database allows it: ALTER
-    DATABASE ... SET ALLOW_SNAPSHOT_ISOLATION ON. Logins are SQL Server's own; a named instance has a `port`.
+    DATABASE ... SET ALLOW_SNAPSHOT_ISOLATION ON. To write, it needs CREATE SCHEMA and CREATE TABLE. Logins
+    are SQL Server's own; a named instance has a `port`.
     """
 
     port: int | None = Field(default=1433, ge=1, le=65535)

@@ -13,8 +13,9 @@ from contextlib import contextmanager
 
 import pymssql
 
-from atlas_etl.connectors.sql._meaning import Failure, Meaning
-from atlas_etl.errors import AtlasError
+from atlas_etl.connectors.sql._meaning import TABLE_EXISTS, Failure, Meaning
+from atlas_etl.connectors.sql._mssql_rows import INEXACT
+from atlas_etl.errors import AtlasError, DestinationError, RefusedRowError
 
 Place = tuple[str, int, float, bool]  # host, port, seconds, and whether the server has to prove who it is
 
@@ -31,6 +32,11 @@ _TLS = Meaning(
     "servers elsewhere have to prove who they are: name the file of the authority that signed their "
     "certificate, `ssl_ca: ca.pem`, and its name with `certificate_host` where that is not `host`; or opt "
     "out, with `trust_server_certificate: true` (encrypted, but to whoever answers)",
+)
+_WRITING_DENIED = Meaning(
+    "permission_denied",
+    "grant the login what it needs, e.g. GRANT CREATE SCHEMA, CREATE TABLE TO etl; in a schema that is not "
+    "its own also GRANT ALTER, SELECT, INSERT, UPDATE, DELETE ON SCHEMA::shop TO etl",
 )
 _OF_NETWORK = frozenset({20004, 20005, 20006, 20017, 20047})
 _MEANINGS: Mapping[int, Meaning] = {
@@ -55,6 +61,35 @@ _MEANINGS: Mapping[int, Meaning] = {
     **dict.fromkeys((102, 105, 113, 156, 170, 195, 241, 245, 2812, 4104, 8114, 8115, 8120, 8134), _SYNTAX),
 }
 _ABOUT_VALUES = frozenset({241, 245, 8114, 8115})
+# What they mean of a system that is written.
+_OF_WRITING: Mapping[int, Meaning] = {
+    **dict.fromkeys((229, 230, 262, 297, 300, 916, 1088, 2760, 3701, 4902), _WRITING_DENIED),
+    **dict.fromkeys((2714, 2759), TABLE_EXISTS),
+    **dict.fromkeys((1204, 3902, 3903, 3930, 3998), _CONFLICT),
+    **dict.fromkeys(
+        (3906, 3908), Meaning("read_only", "connect to the primary server, or make the database writable")
+    ),
+    **dict.fromkeys(
+        (511, 1701, 1702),
+        Meaning(
+            "row_too_large", "load fewer columns: name them in `columns`, or leave some out with `exclude`"
+        ),
+    ),
+    **dict.fromkeys(
+        (3725, 3726, 4922, 5074),
+        Meaning("referenced", "drop the index, constraint or foreign key that needs the column as it is"),
+    ),
+}
+# What a table refuses of a row; the server's own words may hold the value.
+_VALUES: Mapping[int, str] = {
+    515: "cannot be NULL",
+    **dict.fromkeys((220, 8115), "has a number outside of its range"),
+    **dict.fromkeys((241, 242), "has a date or time that it cannot hold"),
+    **dict.fromkeys((245, 8114, 8169), "has a value that is not of its type"),
+    **dict.fromkeys((2628, 8152), "has a value that is longer than it can hold"),
+}
+_UNIQUE, _RULE, _RAISED = frozenset({2601, 2627}), 547, 50000
+_COLUMN, _KEY = re.compile(r"column '(?P<name>[^']+)'"), re.compile(r"(?:constraint|index) '(?P<name>[^']+)'")
 _SAID = 20018  # "check messages from the SQL Server"
 _UNKNOWN = "Unknown error"
 _OF_LIBRARY = re.compile(r"DB-Lib error message (\d+), severity \d+:\n?")
@@ -77,13 +112,55 @@ def meant(failure: Exception, kind: Failure, place: Place | None = None) -> Atla
         return _LOGIN.failure(kind, "the server refused the login, and the driver does not tell why")
     if place is not None and (number not in _MEANINGS or number in _OF_NETWORK):
         return _unreached(kind, place)
-    meaning = _MEANINGS.get(number)
+    if kind is DestinationError:
+        refused = _refused(number, text)
+        if refused is not None:
+            return refused
+    meaning = (_OF_WRITING.get(number) if kind is DestinationError else None) or _MEANINGS.get(number)
     if meaning is None:
         is_closed = isinstance(failure, pymssql.InterfaceError) or "not connected" in text.lower()
         meaning = _GONE if is_closed else Meaning(kind.default_code)
     if number in _ABOUT_VALUES or isinstance(failure, pymssql.DataError):
         text = re.sub(r"'[^']*'", "'...'", text)
     return meaning.failure(kind, text or "the connection is closed")
+
+
+def _refused(number: int, text: str) -> AtlasError | None:
+    """The error for rows that a table does not take, in words without their values."""
+    if INEXACT in text:
+        return DestinationError(
+            "the server does not read the digits of a floating point number as they are meant",
+            hint="read that column as text or as a decimal with a query; and please report it",
+            code="inexact_number",
+        )
+    if number in _UNIQUE:
+        found = _KEY.search(text)
+        key = f"the unique key {found['name']!r} of the table" if found else "a unique key of the table"
+        return RefusedRowError(
+            f"two rows have the same value in {key}",
+            hint="use the disposition merge, drop the key, or choose another table with `into`",
+            code="duplicate_key",
+        )
+    if number == _RULE:
+        found = _KEY.search(text.replace('"', "'"))
+        rule = f"the rule {found['name']!r}" if found else "a rule"
+        return RefusedRowError(
+            f"{rule} of a table does not allow it", hint="correct the data or the table", code="constraint"
+        )
+    if number >= _RAISED:
+        return RefusedRowError(
+            text, hint="a trigger of the table raised this; correct the data or the trigger", code="raised"
+        )
+    if number not in _VALUES:
+        return None
+    found = _COLUMN.search(text)
+    column = found["name"] if found else None
+    return RefusedRowError(
+        f"column {column!r} {_VALUES[number]}" if column else f"a column {_VALUES[number]}",
+        hint="run with --full-refresh to make the table again, or choose another table with `into`",
+        code="value_does_not_fit",
+        column=column,
+    )
 
 
 def _parts(failure: Exception) -> tuple[int, str]:

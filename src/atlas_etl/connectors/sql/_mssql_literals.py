@@ -15,7 +15,9 @@ def quoted(identifier: str) -> str:
 
 
 def literal(text: str) -> str:
-    """A text of any characters but NUL."""
+    """A text of any characters. NUL would end the statement."""
+    if "\0" in text:
+        return f"CAST(0x{text.encode('utf-16-le').hex()} AS nvarchar(max))"
     parts = _JOINED.split(text.replace("'", "''"))
     return parts[0].join(("N'", "'")) if len(parts) == 1 else f"({_glued(parts)})"
 

@@ -149,6 +149,9 @@ class SqlDestination(ABC):
         schema = (self.dialect.create_schema(str(plan.table.schema)),) if makes_schema else ()
         return (*schema, *self._changes(plan, widened))
 
+    def caveats(self) -> Sequence[str]:
+        return ()
+
     def takes(self, offered: WireFormat, plan: LoadPlan) -> bool:  # noqa: ARG002
         return False
 

@@ -1,0 +1,191 @@
+"""Writing SQL Server: rows, checkpoint and ledger in one transaction, in which tables are made as well."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+
+import pyarrow as pa
+
+from atlas_etl.connectors.deletes import refuse_cascades
+from atlas_etl.connectors.hazards import without_hazards
+from atlas_etl.connectors.sql._dialect import Connection
+from atlas_etl.connectors.sql._ledger import Ledger
+from atlas_etl.connectors.sql._mssql_connection import MSSQLConnection, Server
+from atlas_etl.connectors.sql._mssql_dialect import MSSQLWriterDialect
+from atlas_etl.connectors.sql._mssql_examined import MSSQLTargetLook, abilities
+from atlas_etl.connectors.sql._mssql_load import LoadConnection
+from atlas_etl.connectors.sql._mssql_open_writers import probe
+from atlas_etl.connectors.sql._mssql_reader import MSSQLSnapshot, ReaderDialect
+from atlas_etl.connectors.sql._mssql_session import Session
+from atlas_etl.connectors.sql._mssql_target import kept_columns, ledger_schemas, ledger_there, look_at
+from atlas_etl.connectors.sql._source import Select
+from atlas_etl.connectors.sql._writer import SqlDestination, SqlLoadSession
+from atlas_etl.contracts import Answer
+from atlas_etl.errors import ConfigError, DataError, DestinationError, SourceError, UsageError
+from atlas_etl.model import (
+    BatchLimits,
+    ConnectionStatus,
+    LoadPlan,
+    ReconcilePlan,
+    Stream,
+    TableName,
+    WidenColumn,
+)
+
+_READER = ReaderDialect()
+_SYSTEM_SCHEMAS = frozenset({"sys", "information_schema", "guest"})
+_STATEMENT_IS_WRONG = frozenset({
+    "sql", "table_not_found", "column_not_found", "data", "unsupported_type", "duplicate_column",
+})  # fmt: skip
+
+
+class MSSQLDestination(SqlDestination):
+    """Writes a database of SQL Server or Azure SQL: each connector's tables in a schema of its name."""
+
+    dialect = MSSQLWriterDialect()
+    reader = _READER
+
+    def __init__(self, config: MSSQLConnection) -> None:
+        self._config = config
+        self._server = Server(config, DestinationError)
+
+    @contextmanager
+    def connect(self) -> Iterator[LoadConnection]:
+        connection = LoadConnection(self._server)
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    def table_name(self, connector: str, stream: Stream) -> TableName:
+        found = super().table_name(connector, stream)
+        why = None
+        if str(found.schema).lower() in _SYSTEM_SCHEMAS:
+            why = "would be in a schema of the server's own"
+        elif found.name.startswith("#"):
+            why = "would be a temporary one"
+        elif stream.name.endswith(" "):
+            why = "is of a stream whose name ends in a blank, which the server does not tell from one without"
+        if why is not None:
+            raise ConfigError(
+                f"the table {found} {why}",
+                hint="rename the stream or the connector, or choose another table with `into`",
+                code="table_name",
+                stream=stream.name,
+            )
+        return found
+
+    @contextmanager
+    def begin(self, plan: LoadPlan) -> Iterator[SqlLoadSession]:
+        with self.connect() as connection:
+            self._make_ledger(connection, plan)
+            if plan.careful:  # whose savepoints have to outlive the rows that are refused
+                connection.execute("SET XACT_ABORT OFF")
+            connection.begin()
+            self._change(connection, plan)
+            target = look_at(connection.execute, plan.table)
+            target.refuse(plan)
+            dialect = MSSQLWriterDialect(target.columns, keyed=target.is_keyed(plan.primary_key))
+            yield SqlLoadSession(dialect, connection, plan)
+
+    def dialect_for_keys(self, connection: Connection, plan: ReconcilePlan) -> MSSQLWriterDialect:
+        target = look_at(connection.execute, plan.table)
+        refuse_cascades(plan, target.cascades)
+        return MSSQLWriterDialect(target.columns)
+
+    def table_schema(self, connection: Connection, table: TableName) -> pa.Schema | None:
+        columns = kept_columns(connection.execute, table)
+        return pa.schema([(column.name, column.type) for column in columns]) if columns else None
+
+    def ledger_schemas(self, connection: Connection) -> Sequence[str | None]:
+        return ledger_schemas(connection.execute)
+
+    def caveats(self) -> Sequence[str]:
+        return ("no SQL Server has run its loads yet: compare with `atlas connector verify`",)
+
+    def widen(self, connection: Connection, table: TableName, change: WidenColumn) -> Sequence[str]:
+        """As ALTER TABLE does it, around the primary key where the column is in it."""
+        statements = self.dialect.widen(table, change)
+        target, quote = look_at(connection.execute, table), self.dialect.quote
+        key = next((key for key in target.keys if key.is_primary and change.name in key.columns), None)
+        if key is None:
+            return statements
+        kinds = {column.name: column.type for column in target.columns} | {change.name: change.after.type}
+        name, alter = quote(key.name), f"ALTER TABLE {self.dialect.table(table)}"
+        altered = f"{statements[0].removesuffix(' NULL')} NOT NULL"
+        made = f"{alter} ADD CONSTRAINT {name} PRIMARY KEY ({self.dialect.names(key.columns)})"
+        is_kept = self.dialect.holds_key([kinds[column] for column in key.columns])
+        return (f"{alter} DROP CONSTRAINT {name}", altered, *statements[1:], *((made,) if is_kept else ()))
+
+    def test(self) -> ConnectionStatus:
+        with self.connect() as connection:
+            able = abilities(connection.session.rows)
+            able.refuse()
+            schema = f"_atlas_test_{secrets.token_hex(4)}"
+            warnings: tuple[str, ...] = ()
+            connection.begin()
+            if able.may_make_schemas:
+                connection.execute(self.dialect.create_schema(schema))
+                table = TableName("t", schema)
+                connection.execute(self.dialect.create_table(table, pa.schema([("n", pa.int32())]), ()))
+            else:
+                grant = f"GRANT CREATE SCHEMA TO {self.dialect.quote(able.user)}"
+                warnings = (f"new schemas cannot be made, so a connector's own must be there: {grant}",)
+            connection.rollback()
+        return ConnectionStatus(f"tables can be made{self._config.way}", able.version, warnings)
+
+    @contextmanager
+    def reading(self) -> Iterator[MSSQLSnapshot]:
+        session = Session(self._server)
+        try:
+            snapshot = MSSQLSnapshot(session, self._config, probe(session))
+            try:
+                yield snapshot
+            finally:
+                snapshot.close()
+        finally:
+            session.close()
+
+    @contextmanager
+    def looking(self) -> Iterator[MSSQLTargetLook]:
+        session = Session(self._server)
+        try:
+            yield MSSQLTargetLook(session.rows)
+        finally:
+            session.close()
+
+    @contextmanager
+    def answer(self, sql: str, as_text: Collection[str] = ()) -> Iterator[Answer]:
+        try:
+            with self.reading() as snapshot:
+                relation = snapshot.relation(Stream("query", query=sql))
+                columns = tuple(c.as_text() if c.name in as_text else c for c in relation.columns)
+                chosen = ", ".join(f"{column.select} AS {_READER.quote(column.name)}" for column in columns)
+                rows = snapshot.fetch(
+                    Select(f"SELECT {chosen} FROM {relation.sql}", (), columns), BatchLimits()
+                )
+                yield Answer(pa.schema([column.field for column in columns]), without_hazards(rows))
+        except (SourceError, DestinationError, DataError) as failure:
+            if failure.code not in _STATEMENT_IS_WRONG:
+                raise
+            raise UsageError(failure.message, hint=failure.hint, code="query") from failure
+
+    def close(self) -> None:
+        """Every call closes its own connection."""
+        self._server.close()
+
+    def _make_ledger(self, connection: LoadConnection, plan: LoadPlan) -> None:
+        """Schema and ledger, in transactions of their own: one that is open would make other loads wait."""
+        schema = str(plan.table.schema)
+        ledger = Ledger(self.dialect, plan.connector, plan.stream, plan.table)
+        if not ledger_there(connection.execute, schema):
+            abilities(connection.session.rows).refuse()
+            connection.begin()
+            connection.execute(self.dialect.create_schema(schema))
+            ledger.create(connection)
+            connection.commit()
+        connection.execute("BEGIN TRANSACTION")  # for the row that is looked for to stay as it is
+        ledger.begin(connection, plan.run_id)
+        connection.execute("COMMIT TRANSACTION")
