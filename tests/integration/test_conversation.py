@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pytest_httpserver import HTTPServer
 from tests.project import Project
 from tests.servers import ServerAddress
 from tests.servers import postgres as postgres_server
@@ -139,6 +140,33 @@ def test_breaking_off_writes_nothing(project: Project, source: Path, stop: int, 
         terminal.wait_for("interrupted; nothing was written")
         assert terminal.end() == 130
     assert written(project) == {}
+
+
+def test_a_token_that_the_trial_replaced_outlives_breaking_off(
+    project: Project, httpserver: HTTPServer
+) -> None:
+    """The one that was typed is worth nothing any more."""
+    token = {"access_token": "a", "expires_in": 3600, "refresh_token": "the-second-token"}
+    httpserver.expect_request("/token").respond_with_json(token)
+    httpserver.expect_request("/v1/things").respond_with_json([{"id": 1}])
+    httpserver.expect_request("/v1").respond_with_json([])
+    url = httpserver.url_for
+    settings = {
+        "base_url": url("/v1"), "auth.type": "oauth2", "auth.grant": "refresh_token",
+        "auth.token_url": url("/token"), "auth.client_id": "me", "auth.refresh_token": "the-first-token",
+        "resources.things.path": "/things",
+    }  # fmt: skip
+    flags = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    with on_terminal(project, "connector", "add", "api", "--protocol", "http", *flags) as terminal:
+        terminal.answer("another setting", "")
+        terminal.wait_for("It works")
+        terminal.type(CTRL_C)
+        terminal.wait_for("the source replaced api/auth/refresh_token while it was tried")
+        terminal.wait_for("nothing was written")
+        assert terminal.end() == 130
+        assert "the-second-token" not in terminal.shown
+    assert not (project.folder / "connectors.d").exists()
+    assert project.atlas("secret", "list", "--json").json()["secrets"][0]["name"] == "api/auth/refresh_token"
 
 
 def test_saying_no_writes_nothing(project: Project, source: Path) -> None:

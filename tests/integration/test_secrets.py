@@ -544,6 +544,24 @@ def test_a_new_refresh_token_is_tried_and_its_successor_stored(
     assert leaks(project, done) == []
 
 
+def test_a_token_that_was_spent_on_a_trial_that_failed_is_not_lost(
+    atlas: Atlas, rotating: RotatingApi, project: Project, tmp_path: Path
+) -> None:
+    file = tmp_path / "given"
+    file.write_text(rotating.definition(CANARY))
+    rotating.reachable = False
+    failed = atlas("connector", "add", "api", "--from-file", str(file))
+    assert (failed.code, rotating.used) == (3, 1), failed.stderr
+    assert "the source replaced api/auth/refresh_token while it was tried" in failed.stderr
+    assert not (project.folder / "connectors.d/api.yaml").exists()
+    rotating.reachable = True
+    file.write_text(rotating.definition("${secret:api/auth/refresh_token}"))
+    done = atlas("connector", "add", "api", "--from-file", str(file))
+    assert (done.code, rotating.used) == (0, 2), done.stderr
+    assert atlas("connector", "sync", "api").code == 0
+    assert leaks(project, failed, done) == []
+
+
 @pytest.mark.parametrize("kept", ["elsewhere", "unwritable"])
 def test_a_rotated_token_that_cannot_be_stored_is_warned_of(
     atlas: Atlas, rotating: RotatingApi, project: Project, monkeypatch: pytest.MonkeyPatch, kept: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -296,12 +296,12 @@ class Atlas:
         """What a person should know of a definition that is right. Raises ConfigError."""
         return [*exposed_secrets(*self._written(name)[1:], self.project.folder)]
 
-    def adopt(self, name: str, secrets: Mapping[str, str], *, reach: bool) -> None:
+    def adopt(self, name: str, pending: MutableMapping[str, str], *, reach: bool) -> None:
         """Store new secrets of a connector, by their names, once `check` has nothing against them.
 
-        Raises AtlasError; then none is stored.
+        Raises AtlasError; then none is stored, and one that the source replaced has its new value in
+        `pending`: the old one is spent.
         """
-        pending = dict(secrets)
 
         def write(values: Mapping[str, str]) -> None:
             # The source may replace a token as soon as it is tried.

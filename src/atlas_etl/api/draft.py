@@ -47,6 +47,15 @@ class DraftedConnectors:
 
     def __init__(self, atlas: Atlas) -> None:
         self._atlas = atlas
+        self._replaced: dict[str, str] = {}
+
+    def keep_replaced(self) -> list[str]:
+        """Store the secrets of drafts that their sources replaced: the typed ones are spent. Their names.
+
+        For a draft that comes to nothing. Raises ConfigError, StateError.
+        """
+        self._atlas.keep(self._replaced)
+        return sorted(self._replaced)
 
     def test(self, draft: Draft) -> ConnectionStatus:
         """Reach the system and log in. Raises AtlasError."""
@@ -86,6 +95,7 @@ class DraftedConnectors:
         def write(values: Mapping[str, str]) -> None:
             ours = {name: value for name, value in values.items() if name in draft.secrets}
             draft.secrets.update(ours)
+            self._replaced.update(ours)
             self._atlas.keep({name: value for name, value in values.items() if name not in ours})
 
         project = with_secrets(self._atlas.project, draft.secrets)

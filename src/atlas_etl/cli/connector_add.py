@@ -16,6 +16,7 @@ from atlas_etl.cli.connector_settings import (
     assignments,
     put,
     schedule_text,
+    tell_what_is_kept,
     tell_what_was_seen,
 )
 from atlas_etl.cli.conversation.begin import begin, can_converse
@@ -116,10 +117,14 @@ def _write(
     session: Session = context.obj
     with recording(context, name):
         path = add_definition(session.project, name, values, session.environ)
+        atlas, pending = open_atlas(session, context.command_path), {**secrets}
         try:
-            open_atlas(session, context.command_path).adopt(name, secrets, reach=reach)
-        except AtlasError:
+            atlas.adopt(name, pending, reach=reach)
+        except (AtlasError, KeyboardInterrupt):
             path.unlink(missing_ok=True)
+            replaced = {each: value for each, value in pending.items() if secrets[each] != value}
+            atlas.keep(replaced)
+            tell_what_is_kept(session.output, sorted(replaced))
             raise
     shown = path.relative_to(session.project)
     if session.output.as_json:

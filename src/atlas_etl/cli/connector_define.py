@@ -51,7 +51,7 @@ def change(
     with recording(context, name):
         update_definition(session.project, name, changes, session.environ)
         try:
-            open_atlas(session, context.command_path).adopt(name, secrets, reach=reach)
+            open_atlas(session, context.command_path).adopt(name, {**secrets}, reach=reach)
         except AtlasError:
             file.write_text(previous, encoding="utf-8")
             raise

@@ -10,6 +10,7 @@ import typer
 from pydantic import BaseModel
 
 from atlas_etl.cli.asking import ask_secret
+from atlas_etl.cli.output import Output
 from atlas_etl.cli.session import Session
 from atlas_etl.config.definition import ConnectorDefinition
 from atlas_etl.config.keys import KeyPath
@@ -114,3 +115,12 @@ def put(values: dict[str, Value], at: KeyPath, value: Value) -> None:
             raise UsageError(f"{part!r} is set both as a value and as a mapping")
         values = inner
     values[str(at[-1])] = value
+
+
+def tell_what_is_kept(output: Output, secrets: Sequence[str]) -> None:
+    """Of secrets that a source replaced while a definition was tried that is not written."""
+    for name in secrets:
+        output.error_line(
+            f"the source replaced {name} while it was tried, and the old one is spent: the new one is kept. "
+            f"Give ${{secret:{name}}} for it the next time; `atlas secret remove {name}` removes it"
+        )

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from atlas_etl.api.atlas import Atlas
 from atlas_etl.api.draft import Draft, DraftedConnectors
-from atlas_etl.cli.connector_settings import Flags, assignments, put, tell_what_was_seen
+from atlas_etl.cli.connector_settings import Flags, assignments, put, tell_what_is_kept, tell_what_was_seen
 from atlas_etl.cli.conversation.steps import Choice
 from atlas_etl.cli.conversation.tables import Wanted
 from atlas_etl.cli.conversation.talk import Given, Surroundings, ask_all, ask_kind
@@ -19,7 +19,7 @@ from atlas_etl.cli.session import Session
 from atlas_etl.config.definitions import check_free
 from atlas_etl.config.yaml_source import Value
 from atlas_etl.connectors import registry
-from atlas_etl.errors import ConfigError, InterruptedRunError
+from atlas_etl.errors import AtlasError, ConfigError, InterruptedRunError
 
 
 def can_converse(output: Output) -> bool:
@@ -34,26 +34,30 @@ def begin(session: Session, command: str, name: str | None, flags: Flags, *, tes
     protocol = registry.canonical(flags.protocol) if flags.protocol is not None else None
     atlas = open_atlas(session, command)
     around, drafts = _surroundings(atlas), DraftedConnectors(atlas)
-    with breaking_off():
-        kind = talk(ask_kind(name, protocol, around), drafts)
-        assigned, secrets = assignments(flags.settings, kind.name, kind.model)
-        tell_what_was_seen(session, flags.settings, secrets)
-        values: dict[str, Value] = {}
-        for at, value in assigned.items():
-            put(values, at, value)
-        connection = values.pop("connection", {})
-        wanted = Wanted(tuple(flags.tables), flags.cursor, tuple(flags.primary_key), flags.disposition)
-        given = Given(
-            connection if isinstance(connection, dict) else {},
-            secrets,
-            {**values, **flags.others},
-            wanted,
-            tuple(flags.streams(kind.name)) if flags.query is not None else (),
-            tests,
-        )
-        draft = talk(ask_all(kind, given, around), drafts)
-    if draft is None:
-        raise InterruptedRunError("nothing was written")
+    try:
+        with breaking_off():
+            kind = talk(ask_kind(name, protocol, around), drafts)
+            assigned, secrets = assignments(flags.settings, kind.name, kind.model)
+            tell_what_was_seen(session, flags.settings, secrets)
+            values: dict[str, Value] = {}
+            for at, value in assigned.items():
+                put(values, at, value)
+            connection = values.pop("connection", {})
+            wanted = Wanted(tuple(flags.tables), flags.cursor, tuple(flags.primary_key), flags.disposition)
+            given = Given(
+                connection if isinstance(connection, dict) else {},
+                secrets,
+                {**values, **flags.others},
+                wanted,
+                tuple(flags.streams(kind.name)) if flags.query is not None else (),
+                tests,
+            )
+            draft = talk(ask_all(kind, given, around), drafts)
+        if draft is None:
+            raise InterruptedRunError("nothing was written")
+    except AtlasError:
+        tell_what_is_kept(session.output, drafts.keep_replaced())
+        raise
     return draft
 
 
