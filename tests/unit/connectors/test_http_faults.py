@@ -294,6 +294,13 @@ def test_headers_that_drip_are_given_up(api: Api) -> None:
     assert caught.value.code == "too_slow"
 
 
+def test_an_answer_of_two_lengths_is_none(api: Api) -> None:
+    two = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\nContent-Length: 5\r\n\r\n" + b'[{"id":1}]'
+    with raw_server(two) as url, pytest.raises(SourceError) as caught:
+        read(api.connector(base_url=url, attempts=1), THINGS)
+    assert caught.value.code == "incomplete"
+
+
 def test_a_server_that_says_nothing_is_given_up(api: Api) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(SourceError) as caught:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"

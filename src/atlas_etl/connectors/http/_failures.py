@@ -90,7 +90,7 @@ def unreachable(url: str, failure: Exception) -> SourceError:
         why, code = "it cannot be reached", "unreachable"
     elif isinstance(failure, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
         return SourceError(f"{where} is no URL", hint="check `base_url` and `path`", code="invalid_url")
-    elif isinstance(failure, requests.exceptions.InvalidHeader | UnicodeError):
+    elif isinstance(failure, requests.exceptions.InvalidHeader | UnicodeError) and not _is_of_answer(failure):
         return SourceError(
             f"{where} was not asked: a header's value has a character that no header can have",
             hint="check `headers` and the credentials under `auth`",
@@ -104,6 +104,11 @@ def unreachable(url: str, failure: Exception) -> SourceError:
         code=code,
         retryable=True,
     )
+
+
+def _is_of_answer(failure: Exception) -> bool:
+    """Whether it is an answer's header that is wrong: lengths that contradict each other, say."""
+    return any(isinstance(each, urllib3.exceptions.InvalidHeader) for each in failure.args)
 
 
 def refused(url: str, why: str) -> SourceError:
