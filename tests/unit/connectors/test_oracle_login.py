@@ -237,6 +237,7 @@ def test_the_address_is_said_once() -> None:
         {"service_name": "a", "sid": "b"},
         {"host": "db", "dsn": "db/shop"},
         {"dsn": f"etl/{SECRET}@db/shop"},
+        {"dsn": f"config-azure://store?key=shop&azure_client_secret={SECRET}"},
         {"options": {"pool_size": 3}},
     ):
         with pytest.raises(ValidationError) as caught:

@@ -18,7 +18,7 @@ from atlas_etl.errors import ConfigError, SourceError
 from atlas_etl.model import CursorKind, CursorValue, ReadRequest, Stream
 from atlas_etl.pipeline.events import RunFinished
 from tests.project import Project
-from tests.servers.stub_oracle import StubOracle, execute
+from tests.servers.stub_oracle import StubCursor, StubOracle, execute
 
 NOON = "2026-03-01 12:00:00.000000"
 
@@ -137,11 +137,23 @@ def test_the_statements_of_a_read(stub: Stub) -> None:
     )
 
 
-def test_a_query_is_one_select_and_nothing_else_is_even_parsed(stub: Stub) -> None:
+@pytest.mark.parametrize(
+    "query",
+    ["DROP TABLE T", "/* SELECT */ -- WITH\n DROP TABLE T", "-- SELECT 1", "BEGIN NULL; END;", "SELECTS"],
+)
+def test_what_is_no_query_is_not_even_parsed(stub: Stub, monkeypatch: pytest.MonkeyPatch, query: str) -> None:
+    """Parsing runs DDL."""
+    parsed: list[str] = []
+    monkeypatch.setattr(StubCursor, "parse", lambda _, sql: parsed.append(sql))
+    with pytest.raises(SourceError) as caught, stub.connector().open(ReadRequest(Stream("q", query=query))):
+        pass
+    assert caught.value.code == "sql"
+    assert parsed == []
+
+
+def test_a_query_is_one_select(stub: Stub) -> None:
     stub.execute("CREATE TABLE T (ID NUMBER(9,0))")
     for query in (
-        "DROP TABLE T",
-        "/* SELECT */ -- WITH\n DROP TABLE T",
         "SELECT 1 AS a) x, (SELECT 1 AS b",
         "SELECT 1 FROM nowhere",
         "",

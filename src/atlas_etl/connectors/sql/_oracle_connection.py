@@ -89,6 +89,8 @@ class OracleConnection(ServerConnection):
     def _without_login(cls, dsn: str | None) -> str | None:
         if dsn is not None and "@" in dsn:
             raise ValueError("should be the address alone: give `username` and `password` by themselves")
+        if dsn is not None and dsn.strip().lower().startswith("config-"):  # which may hold keys of a store
+            raise ValueError("should be the address itself, not where one is kept")
         return dsn
 
     @field_validator("options")
