@@ -16,6 +16,7 @@ import pytest
 from atlas_etl import values
 from atlas_etl.connectors import registry
 from atlas_etl.connectors.base import BaseConnector, ConnectionConfig
+from atlas_etl.connectors.files.parquet import ParquetFormat
 from atlas_etl.errors import AtlasError, HazardError, NullCursorError, SourceError
 from atlas_etl.model import (
     BatchLimits,
@@ -283,3 +284,26 @@ def test_columns_without_rows_and_rows_without_chosen_columns(tmp_path: Path) ->
     table = table_of(tmp_path / "x-*.parquet", Stream("s", columns=("c0",)))
     assert table.column(0).to_pylist() == [None, None, None]
     assert pc.is_null(table.column(0)).to_pylist() == [True] * 3
+
+
+def test_dictionaries_are_of_texts_that_come_again_and_again(tmp_path: Path) -> None:
+    rows = 70_000
+    numbers = np.arange(rows)
+    columns = {
+        "few": np.char.mod("state %d", numbers % 90),
+        "many": np.char.mod("customer %d", numbers),
+        "few_at_first": np.char.mod("order %d", np.where(numbers < 5_000, numbers % 90, numbers)),
+    }
+    table = pa.table(
+        {name: pa.array(texts.tolist()) for name, texts in columns.items()} | {"number": numbers}
+    )
+    with (tmp_path / "written.parquet").open("wb") as file:
+        writer = ParquetFormat().writer(file, table.schema)
+        for batch in table.to_batches(10_000):
+            writer.write(batch)
+        writer.close()
+    found = pq.ParquetFile(tmp_path / "written.parquet")
+    assert found.read().equals(table)
+    group = found.metadata.row_group(0)
+    has_one = {name: group.column(at).has_dictionary_page for at, name in enumerate(table.schema.names)}
+    assert has_one == {"few": True, "many": False, "few_at_first": False, "number": False}
