@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -29,8 +30,11 @@ Served = TypeVar("Served")
 def pytest_configure() -> None:
     """A misspelt name in ATLAS_TEST_REQUIRE would hide the very skip it is there to show.
 
-    A busy machine is no failure of a property.
+    A busy machine is no failure of a property. A shell that starts the tests in its background has them
+    ignore the interrupt, and with them each command that they interrupt.
     """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     settings.register_profile("atlas", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("atlas")
     try:

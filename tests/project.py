@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests import forks
+
 # Only these reach the command: no ATLAS_*, PG*, NO_COLOR or proxy of whoever runs the tests changes a result.
 PASSED_ON = frozenset({"PATH", "LANG", "LC_ALL", "TMPDIR", "TZ", "COVERAGE_PROCESS_START"})
 
@@ -57,16 +59,20 @@ class Project:
         timeout: float = 60,
     ) -> Finished:
         """Runs `atlas ARGUMENTS` to its end, without a terminal; without `input`, stdin is empty."""
-        done = subprocess.run(
-            [sys.executable, "-m", "atlas_etl", *arguments],
-            cwd=cwd or self.folder,
-            env=self.environment(env),
-            input=input if input is not None else "",
-            capture_output=True,
-            encoding="utf-8",
-            timeout=timeout,
-            check=False,
-        )
+        folder, environment, given = cwd or self.folder, self.environment(env), input or ""
+        if forks.serves(env or {}):
+            done = forks.run(arguments, cwd=folder, env=environment, given=given, timeout=timeout)
+        else:
+            done = subprocess.run(
+                [sys.executable, "-m", "atlas_etl", *arguments],
+                cwd=folder,
+                env=environment,
+                input=given,
+                capture_output=True,
+                encoding="utf-8",
+                timeout=timeout,
+                check=False,
+            )
         return Finished(done.args, done.returncode, done.stdout, done.stderr)
 
     def start(self, *arguments: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:

@@ -7,6 +7,7 @@ import re
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from urllib.parse import urlsplit
 from xml.sax.saxutils import escape
@@ -44,8 +45,9 @@ class SqlSource(Source):
         self.insert(people)
 
     def insert(self, people: Sequence[Person]) -> None:
-        for person in people:
-            self.execute(f"INSERT INTO people VALUES ({', '.join([self.mark] * 4)})", person)
+        if people:
+            rows = ", ".join([f"({', '.join([self.mark] * len(COLUMNS))})"] * len(people))
+            self.execute(f"INSERT INTO people VALUES {rows}", [*chain.from_iterable(people)])
 
     def nowhere(self) -> dict[str, object]:
         return {"database": "not_there_at_all"}

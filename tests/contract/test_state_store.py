@@ -9,8 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import fields, replace
@@ -42,6 +41,7 @@ from atlas_etl.model import (
 )
 from atlas_etl.state import LeaseTimes, SqlStateStore, schema
 from tests.contract.state_places import SHORT, Place, place, store
+from tests.waiting import until
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 
@@ -79,13 +79,6 @@ def completed(run: Run, high: int = 7) -> Run:
 def past_run(number: int, connector: str = "shop", status: RunStatus = RunStatus.COMPLETED) -> Run:
     started = NOON + timedelta(minutes=number)
     return Run(f"run-{number:04}", connector, status, "schedule", started, started + timedelta(seconds=5))
-
-
-def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "this did not come true in time"
-        time.sleep(0.02)
 
 
 def can_take(state: StateStore) -> bool:
@@ -429,14 +422,14 @@ class TestLive:
             state.lease("crm", triggered_by="t", destination=None) as other,
             state.hold("looked-at"),
         ):
-            until(lambda: state.live("shop")[0].progress == latest[0])
+            until(lambda: state.live("shop")[0].progress == latest[0], "what was reached is told")
             (live,) = state.live("shop")
             assert (live.run, live.host, live.pid) == (lease.run, os.uname().nodename, os.getpid())
             assert live.progress is not None
             assert live.progress.streams[0].seconds == 1.5
             assert 0 <= live.silent_seconds < 30
             latest[0] = RunProgress(4, 4)
-            until(lambda: state.live("shop")[0].progress == latest[0])
+            until(lambda: state.live("shop")[0].progress == latest[0], "what was reached is told")
             assert [live.run.run_id for live in state.live()] == [lease.run.run_id, other.run.run_id]
             assert state.live("crm")[0].progress is None
             state.finish(completed(lease.run))
@@ -451,7 +444,7 @@ class TestLive:
             assert len(state.live("shop")) == 1
             player.process.kill()
             player.process.wait()
-            until(lambda: not state.live("shop"))
+            until(lambda: not state.live("shop"), "the dead run is not shown")
             assert state.history("shop")[0].status is RunStatus.INTERRUPTED
 
 
@@ -564,7 +557,7 @@ class TestProcesses:
             player.process.wait()
             if shared.kind == "postgres":
                 assert not can_take(state)  # the server cannot see processes: only silence tells
-                until(lambda: state.count_runs(status=RunStatus.RUNNING) == 0)
+                until(lambda: state.count_runs(status=RunStatus.RUNNING) == 0, "the run has an end")
             (run,) = state.history()
             assert (run.run_id, run.status) == (run_id, RunStatus.INTERRUPTED)
             assert run.error is not None
@@ -580,7 +573,7 @@ class TestProcesses:
             run_id = player.tell("take").split()[2]
             player.process.kill()
             player.process.wait()
-            until(lambda: can_take(state))
+            until(lambda: can_take(state), "the lease is free")
         (run,) = (run for run in state.history() if run.run_id == run_id)
         assert run.status is RunStatus.INTERRUPTED
 
@@ -591,7 +584,7 @@ class TestProcesses:
             assert player.tell("finish 5") == "finished"
             player.process.kill()
             player.process.wait()
-            until(lambda: can_take(state))
+            until(lambda: can_take(state), "the lease is free")
         assert state.history(limit=5)[-1].status is RunStatus.COMPLETED
 
     def test_a_run_that_was_frozen_loses_its_lease(self, shared: Place) -> None:
@@ -600,12 +593,12 @@ class TestProcesses:
             _, token, run_id = player.tell("take").split()
             assert player.tell("lost") == "False"
             player.process.send_signal(signal.SIGSTOP)
-            until(lambda: can_take(state))
+            until(lambda: can_take(state), "the lease is free")
             with state.lease("shop", triggered_by="t", destination=None) as lease:
                 assert lease.token > int(token)
                 state.finish(completed(lease.run, high=100))
                 player.process.send_signal(signal.SIGCONT)
-                until(lambda: player.tell("lost") == "True")
+                until(lambda: player.tell("lost") == "True", "the first knows that it lost")
                 player.tell("finish 5")
                 player.tell("leave")
                 assert not lease.lost()

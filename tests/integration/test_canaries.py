@@ -480,7 +480,7 @@ def test_the_scheduler_its_processes_and_its_notices(cage: Cage, httpserver: HTT
     finally:
         answer.set()
         daemon.send_signal(signal.SIGTERM)
-        out, err = daemon.communicate(timeout=40)
+        out, err = daemon.communicate(timeout=60)
     cage.said |= {"stdout of the daemon": out.encode(), "stderr of the daemon": err.encode()}
     assert "was answered with 401" in err
     for command in (("schedule", "dead", "list"), ("connector", "history"), ("schedule", "status")):
@@ -507,7 +507,7 @@ def test_a_sync_that_is_killed(cage: Cage, httpserver: HTTPServer, how: signal.S
         sync.send_signal(how)
     finally:
         answer.set()
-        out, err = sync.communicate(timeout=40)
+        out, err = sync.communicate(timeout=60)
     assert sync.returncode != 0
     cage.said = {"stdout": out.encode(), "stderr": err.encode()}
     cage.atlas("connector", "history", "api", "-vv")

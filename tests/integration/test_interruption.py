@@ -49,7 +49,7 @@ def test_a_signal_undoes_the_load_and_exits_130(big: Project, number: signal.Sig
         assert time.monotonic() < deadline
         assert running.poll() is None, "the sync ended before it could be stopped"
     running.send_signal(number)
-    _, text = running.communicate(timeout=30)
+    _, text = running.communicate(timeout=60)
     assert running.returncode == 130, text
     assert text.splitlines()[-1].startswith(("error: ", "  hint: ")), text
     (run,) = big.atlas("connector", "history", "big", "--json").json()["runs"]
@@ -64,7 +64,7 @@ def test_an_interrupt_at_any_moment_says_a_line(big: Project) -> None:
         with suppress(subprocess.TimeoutExpired):
             running.wait(pause)
         running.send_signal(signal.SIGINT)
-        answer, text = running.communicate(timeout=30)
+        answer, text = running.communicate(timeout=60)
         if running.returncode == 130:
             assert "error: interrupted" in text
             assert not answer or "interrupted" in answer

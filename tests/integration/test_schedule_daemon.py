@@ -9,9 +9,8 @@ import signal
 import socket
 import subprocess
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -22,19 +21,13 @@ import pytest
 import requests
 from pytest_httpserver import HTTPServer
 from tests.project import Project
+from tests.waiting import PATIENCE_SECONDS, until
 from werkzeug import Request, Response
 
 from atlas_etl.config.schedule import parse_schedule
 from atlas_etl.model import DecidedSchedule, RunStatus, Slot, SlotStatus
 from atlas_etl.scheduler.due import last_slot
 from atlas_etl.state import SqlStateStore, open_state_store
-
-
-def until(condition: Callable[[], bool], what: str, seconds: float = 40.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not in time: {what}"
-        time.sleep(0.02)
 
 
 @dataclass
@@ -99,7 +92,7 @@ class Schedule:
         self.project.write("atlas.yaml", f"{state}schedule: {{test: never, {settings}}}\n")
 
     def ended(self, daemon: subprocess.Popen[str]) -> tuple[int, str]:
-        _, log = daemon.communicate(timeout=40)
+        _, log = daemon.communicate(timeout=PATIENCE_SECONDS)
         return daemon.returncode, log
 
 
@@ -302,7 +295,7 @@ def test_health_and_metrics_are_served(schedule: Schedule) -> None:
     assert 'atlas_run_rows_total{connector="api"} 2.0' in told("/metrics").text
     assert [told(path).status_code for path in ("/healthz", "/readyz")] == [200, 200]
     daemon.terminate()
-    daemon.communicate(timeout=40)
+    daemon.communicate(timeout=PATIENCE_SECONDS)
     assert daemon.returncode == 0
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 from pytest_httpserver import HTTPServer
 from tests.project import Project
+from tests.waiting import PATIENCE_SECONDS, until
 from werkzeug import Request, Response
 
 from atlas_etl.model import ConnectorHealth
@@ -20,13 +20,6 @@ from atlas_etl.scheduler.processes import ProcessExecutor
 from atlas_etl.state import open_state_store
 
 Start = Callable[[], subprocess.Popen[str]]
-
-
-def until(condition: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not in time: {what}"
-        time.sleep(0.02)
 
 
 class Api:
@@ -84,7 +77,7 @@ def health(location: str) -> dict[str, ConnectorHealth]:
 
 
 def ended(daemon: subprocess.Popen[str]) -> str:
-    _, log = daemon.communicate(timeout=40)
+    _, log = daemon.communicate(timeout=PATIENCE_SECONDS)
     assert daemon.returncode == 0, log
     return log
 
@@ -144,6 +137,6 @@ def test_a_test_that_is_killed_has_failed_and_one_of_a_daemon_that_stops_may_end
 
 def test_a_test_ends_by_itself_where_nobody_is_left_to_end_it(project: Project, api: Api) -> None:
     test = ProcessExecutor(project.folder, project.environment()).start_test("api", 3.0)
-    until(lambda: test.poll() is not None, "the alarm rang", 30.0)
+    until(lambda: test.poll() is not None, "the alarm rang")
     assert test.poll() == -signal.SIGALRM
     assert test.answer() == b""

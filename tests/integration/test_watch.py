@@ -21,6 +21,7 @@ import duckdb
 import pytest
 from pytest_httpserver import HTTPServer
 from tests.project import Project
+from tests.waiting import PATIENCE_SECONDS, until
 from werkzeug import Request, Response
 
 from atlas_etl.state import SqlStateStore, open_state_store
@@ -28,13 +29,6 @@ from atlas_etl.state import SqlStateStore, open_state_store
 CANARY = "caNary-4f-9"
 ROWS = 5_000_000  # a load that is told of more than once, each second at most
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-
-
-def until(condition: Callable[[], object], what: str, seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not in time: {what}"
-        time.sleep(0.05)
 
 
 @dataclass
@@ -109,14 +103,14 @@ class Terminal:
         os.close(inside)
         self.shown = ""
 
-    def shows(self, text: str, seconds: float = 60.0) -> None:
-        deadline = time.monotonic() + seconds
+    def shows(self, text: str) -> None:
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while text not in CONTROL.sub("", self.shown):
             assert time.monotonic() < deadline, f"no {text!r} in {self.shown}"
             self._read()
 
     def ends(self) -> int:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while self.process.poll() is None:
             assert time.monotonic() < deadline, self.shown
             self._read()
@@ -162,7 +156,7 @@ def test_without_a_terminal_a_run_is_told_in_lines_until_it_ended(shop: Shop) ->
     first = watch.stdout.readline()  # at once, although it is a pipe
     assert first.startswith("api: running since 2"), first
     shop.open.set()
-    told, errors = watch.communicate(timeout=60)
+    told, errors = watch.communicate(timeout=PATIENCE_SECONDS)
     assert (watch.returncode, errors) == (0, ""), told
     sync.communicate()
     assert told.splitlines()[-2].startswith("api: completed: 4 rows in "), told
@@ -204,7 +198,7 @@ def test_who_stops_watching_stops_nothing_else(
     assert "\x1b[?25h" in here.shown
     assert sync.poll() is None
     shop.open.set()
-    _, log = sync.communicate(timeout=60)
+    _, log = sync.communicate(timeout=PATIENCE_SECONDS)
     assert sync.returncode == 0, log
 
 
@@ -231,7 +225,7 @@ def test_rows_and_speed_are_shown_while_a_load_goes_on(shop: Shop, terminal: Cal
     assert stream["rows_per_second"] == pytest.approx(stream["rows"] / stream["seconds"], rel=0.2)
     assert stream["bytes_per_second"] > 0
     sync.send_signal(signal.SIGCONT)
-    _, log = sync.communicate(timeout=60)
+    _, log = sync.communicate(timeout=PATIENCE_SECONDS)
     assert sync.returncode == 0, log
     if here.process.poll() is None or here.ends() == 0:
         assert here.ends() == 0, here.shown
@@ -249,7 +243,7 @@ def test_a_scheduler_is_watched_until_it_ends(shop: Shop, terminal: Callable[...
     (coming,) = shop.project.atlas("watch", "csv", "--json").json()["next"]
     assert (coming["connector"], coming["scheduled_at"][10:]) == ("csv", "T21:00:00Z")
     daemon.send_signal(signal.SIGTERM)
-    daemon.communicate(timeout=60)
+    daemon.communicate(timeout=PATIENCE_SECONDS)
     assert here.ends() == 0, here.shown
 
 

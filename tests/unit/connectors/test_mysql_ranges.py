@@ -197,4 +197,4 @@ def test_another_thread_ends_a_read_that_waits(big: Database) -> None:
         next(batches)
         extract.interrupt()
         with pytest.raises(SourceError):
-            threads.submit(ids, batches).result(timeout=20)
+            threads.submit(ids, batches).result(timeout=60)

@@ -203,7 +203,7 @@ def test_another_thread_ends_a_read_that_waits(big: Database) -> None:
             reading = threads.submit(ids, batches)
             extract.interrupt()
             with pytest.raises(SourceError, match=r"interrupted|closed"):
-                reading.result(timeout=10)
+                reading.result(timeout=60)
         finally:
             for pid in backends:
                 os.kill(pid, signal.SIGCONT)

@@ -57,7 +57,7 @@ def is_running(pid: str) -> bool:
         return False
 
 
-def refused(code: str, written: str, folder: Path, seconds: float = 20) -> str:
+def refused(code: str, written: str, folder: Path, seconds: float = 60) -> str:
     with pytest.raises(ConfigError) as caught:
         output_of(written, folder, ENVIRON, seconds)
     assert caught.value.code == code

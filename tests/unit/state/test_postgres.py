@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
-import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,6 +18,7 @@ from sqlalchemy.schema import CreateSchema
 from tests.conftest import unavailable
 from tests.servers import ServerAddress, Unavailable
 from tests.servers.postgres import connect, private_server
+from tests.waiting import until
 
 from atlas_etl.errors import AtlasError, LockedError, StateError
 from atlas_etl.model import RunStatus
@@ -35,13 +35,6 @@ def refused(address: ServerAddress, options: str = "") -> AtlasError:
     assert caught.value.hint
     assert f"{address.host}:{address.port}/{address.database}" in caught.value.message
     return caught.value
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, "this did not come true in time"
-        time.sleep(0.02)
 
 
 @contextmanager
@@ -161,7 +154,7 @@ class TestSessions:
                 making.execute(CreateSchema("pipeline"))
                 second = pool.submit(PostgresStateStore, url)
                 waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid <> pg_backend_pid()"
-                until(lambda: admin.execute(waiting).fetchone() == (1,))
+                until(lambda: admin.execute(waiting).fetchone() == (1,), "the second waits")
                 schema.metadata.create_all(making, checkfirst=False)
                 version = schema.SCHEMA_VERSION
                 making.execute(schema.schema_version.insert().values(version=version, migrated_at=NOON))
@@ -218,7 +211,7 @@ class TestOutage:
             assert (caught.value.code, caught.value.retryable) == ("state_unreachable", True)
             server.start()
             before = self._heartbeat(address)
-            until(lambda: self._heartbeat(address) > before)
+            until(lambda: self._heartbeat(address) > before, "the heart beats again")
             assert not lease.lost()
             assert [run.status for run in store.history()] == [RunStatus.RUNNING]
             with pytest.raises(LockedError):
@@ -235,12 +228,12 @@ class TestOutage:
             store.lease("other", triggered_by="t", destination=None) as lease,
         ):
             server.kill()
-            until(lease.lost)
+            until(lease.lost, "the lease is known to be lost")
             raise RuntimeError("the load failed")
         assert "was not given back" in caplog.text
         assert address.password not in caplog.text
         server.start()
-        until(lambda: store.count_runs("other", status=RunStatus.RUNNING) == 0)
+        until(lambda: store.count_runs("other", status=RunStatus.RUNNING) == 0, "the run has an end")
         (run,) = store.history("other")
         assert run.status is RunStatus.INTERRUPTED
 
