@@ -121,6 +121,8 @@ class Harness:
 
     def sync(self, plan: Plan | None = None, command: Sequence[str] = SYNC) -> Finished:
         """A sync, or another command, that ends by itself, under this plan if there is one."""
+        if plan is None:
+            return self.project.atlas(*command, timeout=DEADLINE)
         process = self.start(plan, command)
         try:
             output, said = process.communicate(timeout=DEADLINE)
