@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 
 from atlas_etl import values
 from atlas_etl.connectors.infer import Date, Number, Timestamp
+from atlas_etl.errors import SourceError
 
 Row = dict[str, msgspec.Raw]  # a member's name and its text
 
@@ -119,6 +120,16 @@ def names_of(rows: Sequence[Row]) -> list[str]:
 def texts(rows: Sequence[Row], name: str) -> pa.Array:
     """One member of every object as JSON text; NULL where an object lacks it. Raises pa.ArrowInvalid."""
     return text_column([row.get(name, _ABSENT) for row in rows])
+
+
+def texts_of(rows: Sequence[Row], name: str, where: str) -> pa.Array:
+    """The same of records from `where`. Raises SourceError (`invalid_text`)."""
+    try:
+        return texts(rows, name)
+    except pa.ArrowInvalid:
+        raise SourceError(
+            f"{where} holds bytes that are not UTF-8 text", code="invalid_text", column=name
+        ) from None
 
 
 def text_column(found: Sequence[msgspec.Raw]) -> pa.Array:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import pyarrow as pa
 
+from atlas_etl import values
 from atlas_etl.model import KnownColumns
 
 _NONE = KnownColumns(pa.schema([]))
@@ -27,6 +28,16 @@ class Known:
         kind = self.type_of(name)
         is_settled = kind != pa.string() or self._known.stored_name(name) in self._known.texts
         return kind if is_settled else None
+
+    def schema(self, found: Mapping[str, pa.DataType | None]) -> pa.Schema:
+        """The columns found that have a type, and those that only the table has."""
+        typed = [(name, kind) for name, kind in found.items() if kind is not None]
+        return pa.schema(
+            [
+                values.with_source_type(pa.field(name, kind), values.type_name(kind))
+                for name, kind in (*typed, *self.others(found))
+            ]
+        )
 
     def others(self, names: Iterable[str]) -> list[tuple[str, pa.DataType]]:
         """The table's columns that none of these columns is kept in, by the table's names."""

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from atlas_etl import values
 from atlas_etl.connectors.base import BaseConnector, ConnectionConfig
-from atlas_etl.connectors.json_texts import JsonColumn, Row, names_of, row_of, texts, typed
+from atlas_etl.connectors.json_texts import JsonColumn, Row, names_of, row_of, texts, texts_of, typed
 from atlas_etl.connectors.known import Known
 from atlas_etl.connectors.unordered import UnorderedExtract, Wanted, may_grow
 from atlas_etl.errors import SourceError, nearest
@@ -152,13 +152,7 @@ class _Rows:
     def schema(self) -> pa.Schema:
         """The columns that have a value in some record, and those that had one earlier."""
         seen = {name: c.type if c.valid else self._known.type_of(name) for name, c in self._columns.items()}
-        fields = [(name, kind) for name, kind in seen.items() if kind is not None]
-        return pa.schema(
-            [
-                values.with_source_type(pa.field(name, kind), values.type_name(kind))
-                for name, kind in (*fields, *self._known.others(seen))
-            ]
-        )
+        return self._known.schema(seen)
 
     def count_nulls(self, column: str) -> int:
         found = self._columns.get(column)
@@ -205,17 +199,9 @@ class _Rows:
         self._file.flush()
         self.rows += len(page)
         for name in names_of(page):
-            self._column(name).see(self._texts(page, name))
+            self._column(name).see(texts_of(page, name, self.where))
 
     def _column(self, name: str) -> JsonColumn:
         if name not in self._columns:
             self._columns[name] = JsonColumn(self._known.settled_type(name))
         return self._columns[name]
-
-    def _texts(self, page: list[Row], name: str) -> pa.Array:
-        try:
-            return texts(page, name)
-        except pa.ArrowInvalid:
-            raise SourceError(
-                f"{self.where} holds bytes that are not UTF-8 text", code="invalid_text", column=name
-            ) from None

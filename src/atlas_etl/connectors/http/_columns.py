@@ -20,7 +20,7 @@ from pyarrow import compute as pc
 from atlas_etl import values
 from atlas_etl.connectors.http._pages import Records
 from atlas_etl.connectors.infer import Date, Timestamp, first_misfit
-from atlas_etl.connectors.json_texts import JsonColumn, Row, names_of, text_column, texts, typed
+from atlas_etl.connectors.json_texts import JsonColumn, Row, names_of, text_column, texts_of, typed
 from atlas_etl.connectors.known import Known
 from atlas_etl.errors import SourceError
 from atlas_etl.model import KnownColumns
@@ -61,15 +61,7 @@ class Columns:
 
         A member that is null in every record has no type yet, and becomes a column with its first value.
         """
-        found = {name: self._type(name) for name in self._columns}
-        fields = [(name, kind) for name, kind in found.items() if kind is not None]
-        later = self._known.others(found)
-        return pa.schema(
-            [
-                values.with_source_type(pa.field(name, kind), values.type_name(kind))
-                for name, kind in (*fields, *later)
-            ]
-        )
+        return self._known.schema({name: self._type(name) for name in self._columns})
 
     def nulls(self, name: str) -> int:
         """Records so far without a value in this column."""
@@ -108,7 +100,7 @@ class Columns:
         for name in names_of(rows):
             if name not in self._columns:
                 self._columns[name] = JsonColumn(self._known.settled_type(name))
-            self._columns[name].see(self._cells(rows, name))
+            self._columns[name].see(texts_of(rows, name, self._where))
         self.rows += len(rows)
         self._parser = None
 
@@ -134,16 +126,8 @@ class Columns:
             )
         return flat
 
-    def _cells(self, rows: Sequence[Row], name: str) -> pa.Array:
-        try:
-            return texts(rows, name)
-        except pa.ArrowInvalid:
-            raise SourceError(
-                f"{self._where} holds bytes that are not UTF-8 text", code="invalid_text", column=name
-            ) from None
-
     def _typed(self, rows: Sequence[Row], field: pa.Field) -> pa.Array:
-        cells = self._cells(rows, field.name)
+        cells = texts_of(rows, field.name, self._where)
         try:
             return typed(cells, field.type)
         except (pa.ArrowInvalid, ValueError):
