@@ -2,7 +2,7 @@
 
 Our own modules are loaded by each fork, as a shell's `atlas` loads them; its streams, arguments, environment
 and folder are its own, and it ends as any process does. What a library reads of its environment while it is
-loaded is that of the first process, so `serves` refuses a command with more than the tests' own variables.
+loaded is that of the first process, so `runner` leaves what is given other variables to an interpreter.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 _LIBRARIES = (
     "adbc_driver_sqlite.dbapi", "asyncio", "croniter", "cryptography.hazmat.primitives.ciphers.aead",
@@ -34,21 +34,69 @@ _LIBRARIES = (
 _AS_THE_COMMAND = {"OPENBLAS_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}  # cli/memory.py
 
 
-def serves(more: Mapping[str, str]) -> bool:
-    """Whether a command whose environment has these beside what every command has may be a fork."""
-    own = all(name.startswith("ATLAS_") for name in more)
-    return own and sys.platform == "linux" and "COVERAGE_PROCESS_START" not in os.environ
+class Run(Protocol):
+    def __call__(
+        self,
+        arguments: Sequence[str],
+        *,
+        cwd: Path,
+        env: Mapping[str, str],
+        given: str,
+        timeout: float,
+        module: str = "atlas_etl",
+    ) -> subprocess.CompletedProcess[str]:
+        """`python -m MODULE ARGUMENTS` to its end in a session of its own, its outputs as texts.
+
+        `given` is its standard input. Raises TimeoutExpired once it is killed.
+        """
 
 
-def run(
-    arguments: Sequence[str], *, cwd: Path, env: Mapping[str, str], given: str, timeout: float
+def runner(more: Mapping[str, str]) -> Run:
+    """How to run a command whose environment has these beside what every command has."""
+    own = all(name.startswith("ATLAS_") or name == "TMPDIR" for name in more)
+    if own and sys.platform == "linux" and "COVERAGE_PROCESS_START" not in os.environ:
+        return forked
+    return interpreted
+
+
+def interpreted(
+    arguments: Sequence[str],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    given: str,
+    timeout: float,
+    module: str = "atlas_etl",
 ) -> subprocess.CompletedProcess[str]:
-    """`atlas ARGUMENTS` to its end, as `subprocess.run` would; `TimeoutExpired` once it is killed."""
+    """By an interpreter of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        cwd=cwd,
+        env=env,
+        input=given,
+        capture_output=True,
+        encoding="utf-8",
+        start_new_session=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def forked(
+    arguments: Sequence[str],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    given: str,
+    timeout: float,
+    module: str = "atlas_etl",
+) -> subprocess.CompletedProcess[str]:
+    """By a fork; of Python's own variables it hears PYTHONPATH."""
     stdin, feed = os.pipe()
     out, stdout = os.pipe()
     err, stderr = os.pipe()
     told, answer = os.pipe()
-    asked = {"arguments": [*arguments], "cwd": str(cwd), "env": dict(env)}
+    asked = {"arguments": [*arguments], "cwd": str(cwd), "env": dict(env), "module": module}
     try:
         socket.send_fds(_requests(), [json.dumps(asked).encode()], [stdin, stdout, stderr, answer])
     finally:
@@ -62,10 +110,10 @@ def run(
         try:
             code.result(timeout)
         except TimeoutError as late:
-            os.kill(process, signal.SIGKILL)
-            raise subprocess.TimeoutExpired(["atlas", *arguments], timeout) from late
+            os.killpg(process, signal.SIGKILL)
+            raise subprocess.TimeoutExpired([module, *arguments], timeout) from late
     return subprocess.CompletedProcess(
-        ["atlas", *arguments], int(code.result()), said.result().decode(), complained.result().decode()
+        [module, *arguments], int(code.result()), said.result().decode(), complained.result().decode()
     )
 
 
@@ -141,6 +189,7 @@ def _become(asked: dict[str, object], streams: Sequence[int]) -> NoReturn:
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
+    os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     arguments, environment, folder = asked["arguments"], asked["env"], asked["cwd"]
     assert isinstance(arguments, list)
@@ -149,9 +198,9 @@ def _become(asked: dict[str, object], streams: Sequence[int]) -> NoReturn:
     os.environ.clear()
     os.environ.update(environment)
     time.tzset()
-    sys.path[0] = str(folder)
+    sys.path[:1] = [str(folder), *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))]
     sys.argv[1:] = arguments
-    runpy.run_module("atlas_etl", run_name="__main__", alter_sys=True)
+    runpy.run_module(str(asked["module"]), run_name="__main__", alter_sys=True)
     sys.exit()
 
 

@@ -59,20 +59,9 @@ class Project:
         timeout: float = 60,
     ) -> Finished:
         """Runs `atlas ARGUMENTS` to its end, without a terminal; without `input`, stdin is empty."""
-        folder, environment, given = cwd or self.folder, self.environment(env), input or ""
-        if forks.serves(env or {}):
-            done = forks.run(arguments, cwd=folder, env=environment, given=given, timeout=timeout)
-        else:
-            done = subprocess.run(
-                [sys.executable, "-m", "atlas_etl", *arguments],
-                cwd=folder,
-                env=environment,
-                input=given,
-                capture_output=True,
-                encoding="utf-8",
-                timeout=timeout,
-                check=False,
-            )
+        done = forks.runner(env or {})(
+            arguments, cwd=cwd or self.folder, env=self.environment(env), given=input or "", timeout=timeout
+        )
         return Finished(done.args, done.returncode, done.stdout, done.stderr)
 
     def start(self, *arguments: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:

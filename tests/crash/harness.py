@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from atlas_etl.model import Disposition
+from tests import forks
 from tests.crash.rows import CURSOR, STREAMS, Difference, Row, compare
 from tests.crash.sabotage import Plan, Point
 from tests.crash.sources import Source
@@ -25,6 +26,19 @@ from tests.project import Finished, Project
 ROOT = Path(__file__).parents[2]
 SYNC = ("connector", "sync", CONNECTOR)
 DEADLINE = 100.0  # for one sync, on the slowest machine
+
+
+def sabotaged(project: Project, plan: Plan, *command: str, **more: str) -> Finished:
+    """A command under this plan, to its end; its environment has `more`."""
+    done = forks.runner(more)(
+        [plan.text(), *command],
+        cwd=project.folder,
+        env=project.environment({"PYTHONPATH": str(ROOT), **more}),
+        given="",
+        timeout=DEADLINE,
+        module="tests.crash.sabotage",
+    )
+    return Finished(done.args, done.returncode, done.stdout, done.stderr)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +137,7 @@ class Harness:
         """A sync, or another command, that ends by itself, under this plan if there is one."""
         if plan is None:
             return self.project.atlas(*command, timeout=DEADLINE)
-        process = self.start(plan, command)
-        try:
-            output, said = process.communicate(timeout=DEADLINE)
-        finally:
-            end(process)
-        return Finished(process.args, process.returncode, output, said)
+        return sabotaged(self.project, plan, *command)
 
     def start(self, plan: Plan | None = None, command: Sequence[str] = SYNC) -> subprocess.Popen[str]:
         """A sync in a session of its own, to be disturbed; the caller ends it."""
@@ -170,28 +179,30 @@ class Harness:
         """Begin a sync and kill it; gives back, and counts, what became of it."""
         loads = self.target.loads()
         if isinstance(how, Point):
-            process = self.start(Plan(self.target.protocol, how, broken=broken))
-            said = ""
+            done = self.sync(Plan(self.target.protocol, how, broken=broken))
         else:
-            process = self.start()
-        try:
-            if isinstance(how, Moment):
-                said = _until_stream_begins(process) if how.in_load else ""
-                with suppress(subprocess.TimeoutExpired):
-                    process.wait(how.share * (timing.load if how.in_load else timing.run))
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-            _, rest = process.communicate(timeout=DEADLINE)
-        finally:
-            end(process)
-        assert process.returncode in (0, -signal.SIGKILL), f"{how}: {process.returncode}\n{said}{rest}"
+            done = self._killed(how, timing)
+        assert done.returncode in (0, -signal.SIGKILL), f"{how}: {done.returncode}\n{done.stderr}"
         became = ENDED
-        if process.returncode:
+        if done.returncode:
             moved = self.target.loads() > loads
             became = AFTER if moved else BEFORE
         self.report.runs[became] += 1
         self._look_for_doubles(how)
         return became
+
+    def _killed(self, when: Moment, timing: Timing) -> Finished:
+        process = self.start()
+        try:
+            said = _until_stream_begins(process) if when.in_load else ""
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(when.share * (timing.load if when.in_load else timing.run))
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            output, rest = process.communicate(timeout=DEADLINE)
+        finally:
+            end(process)
+        return Finished(process.args, process.returncode, output, said + rest)
 
     def finish(self) -> Difference:
         """Let a sync end, with nobody writing, and compare both ways."""

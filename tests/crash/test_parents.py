@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from tests.crash.harness import ROOT
+from tests.crash.harness import sabotaged
 from tests.crash.sabotage import Plan, Point
 from tests.project import Project
 
@@ -50,15 +48,7 @@ def test_a_killed_sync_of_many_parents_loses_and_doubles_nothing(
     project.write("connectors.d/shop.yaml", json.dumps(definition))
 
     def killed(number: int, side: str) -> None:
-        plan = Plan(protocol, Point("commit", number, side)).text()
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.crash.sabotage", plan, *SYNC],
-            cwd=project.folder,
-            env=project.environment({"PYTHONPATH": str(ROOT)}),
-            capture_output=True,
-            check=False,
-            start_new_session=True,
-        )
+        done = sabotaged(project, Plan(protocol, Point("commit", number, side)), *SYNC)
         assert done.returncode == -9, done.stderr
 
     killed(1, "after")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import sqlite3
-import subprocess
-import sys
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
@@ -15,7 +13,7 @@ import pytest
 
 from atlas_etl.api.atlas import Atlas
 from atlas_etl.connectors.sql._writer import SqlDestination
-from tests.crash.harness import DEADLINE, ROOT, SYNC
+from tests.crash.harness import SYNC, sabotaged
 from tests.crash.sabotage import Plan, Point
 from tests.crash.targets import CONNECTOR, Target
 from tests.project import Project
@@ -64,16 +62,7 @@ class Shop:
                 connection.execute(f"CREATE TABLE {table} ({columns})")
 
     def sync(self, plan: Plan) -> int:
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.crash.sabotage", plan.text(), *SYNC],
-            cwd=self.project.folder,
-            env=self.project.environment({"PYTHONPATH": str(ROOT)}),
-            capture_output=True,
-            text=True,
-            timeout=DEADLINE,
-            start_new_session=True,
-            check=False,
-        )
+        done = sabotaged(self.project, plan, *SYNC)
         assert done.returncode in (0, -signal.SIGKILL), done.stderr
         return done.returncode
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -16,6 +14,7 @@ from typing import Any
 import duckdb
 import psycopg
 import pytest
+from tests.crash.harness import sabotaged
 from tests.crash.sabotage import Plan, Point
 from tests.project import Finished, Project
 from tests.servers import ServerAddress
@@ -393,20 +392,6 @@ def killed_into(request: pytest.FixtureRequest, project: Project) -> Iterator[tu
         yield name, {"duckdb": _duckdb, "parquet": _parquet}[name](project.folder)
 
 
-def sabotaged(project: Project, plan: Plan, *arguments: str) -> int:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.crash.sabotage", plan.text(), *arguments],
-        cwd=project.folder,
-        env=project.environment({"PYTHONPATH": str(Path(__file__).parents[2])}),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        start_new_session=True,
-        timeout=100,
-        check=False,
-    )
-    return done.returncode
-
-
 @pytest.mark.parametrize("side", ["before", "after"])
 def test_a_copy_that_is_killed_goes_on_exactly(
     shop: Project, atlas: Atlas, killed_into: tuple[str, Side], side: str
@@ -416,10 +401,10 @@ def test_a_copy_that_is_killed_goes_on_exactly(
     execute_sqlite("CREATE TABLE events (n INTEGER)", "INSERT INTO events VALUES (1), (2), (2)")
     line = by_time("sqlite:///shop.db", target.uri)
     events = ("copy", "sqlite:///shop.db", target.uri, "--table", "events", "--cursor", "n", "--json")
-    assert sabotaged(shop, Plan(protocol, Point("commit", 1, side)), *line) == -9
-    assert sabotaged(shop, Plan(protocol, Point("commit", 1, side)), *events) == -9
+    assert sabotaged(shop, Plan(protocol, Point("commit", 1, side)), *line).returncode == -9
+    assert sabotaged(shop, Plan(protocol, Point("commit", 1, side)), *events).returncode == -9
     execute_sqlite(*CHANGES, "INSERT INTO events VALUES (2), (3)")
-    assert sabotaged(shop, Plan(protocol, Point("commit", 1, side)), *events) == -9
+    assert sabotaged(shop, Plan(protocol, Point("commit", 1, side)), *events).returncode == -9
     assert atlas(*line).returncode == 0
     assert target.orders() == LATER
     assert copied(atlas(*events))[0][:2] == ("events", "append")

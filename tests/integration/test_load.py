@@ -5,11 +5,9 @@ from __future__ import annotations
 import gzip
 import io
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from decimal import Decimal
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,6 +16,7 @@ import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tests.crash.harness import sabotaged
 from tests.crash.sabotage import Plan, Point
 from tests.project import Finished, Project
 from tests.servers import ServerAddress
@@ -233,15 +232,7 @@ def test_a_load_that_is_killed_is_loaded_once(
     arguments = ("load", uri, "--table", "ids", "a.csv", "b.csv")
     for number in (1, 2):
         plan = Plan(protocol, Point("commit", number, side))
-        killed = subprocess.run(
-            [sys.executable, "-m", "tests.crash.sabotage", plan.text(), *arguments],
-            cwd=here.folder,
-            env=here.environment({"PYTHONPATH": str(Path(__file__).parents[2]), "TMPDIR": str(here.home)}),
-            capture_output=True,
-            start_new_session=True,
-            timeout=100,
-            check=False,
-        )
+        killed = sabotaged(here, plan, *arguments, TMPDIR=str(here.home))
         assert killed.returncode in (-9, 0)
     assert loaded(load(*arguments[1:], "--json")) is not None
     if protocol == "duckdb":
