@@ -25,6 +25,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
+from tests.servers.stub_mssql_catalog import COLLATION, Catalog, Rows, declared
 from tests.servers.stub_tds import (
     ATTENTION,
     DONE,
@@ -54,12 +55,6 @@ from tests.servers.stub_tsql import (
     translated,
 )
 
-COLLATION = "Latin1_General_100_BIN2"
-Rows = tuple[Sequence[str], Sequence[Sequence[object]]]
-
-
-_NAMES = {"": "int", "blob": "varbinary(max)"}  # of types, where SQLite has others
-
 
 class Database:
     """One session's view of a database: a file for the schema dbo, and one for each other schema."""
@@ -79,32 +74,15 @@ class Database:
         self._sqlite.create_function("SYSUTCDATETIME", 0, lambda: datetime.now(UTC).isoformat()[:26])
         self._sqlite.create_collation(COLLATION, compared)
         add_functions(self._sqlite)
-        views: Sequence[tuple[str, Callable[[str], Rows]]] = (
-            ("dm_exec_describe_first_result_set", self._describe),
-            ("HAS_PERMS_BY_NAME(DB_NAME()", self._abilities),
-            ("'SCHEMA', 'ALTER'", self._rights),
-            ("'Updateability'", self._server),
-            ("dm_exec_requests", lambda _: (("age",), [(None,)])),
-            ("dm_tran_active_transactions", self._transactions),
-            ("snapshot_isolation_state", self._isolation),
-            ("'ServerName'", lambda _: (("a", "b"), [("STUB", name)])),
-            ("'ProductVersion'", lambda _: (("a", "b", "c", "d"), [("16.0.1", "Stub", name, "etl")])),
-            ("SELECT s.name FROM sys.objects AS o", self._ledgers),
-            ("FROM sys.objects AS o", self._tables),
-            ("FROM sys.foreign_keys", lambda _: (("a", "b"), [])),
-            ("FROM sys.indexes AS i", self._keys),
-            ("c.collation_name", self._kept),
-            ("FROM sys.columns", self._columns),
-        )
-        self._views = views
+        self._catalog = Catalog(self._sqlite, name)
 
     def run(self, sql: str) -> Rows:
         """One batch; the names and rows of its answer."""
         self._attach()
         if sql.lstrip().startswith("SELECT"):
-            for part, view in self._views:
-                if part in sql:
-                    return view(sql)
+            found = self._catalog.answer(sql)
+            if found is not None:
+                return found
         try:
             return self._control(sql) or self._statement(sql)
         except sqlite3.Error as failure:
@@ -142,14 +120,14 @@ class Database:
         elif found := re.fullmatch(r"(SAVE|ROLLBACK) TRANSACTION (\w+)", sql):
             self._sqlite.execute(f"{'SAVEPOINT' if found[1] == 'SAVE' else 'ROLLBACK TO'} {found[2]}")
         elif found := re.fullmatch(rf"IF SCHEMA_ID\(({LITERAL})\) IS NULL EXEC\(({LITERAL})\)", sql):
-            if self._schema(text_of(found[1])) is None:
+            if self._catalog.schema(text_of(found[1])) is None:
                 self.run(text_of(found[2]))
         elif found := re.fullmatch(rf"CREATE SCHEMA (\w+|{NAME})", sql):
             self._make_schema(name_of(found[1]) if found[1].startswith("[") else found[1])
         elif found := re.fullmatch(
             rf"IF OBJECT_ID\(({LITERAL}), N'U'\) IS NULL (CREATE TABLE .*)", sql, re.DOTALL
         ):
-            if self._table(text_of(found[1])) is None:
+            if self._catalog.table(text_of(found[1])) is None:
                 self.run(found[2])
         elif found := re.fullmatch(r"(UPDATE .*); IF @@ROWCOUNT = 0 (INSERT .*)", sql, re.DOTALL):
             if not self._sqlite.execute(self._translated(found[1])).rowcount:
@@ -167,7 +145,7 @@ class Database:
         return [column[0] for column in cursor.description or ()], cursor.fetchall()
 
     def _translated(self, sql: str) -> str:
-        return translated(sql, self._table, self._schema)
+        return translated(sql, self._catalog.table, self._catalog.schema)
 
     def _roll_back(self) -> None:
         self._sqlite.execute("ROLLBACK")
@@ -178,13 +156,9 @@ class Database:
 
     # Schemas and tables
 
-    def _schemas(self) -> list[str]:
-        found = self._sqlite.execute("PRAGMA database_list").fetchall()
-        return [name for _, name, _ in found if name not in ("main", "temp")]
-
     def _attach(self) -> None:
         """See the schemas that other sessions have made."""
-        there = self._schemas()
+        there = self._catalog.schemas()
         for file in self._path.parent.glob(f"{self._path.stem}.*.db"):
             schema = bytes.fromhex(file.name.split(".")[-2]).decode()
             if schema not in there:
@@ -194,7 +168,7 @@ class Database:
         return schema_file(self._name, schema)
 
     def _make_schema(self, schema: str) -> None:
-        if self._schema(schema) is not None:
+        if self._catalog.schema(schema) is not None:
             raise Refused(2714, "There is already an object of that name in the database.")
         with closing(sqlite3.connect(self._file(schema))) as client:
             client.execute("PRAGMA journal_mode = WAL")
@@ -202,42 +176,13 @@ class Database:
             self._made.append(schema)
         self._attach()
 
-    def _schema(self, name: str) -> int | None:
-        schemas = self._schemas()
-        return schemas.index(name) + 1 if name in schemas else None
-
-    def _table(self, name: str) -> int | None:
-        """By `[schema].[table]`, as OBJECT_ID finds it."""
-        parts = re.fullmatch(rf"({NAME})\.({NAME})", name)
-        if parts is None:
-            raise Refused(102, f"Incorrect name {name}.")
-        for schema, table, _, number in self._every():
-            if (schema, table) == (name_of(parts[1]), name_of(parts[2])):
-                return number
-        return None
-
-    def _every(self) -> list[tuple[str, str, str, int]]:
-        """Schema, name, kind and number of all tables and views."""
-        return [
-            (schema, name, "V" if kind == "view" else "U", 1000 * (place + 1) + number)
-            for place, schema in enumerate(self._schemas())
-            for number, (name, kind) in enumerate(
-                self._sqlite.execute(
-                    f"SELECT name, type FROM {quoted(schema)}.sqlite_schema WHERE type IN ('table', 'view')"
-                ).fetchall()
-            )
-        ]
-
-    def _info(self, schema: str, table: str) -> list[tuple[int, str, str, int, object, int]]:
-        return self._sqlite.execute(f"PRAGMA {quoted(schema)}.table_info({quoted(table)})").fetchall()
-
     def _alter(self, schema: str, table: str, change: str) -> None:
         """Columns that are added, and tables made anew for columns and keys that become others."""
         name = f"{quoted(schema)}.{quoted(table)}"
         if found := re.fullmatch(rf"ADD ({NAME} .*)", change, re.DOTALL):
             self._sqlite.execute(f"ALTER TABLE {name} ADD COLUMN {self._translated(found[1])}")
             return
-        info = self._info(schema, table)
+        info = self._catalog.info(schema, table)
         columns = {column[1]: (column[2], bool(column[3])) for column in info}
         key = [column[1] for column in sorted(info, key=lambda column: column[5]) if column[5]]
         cast = ""
@@ -268,131 +213,10 @@ class Database:
         self._sqlite.execute(f"DROP TABLE {name}")
         self._sqlite.execute(f"ALTER TABLE {made} RENAME TO {quoted(table)}")
 
-    # Views of the system
-
-    def _describe(self, sql: str) -> Rows:
-        names = ("name", "type", "nullable", "collation", "error")
-        query = re.search(rf"first_result_set\(({LITERAL}), NULL, 0\)", sql)
-        assert query is not None
-        try:
-            self._sqlite.execute("DROP VIEW IF EXISTS temp.described")
-            self._sqlite.execute(f"CREATE TEMP VIEW described AS {self._translated(text_of(query[1]))}")
-            found = self._sqlite.execute("PRAGMA temp.table_info(described)").fetchall()
-        except (sqlite3.Error, Refused) as failure:
-            return names, [(None, None, None, None, str(failure))]
-        required = self._required()
-        return names, [
-            (name, declared(kind), int(name not in required), COLLATION if "char" in kind else None, None)
-            for name, kind in ((column, kind.lower()) for _, column, kind, _, _, _ in found)
-        ]
-
-    def _required(self) -> set[str]:
-        columns = (column for schema, name, *_ in self._every() for column in self._info(schema, name))
-        return {str(column[1]) for column in columns if column[3] or column[5]}
-
-    def _server(self, _: str) -> Rows:
-        return tuple("abc"), [(datetime.now(UTC).isoformat()[:26], 0, "READ_WRITE")]
-
-    def _abilities(self, _: str) -> Rows:
-        may = int("_denied" not in self._name)
-        replica = "READ_ONLY" if "_replica" in self._name else "READ_WRITE"
-        level = 120 if "_old" in self._name else 160
-        return tuple("abcdefg"), [("16.0.1", "Stub", "etl", replica, level, may, may)]
-
-    def _rights(self, sql: str) -> Rows:
-        found = re.search(rf"SCHEMA_ID\(({LITERAL})\)", sql)
-        assert found is not None
-        there, may = self._schema(text_of(found[1])) is not None, int("_denied" not in self._name)
-        return tuple("abcdef"), [(int(there), *([may if there else None] * 5))]
-
-    def _transactions(self, _: str) -> Rows:
-        if "_blind" in self._name:
-            raise Refused(300, "VIEW SERVER PERFORMANCE STATE permission was denied on object 'server'.")
-        return ("age",), [(3600 if "_busy" in self._name else None,)]
-
-    def _isolation(self, _: str) -> Rows:
-        return ("state", "versions"), [(int("_snapshot" in self._name), int("_locks" not in self._name))]
-
-    def _ledgers(self, sql: str) -> Rows:
-        found = re.search(rf"o\.name = ({LITERAL})", sql)
-        assert found is not None
-        return ("name",), [(schema,) for schema, name, *_ in self._every() if name == text_of(found[1])]
-
-    def _tables(self, sql: str) -> Rows:
-        wanted = re.search(rf"s\.name = ({LITERAL}) AND o\.name = ({LITERAL})", sql)
-        rows = [(*row, None) for row in self._every() if not row[1].startswith("_atlas_")]
-        if wanted:
-            schema, name = map(text_of, wanted.groups())
-            rows = [row for row in rows if (row[0], row[1]) == (schema, name)]
-        return tuple("abcde"), rows
-
-    def _numbered(self, sql: str) -> tuple[str, str] | None:
-        """Schema and name of the table that OBJECT_ID names in a view's condition."""
-        found = re.search(rf"OBJECT_ID\(({LITERAL})\)", sql)
-        assert found is not None
-        number = self._table(text_of(found[1]))
-        return next((row[:2] for row in self._every() if row[3] == number), None)
-
-    def _keys(self, sql: str) -> Rows:
-        rows: list[Sequence[object]] = []
-        table = self._numbered(sql)
-        if table is not None:
-            schema, name = table
-            lists = self._sqlite.execute(f"PRAGMA {quoted(schema)}.index_list({quoted(name)})").fetchall()
-            for _, index, unique, origin, partial in lists:
-                columns = self._sqlite.execute(f"PRAGMA {quoted(schema)}.index_info({quoted(index)})")
-                if unique and not partial:
-                    rows += [(index, int(origin == "pk"), column) for _, _, column in columns.fetchall()]
-        return tuple("abc"), rows
-
-    def _kept(self, sql: str) -> Rows:
-        table = self._numbered(sql)
-        rows: list[Sequence[object]] = []
-        for _, name, kind, needed, _, key in self._info(*table) if table else ():
-            base, length, precision, scale = sizes(kind)
-            collation = COLLATION if "char" in base else None
-            rows.append((name, base, length, precision, scale, collation, int(not needed and not key), 0))
-        return tuple("abcdefgh"), rows
-
-    def _columns(self, _: str) -> Rows:
-        rows: list[Sequence[object]] = []
-        for schema, table, _kind, number in self._every():
-            leads = self._leading(schema, table)
-            for _, name, kind, required, _, key in self._info(schema, table):
-                rows.append((
-                    number, name, *sizes(kind), int(not required and not key), 0, key or None,
-                    int(name in leads or key == 1),
-                ))  # fmt: skip
-        return tuple("abcdefghij"), rows
-
-    def _leading(self, schema: str, table: str) -> set[str]:
-        indexes = self._sqlite.execute(f"PRAGMA {quoted(schema)}.index_list({quoted(table)})").fetchall()
-        return {
-            str(self._sqlite.execute(f"PRAGMA {quoted(schema)}.index_info({quoted(index[1])})").fetchone()[2])
-            for index in indexes
-        }
-
 
 def schema_file(database: str, schema: str) -> Path:
     """The file of a schema, which is a database of SQLite."""
     return Path(f"{database}.db" if schema == "dbo" else f"{database}.{schema.encode().hex()}.db")
-
-
-def declared(kind: str) -> str:
-    """A type as SQL Server writes it, of what SQLite keeps of its declaration."""
-    kind = kind.lower().replace("(-1)", "(max)").replace("decimaltext", "decimal")
-    return _NAMES.get(kind, kind)
-
-
-def sizes(kind: str) -> tuple[str, int, int, int]:
-    """Name, max_length, precision and scale of a declaration, as sys.columns has them."""
-    base, _, size = declared(kind).partition("(")
-    numbers = [int(each) for each in re.findall(r"\d+", size)]
-    length = 2 * numbers[0] if base.startswith("n") and numbers else -1
-    precision, scale = (*numbers, 0, 0)[:2]
-    if base in ("datetime2", "datetimeoffset", "time"):
-        scale = numbers[0] if numbers else 7
-    return base, length, precision, scale
 
 
 class Session(socketserver.BaseRequestHandler):
