@@ -578,6 +578,26 @@ def test_a_broken_definition_hides_no_other_and_keeps_none_from_running(shop: Pr
     assert shop.atlas("connector", "history", "--json").json()["total_runs"] == 2
 
 
+def test_a_table_that_is_not_there_is_not_added(shop: Project) -> None:
+    flags = (
+        "--protocol",
+        "sqlite",
+        "--set",
+        "database_path=shop.db",
+        "--table",
+        "orders",
+        "--table",
+        "ordes",
+    )
+    done = shop.atlas("connector", "add", "again", *flags, "--json")
+    assert done.returncode == 3
+    error = done.json()["error"]
+    assert (error["code"], error["stream"]) == ("table_not_found", "ordes")
+    assert "'orders'" in error["hint"]
+    assert not (shop.folder / "connectors.d/again.yaml").exists()
+    assert shop.atlas("connector", "add", "again", *flags, "--no-test").returncode == 0
+
+
 def test_a_slot_is_run_once(shop: Project) -> None:
     slot = ("connector", "sync", "shop", "--slot", "2026-03-01T06:00:00Z", "--triggered-by", "cron", "--json")
     first = shop.atlas(*slot)

@@ -15,6 +15,7 @@ import pyarrow as pa
 from atlas_etl.api.audit import notice_changes
 from atlas_etl.api.checkpoints import Checkpoints
 from atlas_etl.api.located import located
+from atlas_etl.api.missing import refuse_missing
 from atlas_etl.api.prepared import (
     PreparedConnector,
     PreparedDestination,
@@ -296,8 +297,12 @@ class Atlas:
         """What a person should know of a definition that is right. Raises ConfigError."""
         return [*exposed_secrets(*self._written(name)[1:], self.project.folder)]
 
-    def adopt(self, name: str, pending: MutableMapping[str, str], *, reach: bool) -> None:
+    def adopt(
+        self, name: str, pending: MutableMapping[str, str], *, reach: bool, tables: Collection[str] = ()
+    ) -> None:
         """Store new secrets of a connector, by their names, once `check` has nothing against them.
+
+        Where the source is tried, it must have these tables.
 
         Raises AtlasError; then none is stored, and one that the source replaced has its new value in
         `pending`: the old one is spent.
@@ -309,14 +314,17 @@ class Atlas:
             self.keep({each: value for each, value in values.items() if each not in pending})
 
         project = with_secrets(self.project, pending)
-        self._try(prepare_connector(project, name, write, self._protect_keys), reach=reach)
+        self._try(prepare_connector(project, name, write, self._protect_keys), reach=reach, tables=tables)
         self.keep(pending)
 
-    def _try(self, prepared: PreparedConnector, *, reach: bool) -> None:
+    def _try(self, prepared: PreparedConnector, *, reach: bool, tables: Collection[str] = ()) -> None:
         self.destination(prepared.definition.destination)
         if reach:
             with closing(prepared.open()) as connector:
                 connector.test()
+                for stream in prepared.streams():
+                    if stream.table in tables:
+                        refuse_missing(connector, stream)
 
     def forget(self, name: str) -> None:
         """Take a removed connector out of the state store's list; its history stays."""

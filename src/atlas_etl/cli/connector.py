@@ -12,7 +12,7 @@ COMMANDS = {
     ),
     "add": Command(
         "connector_add",
-        "Write connectors.d/NAME.yaml, after trying the connection.",
+        "Write connectors.d/NAME.yaml, after trying the connection and looking for the tables.",
         "add",
     ),
     "list": Command(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -63,7 +63,7 @@ def add(  # noqa: PLR0917  # Typer passes by name
         typer.Option("--from-file", help="A definition in YAML or JSON, the older form included."),
     ] = None,
 ) -> None:
-    """Write connectors.d/NAME.yaml, after trying the connection.
+    """Write connectors.d/NAME.yaml, after trying the connection and looking for the tables.
 
     On a terminal it asks for what is left out: without --protocol, or without --table and --query, it leads
     through the connection, the tables, their cursors and a schedule, and writes when all is answered.
@@ -101,7 +101,7 @@ def add(  # noqa: PLR0917  # Typer passes by name
     else:
         values, secrets = _definition(name, given, asks=not no_input)
     tell_what_was_seen(session, settings, secrets)
-    _write(context, name, values, secrets, reach=not no_test, tested=not no_test)
+    _write(context, name, values, secrets, reach=not no_test, tested=not no_test, tables=given.tables)
 
 
 def _write(
@@ -112,6 +112,7 @@ def _write(
     *,
     reach: bool,
     tested: bool,
+    tables: Sequence[str] = (),
 ) -> None:
     """Write the file and keep the secrets, or neither. Raises AtlasError."""
     session: Session = context.obj
@@ -119,7 +120,7 @@ def _write(
         path = add_definition(session.project, name, values, session.environ)
         atlas, pending = open_atlas(session, context.command_path), {**secrets}
         try:
-            atlas.adopt(name, pending, reach=reach)
+            atlas.adopt(name, pending, reach=reach, tables=tables)
         except (AtlasError, KeyboardInterrupt):
             path.unlink(missing_ok=True)
             replaced = {each: value for each, value in pending.items() if secrets[each] != value}
