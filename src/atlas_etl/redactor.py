@@ -10,7 +10,7 @@ import re
 import threading
 from collections.abc import Iterable
 
-from atlas_etl.secret_forms import SHORTEST, parts_of, written_anyhow
+from atlas_etl.secret_forms import SHORTEST, parts_of, traces, written_anyhow
 
 MASK = "********"
 _LONG = 12  # characters: a shorter text may be a part of an honest word, as `postgres` is of `postgresql`
@@ -25,6 +25,7 @@ class Redactor:
         self._lock = threading.Lock()
         self._known: dict[str, None] = {}  # in the order in which they came
         self._pattern: re.Pattern[bytes] | None = None
+        self._traces = frozenset[bytes]()
 
     def learn(self, secrets: Iterable[str]) -> None:
         """Mask these from now on, but for those of less than four characters, which are found everywhere."""
@@ -52,9 +53,12 @@ class Redactor:
                 self._pattern = re.compile(
                     written_anyhow(self._known, MASK, shortest_inside=_LONG, shortest_base64=_SHORTEST_BASE64)
                 )
-            pattern = self._pattern
-        content = pattern.sub(MASK.encode(), text.encode("utf-8", "surrogatepass"))
-        return content.decode("utf-8", "surrogatepass")
+                self._traces = traces(self._known, shortest_base64=_SHORTEST_BASE64)
+            pattern, possible = self._pattern, self._traces
+        content = text.encode("utf-8", "surrogatepass")
+        if not any(trace in content for trace in possible):
+            return text
+        return pattern.sub(MASK.encode(), content).decode("utf-8", "surrogatepass")
 
 
 class RedactingFormatter(logging.Formatter):

@@ -75,6 +75,23 @@ def test_errors_and_logs_with_names_of_the_source_are_harmless(shop: Project) ->
     assert not steers(history.stdout)
 
 
+def test_a_value_that_an_error_quotes_begins_no_line(project: Project) -> None:
+    with closing(sqlite3.connect(project.folder / "shop.db")) as made:
+        made.execute("CREATE TABLE t (id TEXT PRIMARY KEY, n REAL)")
+        made.executemany(
+            "INSERT INTO t VALUES (?, ?)", [("a", 1.5), ("b\nerror: forged", "2\r\nerror: forged")]
+        )
+        made.commit()
+    project.write(
+        "connectors.d/shop.yaml", "protocol: sqlite\nconnection: {database_path: shop.db}\nstreams: [t]\n"
+    )
+    done = project.atlas("connector", "sync", "shop")
+    assert done.returncode == 7
+    assert "forged" in done.stderr
+    assert not [line for line in done.stderr.splitlines() if line.strip().startswith("error: forged")]
+    assert not steers(done.stderr)
+
+
 def test_a_failure_is_one_message(capsys: pytest.CaptureFixture[str]) -> None:
     failure = DestinationError(f"no {ATTACK}", hint=f"try {ATTACK}", connector="shop")
     output = Output()

@@ -42,6 +42,8 @@ def test_data_and_secrets_are_for_their_owner(project: Project, destination: str
         ["secret", "set", "other/token"],
         ["connector", "sync", "shop"],
         ["connector", "sync", "shop", "--full-refresh"],
+        ["query", "SELECT 1 AS n", "--to", "t.csv"],
+        ["report"],
     ):
         done = subprocess.run(
             [sys.executable, "-m", "atlas_etl", *command],
@@ -51,12 +53,21 @@ def test_data_and_secrets_are_for_their_owner(project: Project, destination: str
         assert done.returncode == 0, done.stderr
     made_now = set(project.folder.rglob("*")) - given
     assert any(path.name.startswith("out.") for path in made_now)
+    assert {"t.csv", "atlas-report.html"} <= {path.name for path in made_now}
     shared = {p.name: stat.S_IMODE(p.stat().st_mode) for p in made_now if p.is_file() and p.name in SHARED}
     assert shared["shop.yaml"] == 0o666
     for path in made_now:
         if path.name not in SHARED:
             mode = stat.S_IMODE(path.stat().st_mode)
             assert mode & 0o077 == 0, (path, oct(mode))
+
+
+def test_a_page_that_its_owner_shares_stays_shared(project: Project) -> None:
+    page = project.folder / "atlas-report.html"
+    page.touch()
+    page.chmod(0o644)
+    assert project.atlas("report").returncode == 0
+    assert (stat.S_IMODE(page.stat().st_mode), page.stat().st_size > 0) == (0o644, True)
 
 
 def test_a_duckdb_files_log_is_private_too(project: Project) -> None:

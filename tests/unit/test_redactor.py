@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import re
 from collections.abc import Callable
 from html import escape
 from urllib.parse import quote, quote_plus
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from atlas_etl.errors import ConfigError
 from atlas_etl.redactor import MASK, RedactingFormatter, Redactor, learn
+from atlas_etl.secret_forms import traces, written_anyhow
 
 SECRETS = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zs"]), min_size=12, max_size=30)
 SHORT = st.text(st.sampled_from("abAB01_$/+=&ä "), min_size=4, max_size=11).filter(
@@ -105,3 +107,13 @@ def test_a_secret_that_is_escaped_in_part_is_masked(secret: str, choices: list[i
         shown = json.dumps({"said": shown})
     assert secret[:6] not in redactor(secret).text(shown)
     assert MASK in redactor(secret).text(shown)
+
+
+@given(st.lists(SECRETS | SHORT, max_size=3), st.lists(SECRETS | AROUND, max_size=4), st.sampled_from(FORMS))
+def test_what_is_looked_for_first_leaves_nothing_out(
+    secrets: list[str], words: list[str], form: Callable[[str], str]
+) -> None:
+    text = " ".join(map(form, [*words, *secrets])).encode("utf-8", "surrogatepass")
+    pattern = re.compile(written_anyhow(secrets, MASK)) if secrets else None
+    if pattern is not None and pattern.search(text):
+        assert any(trace in text for trace in traces(secrets))

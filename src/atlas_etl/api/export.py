@@ -14,7 +14,7 @@ from typing import BinaryIO
 import pyarrow as pa
 
 from atlas_etl import values
-from atlas_etl.config.atomic import ORDINARY, replacing
+from atlas_etl.config.atomic import mode_for_data, replacing
 from atlas_etl.connectors import registry
 from atlas_etl.connectors.base import FileForm
 from atlas_etl.contracts import Answer
@@ -112,5 +112,5 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         with path.open("wb") as file:
             yield file
     else:
-        with replacing(path, ORDINARY) as file:
+        with replacing(path, mode_for_data(path)) as file:
             yield file

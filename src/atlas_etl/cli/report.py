@@ -17,7 +17,7 @@ from atlas_etl.cli.opening import open_atlas
 from atlas_etl.cli.report_page import Facts, page
 from atlas_etl.cli.session import Session
 from atlas_etl.cli.upcoming import upcoming
-from atlas_etl.config.atomic import ORDINARY, write_atomically
+from atlas_etl.config.atomic import mode_for_data, write_atomically
 from atlas_etl.config.definitions import load_definition
 from atlas_etl.config.folder import definition_path
 from atlas_etl.connectors import registry
@@ -52,7 +52,7 @@ def report(
         sys.stdout.write(text)
         return
     path = Path(output)
-    write_atomically(path, text, ORDINARY)
+    write_atomically(path, text, mode_for_data(path))
     if session.output.as_json:
         session.output.document({"report": str(path.resolve()), "connectors": len(reports)})
         return

@@ -25,6 +25,11 @@ def keep_new_files_private() -> None:
     _umasks.append(os.umask(_OWNER_ONLY))
 
 
+def mode_for_data(path: Path) -> int:
+    """Of a file with rows: one that is there keeps its own, and a new one is for its owner alone."""
+    return ORDINARY if path.exists() else PRIVATE
+
+
 def write_atomically(path: Path, text: str, mode: int) -> None:
     """The same for a text, in a folder that need not be there. Raises ConfigError (`file_unwritable`)."""
     try:

@@ -93,7 +93,7 @@ class HazardCounter:
         hidden = {found.column, *self._stream.protect}  # the first one's cell is NULL in the batch
         key = (name for name in names if name not in hidden)
         cells = (f"{name}={values.to_text(batch.column(name).slice(row, 1))[0].as_py()}" for name in key)
-        where = ", ".join(cells)
+        where = _in_one_line(", ".join(cells))
         policies = (
             f"set `hazards: {{{found.hazard}: null}}` on the stream to load NULL instead, "
             "`text` to carry the column as text, or `quarantine_limit` to keep such rows aside"
@@ -101,12 +101,17 @@ class HazardCounter:
         if found.column == self._stream.cursor:
             policies = "correct the value, or choose another cursor: this one cannot be NULL or text"
         return HazardError(
-            f"column {found.column!r} holds {_WHY[found.hazard]} ({text[:80]})"
+            f"column {found.column!r} holds {_WHY[found.hazard]} ({_in_one_line(text[:80])})"
             + (f" in the row with {where}" if where else ""),
             hint=f"{found.hint}; or {policies}" if found.hint else policies,
             stream=self._stream.name,
             column=found.column,
         )
+
+
+def _in_one_line(text: str) -> str:
+    """A value's text within a message: what looks like another message is no line of its own."""
+    return text.replace("\r", "\\r").replace("\n", "\\n")
 
 
 def without_hazards(
