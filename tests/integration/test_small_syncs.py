@@ -118,6 +118,18 @@ def loaded(project: Project) -> set[str]:
     return set(modules)
 
 
+def test_no_garbage_is_looked_for_in_what_was_imported(project: Project) -> None:
+    script = (
+        "import gc; from atlas_etl.cli.app import run; run(['connector', 'sync', '--help']);"
+        "print('\\n', gc.isenabled(), gc.get_freeze_count() > 100_000)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=project.folder, env=project.environment(),
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.split()[-2:] == ["True", "True"]
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_summaries_are_those_of_the_commands(name: str) -> None:
     command = COMMANDS[name]
