@@ -81,7 +81,7 @@ COMMANDS = {
     ),
     "history": Command(
         "connector_history",
-        "The runs, the latest first, as bars too on a terminal; or the scheduler's tests.",
+        "The runs, the latest first, as bars too on a terminal; or tests; or what was verified.",
         "history",
     ),
     "resume": Command(
