@@ -3,7 +3,8 @@
 A row's GETDATE() is that of its statement. So whoever is looked for before a snapshot and is not found began
 afterwards, or had committed: requests that run now began when the server says, and so did transactions
 (https://learn.microsoft.com/sql/relational-databases/system-dynamic-management-views). Both are told by the
-server's local clock in whole seconds here, and an hour more is allowed for where that clock has summer time.
+server's local clock in whole seconds here, and an hour more is allowed for: summer time may
+have ended meanwhile.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from atlas_etl.errors import AtlasError
 
 NOW = "SELECT CONVERT(varchar(33), SYSUTCDATETIME(), 126)"
 _SERVER = """
-SELECT CONVERT(varchar(33), SYSUTCDATETIME(), 126), DATEDIFF(minute, GETUTCDATE(), GETDATE()),
+SELECT CONVERT(varchar(33), SYSUTCDATETIME(), 126),
   CONVERT(nvarchar(20), DATABASEPROPERTYEX(DB_NAME(), 'Updateability'))"""
 _REQUESTS = """
 SELECT MAX(DATEDIFF(second, r.start_time, GETDATE()))
@@ -43,7 +44,7 @@ def seen(writers: Writers, taken: datetime, *, late_by: timedelta) -> OpenWriter
 
 def probe(session: Session) -> Writers:
     """To be asked before the snapshot. Raises what the session raises."""
-    ((now, offset, updateability),) = session.rows(_SERVER)
+    ((now, updateability),) = session.rows(_SERVER)
     taken, replica = instant(now), updateability == "READ_ONLY"
     found: list[object] = []
     visible = True
@@ -57,8 +58,7 @@ def probe(session: Session) -> Writers:
     ages = [int(str(age)) for age in found if age is not None]
     began = taken
     if ages:
-        summer_time = _SUMMER_TIME if offset else timedelta()
-        began = taken - timedelta(seconds=max(*ages, 0) + 1) - summer_time
+        began = taken - timedelta(seconds=max(*ages, 0) + 1) - _SUMMER_TIME
     if replica or not visible:
         began = min(began, taken - UNSEEN_LAG)
     return Writers(began, visible, replica)

@@ -12,12 +12,12 @@ of it gets ORA-01591, and no silent gap.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from atlas_etl.connectors.sql._late import UNSEEN_LAG, OpenWriters
 from atlas_etl.connectors.sql._oracle_literals import moment
 from atlas_etl.connectors.sql._oracle_session import Session
+from atlas_etl.connectors.sql._seen_writers import Writers
 from atlas_etl.errors import SourceError
 
 NOW = f"SELECT TO_CHAR(SYS_EXTRACT_UTC(SYSTIMESTAMP), '{moment(6)}') FROM dual"
@@ -34,25 +34,10 @@ _ROUNDING = timedelta(seconds=1)  # a DATE has whole seconds
 _UNSEEN = frozenset({"table_not_found", "permission_denied"})  # what a view without a grant looks like
 
 
-@dataclass(frozen=True, slots=True)
-class Writers:
-    """What was found out before a snapshot."""
-
-    began: datetime  # none of them began before this instant
-    visible: bool  # else `began` is a bound and no proof
-    replica: bool  # then those that write are elsewhere
-
-    @property
-    def unproven(self) -> str | None:
-        """Why `began` is a bound and no proof; None where it is one."""
-        if self.replica:
-            return "the source is a standby"
-        return None if self.visible else "its user does not see when other sessions began"
-
-    def seen(self, taken: datetime) -> OpenWriters:
-        """As the reader asks for them, of a snapshot that was taken then."""
-        wrote = (self.began - _ROUNDING).replace(microsecond=0)
-        return OpenWriters(self.began, wrote, taken, self.unproven)
+def seen(writers: Writers, taken: datetime) -> OpenWriters:
+    """As the reader asks for them, of a snapshot that was taken then."""
+    wrote = (writers.began - _ROUNDING).replace(microsecond=0)
+    return OpenWriters(writers.began, wrote, taken, writers.unproven)
 
 
 def probe(session: Session) -> Writers:

@@ -18,7 +18,7 @@ from atlas_etl.connectors.sql._oracle_literals import (
     number,
     quoted,
 )
-from atlas_etl.connectors.sql._oracle_open_writers import NOW, Writers, instant, probe
+from atlas_etl.connectors.sql._oracle_open_writers import NOW, instant, probe, seen
 from atlas_etl.connectors.sql._oracle_session import Session
 from atlas_etl.connectors.sql._oracle_types import (
     UNREADABLE,
@@ -27,6 +27,7 @@ from atlas_etl.connectors.sql._oracle_types import (
     source_column,
 )
 from atlas_etl.connectors.sql._reader import SqlConnector
+from atlas_etl.connectors.sql._seen_writers import Writers
 from atlas_etl.connectors.sql._source import (
     SORTED,
     Forecast,
@@ -140,7 +141,7 @@ class OracleSnapshot(OneFetchAtATime):
         return Forecast(None, SORTED)  # EXPLAIN PLAN writes a table, which a read-only transaction may not
 
     def open_writers(self) -> OpenWriters:
-        return self._writers.seen(self._taken)
+        return seen(self._writers, self._taken)
 
     def _columns(self, sql: str, stream: Stream, key: Sequence[str]) -> tuple[SourceColumn, ...]:
         found = self._session.described(f"SELECT * FROM {sql}")
