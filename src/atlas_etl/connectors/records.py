@@ -21,7 +21,8 @@ from atlas_etl import values
 from atlas_etl.connectors.base import BaseConnector, ConnectionConfig
 from atlas_etl.connectors.json_texts import JsonColumn, Row, names_of, row_of, texts, texts_of, typed
 from atlas_etl.connectors.known import Known
-from atlas_etl.connectors.unordered import UnorderedExtract, Wanted, may_grow
+from atlas_etl.connectors.row_source import Wanted, may_grow
+from atlas_etl.connectors.unordered import UnorderedExtract
 from atlas_etl.errors import SourceError, nearest
 from atlas_etl.model import (
     ColumnInfo,
@@ -120,7 +121,7 @@ class RecordsConnector(BaseConnector[Config]):
 
 
 class _Rows:
-    """The records of one stream in a file (unordered.RowSource)."""
+    """The records of one stream in a file (row_source.RowSource)."""
 
     is_ordered = is_between = has_own_bounds = False
     primary_key: tuple[str, ...] = ()

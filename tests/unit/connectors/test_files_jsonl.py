@@ -16,7 +16,7 @@ from atlas_etl.connectors import registry
 from atlas_etl.connectors.files import _json_rows
 from atlas_etl.connectors.files._store import LocalStore
 from atlas_etl.connectors.files.jsonl import JsonlConnection, JsonlFormat
-from atlas_etl.connectors.unordered import Wanted
+from atlas_etl.connectors.row_source import Wanted
 from atlas_etl.errors import AtlasError, HazardError
 from atlas_etl.model import ReadRequest, Stream
 

@@ -13,12 +13,12 @@ from atlas_etl.connectors.files._format import Format
 from atlas_etl.connectors.files._select import Selection
 from atlas_etl.connectors.files._store import Store
 from atlas_etl.connectors.files._survey import refuse_changes, surveyed
-from atlas_etl.connectors.unordered import Wanted
+from atlas_etl.connectors.row_source import Wanted
 from atlas_etl.model import CursorValue, TableName
 
 
 class FileRows:
-    """Files as they were when their stream was opened (unordered.RowSource)."""
+    """Files as they were when their stream was opened (row_source.RowSource)."""
 
     is_ordered = False  # rows come as the files have them
     is_between = False

@@ -15,7 +15,7 @@ from atlas_etl.connectors.files._format import Format
 from atlas_etl.connectors.files._manifest import MANIFEST, DataFile, Manifest, decode, encode
 from atlas_etl.connectors.files._parts import aside, is_own_name
 from atlas_etl.connectors.files._store import Store, StoredFile
-from atlas_etl.connectors.unordered import Wanted
+from atlas_etl.connectors.row_source import Wanted
 from atlas_etl.errors import DestinationError, SourceError
 
 _LOCK = ".atlas-lock"

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from atlas_etl.connectors.base import ConnectionConfig, FileForm, ProjectPath
 from atlas_etl.connectors.files._store import Store, StoredFile
-from atlas_etl.connectors.unordered import Wanted
+from atlas_etl.connectors.row_source import Wanted
 from atlas_etl.model import Hazard
 
 

@@ -17,7 +17,7 @@ from atlas_etl.connectors.files._parquet_pages import unpacked_size
 from atlas_etl.connectors.files._store import Store, StoredFile
 from atlas_etl.connectors.files._types import as_held, held
 from atlas_etl.connectors.order import before
-from atlas_etl.connectors.unordered import LowerBound
+from atlas_etl.connectors.row_source import LowerBound
 from atlas_etl.errors import HazardError, SourceError
 
 _INT96 = "INT96"  # Impala's and Spark's old timestamp: nanoseconds of a day, and a day

@@ -15,7 +15,8 @@ from atlas_etl.connectors.files._format import FileConnection, Format
 from atlas_etl.connectors.files._select import groups, select
 from atlas_etl.connectors.files._store import Store
 from atlas_etl.connectors.files._survey import surveyed
-from atlas_etl.connectors.unordered import UnorderedExtract, may_grow
+from atlas_etl.connectors.row_source import may_grow
+from atlas_etl.connectors.unordered import UnorderedExtract
 from atlas_etl.model import (
     ColumnInfo,
     ConnectionStatus,

@@ -42,7 +42,7 @@ from atlas_etl.connectors.files._format import FileConnection, Survey
 from atlas_etl.connectors.files._store import Store, StoredFile
 from atlas_etl.connectors.files._types import held_in_text
 from atlas_etl.connectors.infer import TextColumn, first_misfit
-from atlas_etl.connectors.unordered import Wanted
+from atlas_etl.connectors.row_source import Wanted
 from atlas_etl.errors import ConfigError, SourceError
 from atlas_etl.model import Hazard
 

@@ -40,7 +40,7 @@ from atlas_etl.connectors.files._store import Store, StoredFile
 from atlas_etl.connectors.files._types import held_in_text
 from atlas_etl.connectors.infer import first_misfit
 from atlas_etl.connectors.json_texts import JsonColumn, Row, names_of, quoted, texts, typed, unquoted
-from atlas_etl.connectors.unordered import Wanted
+from atlas_etl.connectors.row_source import Wanted
 from atlas_etl.errors import ConfigError, HazardError, SourceError
 from atlas_etl.model import BatchLimits, Hazard
 

@@ -33,7 +33,7 @@ from atlas_etl.connectors.files._parquet_file import check_pages, kinds, opened
 from atlas_etl.connectors.files._parquet_rows import pieces, reading_of
 from atlas_etl.connectors.files._store import Store, StoredFile
 from atlas_etl.connectors.files._types import as_held, held, wider
-from atlas_etl.connectors.unordered import Wanted
+from atlas_etl.connectors.row_source import Wanted
 from atlas_etl.errors import ConfigError, HazardError, SourceError
 from atlas_etl.model import Hazard
 

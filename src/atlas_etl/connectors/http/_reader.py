@@ -30,7 +30,8 @@ from atlas_etl.connectors.http._reading import Reading
 from atlas_etl.connectors.http._rows import HttpRows
 from atlas_etl.connectors.http._transport import Refusal, Transport
 from atlas_etl.connectors.http._wire import Network, Wire
-from atlas_etl.connectors.unordered import UnorderedExtract, may_grow
+from atlas_etl.connectors.row_source import may_grow
+from atlas_etl.connectors.unordered import UnorderedExtract
 from atlas_etl.errors import WiderColumnsError
 from atlas_etl.model import (
     ColumnInfo,

@@ -11,7 +11,7 @@ from atlas_etl.connectors.http._columns import Columns
 from atlas_etl.connectors.http._outline import MANY_PARENTS
 from atlas_etl.connectors.http._pages import WINDOW_END, Pages, Records
 from atlas_etl.connectors.http._parent_bounds import PARENT, ParentRows
-from atlas_etl.connectors.unordered import Wanted
+from atlas_etl.connectors.row_source import Wanted
 from atlas_etl.errors import WiderColumnsError
 from atlas_etl.model import CursorValue, Hazard, ParentBound, TableName
 
@@ -22,7 +22,7 @@ _CHUNK_BYTES = 2 * 1024 * 1024  # decoded at once
 
 
 class HttpRows:
-    """One resource's records, as they were fetched (unordered.RowSource)."""
+    """One resource's records, as they were fetched (row_source.RowSource)."""
 
     time_hazards: frozenset[Hazard] = frozenset()
     tables: frozenset[TableName] = frozenset()
