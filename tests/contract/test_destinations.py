@@ -170,6 +170,24 @@ def test_a_table_that_was_dropped_is_loaded_again(warehouse: Warehouse) -> None:
         drop()
 
 
+def test_what_the_rows_are_protected_by_is_known_with_and_without_a_checkpoint(warehouse: Warehouse) -> None:
+    def loaded(protection: str | None, disposition: Disposition = Disposition.MERGE, **more) -> str | None:
+        warehouse.load([batch((1, "a", 1))], disposition, primary_key=("id",), protection=protection, **more)
+        return warehouse.state().protection
+
+    assert loaded(None) is None
+    assert loaded("first") == loaded(None) == "first"
+    checkpoint = Checkpoint("seen", at(1), at(1), protection="second")
+    assert loaded("with no digests", checkpoint=checkpoint, cursor="seen") == "second"
+    assert loaded("with no digests", cursor="seen") == "second"
+    warehouse.destination.set_checkpoint("shop", "orders", warehouse.table(), None)
+    state = warehouse.state()
+    assert (state.checkpoint, state.protection) == (None, "second")
+    assert loaded("", Disposition.REPLACE) == ""
+    assert loaded(None, Disposition.REPLACE) is None
+    assert warehouse.destination.checkpoints("shop") == []
+
+
 def test_leaving_without_commit_undoes_everything(warehouse: Warehouse) -> None:
     warehouse.load([batch((1, "a", 1))], checkpoint=Checkpoint("seen", at(1), at(1)), cursor="seen")
     before = warehouse.state()

@@ -197,6 +197,78 @@ def test_a_changed_rule_or_key_needs_a_full_refresh(project: Project, source: Du
     assert refused(ended(atlas)) == "rules_changed"
 
 
+TARGETS = ("duckdb", "sqlite", "parquet", "csv", "postgresql", "mysql")
+
+
+@pytest.fixture(params=TARGETS)
+def merged(request: pytest.FixtureRequest, project: Project, source: DuckDB) -> tuple[Atlas, str]:
+    """A stream without a cursor that is merged by a hashed key, and its table in each kind of destination."""
+    kind = str(request.param)
+    target: dict[str, object] = {"database_path" if kind == "sqlite" else "path": f"out.{kind}"}
+    if kind in ("postgresql", "mysql"):
+        server: ServerAddress = request.getfixturevalue("postgres" if kind == "postgresql" else kind)
+        target = {
+            "host": server.host, "port": server.port, "database": server.database,
+            "username": server.username, "password": server.password,
+        }  # fmt: skip
+    project.write("atlas.yaml", json.dumps({"destinations": {"warehouse": {"protocol": kind, **target}}}))
+    schema = {"sqlite": "", "mysql": f"{target.get('database')}."}.get(kind, "shop.")
+    into = f"{schema}merged"
+    return source.define(project, disposition="merge", into=into, protect={"id": "hash"}), into
+
+
+def test_a_merge_without_a_cursor_notices_another_key(
+    project: Project, source: DuckDB, merged: tuple[Atlas, str]
+) -> None:
+    atlas, table = merged
+
+    def rows() -> list[dict[str, object]]:
+        return atlas.query(f"SELECT count(*) AS n, min(id) AS id FROM {table}").to_pylist()
+
+    synced(atlas)
+    synced(Atlas.open(project.folder, {}))
+    before = rows()
+    assert before[0]["n"] == 50
+    atlas.keep({"atlas.protect/key": "quite another key of the tests"})
+    atlas = Atlas.open(project.folder, {})
+    run = ended(atlas)
+    assert refused(run) == "rules_changed"
+    assert run.error is not None
+    assert "--full-refresh" in str(run.error.hint)
+    with pytest.raises(ConfigError, match="or their key"):
+        list(forecast_connector(atlas, "shop"))
+    assert rows() == before
+    synced(atlas, full_refresh=True)
+    synced(atlas)
+    after = rows()
+    assert after[0]["n"] == 50
+    assert after != before
+
+
+def test_rows_that_were_merged_before_rules_were_noted_are_merged_on(
+    project: Project, source: DuckDB
+) -> None:
+    atlas = source.define(project, disposition="merge", protect={"id": "hash"})
+    synced(atlas)
+    with duckdb.connect(str(project.folder / "warehouse.duckdb")) as connection:
+        connection.execute("UPDATE shop._atlas_checkpoints SET protection = NULL")
+    synced(atlas)
+    assert refused(ended(source.define(project, disposition="merge", protect={"id": "tokenize"}))) == (
+        "rules_changed"
+    )
+
+
+def test_a_checkpoint_that_was_forgotten_leaves_the_key_of_its_rows(project: Project, source: DuckDB) -> None:
+    atlas = source.define(project, cursor="up", protect={"id": "hash"})
+    synced(atlas)
+    assert project.atlas("state", "reset", "shop").returncode == 0
+    synced(atlas)
+    assert project.atlas("state", "reset", "shop").returncode == 0
+    atlas.keep({"atlas.protect/key": "quite another key of the tests"})
+    assert refused(ended(Atlas.open(project.folder, {}))) == "rules_changed"
+    assert atlas.query("SELECT count(*) AS n FROM shop.people").to_pylist() == [{"n": 50}]
+
+
 def test_a_key_that_the_project_refers_to(project: Project, source: DuckDB) -> None:
     project.write("atlas.yaml", "protect_key: ${env:PROTECT_KEY}\n")
     source.define(project, protect={"id": "hash"})

@@ -1,6 +1,6 @@
 """The few interfaces between the rooms: Connector, Extract, Destination, LoadSession, StateStore,
-ScheduleStore, HealthStore, VerificationStore, RunSummaries, AuditLog and SecretShelf; and two that are
-optional, ExaminedSource and ExaminedDestination."""
+ScheduleStore, HealthStore, VerificationStore, RunSummaries, AuditLog and SecretShelf; and three that are
+optional, ExaminedSource, ExaminedDestination and ProtectedSource."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from atlas_etl.contracts.examination import ExaminedDestination, ExaminedSource
 from atlas_etl.contracts.health import HealthStore
 from atlas_etl.contracts.schedule import ScheduleStore
 from atlas_etl.contracts.secrets import SecretShelf
-from atlas_etl.contracts.source import Connector, Extract
+from atlas_etl.contracts.source import Connector, Extract, ProtectedSource
 from atlas_etl.contracts.state import Lease, StateStore
 from atlas_etl.contracts.summary import RunSummaries
 from atlas_etl.contracts.verification import VerificationStore
@@ -34,6 +34,7 @@ __all__ = [
     "HealthStore",
     "Lease",
     "LoadSession",
+    "ProtectedSource",
     "ReconcileSession",
     "RunSummaries",
     "ScheduleStore",

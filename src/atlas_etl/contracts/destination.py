@@ -51,7 +51,8 @@ class LoadSession(Protocol):
     def commit(self, checkpoint: Checkpoint | None, quarantine: QuarantineChange = NO_CHANGE) -> LoadResult:
         """Make rows, checkpoint, quarantine and the ledger's row true, together, or raise and change nothing.
 
-        None keeps the checkpoint that is there; a plan that replaces the table forgets it.
+        None keeps the checkpoint that is there; a plan that replaces the table forgets it. The plan's
+        protection becomes that of the table's state, unless the checkpoint has one.
         """
 
 
@@ -155,7 +156,7 @@ class Destination(Protocol):
     def set_checkpoint(
         self, connector: str, stream: str, table: TableName, checkpoint: Checkpoint | None
     ) -> None:
-        """Overwrite one stream's checkpoint, or forget it (None)."""
+        """Overwrite one stream's checkpoint, or forget it (None); the rows' protection stays known."""
 
     def query(self, sql: str) -> pa.Table:
         """The rows of one statement that reads, in memory; columns with a value without exact form as text.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from atlas_etl.model import (
     Checkpoint,
@@ -148,3 +148,17 @@ class Connector(Protocol):
 
     def close(self) -> None:
         """Give back every connection; may be called twice."""
+
+
+@runtime_checkable
+class ProtectedSource(Protocol):
+    """What a Connector may also be: one that hides values of its streams' rows by rules and a key."""
+
+    def protection(self, stream: Stream) -> str:
+        """What tells the stream's rules and their key from others; empty without rules.
+
+        Makes the key that rules need. Raises ConfigError and StateError.
+        """
+
+    def refuse_changed(self, stream: Stream, protection: str) -> None:
+        """Raise ConfigError (`rules_changed`) where rows of this protection would not meet those of now."""

@@ -85,6 +85,7 @@ class TableState:
     `schema` is what the table's columns read as in Arrow; None where there is no table. A checkpoint
     whose table is gone is not reported, so that the next sync reads everything. `version` counts the
     commits of this stream. `quarantine` has the rows that were refused and not loaded since, in their order.
+    `protection` is what the plan of the last load said of its rows; None where it is not known.
     """
 
     schema: pa.Schema | None = None
@@ -93,6 +94,7 @@ class TableState:
     empty: bool = True
     version: int = 0
     quarantine: tuple[QuarantinedRow, ...] = ()
+    protection: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,7 @@ class LoadPlan:
     deletes: bool = False  # rows will be deleted by their key
     wire_format: WireFormat | None = None  # in which rows may come, too, as they are
     careful: bool = False  # rows that the table refuses are told from the others
+    protection: str | None = None  # of what comes (ProtectedSource); None: as what is there
     load_id: str = field(default_factory=lambda: str(uuid4()))  # with that of the stream before a slash
 
     @property

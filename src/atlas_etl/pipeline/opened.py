@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from atlas_etl.contracts import Connector, Destination, Extract
+from atlas_etl.contracts import Connector, Destination, Extract, ProtectedSource
 from atlas_etl.model import (
     BatchLimits,
     Checkpoint,
@@ -97,6 +97,11 @@ def opened(
         if not extract.schema.names:
             yield None
             return
+        disposition = disposition_of(stream, extract.primary_key)
+        # Rows that go on from a checkpoint were looked at with it.
+        meets = disposition is Disposition.MERGE and not (job.full_refresh or state.empty)
+        if isinstance(source, ProtectedSource) and meets and resumed is None and state.protection is not None:
+            source.refuse_changed(stream, state.protection)
         read = shaped_schema(stream, extract.schema)
         plan = plan_load(
             stream,
@@ -117,5 +122,4 @@ def opened(
         passes = offered is not None and may_pass(plan, extract.schema, read, offered, state)
         if offered is not None and passes and destination.takes(offered, plan):
             plan = replace(plan, wire_format=offered)
-        disposition = disposition_of(stream, extract.primary_key)
         yield OpenedStream(extract, table, state, resumed, disposition, plan)

@@ -6,7 +6,7 @@ from collections.abc import Generator
 from contextlib import closing
 from dataclasses import replace
 
-from atlas_etl.contracts import Connector, Destination, LoadSession
+from atlas_etl.contracts import Connector, Destination, LoadSession, ProtectedSource
 from atlas_etl.errors import RefusedRowError, WiderColumnsError
 from atlas_etl.model import RefusedRow, RunStatus, StreamRun
 from atlas_etl.pipeline.events import (
@@ -82,6 +82,8 @@ def _transferred(
             yield StreamFinished(job.connector, StreamRun(stream.name, RunStatus.COMPLETED))
             return
         extract, plan, resumed = found.extract, found.plan, found.resumed
+        if isinstance(source, ProtectedSource):
+            plan = replace(plan, protection=source.protection(stream))
         table, disposition = str(found.table), found.disposition
         yield StreamStarted(job.connector, stream.name, table, disposition, resumed, extract.estimated_rows)
         fitting = Fitting(shape(stream, job.run_id, job.started_at), plan)

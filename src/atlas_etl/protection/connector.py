@@ -103,6 +103,16 @@ class ProtectedConnector:
             kept = {name: rule for name, rule in rules.items() if name in there}
             yield ProtectedExtract(extract, kept, self._keys, partial(self._told, rules))
 
+    def protection(self, stream: Stream) -> str:
+        return self._told(dict(stream.protect), None)
+
+    def refuse_changed(self, stream: Stream, protection: str) -> None:
+        """As the contract says. What a checkpoint says may count the key also where no rule needs it."""
+        rules = dict(stream.protect)
+        forms = {fingerprint(rules, keys) for keys in (None, self._keys.found() if rules else None)}
+        if protection not in forms:
+            raise _changed(stream)
+
     def close(self) -> None:
         self._unprotected.close()
 
@@ -131,14 +141,7 @@ class ProtectedConnector:
             return
         needs_key = _needs_key(rules, request.parents)
         if request.protection != fingerprint(rules, self._keys.found() if needs_key else None):
-            raise ConfigError(
-                "the rules of `protect`, or their key, are others than those that the rows which are there "
-                "were loaded under",
-                hint="run with --full-refresh to load every row under the rules as they are now, "
-                "or take the change back",
-                code="rules_changed",
-                stream=request.stream.name,
-            )
+            raise _changed(request.stream)
 
 
 class ProtectedExtract:
@@ -247,6 +250,17 @@ class ProtectedExtract:
         row = protected(refused.row, self._rules, self._keys)
         why = _told_without_values(refused.why, self._rules)
         return RefusedRow(row, why if isinstance(why, DataError) else refused.why, texts)
+
+
+def _changed(stream: Stream) -> ConfigError:
+    return ConfigError(
+        "the rules of `protect`, or their key, are others than those that the rows which are there "
+        "were loaded under",
+        hint="run with --full-refresh to load every row under the rules as they are now, "
+        "or take the change back",
+        code="rules_changed",
+        stream=stream.name,
+    )
 
 
 def _needs_key(rules: Mapping[str, Rule], parents: Sequence[ParentBound] | None) -> bool:

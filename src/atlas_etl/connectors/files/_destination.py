@@ -130,6 +130,7 @@ class FilesDestination:
             manifest.rows == 0,
             manifest.generation,
             quarantined(folder, manifest),
+            manifest.protection,
         )
 
     @contextmanager

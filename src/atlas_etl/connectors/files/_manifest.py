@@ -76,6 +76,7 @@ class Manifest:
     arrow_schema: str
     reconciled_at: datetime | None = None  # when the source was last looked at for deletes
     quarantine: str | None = None  # the file of the rows that were refused
+    protection: str | None = None  # of the rows; None: not known
     atlas_manifest: Literal[1] = 1
 
     @property

@@ -258,4 +258,15 @@ class FileLoadSession:
             arrow_schema=arrow_schema,
             reconciled_at=before.reconciled_at if before else None,
             quarantine=quarantine,
+            protection=self._protection(checkpoint),
+        )
+
+    def _protection(self, checkpoint: Checkpoint | None) -> str | None:
+        if checkpoint is not None:
+            return checkpoint.protection
+        kept = self._before.protection if self._before else None
+        if self._plan.disposition is Disposition.REPLACE:
+            return self._plan.protection
+        return (
+            kept if self._plan.cursor is not None or self._plan.protection is None else self._plan.protection
         )

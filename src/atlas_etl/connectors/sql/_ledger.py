@@ -35,6 +35,9 @@ _CHECKPOINT_COLUMNS = (
     "cursor_column", "cursor_kind", "high", "tail_from", "tail_values", "watermarks", "parents",
     "protection", "run_id", "committed_at",
 )  # fmt: skip
+_NO_CHECKPOINT: Mapping[str, str | None] = {
+    column: None for column in _CHECKPOINT_COLUMNS if column != "protection"
+}
 _STREAM_COLUMNS = (*_KEY, "table_name", "version", "writer", *_CHECKPOINT_COLUMNS)
 _LOAD_COLUMNS = (
     "load_id", "run_id", "connector", "stream", "table_name", "disposition", "row_count", "committed_at",
@@ -154,14 +157,20 @@ class Ledger:
                 stream=self.stream,
             )
 
-    def checkpoint(self, connection: Connection) -> tuple[Checkpoint | None, int]:
-        """The checkpoint of this stream in this table, and the version of the stream."""
+    def checkpoint(self, connection: Connection) -> tuple[Checkpoint | None, int, str | None]:
+        """The checkpoint of this stream in this table, the stream's version, and the rows' protection."""
         line = self._line(connection)
         if line is None:
-            return None, 0
+            return None, 0, None
+        if line["table_name"] != self.table.name:
+            return None, _version(line), None
         committed = _committed(line)
-        ours = committed is not None and line["table_name"] == self.table.name
-        return committed.checkpoint if committed and ours else None, _version(line)
+        protection = line["protection"]
+        return (
+            committed.checkpoint if committed else None,
+            _version(line),
+            None if protection is None else str(protection),
+        )
 
     def version(self, connection: Connection) -> int:
         """How many commits there were of this stream."""
@@ -193,13 +202,25 @@ class Ledger:
         return version
 
     def record_checkpoint(
-        self, connection: Connection, checkpoint: Checkpoint | None, *, run_id: str, version: int
+        self, connection: Connection, checkpoint: Checkpoint, *, run_id: str, version: int
     ) -> None:
-        """Put this checkpoint and version in the place of those that are there; None forgets it."""
-        known: dict[str, str | None] = dict.fromkeys(_CHECKPOINT_COLUMNS)
-        if checkpoint is not None:
-            known = _checkpoint_cells(checkpoint, run_id)
-        self._update(connection, {"table_name": self.table.name, "version": str(version), **known})
+        """Put this checkpoint and version in the place of those that are there."""
+        self._record(connection, version, _checkpoint_cells(checkpoint, run_id))
+
+    def forget_checkpoint(self, connection: Connection, *, version: int) -> None:
+        """Count a commit without a checkpoint, which leaves the rows that are there."""
+        self._record(connection, version, _NO_CHECKPOINT)
+
+    def record_replaced(self, connection: Connection, protection: str | None, *, version: int) -> None:
+        """Count a commit without a checkpoint, in whose table no other rows are left."""
+        self._record(connection, version, {**_NO_CHECKPOINT, "protection": protection})
+
+    def record_protection(self, connection: Connection, protection: str, *, version: int) -> None:
+        """Count a commit of rows without a cursor. The checkpoint stays, unless it is of another table."""
+        line = self._line(connection)
+        is_ours = line is not None and line["table_name"] == self.table.name
+        known = {} if is_ours else _NO_CHECKPOINT
+        self._record(connection, version, {**known, "protection": protection})
 
     def record_version(self, connection: Connection, version: int) -> None:
         """Count a commit that leaves the checkpoint as it is."""
@@ -223,6 +244,9 @@ class Ledger:
         marks = ", ".join(self.dialect.placeholder for _ in row)
         into = f"{self.dialect.table(self.loads_table)} ({self.dialect.names(_LOAD_COLUMNS)})"
         connection.execute(f"INSERT INTO {into} VALUES ({marks})", row)
+
+    def _record(self, connection: Connection, version: int, cells: Mapping[str, str | None]) -> None:
+        self._update(connection, {"table_name": self.table.name, "version": str(version), **cells})
 
     def _line(
         self, connection: Connection, lock_hint: str = "", for_update: str = ""

@@ -216,7 +216,7 @@ class _RemadeTable(SqlLoadSession):
         self._settle()
         ledger = Ledger(dialect, plan.connector, plan.stream, plan.table)
         version = ledger.claim(connection, plan) + 1
-        ledger.record_checkpoint(connection, None, run_id=plan.run_id, version=version)
+        ledger.forget_checkpoint(connection, version=version)
         connection.commit()
         connection.execute(f"RENAME TABLE {there} TO {aside}, {self._side} TO {there}")
         connection.execute(f"DROP TABLE {aside}")

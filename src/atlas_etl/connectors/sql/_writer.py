@@ -130,8 +130,9 @@ class SqlDestination(ABC):
             )
             if not is_known:
                 return TableState(schema, empty=empty)
-            checkpoint, version = ledger.checkpoint(connection)
-            return TableState(schema, checkpoint, ledger.loaded(connection), empty, version, refused)
+            checkpoint, version, protection = ledger.checkpoint(connection)
+            loaded = ledger.loaded(connection)
+            return TableState(schema, checkpoint, loaded, empty, version, refused, protection)
 
     def has_load(self, connector: str, stream: str, table: TableName, load_id: str) -> bool:
         with self.connect() as connection:
@@ -217,7 +218,10 @@ class SqlDestination(ABC):
             connection.begin()
             ledger.begin(connection, run_id="")
             version = ledger.version(connection)
-            ledger.record_checkpoint(connection, checkpoint, run_id="", version=version + 1)
+            if checkpoint is None:
+                ledger.forget_checkpoint(connection, version=version + 1)
+            else:
+                ledger.record_checkpoint(connection, checkpoint, run_id="", version=version + 1)
             connection.commit()
 
     def _shorten(self, name: str) -> str:
@@ -313,8 +317,12 @@ class SqlLoadSession:
         committed_at = datetime.now(UTC)
         ledger = Ledger(self._dialect, plan.connector, plan.stream, plan.table)
         version = ledger.claim(connection, plan) + 1
-        if checkpoint is not None or plan.disposition is Disposition.REPLACE:
+        if checkpoint is not None:
             ledger.record_checkpoint(connection, checkpoint, run_id=plan.run_id, version=version)
+        elif plan.disposition is Disposition.REPLACE:
+            ledger.record_replaced(connection, plan.protection, version=version)
+        elif plan.protection is not None and plan.cursor is None:
+            ledger.record_protection(connection, plan.protection, version=version)
         else:
             ledger.record_version(connection, version)
         ledger.record_load(
