@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from queue import SimpleQueue
 
 from atlas_etl.pipeline.events import Event
@@ -27,15 +27,16 @@ def interleaved(works: Sequence[Events]) -> Events:
         return
     told: SimpleQueue[_Told] = SimpleQueue()
     stopping = threading.Event()
-    latest, going = _Told(), 0
-    started: list[threading.Thread] = []
+    heard = [threading.Event() for _ in works]
+    # Who interrupts twice waits for nobody: the process may end while they are at work.
+    threads = [
+        threading.Thread(target=_drive, args=(work, told, its, stopping), name=_NAME, daemon=True)
+        for work, its in zip(works, heard, strict=True)
+    ]
     try:
-        for work in works:
-            # Who interrupts twice waits for nobody: the process may end while they are at work.
-            thread = threading.Thread(target=_drive, args=(work, told, stopping), name=_NAME, daemon=True)
+        for thread in threads:
             thread.start()
-            started.append(thread)
-            going += 1
+        going = len(threads)
         while going:
             latest = told.get()
             if latest.event is not None:
@@ -46,35 +47,34 @@ def interleaved(works: Sequence[Events]) -> Events:
                 if latest.failure is not None:
                     raise latest.failure
     finally:
+        # A signal may come between taking what was told and knowing it: so what is left is not counted.
         stopping.set()
-        latest.heard.set()
-        while going:
-            latest = told.get()
-            latest.heard.set()
-            going -= latest.event is None
-        for thread in started:
-            thread.join()
+        for its in heard:
+            its.set()
+        for thread in threads:
+            if thread.is_alive():
+                thread.join()
 
 
 @dataclass(frozen=True, slots=True)
 class _Told:
     """An event, which `heard` lets its thread go on from; without one, the thread's end."""
 
+    heard: threading.Event
     event: Event | None = None
     failure: BaseException | None = None
-    heard: threading.Event = field(default_factory=threading.Event)
 
 
-def _drive(work: Events, told: SimpleQueue[_Told], stopping: threading.Event) -> None:
-    end = _Told()
+def _drive(work: Events, told: SimpleQueue[_Told], heard: threading.Event, stopping: threading.Event) -> None:
+    end = _Told(heard)
     try:
         with closing(work):
             for event in work:
-                latest = _Told(event)
-                told.put(latest)
-                latest.heard.wait()
+                told.put(_Told(heard, event))
+                heard.wait()
+                heard.clear()  # before the look: whoever stops sets `stopping` first
                 if stopping.is_set():
                     break
     except BaseException as failure:
-        end = _Told(failure=failure)
+        end = _Told(heard, failure=failure)
     told.put(end)

@@ -174,8 +174,8 @@ def test_literal_secrets_are_those_written_out() -> None:
     assert literal_secrets(connection) == [("password",), ("url",), ("nested", 0, "key")]
 
 
-PLAIN = {"tunnel.key", "tunnel.host_key", "ssl_key", "auth.login_token"}
-"""Paths of files, a fingerprint, and where an answer has the token."""
+PLAIN = {"dsn", "tunnel.key", "tunnel.host_key", "ssl_key", "auth.login_token"}
+"""Paths of files, a fingerprint, where an answer has the token, and a name that may not hold a login."""
 
 
 def named_like_secrets(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[tuple[str, object]]:

@@ -418,7 +418,9 @@ def test_the_environment_changes_nothing(api: Api, tmp_path: Path, monkeypatch: 
 def test_closing_does_not_wait_for_a_server(api: Api) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         connector = api.connector(base_url=f"http://127.0.0.1:{silent.getsockname()[1]}", timeout="60s")
-        pages = Pages(connector._new(ReadRequest(THINGS), connector._reading(ReadRequest(THINGS))))
+        asked = ReadRequest(THINGS)
+        reading = connector._lists.reading(asked, connector._resource(THINGS))
+        pages = Pages(connector._new(asked, reading))
         failures: list[SourceError] = []
 
         def wait() -> None:

@@ -7,11 +7,13 @@ from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 
 from atlas_etl.errors import DataError
-from atlas_etl.model import BatchLimits, RetryPolicy, Run, RunStatus, Stream, Window
+from atlas_etl.model import BatchLimits, Disposition, RetryPolicy, Run, RunStatus, Stream, Window
+from atlas_etl.pipeline import interleaved as interleaving
 from atlas_etl.pipeline.events import (
     BatchLoaded,
     Event,
@@ -149,3 +151,29 @@ def test_what_one_raises_ends_all() -> None:
         seen += interleaved(works)
     assert lanes_alive() == 0
     assert [next(work, None) for work in works] == [None, None, None]
+
+
+def test_a_signal_that_comes_as_an_event_is_taken_stops_every_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The event is out of the queue and in nobody's hands: its thread has to be let go on all the same."""
+
+    class SignalledQueue(SimpleQueue[object]):
+        """A stand-in: `get` takes what is there, and is interrupted as it returns."""
+
+        def get(self, block: bool = True, timeout: float | None = None) -> object:
+            super().get(block, timeout)
+            raise KeyboardInterrupt
+
+    closed: list[int] = []
+
+    def work(number: int) -> Generator[Event, None, None]:
+        try:
+            while True:
+                yield StreamStarted("shop", f"t{number}", "main.t", Disposition.APPEND, None, None)
+        finally:
+            closed.append(number)
+
+    monkeypatch.setattr(interleaving, "SimpleQueue", SignalledQueue)
+    with pytest.raises(KeyboardInterrupt):
+        list(interleaved([work(number) for number in range(3)]))
+    assert sorted(closed) == [0, 1, 2]
+    assert lanes_alive() == 0
