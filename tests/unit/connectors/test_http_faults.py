@@ -118,11 +118,16 @@ def test_compressed_answers(api: Api, encoding: str) -> None:
     assert read(api.connector(), THINGS).column("id").to_pylist() == [1, 2]
 
 
-def test_a_body_that_unpacks_to_too_much_is_not_unpacked(api: Api) -> None:
-    body = gzip.compress(b"[" + b" " * 10_000_000 + b"]")
-    api.serve("/things", lambda _: Response(body, headers={"Content-Encoding": "gzip"}))
-    with pytest.raises(SourceError, match="larger"):
-        read(api.connector(largest_page="1MB", attempts=1), THINGS)
+@pytest.mark.parametrize("encoding", ["gzip", "zstd"])
+def test_a_body_that_unpacks_to_too_much_is_neither_unpacked_nor_asked_for_again(
+    api: Api, encoding: str
+) -> None:
+    body = ENCODINGS[encoding](b"[" + b" " * 10_000_000 + b"]")
+    api.serve("/things", lambda _: Response(body, headers={"Content-Encoding": encoding}))
+    with pytest.raises(SourceError, match="more than 1 MiB") as caught:
+        read(api.connector(largest_page="1MiB"), THINGS)
+    assert (caught.value.code, len(api.asked)) == ("too_large", 1)
+    assert "largest_page" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])

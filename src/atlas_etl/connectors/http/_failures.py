@@ -137,7 +137,7 @@ def too_slow(where: str, why: str) -> SourceError:
 
 def too_large(where: str, most: int) -> SourceError:
     return SourceError(
-        f"{where} sends more than {most >> 20} MiB in one answer",
+        f"{where} sends more than {most / 2**20:.3g} MiB in one answer, as it comes or unpacked",
         hint="ask for smaller pages, or raise `largest_page`",
         code="too_large",
     )

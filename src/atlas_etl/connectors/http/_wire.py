@@ -19,7 +19,7 @@ import requests
 import urllib3
 
 from atlas_etl.connectors.http._auth import Credentials
-from atlas_etl.connectors.http._bodies import IncompleteBodyError, decoded
+from atlas_etl.connectors.http._bodies import IncompleteBodyError, LargerBodyError, decoded
 from atlas_etl.connectors.http._connection import ApiConnection, HttpConnection
 from atlas_etl.connectors.http._deadline import DeadlineAdapter
 from atlas_etl.connectors.http._failures import refused, too_large, too_slow, unreachable
@@ -130,6 +130,8 @@ class Network:
                 code="incomplete",
                 retryable=True,
             ) from None
+        except LargerBodyError:
+            raise too_large(shown(url), self._config.largest_page) from None
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, UnicodeError) as failure:
             raise unreachable(url, failure) from None
 
