@@ -14,11 +14,7 @@ def chosen(there: Sequence[str], stream: Stream, *, where: str) -> tuple[str, ..
     `where` names what is read in messages. Raises SourceError (`column_not_found`, `no_columns`).
     """
     require((*stream.columns, *stream.exclude), there, stream, what="column", where=where)
-    wanted = tuple(
-        name
-        for name in there
-        if (not stream.columns or name in stream.columns) and name not in stream.exclude
-    )
+    wanted = tuple(name for name in there if stream.reads(name))
     if not wanted:
         raise SourceError(
             f"{where} has no columns to read",

@@ -108,6 +108,10 @@ class Stream:
     protect: Mapping[str, Rule] = field(default_factory=dict)  # by column: what becomes of its values
     partitions: int = 1  # ranges of the table that are read side by side, where the source can
 
+    def reads(self, column: str) -> bool:
+        """Whether the definition asks for this column of the source."""
+        return (not self.columns or column in self.columns) and column not in self.exclude
+
     def policy(self, hazard: Hazard) -> HazardPolicy:
         """What the definition says; else such a row is refused like any other."""
         refuse = HazardPolicy.QUARANTINE if self.quarantine_limit else HazardPolicy.ERROR

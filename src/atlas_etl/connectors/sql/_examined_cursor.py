@@ -58,8 +58,7 @@ def examined_zones(look: Look, found: Found) -> Iterator[Finding]:
         for column in found.relation.columns
         if pa.types.is_timestamp(column.field.type)
         and column.field.type.tz is None
-        and (not stream.columns or column.name in stream.columns)
-        and column.name not in stream.exclude
+        and stream.reads(column.name)
     ]
     if not wanted:
         return

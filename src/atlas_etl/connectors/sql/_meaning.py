@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from atlas_etl.errors import AtlasError, DestinationError, SourceError
+from atlas_etl.errors import AtlasError, DestinationError, RefusedRowError, SourceError
 
 Failure = type[SourceError] | type[DestinationError]  # by whether the system is read or written
 
@@ -22,3 +22,20 @@ class Meaning:
 
 
 TABLE_EXISTS = Meaning("table_exists", "another load has just made it; run again", True)
+
+
+def raised(text: str) -> RefusedRowError:
+    """A trigger of the table refused a row, in its own words."""
+    return RefusedRowError(
+        text, hint="a trigger of the table raised this; correct the data or the trigger", code="raised"
+    )
+
+
+def does_not_fit(column: str | None, why: str) -> RefusedRowError:
+    """A column, where it is known which, cannot hold a value as it is."""
+    return RefusedRowError(
+        f"column {column!r} {why}" if column else f"a column {why}",
+        hint="run with --full-refresh to make the table again, or choose another table with `into`",
+        code="value_does_not_fit",
+        column=column,
+    )

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 import pymssql
 
-from atlas_etl.connectors.sql._meaning import TABLE_EXISTS, Failure, Meaning
+from atlas_etl.connectors.sql._meaning import TABLE_EXISTS, Failure, Meaning, does_not_fit, raised
 from atlas_etl.connectors.sql._mssql_rows import INEXACT
 from atlas_etl.errors import AtlasError, DestinationError, RefusedRowError
 
@@ -148,19 +148,11 @@ def _refused(number: int, text: str) -> AtlasError | None:
             f"{rule} of a table does not allow it", hint="correct the data or the table", code="constraint"
         )
     if number >= _RAISED:
-        return RefusedRowError(
-            text, hint="a trigger of the table raised this; correct the data or the trigger", code="raised"
-        )
+        return raised(text)
     if number not in _VALUES:
         return None
     found = _COLUMN.search(text)
-    column = found["name"] if found else None
-    return RefusedRowError(
-        f"column {column!r} {_VALUES[number]}" if column else f"a column {_VALUES[number]}",
-        hint="run with --full-refresh to make the table again, or choose another table with `into`",
-        code="value_does_not_fit",
-        column=column,
-    )
+    return does_not_fit(found["name"] if found else None, _VALUES[number])
 
 
 def _parts(failure: Exception) -> tuple[int, str]:

@@ -157,7 +157,7 @@ class MSSQLSnapshot(OneFetchAtATime):
         for column in columns:
             if column.name == stream.cursor:
                 self._require_order(column, stream)
-            if column.native == "sql_variant" and _wants(stream, column.name):
+            if column.native == "sql_variant" and stream.reads(column.name):
                 raise SourceError(
                     f"column {column.name!r} is a sql_variant, whose values have no common type",
                     hint="leave it out with `exclude`, or read a query that casts it to what it holds",
@@ -260,10 +260,6 @@ class MSSQLConnector(SqlConnector[MSSQLConnection]):
             yield session
         finally:
             session.close()
-
-
-def _wants(stream: Stream, column: str) -> bool:
-    return (not stream.columns or column in stream.columns) and column not in stream.exclude
 
 
 def _with_digits(text: str, digits: int) -> str:

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from pymysql import err
 
-from atlas_etl.connectors.sql._meaning import TABLE_EXISTS, Failure, Meaning
+from atlas_etl.connectors.sql._meaning import TABLE_EXISTS, Failure, Meaning, does_not_fit, raised
 from atlas_etl.errors import AtlasError, ConfigError, DestinationError, RefusedRowError
 
 _LOGIN = Meaning(
@@ -163,19 +163,11 @@ def refused_value(number: int, text: str) -> RefusedRowError | None:
             code="constraint",
         )
     if number == _RAISED:
-        return RefusedRowError(
-            text, hint="a trigger of the table raised this; correct the data or the trigger", code="raised"
-        )
+        return raised(text)
     if number not in _VALUES:
         return None
     found = _COLUMN.search(text)
-    column = found["name"] if found else None
-    return RefusedRowError(
-        f"column {column!r} {_VALUES[number]}" if column else f"a column {_VALUES[number]}",
-        hint="run with --full-refresh to make the table again, or choose another table with `into`",
-        code="value_does_not_fit",
-        column=column,
-    )
+    return does_not_fit(found["name"] if found else None, _VALUES[number])
 
 
 def refused_load(warnings: Sequence[tuple[int, str]]) -> RefusedRowError:

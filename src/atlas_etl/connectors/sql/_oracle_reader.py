@@ -146,7 +146,7 @@ class OracleSnapshot(OneFetchAtATime):
     def _columns(self, sql: str, stream: Stream, key: Sequence[str]) -> tuple[SourceColumn, ...]:
         found = self._session.described(f"SELECT * FROM {sql}")
         for column in found:
-            if column.native in UNREADABLE and _wants(stream, column.name):
+            if column.native in UNREADABLE and stream.reads(column.name):
                 raise _unreadable(column, stream)
         columns = tuple(
             source_column(column, counts=column.name == stream.cursor or column.name in key)
@@ -215,10 +215,6 @@ def current_schema(session: Session) -> str:
     """Of tables that are named without one."""
     ((schema,),) = session.rows(_SCHEMA)
     return str(schema)
-
-
-def _wants(stream: Stream, column: str) -> bool:
-    return (not stream.columns or column in stream.columns) and column not in stream.exclude
 
 
 def _no_query(stream: Stream) -> SourceError:

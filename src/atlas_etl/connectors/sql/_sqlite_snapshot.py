@@ -227,9 +227,7 @@ class SqliteSnapshot:
         wanted = [
             column
             for column in made
-            if (not stream.columns or column.name in stream.columns)
-            and column.name not in stream.exclude
-            and reads_as_text(stream, column.name, column.hazards)
+            if stream.reads(column.name) and reads_as_text(stream, column.name, column.hazards)
         ]
         if not wanted:
             return set()
