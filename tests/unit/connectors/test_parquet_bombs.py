@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -131,6 +132,19 @@ def test_a_value_that_a_file_holds_once_fills_no_memory(tmp_path: Path, kind: st
     coded = pa.DictionaryArray.from_arrays(pa.array([0, None] * 10_000, pa.int32()), COLUMNS[kind])
     pq.write_table(pa.table({"v": coded}), path, compression="zstd", store_schema=with_schema)
     assert path.stat().st_size < 10_000
+    assert read_within_700_mib(path) == 20_000  # of rows of 1 GB
+
+
+def test_nor_does_one_that_is_json(tmp_path: Path) -> None:
+    path = tmp_path / "json.parquet"
+    some = pa.array([json.dumps("x" * LONG), None] * 50, pa.json_())
+    pq.write_table(pa.table({"v": pa.chunked_array([some] * 200)}), path, compression="zstd")
+    assert pq.read_metadata(path).num_row_groups == 1
+    assert path.stat().st_size < 100_000
+    assert read_within_700_mib(path) == 20_000
+
+
+def read_within_700_mib(path: Path) -> int:
     done = subprocess.run(
         [sys.executable, "-c", READER + PEAK, str(path)],
         capture_output=True,
@@ -139,8 +153,26 @@ def test_a_value_that_a_file_holds_once_fills_no_memory(tmp_path: Path, kind: st
         timeout=200,
     )
     count, mebibytes = done.stdout.split()
-    assert count == "20000"
-    assert int(mebibytes) < 700  # of rows of 1 GB
+    assert int(mebibytes) < 700
+    return int(count)
+
+
+def test_the_longest_value_is_known_from_one_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "json.parquet"
+    pq.write_table(pa.table({"v": pa.array([json.dumps(n % 97) for n in range(50_000)], pa.json_())}), path)
+    read: list[int] = []
+
+    class Counted(pq.ParquetFile):  # type: ignore[misc]
+        def iter_batches(self, *args: object, **kwargs: object) -> Iterator[pa.RecordBatch]:
+            for batch in super().iter_batches(*args, **kwargs):
+                read.append(batch.num_rows)
+                yield batch
+
+    monkeypatch.setattr(pq, "ParquetFile", Counted)
+    limits = BatchLimits(bytes=50_000)
+    with connector("parquet", path).open(ReadRequest(Stream("s", path=path.name), limits=limits)) as extract:
+        assert sum(batch.num_rows for batch in extract.batches()) == 50_000
+    assert read.count(1) == 1
 
 
 def test_many_columns_of_one_value_make_small_batches(tmp_path: Path) -> None:

@@ -101,6 +101,7 @@ def opened(
             coerce_int96_timestamp_unit=unit,
             page_checksum_verification=True,
             read_dictionary=as_dictionaries,
+            arrow_extensions_enabled=not as_dictionaries,  # which are read without their dictionaries
         ) as parquet,
     ):
         groups = (parquet.metadata.row_group(group) for group in range(parquet.num_row_groups))

@@ -78,13 +78,13 @@ def pieces(batch: pa.RecordBatch, limits: BatchLimits) -> Iterator[pa.RecordBatc
 
 
 def _longest(raw: pa.NativeFile, metadata: pq.FileMetaData, group: int, name: str) -> int:
-    """Bytes of the longest value of a column's dictionary."""
-    file = pq.ParquetFile(raw, metadata=metadata, read_dictionary=[name])
-    for batch in file.iter_batches(1, [group], [name], use_threads=False):
-        (column,) = batch.columns
-        if pa.types.is_dictionary(column.type):
-            return int(pc.max(pc.binary_length(column.dictionary)).as_py() or 0)
-    return 0
+    """Bytes of the longest value of a column's dictionary, 0 without one."""
+    # As an extension, such as JSON, Arrow would read it without its dictionary.
+    file = pq.ParquetFile(raw, metadata=metadata, read_dictionary=[name], arrow_extensions_enabled=False)
+    first = next(file.iter_batches(1, [group], [name], use_threads=False), None)
+    if first is None or not pa.types.is_dictionary(first.column(0).type):
+        return 0
+    return int(pc.max(pc.binary_length(first.column(0).dictionary)).as_py() or 0)
 
 
 def _has_length(kind: pa.DataType) -> bool:
