@@ -6,6 +6,9 @@ import io
 import json
 import os
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -77,6 +80,8 @@ class Cage:
                 ("connector", "test", name), ("connector", "discover", name), ("connector", "preview", name),
                 ("connector", "plan", name), ("connector", "sync", name), ("connector", "verify", name),
                 ("connector", "show", name), ("config", "show", name, "--origin"), ("state", "show", name),
+                ("connector", "doctor", name), ("connector", "scan", name), ("state", "history", name),
+                ("connector", "test", name, "--deep"), ("watch", name, "--json"),
             ):  # fmt: skip
                 self.atlas(*command, "-vv")
             self.atlas("connector", "sync", name, "-vv", "--json", "--log-format", "json")
@@ -85,6 +90,8 @@ class Cage:
             ("connector", "history", "--json"), ("connector", "list", "--json"), ("config", "check"),
             ("config", "show", "--origin"), ("audit", "--json"), ("schedule", "status", "--json"),
             ("secret", "list"), ("quarantine", "list", "--json"), ("query", "SELECT nothing"),
+            ("connector", "history", "--verifications"), ("report",), ("schedule", "next"),
+            ("schedule", "export", "--to", "crontab"),
         ):  # fmt: skip
             self.atlas(*command, "-vv")
 
@@ -156,3 +163,25 @@ class Parrot:
 
 WAYS = ("401", "403", "404", "500", "redirect", "login", "no json", "half", "encoding")
 _ENVELOPE = "http://schemas.xmlsoap.org/soap/envelope/"
+
+
+def deadline(what: str, seconds: float) -> Iterator[None]:
+    """Looks until the caller is content; raises AssertionError after so many seconds."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        yield
+        time.sleep(0.05)
+    raise AssertionError(what)
+
+
+def descendants(process: int) -> set[int]:
+    """A process and all that it, or one of these, started."""
+    found = {process}
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            with suppress(OSError):
+                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found

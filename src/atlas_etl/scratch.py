@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from tempfile import TemporaryDirectory
 from threading import Lock
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from atlas_etl.errors import DestinationError
+from atlas_etl.temporary import Purpose, TemporaryFolder
 
 if TYPE_CHECKING:
     import duckdb
@@ -27,7 +27,7 @@ class Scratch:
     def __init__(self) -> None:
         self._opening = Lock()
         self._db: duckdb.DuckDBPyConnection | None = None
-        self._spill: TemporaryDirectory[str] | None = None
+        self._spill: TemporaryFolder | None = None
 
     def tables(self, what: str, *, stream: str | None = None) -> ScratchTables:
         """Tables that nobody else sees; `what` names their rows in messages. To be closed."""
@@ -35,10 +35,14 @@ class Scratch:
 
         with self._opening:
             if self._db is None:
-                self._spill = TemporaryDirectory(prefix="atlas-scratch-", ignore_cleanup_errors=True)
+                self._spill = TemporaryFolder(Purpose.SCRATCH)
                 self._db = duckdb.connect(
                     ":memory:",
-                    config={"memory_limit": _MEMORY[0], "threads": 2, "temp_directory": self._spill.name},
+                    config={
+                        "memory_limit": _MEMORY[0],
+                        "threads": 2,
+                        "temp_directory": str(self._spill.path),
+                    },
                 )
                 self._db.execute("SET enable_external_access = false")
             return ScratchTables(self._db.cursor(), duckdb.Error, duckdb.OutOfMemoryException, what, stream)
@@ -49,7 +53,7 @@ class Scratch:
         if db is not None:
             db.close()
         if spill is not None:
-            spill.cleanup()
+            spill.close()
 
 
 class ScratchTables:

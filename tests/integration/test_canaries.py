@@ -20,7 +20,7 @@ import asyncssh
 import duckdb
 import pytest
 from pytest_httpserver import HTTPServer
-from tests.cage import CLOSED, WAYS, Cage, Parrot, kept
+from tests.cage import CLOSED, WAYS, Cage, Parrot, descendants, kept
 from tests.servers import ServerAddress
 from tests.servers import mysql as mysql_server
 from tests.servers import postgres as postgres_server
@@ -409,18 +409,6 @@ def test_tunnels_that_lead_nowhere(cage: Cage, ssh: SshServer, postgres: ServerA
     cage.atlas("audit", "--json")
     assert cage.codes >= {2, 3}
     assert cage.leaks() == ""
-
-
-def descendants(process: int) -> set[int]:
-    found = {process}
-    parents: dict[int, int] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            with suppress(OSError):
-                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-    while more := {child for child, parent in parents.items() if parent in found} - found:
-        found |= more
-    return found
 
 
 def test_the_scheduler_its_processes_and_its_notices(cage: Cage, httpserver: HTTPServer) -> None:

@@ -1,12 +1,10 @@
-"""No secret of a broker, an API, a cassette or a vendor's store of secrets is shown or written down."""
+"""No secret of an API, a cassette or a vendor's store of secrets is shown or written down."""
 
 from __future__ import annotations
 
 import re
-import signal
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -21,130 +19,16 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from google.cloud import secretmanager_v1
 from pytest_httpserver import HTTPServer
-from redis import Redis
-from tests.cage import CLOSED, WAYS, Cage, Parrot, kept
-from tests.conftest import unavailable
-from tests.servers import Unavailable
-from tests.servers import redis as redis_recipe
+from tests.cage import CLOSED, WAYS, Cage, Parrot, deadline, kept
 from tests.unit.connectors.test_soap import WSDL
 from werkzeug import Request, Response
 
 from atlas_etl.config.schedule import parse_schedule
-from atlas_etl.model import DecidedSchedule, SlotStatus
+from atlas_etl.model import DecidedSchedule
 from atlas_etl.scheduler.due import last_slot
 from atlas_etl.state.open import open_state_store
 
 SECONDS = 25
-
-
-def deadline(what: str) -> Iterator[None]:
-    """Looks until the caller is content; fails after a minute."""
-    end = time.monotonic() + SECONDS
-    while time.monotonic() < end:
-        yield
-        time.sleep(0.05)
-    raise AssertionError(what)
-
-
-# Brokers
-
-
-@pytest.fixture(scope="module")
-def locked_redis() -> Iterator[tuple[str, str]]:
-    """Host and port of a Redis with a password, and the password."""
-    try:
-        with redis_recipe.serve() as url, closing(Redis.from_url(url)) as client:
-            client.config_set("requirepass", "right")
-            yield url.removeprefix("redis://").removesuffix("/0"), "right"
-            client.config_set("requirepass", "")
-        return
-    except Unavailable as missing:
-        reason = str(missing)
-    unavailable("redis", reason)
-
-
-def due_slot(cage: Cage) -> datetime:
-    """A connector whose slot is due as soon as a scheduler looks."""
-    cage.write("orders.csv", "id\n1\n")
-    cage.write("atlas.yaml", {"schedule": {"executor": "celery", "retries": 0, "shutdown_grace": "1s"}})
-    definition = {"protocol": "csv", "connection": {"path": "orders.csv"}, "schedule": "@hourly"}
-    cage.write(
-        "connectors.d/orders.yaml", {**definition, "streams": [{"name": "orders", "path": "orders.csv"}]}
-    )
-    now = datetime.now(UTC)
-    slot = last_slot(parse_schedule("@hourly"), "UTC", now - timedelta(hours=2), now)
-    assert slot is not None
-    with closing(open_state_store(cage.project.folder / ".atlas" / "state.db")) as store:
-        store.schedule.decide({"orders": DecidedSchedule("@hourly", "UTC", slot - timedelta(hours=2))})
-    return slot
-
-
-BROKERS = {
-    "closed": f"redis://etl:{{}}@127.0.0.1:{CLOSED}/0",
-    "denied": "redis://:{}@{}/0",
-    "no database": f"redis://etl:{{}}@127.0.0.1:{CLOSED}/nothing",
-    "port": "redis://etl:{}@127.0.0.1:none/0",
-    "scheme": "odd://etl:{}@127.0.0.1/0",
-    "tls": f"rediss://etl:{{}}@127.0.0.1:{CLOSED}/0?ssl_cert_reqs=required",
-    "sentinel": f"sentinel://etl:{{}}@127.0.0.1:{CLOSED}/0",
-    "option": f"redis://127.0.0.1:{CLOSED}/0?password={{}}",
-}
-
-
-@pytest.mark.parametrize("how", BROKERS)
-def test_brokers_that_do_not_let_the_scheduler_in(
-    cage: Cage, how: str, locked_redis: tuple[str, str]
-) -> None:
-    slot = due_slot(cage)
-    canary = cage.canaries.at(f"broker {how}")
-    url = BROKERS[how].format(quote(canary, safe=""), locked_redis[0])
-    daemon = cage.project.start("schedule", "-vv", env={"CELERY_BROKER_URL": url})
-    try:
-        with closing(open_state_store(cage.project.folder / ".atlas" / "state.db")) as store:
-            for _ in deadline("the slot was not given back"):
-                found = store.schedule.slot("orders", slot)
-                if daemon.poll() is not None or (
-                    found is not None and found.status in {SlotStatus.FAILED, SlotStatus.DEAD}
-                ):
-                    break
-    finally:
-        daemon.send_signal(signal.SIGTERM)
-        try:
-            out, err = daemon.communicate(timeout=SECONDS)
-        finally:
-            daemon.kill()
-    assert daemon.returncode == 0, err
-    cage.said |= {"stdout of the daemon": out.encode(), "stderr of the daemon": err.encode()}
-    for command in (("schedule", "status"), ("schedule", "dead", "list"), ("audit",), ("config", "show")):
-        cage.atlas(*command, "--json", "-vv")
-    assert cage.leaks() == ""
-
-
-@pytest.mark.parametrize("how", ["closed", "denied", "port", "option"])
-def test_workers_that_are_not_let_in(cage: Cage, how: str, locked_redis: tuple[str, str]) -> None:
-    """The worker is Celery's own command, in which our module says how it logs."""
-    due_slot(cage)
-    canary = cage.canaries.at(f"worker {how}")
-    url = BROKERS[how].format(quote(canary, safe=""), locked_redis[0])
-    cage.own.append(
-        cage.project.write(
-            "limits.py", "broker_connection_retry_on_startup = False\nbroker_connection_max_retries = 1\n"
-        )
-    )
-    environ = {
-        "CELERY_BROKER_URL": url,
-        "ATLAS_CELERY_CONFIG": "limits",
-        "PYTHONPATH": str(cage.project.folder),
-    }
-    done = subprocess.run(
-        [sys.executable, "-m", "celery", "-A", "atlas_etl.scheduler.celery_app", "worker", "-P", "solo",
-         "--without-gossip", "--without-mingle", "--without-heartbeat", "-l", "debug"],
-        cwd=cage.project.folder, env=cage.project.environment(environ), stdin=subprocess.DEVNULL,
-        capture_output=True, timeout=SECONDS, check=False,
-    )  # fmt: skip
-    assert done.returncode != 0
-    cage.said |= {"stdout of the worker": done.stdout, "stderr of the worker": done.stderr}
-    assert cage.leaks() == ""
 
 
 # APIs
@@ -265,10 +149,10 @@ def test_what_a_monitor_may_ask_tells_no_secret(cage: Cage, httpserver: HTTPServ
             stdout=output, stderr=output, start_new_session=True,
         )  # fmt: skip
     try:
-        for _ in deadline("the scheduler does not listen"):
+        for _ in deadline("the scheduler does not listen", SECONDS):
             if where := re.search(r"http://127\.0\.0\.1:\d+", log.read_text()):
                 break
-        for _ in deadline("the failed run was not counted"):
+        for _ in deadline("the failed run was not counted", SECONDS):
             numbers = asked(f"{where[0]}/metrics")
             if b'atlas_runs_total{connector="api",status="failed"} 1.0' in numbers:
                 break

@@ -562,6 +562,45 @@ def test_a_token_that_was_spent_on_a_trial_that_failed_is_not_lost(
     assert leaks(project, failed, done) == []
 
 
+def test_a_token_that_was_spent_on_a_rotation_that_failed_is_not_lost(
+    atlas: Atlas, rotating: RotatingApi, project: Project
+) -> None:
+    """Nor is the one before, which may still be worth something."""
+    written = rotating.definition("${secret:api/auth/refresh_token}").replace("\n", "\r\n").encode()
+    file = project.write("connectors.d/api.yaml", "")
+    file.write_bytes(written)
+    assert atlas("secret", "set", "api/auth/refresh_token", input="the-old-one").code == 0
+    rotating.reachable = False
+    failed = atlas("connector", "rotate", "api", input=f"{CANARY}\n")
+    assert (failed.code, rotating.used) == (3, 1), failed.stderr
+    assert "Give ${secret:api/auth/refresh_token.new} for it" in failed.stderr
+    assert file.read_bytes() == written
+    opened = Opened.open(project.folder, {}).secrets()
+    assert opened.get("api/auth/refresh_token") == "the-old-one"
+    assert opened.get("api/auth/refresh_token.new") == rotating.valid
+    rotating.reachable = True
+    reference = "auth.refresh_token=${secret:api/auth/refresh_token.new}"
+    assert atlas("connector", "update", "api", "--set", reference).code == 0
+    for used in (2, 3):
+        done = atlas("connector", "sync", "api")
+        assert (done.code, rotating.used) == (0, used), done.stderr
+    assert leaks(project, failed, done) == []
+
+
+def test_a_rotation_that_is_interrupted_leaves_the_definition(
+    atlas: Atlas, api: Guarded, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = project.write("connectors.d/api.yaml", api.definition("clear-text"))
+    before = file.read_text()
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Opened, "adopt", interrupted)
+    assert atlas("connector", "rotate", "api", input=f"{CANARY}\n").code == 130
+    assert file.read_text() == before
+
+
 @pytest.mark.parametrize("kept", ["elsewhere", "unwritable"])
 def test_a_rotated_token_that_cannot_be_stored_is_warned_of(
     atlas: Atlas, rotating: RotatingApi, project: Project, monkeypatch: pytest.MonkeyPatch, kept: str

@@ -11,10 +11,12 @@ import json
 import re
 import shutil
 import sqlite3
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import psycopg
+import pymssql
 import pymysql
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -23,6 +25,10 @@ from tests.project import Project
 from tests.servers import ServerAddress
 from tests.servers import mysql as mysql_recipe
 from tests.servers import postgres as postgres_recipe
+from tests.servers.stub_mssql import StubServer
+from tests.servers.stub_mssql import execute as execute_in_stub
+from tests.servers.stub_oracle import StubCursor, StubOracle
+from tests.servers.stub_oracle import execute as execute_in_stub_oracle
 
 from atlas_etl import Atlas
 from atlas_etl.connectors.sql import _duckdb_writer, _sqlite_driver
@@ -36,6 +42,8 @@ QUOTED = {
     "duckdb": rf'{STRING}|"(?:[^"]|"")*"',
     "postgresql": rf"""[eE]'(?:[^'\\]|\\.|'')*'|{STRING}|"(?:[^"]|"")*\"""",
     "mysql": r"`(?:[^`]|``)*`|'(?:[^'\\]|\\.|'')*'|\"(?:[^\"\\]|\\.|\"\")*\"",
+    "mssql": rf"{STRING}|\[(?:[^\]]|\]\])*\]",
+    "oracle": rf'{STRING}|"[^"]*"',
 }
 BOUND = {"sqlite", "duckdb"}  # their values never stand in a statement
 
@@ -59,6 +67,46 @@ def test_the_judge_sees_what_is_bare() -> None:
         assert VALUE not in left_bare(dialect, f"SELECT 'it''s {VALUE}'")
     assert VALUE in left_bare("postgresql", f"SELECT E'a\\'' || {VALUE} || ''")
     assert NAME not in left_bare("mysql", f"SELECT `a``{NAME}`")
+    assert NAME not in left_bare("mssql", f"SELECT [a]]{NAME}]")
+    assert NAME in left_bare("mssql", f"SELECT [a]{NAME}]")
+
+
+class _RecordedCursor:
+    """A cursor of SQL Server's driver whose statements are written down."""
+
+    def __init__(self, cursor: pymssql.Cursor, seen: list[tuple[str, str]]) -> None:
+        self._cursor = cursor
+        self._seen = seen
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._cursor, name)
+
+    def __iter__(self) -> Iterator[object]:
+        return iter(self._cursor)
+
+    def __enter__(self) -> _RecordedCursor:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._cursor.close()
+
+    def execute(self, sql: str) -> None:
+        self._seen.append(("mssql", sql))
+        self._cursor.execute(sql)
+
+
+class _RecordedClient:
+    """The same of a connection."""
+
+    def __init__(self, client: pymssql.Connection, seen: list[tuple[str, str]]) -> None:
+        self._client = client
+        self._seen = seen
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._client, name)
+
+    def cursor(self) -> _RecordedCursor:
+        return _RecordedCursor(self._client.cursor(), self._seen)
 
 
 class _Recorded:
@@ -124,6 +172,16 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
         command(self, kind, sql)
 
     monkeypatch.setattr(pymysql.connections.Connection, "_execute_command", commanded)
+    opened = pymssql.connect
+    monkeypatch.setattr(pymssql, "connect", lambda **how: _RecordedClient(opened(**how), found))
+    for method in ("execute", "parse"):
+        before = getattr(StubCursor, method)
+
+        def told(self: StubCursor, sql: str, *, before: Callable[[StubCursor, str], None] = before) -> None:
+            found.append(("oracle", sql))
+            before(self, sql)
+
+        monkeypatch.setattr(StubCursor, method, told)
     return found
 
 
@@ -242,6 +300,39 @@ def test_of_servers(
         judge(seen)
         client.execute(f"DROP SCHEMA {quoted[4]} {'' if is_mysql else 'CASCADE'}")
         client.execute(f"DROP TABLE {quoted[0]}")
+
+
+@pytest.mark.parametrize("protocol", ["mssql", "oracle"])
+@SERVED
+@given(names, texts)
+def test_of_stand_ins(
+    seen: list[tuple[str, str]], project: Project, stub_mssql_server: StubServer, stub_oracle: StubOracle,
+    protocol: str, found: list[str], values: list[str],
+) -> None:  # fmt: skip
+    """SQL Server is read and written; Oracle is only read, and no name of it has a quotation mark."""
+    found = [name.replace(".", "") for name in found]  # which would part a schema from a table
+    destination: dict[str, object] = {"protocol": "duckdb", "path": "w.duckdb"}
+    if protocol == "mssql":
+        database, text = stub_mssql_server.fresh_database(), "nvarchar(50)"
+        connection = stub_mssql_server.connection(database)
+        destination = {"protocol": "mssql", **connection}
+        execute = execute_in_stub
+    else:
+        found = [name.replace('"', "") for name in found]
+        connection, text = stub_oracle.fresh_database(), "VARCHAR2(50)"
+        database, execute = str(connection["service_name"]), execute_in_stub_oracle
+    table, key, cursor, _, other = found
+    quoted = [f'"{name.replace(chr(34), chr(34) * 2)}"' for name in (table, key, cursor, other)]
+    columns = f"{quoted[1]} {text} PRIMARY KEY NOT NULL, {quoted[2]} {text} NOT NULL, {quoted[3]} {text}"
+    execute(database, f"CREATE TABLE {quoted[0]} ({columns})")
+    source: dict[str, object] = {"protocol": protocol, "connection": connection}
+    define(project.folder, source, destination, streamed(table, found, "merge"))
+    for new in (values[:2], values[2:]):
+        for value in new:
+            execute(database, f"INSERT INTO {quoted[0]} VALUES (?, ?, ?)", [value] * 3)
+        synced(project.folder)
+        assert protocol in {dialect for dialect, sql in seen if NAME in sql}
+        judge(seen)
 
 
 def _settings(server: ServerAddress) -> dict[str, object]:

@@ -125,7 +125,7 @@ def _write(
             path.unlink(missing_ok=True)
             replaced = {each: value for each, value in pending.items() if secrets[each] != value}
             atlas.keep(replaced)
-            tell_what_is_kept(session.output, sorted(replaced))
+            tell_what_is_kept(session.output, {each: each for each in replaced})
             raise
     shown = path.relative_to(session.project)
     if session.output.as_json:

@@ -7,7 +7,12 @@ from collections.abc import Mapping
 import typer
 
 from atlas_etl.cli.completion import Name
-from atlas_etl.cli.connector_settings import Settings, assignments, tell_what_was_seen
+from atlas_etl.cli.connector_settings import (
+    Settings,
+    assignments,
+    tell_what_is_kept,
+    tell_what_was_seen,
+)
 from atlas_etl.cli.opening import open_atlas, recording
 from atlas_etl.cli.session import Session
 from atlas_etl.config.definitions import load_definition, remove_definition, update_definition
@@ -43,17 +48,22 @@ def change(
 ) -> None:
     """Change a definition and its secrets where the connector is valid, and with `reach` works, with them.
 
-    Raises AtlasError; then both are as they were.
+    Raises AtlasError; then both are as they were. What the source gave in the place of a new secret, which is
+    spent, is kept beside the old one, which may not be.
     """
     session: Session = context.obj
     file = definition_path(session.project, name)
-    previous = file.read_text(encoding="utf-8")
+    previous = file.read_bytes()
     with recording(context, name):
         update_definition(session.project, name, changes, session.environ)
+        atlas, pending = open_atlas(session, context.command_path), {**secrets}
         try:
-            open_atlas(session, context.command_path).adopt(name, {**secrets}, reach=reach)
-        except AtlasError:
-            file.write_text(previous, encoding="utf-8")
+            atlas.adopt(name, pending, reach=reach)
+        except (AtlasError, KeyboardInterrupt):
+            file.write_bytes(previous)
+            replaced = {each: f"{each}.new" for each, value in pending.items() if secrets[each] != value}
+            atlas.keep({kept: pending[each] for each, kept in replaced.items()})
+            tell_what_is_kept(session.output, replaced)
             raise
 
 

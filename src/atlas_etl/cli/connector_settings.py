@@ -117,10 +117,13 @@ def put(values: dict[str, Value], at: KeyPath, value: Value) -> None:
     values[str(at[-1])] = value
 
 
-def tell_what_is_kept(output: Output, secrets: Sequence[str]) -> None:
-    """Of secrets that a source replaced while a definition was tried that is not written."""
-    for name in secrets:
+def tell_what_is_kept(output: Output, secrets: Mapping[str, str]) -> None:
+    """Of secrets that a source replaced while a definition was tried that is not written.
+
+    They are by their names, with the names under which the new ones are.
+    """
+    for name, kept in sorted(secrets.items()):
         output.error_line(
-            f"the source replaced {name} while it was tried, and the old one is spent: the new one is kept. "
-            f"Give ${{secret:{name}}} for it the next time; `atlas secret remove {name}` removes it"
+            f"the source replaced {name} while it was tried, and what it was given is spent: the new one is "
+            f"kept. Give ${{secret:{kept}}} for it the next time; `atlas secret remove {kept}` removes it"
         )

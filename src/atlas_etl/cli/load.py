@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sys
 from contextlib import closing
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
@@ -21,6 +19,7 @@ from atlas_etl.cli.sync_report import SyncReport
 from atlas_etl.config.scalars import plain_scalar
 from atlas_etl.errors import UsageError
 from atlas_etl.model import Disposition
+from atlas_etl.temporary import Purpose, TemporaryFolder
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -71,8 +70,8 @@ def load(  # noqa: PLR0917  # Typer passes by name
     warn_of_secrets(session, DESTINATION=target)
     landing = Landing(table, key or (), disposition, again, _settings(settings or []))
     report = SyncReport(session.output)
-    with interruptible(), TemporaryDirectory(prefix="atlas-load-", ignore_cleanup_errors=True) as scratch:
-        inputs = [input_of(each, form, sys.stdin.buffer, Path(scratch)) for each in given]
+    with interruptible(), TemporaryFolder(Purpose.LOAD) as scratch:
+        inputs = [input_of(each, form, sys.stdin.buffer, scratch.path) for each in given]
         with closing(run_load(inputs, load_jobs(inputs, target, landing, looking))) as events, report:
             for event in events:
                 report.tell(event)

@@ -35,6 +35,7 @@ from atlas_etl.scheduler.agenda import read_agenda
 from atlas_etl.scheduler.due import last_slot, next_slot
 from atlas_etl.scheduler.export.scheduled import scheduled
 from atlas_etl.scheduler.ongoing import KILL_AFTER
+from atlas_etl.scheduler.processes import environment_of_runs
 from atlas_etl.scheduler.stores import open_stores
 
 ATLAS = (sys.executable, "-m", "atlas_etl")
@@ -122,7 +123,10 @@ def _line(
 def _ran(line: Sequence[str], timeout: timedelta | None) -> tuple[int, str]:
     """The exit code and the errors of a run, which is ended after its timeout: asked first, then killed."""
     with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(line, stdin=subprocess.DEVNULL, stderr=errors, start_new_session=True)
+        process = subprocess.Popen(
+            line, env=environment_of_runs(os.environ), stdin=subprocess.DEVNULL, stderr=errors,
+            start_new_session=True,
+        )  # fmt: skip
         try:
             code = process.wait(None if timeout is None else timeout.total_seconds())
         except subprocess.TimeoutExpired:

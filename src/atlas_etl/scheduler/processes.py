@@ -15,7 +15,15 @@ from typing import Protocol
 
 from atlas_etl.model import Slot
 
-_OURS = frozenset({"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"})  # a run is no service of its own
+_OF_SERVICES = frozenset({"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"})  # a run is none of its own
+_OF_BROKERS = frozenset(
+    {"CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL", "CELERY_RESULT_BACKEND"}
+)  # their passwords are none of its business
+
+
+def environment_of_runs(environ: Mapping[str, str]) -> dict[str, str]:
+    """What a run or a test needs of the environment of the process that starts it."""
+    return {name: value for name, value in environ.items() if name not in _OF_SERVICES | _OF_BROKERS}
 
 
 class Execution(Protocol):
@@ -67,7 +75,7 @@ class ProcessExecutor:
 
     def __init__(self, project: Path, environ: Mapping[str, str], options: Sequence[str] = ()) -> None:
         self._command = [sys.executable, "-m", "atlas_etl", "--project", str(project.absolute()), *options]
-        self._environ = {name: value for name, value in environ.items() if name not in _OURS}
+        self._environ = environment_of_runs(environ)
 
     def start(self, slot: Slot) -> Execution:
         cause = "retry" if slot.attempts else "scheduled"

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from atlas_etl.config.project import PREFIX
 from atlas_etl.errors import ConfigError
 
 SECONDS = 30.0
@@ -20,7 +21,8 @@ def output_of(written: str, folder: Path, environ: Mapping[str, str], seconds: f
     """The program's output as text, without the line break at its end.
 
     `written` is split as a POSIX shell splits words, quotes and backslashes included, and no shell sees it:
-    nothing in it is expanded. What the program says on its stderr is dropped, for it may quote secrets.
+    nothing in it is expanded. It is given none of Atlas's own variables (`ATLAS_...`), which hold keys and
+    passwords. What it says on its stderr is dropped, for it may quote secrets.
     Raises ConfigError (`command_failed`).
     """
     arguments = _split(written)
@@ -29,7 +31,7 @@ def output_of(written: str, folder: Path, environ: Mapping[str, str], seconds: f
         process = subprocess.Popen(
             arguments,
             cwd=folder,
-            env=dict(environ),
+            env={name: value for name, value in environ.items() if not name.startswith(PREFIX)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -76,6 +76,17 @@ def test_a_program_gets_its_words_as_they_are_written_and_no_shell(tmp_path: Pat
     assert output_of("env", tmp_path, {**ENVIRON, "X": "1"}).endswith("X=1")
 
 
+def test_a_program_is_not_told_what_is_atlas_own(tmp_path: Path) -> None:
+    environ = {
+        **ENVIRON,
+        "ATLAS_SECRET_KEY": "hunter2",
+        "ATLAS_CONNECTOR_SHOP__PASSWORD": "hunter2",
+        "X": "1",
+    }
+    assert set(output_of("env", tmp_path, environ).splitlines()) >= {"X=1"}
+    assert "hunter2" not in output_of("env", tmp_path, environ)
+
+
 def test_a_program_that_fails_is_named_and_not_quoted(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -56,7 +56,7 @@ def begin(session: Session, command: str, name: str | None, flags: Flags, *, tes
         if draft is None:
             raise InterruptedRunError("nothing was written")
     except AtlasError:
-        tell_what_is_kept(session.output, drafts.keep_replaced())
+        tell_what_is_kept(session.output, {each: each for each in drafts.keep_replaced()})
         raise
     return draft
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -16,6 +15,7 @@ from atlas_etl.connectors.files._manifest import Manifest
 from atlas_etl.contracts import Answer
 from atlas_etl.errors import DestinationError, UsageError
 from atlas_etl.model import BatchLimits, TableName
+from atlas_etl.temporary import Purpose, TemporaryFolder
 
 if TYPE_CHECKING:
     import duckdb
@@ -31,8 +31,8 @@ def answered(sql: str, tables: Found) -> Iterator[Answer]:
     import duckdb  # syncs, which ask nothing, need not wait for it
 
     with (
-        TemporaryDirectory(prefix="atlas-query-", ignore_cleanup_errors=True) as spill,
-        duckdb.connect(":memory:", config={**NO_EXTENSIONS, "temp_directory": spill}) as opened,
+        TemporaryFolder(Purpose.QUERY) as spill,
+        duckdb.connect(":memory:", config={**NO_EXTENSIONS, "temp_directory": str(spill.path)}) as opened,
     ):
         opened.execute("SET TimeZone = 'UTC'")
         with _translated():

@@ -7,20 +7,18 @@ Neither an account nor a password is ever written there.
 
 from __future__ import annotations
 
-import atexit
 import os
-import shutil
-import tempfile
 import threading
 from collections.abc import Mapping
-from pathlib import Path
+
+from atlas_etl.temporary import Purpose, TemporaryFolder
 
 Settings = Mapping[str, str]
 
 _FILE = "FREETDSCONF"  # the environment variable that FreeTDS reads at each login
 _lock = threading.Lock()
 _sections: dict[str, str] = {}  # a section's text -> its name
-_folders: list[Path] = []
+_folders: list[TemporaryFolder] = []
 
 
 def section(settings: Settings) -> str:
@@ -37,9 +35,8 @@ def section(settings: Settings) -> str:
 
 def _write() -> None:
     if not _folders:
-        _folders.append(Path(tempfile.mkdtemp(prefix="atlas-freetds-")))
-        atexit.register(shutil.rmtree, _folders[0], ignore_errors=True)
-    path, written = _folders[0] / "freetds.conf", _folders[0] / "written"
+        _folders.append(TemporaryFolder(Purpose.FREETDS))
+    path, written = _folders[0].path / "freetds.conf", _folders[0].path / "written"
     written.write_text("".join(f"[{name}]\n{text}" for text, name in _sections.items()), encoding="utf-8")
     written.replace(path)
     os.environ[_FILE] = str(path)
