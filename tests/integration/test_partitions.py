@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import duckdb
 import pytest
 from tests.project import Project
 from tests.servers import ServerAddress
 from tests.unit.connectors.postgres_database import Database
+from tests.unit.connectors.sqlite_files import make
+from tests.waiting import until
 
 from atlas_etl import Atlas
 from atlas_etl.api.verify import verify_connector
@@ -108,3 +111,38 @@ def test_a_killed_sync_leaves_nothing_and_the_next_one_brings_all(
     run, _ = synced(atlas)
     assert run.rows_processed < 10  # the tail, as ever
     assert_equal(atlas)
+
+
+def test_a_killed_sync_of_a_file_leaves_nothing_and_lets_go_of_it(project: Project) -> None:
+    rows, source = 400_000, project.folder / "shop.db"
+    make(
+        source,
+        "CREATE TABLE events (id INTEGER PRIMARY KEY, at TIMESTAMP NOT NULL, filler TEXT)",
+        "INSERT INTO events WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n"
+        f" LIMIT {rows}) SELECT n, datetime(1767225600 + n, 'unixepoch'), hex(randomblob(100)) FROM n",
+    )
+    stream = {"table": "events", "cursor": "at", "partitions": 2}
+    definition = {
+        "protocol": "sqlite",
+        "connection": {"database_path": str(source)},
+        "streams": [stream],
+        "destination": "lake",
+    }
+    lake = {"protocol": "parquet", "path": "lake"}
+    project.write("connectors.d/shop.yaml", json.dumps(definition))
+    project.write("atlas.yaml", json.dumps({"destinations": {"lake": lake}}))
+    running = project.start("connector", "sync", "shop")
+    until(lambda: any(_written(project.folder / "lake")), "rows are written", seconds=30)
+    assert running.poll() is None, "the sync ended before it could be killed"
+    running.kill()
+    running.communicate()
+    make(source, "DELETE FROM events WHERE id % 2 = 0")  # nobody has it locked
+    run, _ = synced(Atlas.open(project.folder, {}))
+    assert (run.status, run.rows_processed) == (RunStatus.COMPLETED, rows // 2)
+    assert run.streams[0].loads == 1
+    assert_equal(Atlas.open(project.folder, {}))
+
+
+def _written(lake: Path) -> Iterator[Path]:
+    """Files of rows that are being written."""
+    yield from (file for file in lake.rglob("*") if file.is_file() and file.stat().st_size > 1_000_000)

@@ -127,7 +127,7 @@ class StreamDefinition(BaseModel):
         ge=1,
         le=_MOST_PARTITIONS,
         strict=True,
-        description="read a whole table by so many connections, a range of it each (PostgreSQL, MySQL)",
+        description="read a whole table by so many connections, a range each (PostgreSQL, MySQL, SQLite)",
     )
     protect: Protect = Field(
         default_factory=dict,

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atlas_etl.connectors.sql import _sqlite_snapshot
+from atlas_etl.connectors.sql import _sqlite_rows
 from atlas_etl.connectors.sql._source import Select
 from atlas_etl.connectors.sql._sqlite_bounds import Since
 from atlas_etl.connectors.sql._sqlite_forms import fast_statement, form
@@ -196,7 +196,7 @@ def test_a_view_and_a_query_have_cursors(tmp_path: Path) -> None:
 
 
 def test_restarting_in_the_middle_of_a_bounded_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_sqlite_snapshot, "_WIRE_ROWS", 2)
+    monkeypatch.setattr(_sqlite_rows, "_WIRE_ROWS", 2)
     path = tmp_path / "a.db"
     rows = [[n, f"2024-01-01 10:{n % 60:02}:00", float("inf") if n == 50 else n / 4] for n in range(100)]
     make(path, "CREATE TABLE t (id INT, c TIMESTAMP, j JSON)", "CREATE INDEX by_c ON t (c)", rows=rows)

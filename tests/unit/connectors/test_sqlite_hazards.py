@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atlas_etl.connectors.sql import _sqlite_forms, _sqlite_snapshot
+from atlas_etl.connectors.sql import _sqlite_forms, _sqlite_rows
 from atlas_etl.errors import ConfigError, HazardError
 from atlas_etl.model import Hazard, HazardPolicy, ReadRequest, Stream
 from tests.unit.connectors.sqlite_files import column, connector, make, read
@@ -223,7 +223,7 @@ def expected_decimal(declared: str, kind: str, value: object) -> object:
 @given(st.sampled_from(DECLARED), st.lists(VALUES, max_size=12), st.integers(1, 4))
 def test_every_value_is_exact_or_named(declared: str, stored: list[object], at_once: int) -> None:
     with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_sqlite_snapshot, "_WIRE_ROWS", at_once)  # so that streams begin anew in the middle
+        patch.setattr(_sqlite_rows, "_WIRE_ROWS", at_once)  # so that streams begin anew in the middle
         path = Path(folder) / "a.db"
         make(path, f"CREATE TABLE t (c {declared}, n INT)", rows=[[v, n] for n, v in enumerate(stored)])
         with closing(sqlite3.connect(path)) as connection:

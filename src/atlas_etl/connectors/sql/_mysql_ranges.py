@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 
 from atlas_etl.connectors.sql._fetching import Batches
@@ -20,7 +20,7 @@ from atlas_etl.connectors.sql._mysql_catalog import INTEGERS, CatalogTable
 from atlas_etl.connectors.sql._mysql_connection import Server
 from atlas_etl.connectors.sql._mysql_errors import quoted
 from atlas_etl.connectors.sql._mysql_session import READING, Session
-from atlas_etl.connectors.sql._side_by_side import SideBySide
+from atlas_etl.connectors.sql._side_by_side import SideBySide, share
 from atlas_etl.connectors.sql._source import Select
 from atlas_etl.errors import AtlasError
 from atlas_etl.model import BatchLimits
@@ -31,7 +31,6 @@ Run = Callable[[str], list[tuple[object, ...]]]
 Rows = Callable[[Session, Select, BatchLimits], Batches]
 
 _LEAST_ROWS = 50_000  # of a range: reading fewer takes no longer than opening a session
-_LEAST_BATCH = 1024 * 1024
 _LOCK_SECONDS = 1
 
 
@@ -104,7 +103,7 @@ class RangesRead:
     """The rows of several SELECTs, each in a session of its own; together as much memory as one takes."""
 
     def __init__(self, sessions: Sequence[Session], select: Select, limits: BatchLimits, rows: Rows) -> None:
-        each = replace(limits, bytes=max(limits.bytes // len(sessions), _LEAST_BATCH))
+        each = share(limits, len(sessions))
         pairs = zip(sessions, select.ranges, strict=True)
         self._readers = [RangeReader(session, part, each, rows) for session, part in pairs]
         self._together = SideBySide(limits.bytes)

@@ -13,7 +13,7 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 
 import psycopg
@@ -22,7 +22,7 @@ from atlas_etl.connectors.sql._fetching import Batches
 from atlas_etl.connectors.sql._meaning import Failure
 from atlas_etl.connectors.sql._postgresql_connection import Session, SessionPool
 from atlas_etl.connectors.sql._postgresql_copy import CopyReader
-from atlas_etl.connectors.sql._side_by_side import SideBySide
+from atlas_etl.connectors.sql._side_by_side import SideBySide, share
 from atlas_etl.connectors.sql._source import Select
 from atlas_etl.errors import AtlasError
 from atlas_etl.model import BatchLimits
@@ -31,7 +31,6 @@ Run = Callable[[str, Sequence[object]], list[tuple[object, ...]]]
 
 _FIRST_VERSION = 14_00_00
 _LEAST_PAGES = 1024  # of a range: reading fewer takes no longer than opening a session
-_LEAST_BATCH = 1024 * 1024
 # The session that exports has locked the table. Who waits to change it keeps others from locking it, too, and
 # would itself wait for us: `pg_dump --jobs` does not wait either.
 _LOCK_TIMEOUT = "1s"
@@ -142,7 +141,7 @@ class RangesRead:
         self._exported = exported
         self._about = about
         self._selects = selects
-        self._limits = replace(limits, bytes=max(limits.bytes // len(selects), _LEAST_BATCH))
+        self._limits = share(limits, len(selects))
         self._readers: list[RangeReader] = []
         self._together = SideBySide(limits.bytes)
 

@@ -6,14 +6,17 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import Protocol
 
 import pyarrow as pa
 
 from atlas_etl.connectors.sql._fetching import Batches
-from atlas_etl.model import HazardCells
+from atlas_etl.model import BatchLimits, HazardCells
 
 Item = tuple[pa.RecordBatch, Sequence[HazardCells]]
+
+_LEAST_BATCH = 1024 * 1024
 
 
 class Reader(Protocol):
@@ -24,6 +27,11 @@ class Reader(Protocol):
 
     def interrupt(self) -> None:
         """Make what `batches` waits for fail at once. Called from another thread, at any moment."""
+
+
+def share(limits: BatchLimits, readers: int) -> BatchLimits:
+    """The limits of each of so many readers, which together take as much memory as one."""
+    return replace(limits, bytes=max(limits.bytes // readers, _LEAST_BATCH))
 
 
 class SideBySide:

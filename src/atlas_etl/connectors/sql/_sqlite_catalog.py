@@ -79,6 +79,13 @@ def is_rowid(driver: Queries, entry: Entry, column: CatalogColumn, key: Sequence
     return not driver.execute("SELECT 1 FROM pragma_index_list(?) WHERE origin = 'pk'", (entry.name,))
 
 
+def rowid(entry: Entry, found: Sequence[CatalogColumn]) -> str | None:
+    """A name of the rowid; None where there is none, or columns have all of its names."""
+    taken = {column.name.lower() for column in found}
+    names = ("rowid", "_rowid_", "oid") if entry.has_rowid else ()
+    return next((name for name in names if name not in taken), None)
+
+
 def estimated_rows(driver: Queries, entry: Entry, found: Sequence[CatalogColumn]) -> int | None:
     """What ANALYZE counted, else the greatest rowid, which deleted rows make too great."""
     if driver.execute("SELECT 1 FROM main.sqlite_schema WHERE name = 'sqlite_stat1'"):
@@ -87,11 +94,10 @@ def estimated_rows(driver: Queries, entry: Entry, found: Sequence[CatalogColumn]
         )[0][0]
         if counted is not None:
             return int(str(counted))
-    taken = {column.name.lower() for column in found}
-    rowid = next((name for name in ("rowid", "_rowid_", "oid") if name not in taken), None)
-    if not entry.has_rowid or rowid is None:
+    name = rowid(entry, found)
+    if name is None:
         return None
-    greatest = driver.execute(f"SELECT max({rowid}) FROM main.{quote(entry.name)}")[0][0]
+    greatest = driver.execute(f"SELECT max({name}) FROM main.{quote(entry.name)}")[0][0]
     return max(0, int(str(greatest))) if greatest is not None else 0
 
 

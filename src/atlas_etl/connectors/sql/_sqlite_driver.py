@@ -20,6 +20,7 @@ from atlas_etl.connectors.sql._meaning import TABLE_EXISTS, Failure
 from atlas_etl.errors import AtlasError, RefusedRowError
 
 _PREFIX = re.compile(r"^(?:[A-Z_]+: )?(?:\[SQLite\] )?(?:[Ff]ailed to [a-z ]+: )?")
+LOCKED = "database_locked"
 _MISMATCH = "Type mismatch in column"
 _NO_ROWID = "datatype mismatch"  # what is no integer, for an INTEGER PRIMARY KEY
 
@@ -40,11 +41,15 @@ class Driver:
         self.raises = raises
         with translated(raises):
             self._connection = adbc_driver_sqlite.dbapi.connect(uri, autocommit=True)
-        self.execute(f"PRAGMA busy_timeout = {round(timeout * 1000)}")
+        self.wait_for_locks(timeout)
 
     @property
     def version(self) -> str:
         return f"SQLite {self.execute('SELECT sqlite_version()')[0][0]}"
+
+    def wait_for_locks(self, seconds: float) -> None:
+        """For so long from now on, before a lock of another connection is an error."""
+        self.execute(f"PRAGMA busy_timeout = {round(seconds * 1000)}")
 
     def execute(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
         """One statement; its rows where it has any."""
@@ -155,7 +160,7 @@ _KNOWN = (
     ),
     (
         "is locked",
-        "database_locked",
+        LOCKED,
         "another process is writing to the SQLite file",
         "try again, or wait longer with `options: {timeout: SECONDS}`; "
         "in WAL mode readers and the writer do not wait for each other",

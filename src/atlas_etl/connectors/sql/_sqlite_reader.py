@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import pyarrow as pa
 
@@ -13,6 +13,7 @@ from atlas_etl.connectors.sql._source import SourceColumn
 from atlas_etl.connectors.sql._sqlite_bounds import bound
 from atlas_etl.connectors.sql._sqlite_connection import SqliteConnection, open_to_read
 from atlas_etl.connectors.sql._sqlite_examined import SqliteLook
+from atlas_etl.connectors.sql._sqlite_ranges import Siblings
 from atlas_etl.connectors.sql._sqlite_snapshot import SqliteSnapshot
 from atlas_etl.errors import SourceError
 from atlas_etl.model import (
@@ -49,19 +50,18 @@ class SqliteConnector(SqlConnector[SqliteConnection]):
 
     @contextmanager
     def snapshot(self) -> Iterator[SqliteSnapshot]:
-        driver = open_to_read(self.config, SourceError)
-        try:
-            yield SqliteSnapshot(driver)
-        finally:
-            driver.close()
+        siblings = Siblings(self.config)  # of the file that is there before it is opened
+        with closing(open_to_read(self.config, SourceError)) as driver:
+            snapshot = SqliteSnapshot(driver, siblings)
+            try:
+                yield snapshot
+            finally:
+                snapshot.end()
 
     @contextmanager
     def looking(self) -> Iterator[SqliteLook]:
-        driver = open_to_read(self.config, SourceError)
-        try:
+        with closing(open_to_read(self.config, SourceError)) as driver:
             yield SqliteLook(driver, SqliteSnapshot(driver), self.dialect)
-        finally:
-            driver.close()
 
     def test(self) -> ConnectionStatus:
         with self.snapshot() as snapshot:

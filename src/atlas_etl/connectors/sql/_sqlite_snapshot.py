@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
-
-import pyarrow as pa
 
 from atlas_etl.connectors.hazards import reads_as_text
 from atlas_etl.connectors.sql import _sqlite_catalog as catalog
+from atlas_etl.connectors.sql._fetching import Batches, OneFetchAtATime
 from atlas_etl.connectors.sql._place import place_of_file
+from atlas_etl.connectors.sql._side_by_side import SideBySide, share
 from atlas_etl.connectors.sql._source import (
     READ_IN_ORDER,
     SORTED,
@@ -21,29 +21,35 @@ from atlas_etl.connectors.sql._source import (
     SourceColumn,
     table_not_found,
 )
-from atlas_etl.connectors.sql._sqlite_bounds import Since, from_bound
 from atlas_etl.connectors.sql._sqlite_catalog import CatalogColumn, Entry, quote
-from atlas_etl.connectors.sql._sqlite_decode import decode_careful, decode_fast
-from atlas_etl.connectors.sql._sqlite_driver import Driver, WireMismatchError
-from atlas_etl.connectors.sql._sqlite_forms import Form, careful_statement, fast_statement, form
+from atlas_etl.connectors.sql._sqlite_driver import Driver
 from atlas_etl.connectors.sql._sqlite_kinds import is_ordered, is_spelled_once, source_column
 from atlas_etl.connectors.sql._sqlite_kinds import kinds as resolve
+from atlas_etl.connectors.sql._sqlite_ranges import NotAlikeError, RangeReader, Siblings, begin, conditions
+from atlas_etl.connectors.sql._sqlite_rows import Rows, parameters_of
 from atlas_etl.errors import AtlasError, ConfigError
-from atlas_etl.model import BatchLimits, ColumnInfo, HazardCells, HazardPolicy, Stream, StreamInfo, TableName
+from atlas_etl.model import BatchLimits, ColumnInfo, HazardPolicy, Stream, StreamInfo, TableName
 
 _QUERY = "_atlas_query"
-_WIRE_ROWS = 1024  # rows that the driver gives at once; more would not be faster
-_PROBED = 64  # rows that tell how long a table's rows are
 
 
-class SqliteSnapshot:
+class SqliteSnapshot(OneFetchAtATime):
     """A snapshot (sql._source.Snapshot) of a connection that it does not close."""
 
-    def __init__(self, driver: Driver) -> None:
+    def __init__(self, driver: Driver, siblings: Siblings | None = None) -> None:
+        """Without `siblings`, whoever reads has no use for ranges."""
         self._driver = driver
+        self._siblings = siblings
+        self._stack = ExitStack()
+        self._others: list[Driver] = []  # which see what this one sees
+        self._together: SideBySide | None = None
         self._affinity_holds = True
-        self._driver.execute("BEGIN")
-        self._driver.execute("SELECT count(*) FROM main.sqlite_schema")  # takes the snapshot
+        begin(driver)
+
+    def end(self) -> None:
+        """End what is read, and close the other connections."""
+        self.close()
+        self._stack.close()
 
     @property
     def version(self) -> str:
@@ -89,9 +95,9 @@ class SqliteSnapshot:
             self._affinity_holds = False
             sql, found = self._view_of(stream.query or "")
             return self._relation(stream, sql, found, required=frozenset())
-        entry = self._find(stream.table, stream.name)
+        ranges, unsplit = self._parted(stream.table, stream)
+        entry, found = self._look_up(stream.table, stream)
         self._affinity_holds = not entry.is_view
-        found = catalog.columns(self._driver, entry.name)
         key = catalog.primary_key(found)
         required = self._required(entry, found, key)
         made = self._relation(stream, f"main.{quote(entry.name)}", found, required=required)
@@ -102,80 +108,54 @@ class SqliteSnapshot:
             key_is_unique=all(is_spelled_once(column) for column in made.columns if column.name in key),
             estimated_rows=rows,
             table=TableName(entry.name),
-            unsplit="SQLite has no ranges to read side by side" if stream.partitions > 1 else None,
+            ranges=ranges,
+            unsplit=unsplit,
         )
 
-    def fetch(
-        self, select: Select, limits: BatchLimits
-    ) -> Iterator[tuple[pa.RecordBatch, Sequence[HazardCells]]]:
-        since = next((given for given in select.parameters if isinstance(given, Since)), None)
-        for raw, careful in self._wire(select, limits):
-            batch, cells = (decode_careful if careful else decode_fast)(raw, select.columns)
-            if since is not None:
-                batch, cells = from_bound(batch, cells, since)
-            if batch.num_rows:
-                yield batch, cells
+    def fetched(self, select: Select, limits: BatchLimits) -> Batches:
+        drivers = (self._driver, *self._others)
+        rows = [Rows(driver, self._affinity_holds) for driver in drivers]
+        if not select.ranges:
+            return rows[0].batches(select, limits)
+        each = share(limits, len(select.ranges))
+        readers = [RangeReader(*pair, each) for pair in zip(rows, select.ranges, strict=True)]
+        self._together = SideBySide(limits.bytes)
+        return self._together.batches(readers)
 
     def interrupt(self) -> None:
-        self._driver.interrupt()
+        if self._together is not None:
+            self._together.fail(self._driver.raises("the read was interrupted", code="interrupted"))
+        for driver in (self._driver, *self._others):
+            driver.interrupt()
 
     def forecast(self, select: Select) -> Forecast:
-        parameters = [given.text if isinstance(given, Since) else given for given in select.parameters]
-        steps = self._driver.execute(f"EXPLAIN QUERY PLAN {select.sql}", parameters)
+        steps = self._driver.execute(f"EXPLAIN QUERY PLAN {select.sql}", parameters_of(select))
         sorts = any("TEMP B-TREE FOR" in str(step[3]) for step in steps)
         return Forecast(None, SORTED if sorts else READ_IN_ORDER)
 
     def open_writers(self) -> None:
         return None  # SQLite has one writer at a time
 
-    def _wire(self, select: Select, limits: BatchLimits) -> Iterator[tuple[pa.RecordBatch, bool]]:
-        """The driver's rows, in pieces within the limits; begun again with care where a value trips them."""
-        forms = [form(column, affinity_holds=self._affinity_holds) for column in select.columns]
-        quoted = [quote(column.name) for column in select.columns]
-        parameters = [given.text if isinstance(given, Since) else given for given in select.parameters]
-        rows = self._rows_at_once(select, forms, parameters, limits)
-        make, done = fast_statement, 0
-        while True:
-            statement = make(select.sql, quoted, forms, done)
-            pieces = _Pieces(limits)
-            ended = False
-            try:
-                with closing(self._driver.stream(statement.sql, parameters, rows, statement.wire)) as stream:
-                    for raw in _without_seeds(stream):
-                        size = raw.get_total_buffer_size()  # `nbytes` takes a tenth of a driver's batch
-                        yield from ((piece, statement.careful) for piece in pieces.add(raw, size))
-                        done += raw.num_rows
-                        if size > limits.bytes and rows > 1:
-                            rows = max(1, rows * limits.bytes // (2 * size))
-                            break
-                    else:
-                        ended = True
-            except WireMismatchError as tripped:
-                if statement.careful:
-                    raise self._driver.raises("the SQLite driver changed a value's type") from tripped
-                make = careful_statement
-            yield from ((piece, statement.careful) for piece in pieces.rest())
-            if ended:
-                return
+    def _parted(self, table: str, stream: Stream) -> tuple[tuple[str, ...], str | None]:
+        """The table's ranges, with a connection for each that sees what this one sees."""
+        if self._siblings is None or stream.partitions == 1:
+            return (), None
+        ranges, unsplit = conditions(self._driver, *self._look_up(table, stream), stream.partitions)
+        if not ranges:
+            return (), unsplit
+        try:
+            alike = self._siblings.alike(self._driver, len(ranges) - 1)
+            self._others = self._stack.enter_context(alike)
+        except NotAlikeError as why:
+            return (), str(why)
+        # This snapshot is a new one, in which the table may be another.
+        ranges, unsplit = conditions(self._driver, *self._look_up(table, stream), len(ranges))
+        del self._others[max(len(ranges) - 1, 0) :]
+        return ranges, unsplit
 
-    def _rows_at_once(
-        self, select: Select, forms: Sequence[Form], parameters: Sequence[object], limits: BatchLimits
-    ) -> int:
-        """How many rows to ask the driver for at once: fewer where a table's first rows are long."""
-        rows = min(_WIRE_ROWS, limits.rows)
-        texts = [
-            quote(column.name)
-            for column, one in zip(select.columns, forms, strict=True)
-            if one.wire in (pa.string(), pa.binary())
-        ]
-        if not texts:
-            return rows
-        if not self._affinity_holds:
-            return min(rows, _WIRE_ROWS // 2)  # a probe would run the query once more
-        size = " + ".join(f"coalesce(octet_length({c}), 0)" for c in texts)
-        sample = f"SELECT max({size}) FROM (SELECT * FROM ({select.sql}) LIMIT {_PROBED})"
-        longest = int(str(self._driver.execute(sample, parameters)[0][0] or 0)) + 16 * len(forms)
-        return max(1, min(rows, limits.bytes // (2 * longest)))
+    def _look_up(self, table: str, stream: Stream) -> tuple[Entry, tuple[CatalogColumn, ...]]:
+        entry = self._find(table, stream.name)
+        return entry, catalog.columns(self._driver, entry.name)
 
     def _view_of(self, query: str) -> tuple[str, tuple[CatalogColumn, ...]]:
         """The query as a temporary view, because SQLite tells the declared types of a view's columns."""
@@ -238,33 +218,6 @@ class SqliteSnapshot:
             for cells in found
             if reads_as_text(stream, cells.column, (cells.hazard,))
         }
-
-
-class _Pieces:
-    """Gathers small batches into pieces within the limits."""
-
-    def __init__(self, limits: BatchLimits) -> None:
-        self._limits = limits
-        self._held: list[pa.RecordBatch] = []
-        self._rows = self._bytes = 0
-
-    def add(self, batch: pa.RecordBatch, size: int) -> Iterator[pa.RecordBatch]:
-        if self._rows + batch.num_rows > self._limits.rows or self._bytes + size > self._limits.bytes:
-            yield from self.rest()
-        self._held.append(batch)
-        self._rows += batch.num_rows
-        self._bytes += size
-
-    def rest(self) -> Iterator[pa.RecordBatch]:
-        if self._rows:
-            yield pa.concat_batches(self._held)
-        self._held, self._rows, self._bytes = [], 0, 0
-
-
-def _without_seeds(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    first = next(batches)
-    yield first.slice(1)
-    yield from batches
 
 
 def _unordered(column: str, stream: str) -> ConfigError:
