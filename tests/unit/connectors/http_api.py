@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -32,7 +33,7 @@ class Api:
     server: HTTPServer
     asked: list[Request] = field(default_factory=list)
 
-    def serve(self, path: str, answer: Answer) -> None:
+    def serve(self, path: str | re.Pattern[str], answer: Answer) -> None:
         def noted(request: Request) -> Response:
             self.asked.append(request)
             return answer(request)

@@ -23,6 +23,7 @@ from atlas_etl.connectors.http._jobs import begun, finished
 from atlas_etl.connectors.http._messages import Request as Asked
 from atlas_etl.connectors.http._messages import Response as Answer
 from atlas_etl.connectors.http._prior_settings import Job as JobSettings
+from atlas_etl.connectors.http._templates import template
 from atlas_etl.errors import SourceError
 from atlas_etl.model import Disposition, Stream
 from atlas_etl.pipeline.forecast import StreamForecast, forecast
@@ -324,7 +325,7 @@ def test_a_job_is_looked_at_until_it_is_done_or_its_time_is_over(
     now = 0.0
     first = Asked("https://x/reports")
     job_id = begun(job, first, answer({"id": "a/b"}))
-    steps = finished(job, job_id, first, Asked("https://x/reports/{job_id}"), lambda: now)
+    steps = finished(job, job_id, first, Asked(template("https://x/reports/{job_id}")), lambda: now)
     step = next(steps)
     for _ in range(looks):
         assert step.url == "https://x/reports/a%2Fb"

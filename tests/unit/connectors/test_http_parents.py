@@ -6,6 +6,7 @@ import json
 import re
 import threading
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from pytest_httpserver import HTTPServer
@@ -172,3 +173,46 @@ def test_only_parents_that_changed_are_asked_for(api: Api, tmp_path: Path) -> No
 def test_parents_that_lead_nowhere(api: Api, wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="resources"):
         api.connector(resources=wrong)
+
+
+AWKWARD = ("{after}", "{since}", "{code}", "a/b?c=d#e%2Ff", "..x", "ü ☃", "100%", "{order_id}{after}")
+
+
+def test_a_value_that_looks_like_a_name_is_data(api: Api) -> None:
+    """Whatever is replaced later: the page, the checkpoint or another name."""
+    asked: list[tuple[str, str, str, object]] = []
+
+    def answer(request: Request) -> Response:
+        path = request.environ["RAW_URI"].partition("?")[0]
+        asked.append((unquote(path), request.args["of"], request.headers["X-Of"], request.get_json()["of"]))
+        position = int(request.args["q"].rpartition(" ")[2])
+        return as_json([{"n": 1}, {"n": 2}] if position == 0 else [])
+
+    api.server.clear()
+    api.serve("/orders", lambda _: as_json([{"id": at, "code": code} for at, code in enumerate(AWKWARD)]))
+    api.serve(re.compile("/by/.*"), answer)
+    parent = {"resource": "orders", "fields": {"order_id": "id", "code": "code"}}
+    more = {
+        "path": "/by/{code}", "method": "POST", "params": {"of": "{code}", "q": "{since} {code} {after}"},
+        "headers": {"X-Of": "of {order_id}"}, "body": {"of": ["{code}", "{code}!"]}, "parent": parent,
+        "pagination": {"type": "offset", "into": "template", "parameter": "after"},
+        "incremental": {"parameter": "since", "into": "template", "initial": "0"},
+    }  # fmt: skip
+    connector = api.connector(
+        resources={"orders": {"path": "/orders", "pagination": "none"}, "refunds": more}
+    )
+    assert read(connector, Stream("refunds", table="refunds")).num_rows == 2 * len(AWKWARD)
+    assert asked[::2] == [
+        (f"/by/{code}", code, f"of {at}", [code, f"{code}!"]) for at, code in enumerate(AWKWARD)
+    ]
+
+
+@pytest.mark.parametrize("code", ["", ".", ".."])
+def test_a_value_that_would_lead_elsewhere_is_refused(api: Api, code: str) -> None:
+    api.server.clear()
+    api.serve("/orders", lambda _: as_json([{"id": 1, "code": code}]))
+    connector = api.connector(resources=resources(path="/by/{code}/refunds"), pagination="none")
+    with pytest.raises(SourceError) as caught:
+        read(connector, Stream("refunds", table="refunds"))
+    assert caught.value.code == "value_in_path"
+    assert [request.path for request in api.asked] == ["/orders"]

@@ -6,6 +6,7 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from atlas_etl.connectors.http._connection import HttpConnection, Resource
 from atlas_etl.connectors.http._messages import Request
+from atlas_etl.connectors.http._templates import template, template_body
 
 
 def first_request(config: HttpConnection, resource: Resource) -> Request:
@@ -14,14 +15,15 @@ def first_request(config: HttpConnection, resource: Resource) -> Request:
     url = resource.path if "://" in resource.path else f"{base}/{resource.path.lstrip('/')}".rstrip("/")
     parts = urlsplit(url)
     given = {**config.params, **resource.params}
+    queried = parse_qsl(parts.query, keep_blank_values=True)
     return Request(
-        urlunsplit((parts.scheme, parts.netloc, parts.path, "", "")),
+        template(urlunsplit((parts.scheme, parts.netloc, parts.path, "", ""))),
         resource.method,
-        params=tuple(parse_qsl(parts.query, keep_blank_values=True)),
-        headers=resource.headers,
-        body=resource.body,
+        params=tuple((name, template(value)) for name, value in queried),
+        headers={name: template(value) for name, value in resource.headers.items()},
+        body=template_body(resource.body),
         empty_on=frozenset(resource.empty_on),
-    ).with_params({name: _written(value) for name, value in given.items()})
+    ).with_params({name: template(_written(value)) for name, value in given.items()})
 
 
 def _written(value: str | int | float | bool) -> str:

@@ -20,9 +20,10 @@ from atlas_etl.connectors.http._incremental import TICKS, Newest, since
 from atlas_etl.connectors.http._messages import Request, Response
 from atlas_etl.connectors.http._pages import WINDOW_END, Records
 from atlas_etl.connectors.http._parent_bounds import PARENT, ParentBounds
-from atlas_etl.connectors.http._parents import Values, distinct, filled, values_of, with_values
+from atlas_etl.connectors.http._parents import distinct, filled, values_of, with_values
 from atlas_etl.connectors.http._prior import given_names
 from atlas_etl.connectors.http._reading import Reading
+from atlas_etl.connectors.http._templates import Values
 from atlas_etl.connectors.http._windows import Windows
 from atlas_etl.errors import ConfigError
 from atlas_etl.model import CursorValue, Disposition, ReadRequest

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from pydantic import JsonValue
 
 from atlas_etl.connectors.http._records import Path, parse_path
+from atlas_etl.connectors.http._templates import plain_body
 
 Parameters: TypeAlias = tuple[tuple[str, str], ...]
 
@@ -38,6 +39,16 @@ class Request:
         """The request with these parameters instead of those of the same names."""
         kept = tuple((name, value) for name, value in self.params if name not in more)
         return replace(self, params=(*kept, *more.items()))
+
+    def plain(self) -> Request:
+        """The request as it is sent: names that nobody replaced are what is written."""
+        return replace(
+            self,
+            url=str(self.url),
+            params=tuple((name, str(value)) for name, value in self.params),
+            headers={name: str(value) for name, value in self.headers.items()},
+            body=plain_body(self.body),
+        )
 
     def without_params(self, names: Collection[str]) -> Request:
         """The request without these parameters, which links and redirects may bring back."""

@@ -8,23 +8,20 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from urllib.parse import quote
 
 import msgspec
-from pydantic import JsonValue
 
 from atlas_etl.connectors.http._connection import Parent
 from atlas_etl.connectors.http._messages import Request, shown
-from atlas_etl.connectors.http._records import Document, Scalar, parse_path
+from atlas_etl.connectors.http._records import Document, parse_path
+from atlas_etl.connectors.http._templates import Values, filled_body, filled_text
 from atlas_etl.errors import SourceError
 
-_NAME = re.compile(r"\{(\w+)\}")
 _LEADS_ASTRAY = re.compile(r"(?<!:)/(?:\.\.?)?(?=[/?#]|$)")  # segments that are empty, . or ..
 _BRACE = b"{"
-
-Values = Mapping[str, Scalar]
 
 
 def values_of(parent: Parent, record: msgspec.Raw) -> Values:
@@ -57,11 +54,11 @@ def parent_key(found: Values) -> str:
 
 
 def filled(request: Request, values: Values) -> Request:
-    """The request with `{name}` replaced in its path, parameters and body.
+    """The request with `{name}` replaced in its path, parameters, headers and body.
 
     Raises SourceError (`value_in_path`) for a value that would make the path another one (RFC 3986, 5.2.4).
     """
-    url = _NAME.sub(lambda name: _in_path(name, values), request.url)
+    url = filled_text(request.url, values, written=_in_path)
     if len(_LEADS_ASTRAY.findall(url)) > len(_LEADS_ASTRAY.findall(request.url)):
         raise SourceError(
             f"a value that is empty, . or .. would make the path of {shown(request.url)} another one",
@@ -71,8 +68,9 @@ def filled(request: Request, values: Values) -> Request:
     return replace(
         request,
         url=url,
-        params=tuple((name, str(_substituted(value, values))) for name, value in request.params),
-        body=_in_body(request.body, values),
+        params=tuple((name, filled_text(value, values)) for name, value in request.params),
+        headers={name: filled_text(value, values) for name, value in request.headers.items()},
+        body=filled_body(request.body, values),
     )
 
 
@@ -90,25 +88,5 @@ def _spliced(record: msgspec.Raw, members: bytes) -> msgspec.Raw:
     return msgspec.Raw(_BRACE + members + (b"" if rest == b"}" else b",") + rest)
 
 
-def _in_path(name: re.Match[str], values: Values) -> str:
-    return quote(_text(values[name[1]]), safe="") if name[1] in values else name[0]
-
-
-def _substituted(text: str, values: Values) -> Scalar:
-    """A text of nothing but one name becomes its value, with its type."""
-    alone = _NAME.fullmatch(text)
-    if alone is not None and alone[1] in values:
-        return values[alone[1]]
-    return _NAME.sub(lambda name: _text(values[name[1]]) if name[1] in values else name[0], text)
-
-
-def _in_body(body: JsonValue, values: Values) -> JsonValue:
-    if isinstance(body, str):
-        return _substituted(body, values)
-    if isinstance(body, dict):
-        return {name: _in_body(inner, values) for name, inner in body.items()}
-    return [_in_body(inner, values) for inner in body] if isinstance(body, list) else body
-
-
-def _text(value: Scalar) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def _in_path(text: str) -> str:
+    return quote(text, safe="")

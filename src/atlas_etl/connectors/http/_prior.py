@@ -16,6 +16,7 @@ from atlas_etl.connectors.http._jobs import Waiting, begun, finished
 from atlas_etl.connectors.http._messages import Request, Response, shown
 from atlas_etl.connectors.http._parents import filled
 from atlas_etl.connectors.http._prior_settings import JOB_ID, Job
+from atlas_etl.connectors.http._templates import template_body
 from atlas_etl.connectors.http._transport import Transport
 from atlas_etl.errors import SourceError
 
@@ -62,7 +63,9 @@ class Jobs:
         ids = {JOB_ID: job_id}
         abort = removal = None
         if job.abort is not None:
-            stop = replace(beside(job.abort.path), method=job.abort.method, body=job.abort.body)
+            stop = replace(
+                beside(job.abort.path), method=job.abort.method, body=template_body(job.abort.body)
+            )
             abort = filled(stop, ids)
         if job.delete_path is not None:
             removal = replace(filled(beside(job.delete_path), ids), method="DELETE")

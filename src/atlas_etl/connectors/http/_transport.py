@@ -81,6 +81,7 @@ class Transport:
 
     def fetch_once(self, request: Request) -> Response:
         """The answer to a request that is tried once, but for credentials that have to be renewed."""
+        request = request.plain()
         who = self._credentials.current()
         response = self._redirected(request, who)
         renewed = self._credentials.renewed(who) if response.status == 401 else None
