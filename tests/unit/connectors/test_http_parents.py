@@ -191,8 +191,8 @@ def test_a_value_that_looks_like_a_name_is_data(api: Api) -> None:
     api.server.clear()
     api.serve("/orders", lambda _: as_json([{"id": at, "code": code} for at, code in enumerate(AWKWARD)]))
     api.serve(re.compile("/by/.*"), answer)
-    parent = {"resource": "orders", "fields": {"order_id": "id", "code": "code"}}
-    more = {
+    parent: dict[str, object] = {"resource": "orders", "fields": {"order_id": "id", "code": "code"}}
+    more: dict[str, object] = {
         "path": "/by/{code}", "method": "POST", "params": {"of": "{code}", "q": "{since} {code} {after}"},
         "headers": {"X-Of": "of {order_id}"}, "body": {"of": ["{code}", "{code}!"]}, "parent": parent,
         "pagination": {"type": "offset", "into": "template", "parameter": "after"},

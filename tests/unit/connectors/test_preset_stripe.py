@@ -33,6 +33,8 @@ class Stripe:
         self.api = Api(server)
         self.found = [event(number) for number in range(8)]
         self.refusals: list[Response] = []
+        self.deleted: set[object] = set()
+        self.leaving: set[object] = set()  # once the first page was given out
         for path in ("/events", "/subscriptions", "/charges"):
             self.api.serve(path, self.answer)
 
@@ -45,7 +47,12 @@ class Stripe:
         since = int(request.args.get("created[gte]", "0"))
         wanted = [item for item in reversed(self.found) if int(str(item["created"])) >= since]
         if after := request.args.get("starting_after"):
+            if after in self.deleted:
+                return failed(400, "invalid_request_error", f"No such object: '{after}'")
             wanted = wanted[[item["id"] for item in wanted].index(after) + 1 :]
+        if self.leaving and not after:
+            self.deleted = self.leaving
+            self.found = [item for item in self.found if item["id"] not in self.leaving]
         return as_json(
             {"object": "list", "url": "/v1/x", "has_more": len(wanted) > SIZE, "data": wanted[:SIZE]}
         )
@@ -70,6 +77,16 @@ def test_events_come_once_and_then_only_those_since_the_last(stripe: Stripe, tmp
     synced(stripe.api, "stripe", tmp_path, "events", **FIELDS)
     assert 0 < int(stripe.api.asked[0].args["created[gte]"]) <= AT + 3
     assert rows(tmp_path, "SELECT count(*), count(DISTINCT id) FROM api.events") == [(10, 10)]
+
+
+def test_an_object_that_is_deleted_while_pages_are_read_hides_none_behind_it(
+    stripe: Stripe, tmp_path: Path
+) -> None:
+    """https://github.com/stripe/stripe-php/issues/1264: the last one of a page is where the next begins."""
+    stripe.leaving = {"evt_005", "evt_006", "evt_004"}
+    synced(stripe.api, "stripe", tmp_path, "charges", **FIELDS)
+    found = rows(tmp_path, "SELECT string_agg(id[5:], ' ' ORDER BY id) FROM api.charges")
+    assert found == [("000 001 002 003 005 006 007",)]
 
 
 def test_objects_that_change_later_are_read_whole_unless_a_stream_has_a_cursor(

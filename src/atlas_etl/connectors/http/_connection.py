@@ -37,7 +37,7 @@ class Parent(BaseModel):
     resource: str = Field(description="its name under `resources`")
     fields: dict[str, RecordsPath] = Field(
         min_length=1,
-        description="names for `{name}` in path, params and body, and where its records have them",
+        description="names for `{name}` in path, params, headers and body, and where its records have them",
     )
     include: bool = Field(default=True, description="whether these are columns of the records, too")
     changed_only: bool = Field(
@@ -92,7 +92,8 @@ class Resource(Offered):
     )
     given: dict[str, Given] = Field(
         default_factory=dict,
-        description="names for `{name}` in path, params and body that another answer tells, e.g. all columns",
+        description="names for `{name}` in path, params, headers and body that another answer tells, e.g. "
+        "all columns",
     )
     job: Job | None = Field(default=None, description="where the request begins a job that finds the records")
 

@@ -49,6 +49,8 @@ class _Json:
     def read(self, content: bytes, where: str) -> Answer:
         document = Document(content, where)
         if self._path is None:
+            if document.is_empty_list():
+                return document, []
             self._path = document.records_path()
         return document, document.records(self._path)
 

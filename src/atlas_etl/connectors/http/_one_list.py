@@ -13,7 +13,7 @@ from atlas_etl.connectors.http._pagination import Flow, paged
 from atlas_etl.connectors.http._reading import Reading
 from atlas_etl.connectors.http._recognised import Page, told
 from atlas_etl.connectors.http._records import parse_path
-from atlas_etl.connectors.http._repeats import Repeats
+from atlas_etl.connectors.http._repeats import Repeats, behind
 
 _NO_CONTENT = 204
 
@@ -37,6 +37,7 @@ def pages_of_list(
     is_counted = pagination.type in ("offset", "page", "auto")
     repeats = Repeats(reading.key if is_counted else (), merges=reading.merges, where=where)
     is_first, is_past = True, False
+    before: Records = []
     held: Records = []  # what the page before turns out to have got meanwhile comes first
     wanted = replace(first, wants_records=True)
     flow = paged(pagination, wanted, has_key=bool(reading.key) and resource.job is None)
@@ -52,6 +53,8 @@ def pages_of_list(
         is_first = False
         if not request.is_again:
             held = repeats.new(records, expected=request.repeats)
+            if pagination.type == "keyset":
+                held, before = behind(before, held), records or before
             is_past = reading.newest is not None and reading.newest.is_past(records)
         elif missed := repeats.missed(records):
             yield missed

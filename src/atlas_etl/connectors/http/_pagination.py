@@ -5,8 +5,6 @@ A page that repeats, or a cursor that does not move, is an error (`pagination_st
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter
 from collections.abc import Callable, Generator
 from dataclasses import replace
 from typing import TypeAlias
@@ -16,6 +14,7 @@ import msgspec
 from pydantic import JsonValue
 
 from atlas_etl.connectors.http._messages import Request
+from atlas_etl.connectors.http._page_ends import Moves, Total, stuck
 from atlas_etl.connectors.http._pagination_settings import Pagination
 from atlas_etl.connectors.http._parents import filled
 from atlas_etl.connectors.http._recognised import Page, next_link, recognised, says_more
@@ -40,14 +39,17 @@ def _single(_: Pagination, first: Request) -> Flow:
 
 def _offset(how: Pagination, first: Request) -> Flow:
     """Steps by as many records as came, less the overlap: a server may give fewer than were asked for."""
-    offset, name = how.start if how.start is not None else 0, how.parameter or "offset"
+    start, name = how.start if how.start is not None else 0, how.parameter or "offset"
     sized = _sized(how, first, "limit")
-    moves = _Moves()
+    moves, total = Moves(), Total(how)
+    offset = start
     again: list[msgspec.Raw] = []
     while True:
-        page = yield replace(_placed(how, sized, {name: offset}), repeats=len(again))
+        page = yield replace(total.tolerant(_placed(how, sized, {name: offset})), repeats=len(again))
         moves.see(page)
-        if _is_last(how, page) or _total(how, page, reached=offset + len(page.records)):
+        is_end = total.is_reached(page, reached=offset - start + len(page.records))
+        if _is_last(how, page) or is_end:
+            total.check()
             return
         if again and page.records == again:
             return  # nothing is behind what was read already
@@ -66,16 +68,22 @@ def _numbered(how: Pagination, first: Request) -> Flow:
     """With an overlap each page is read again behind the next one, for rows that came to it meanwhile."""
     number, name = how.start if how.start is not None else 1, how.parameter or "page"
     sized = _sized(how, first, "per_page")
-    moves = _Moves()
-    is_first, count = True, 0
+    moves, total = Moves(), Total(how)
+    is_first, count, empty = True, 0, 0
     while True:
-        page = yield _placed(how, sized, {name: number})
+        page = yield total.tolerant(_placed(how, sized, {name: number}))
         if not is_first and how.overlap != 0:
             yield replace(_placed(how, sized, {name: number - 1}), is_again=True)
         is_first = False
         moves.see(page)
         count += len(page.records)
-        if _is_last(how, page) or _total(how, page, reached=count):
+        empty = empty + 1 if not page.records else 0
+        is_end = total.is_reached(page, reached=count)
+        if empty and _says_more(how, page):
+            if empty > _MOST_EMPTY:
+                raise stuck(f"{empty} empty pages followed each other, and each says that there are more")
+        elif _is_last(how, page) or is_end:
+            total.check()
             return
         number += 1
 
@@ -84,6 +92,7 @@ def _cursor(how: Pagination, first: Request) -> Flow:
     name = how.parameter or "cursor"
     path = parse_path(how.cursor or "next_cursor")
     request = sized = _sized(how, first, "limit")
+    more = _more_of(sized)
     seen: set[Scalar] = set()
     while True:
         page = yield request
@@ -99,19 +108,18 @@ def _cursor(how: Pagination, first: Request) -> Flow:
         if cursor in (None, "", False, how.end_value) or _says_no_more(how, page):
             return
         _advance(cursor, seen, what="cursor")
-        request = _placed(how, sized, {name: cursor})
+        request = _placed(how, more, {name: cursor})
 
 
 def _keyset(how: Pagination, first: Request) -> Flow:
-    name = how.parameter or "after"
+    sized = _sized(how, first, "limit")
     path = parse_path(how.field or "id")
-    request = sized = _sized(how, first, "limit")
     seen: set[Scalar] = set()
-    while True:
-        page = yield request
-        if _is_last(how, page):
-            return
-        last = Document(bytes(page.records[-1]), "the last record").find(path)
+    before: list[msgspec.Raw] = []
+    page = yield sized
+    while not _is_last(how, page) and not _has_only_repeated(how, before, page.records):
+        before = page.records
+        last = Document(bytes(before[-1]), "the last record").find(path)
         if last is None:
             raise SourceError(
                 f"the last record of a page has no {how.field or 'id'!r} to go on from",
@@ -119,7 +127,43 @@ def _keyset(how: Pagination, first: Request) -> Flow:
                 code="pagination_stuck",
             )
         _advance(last, seen, what="last record")
-        request = _placed(how, sized, {name: last})
+        page = yield from _behind(how, _more_of(sized), before)
+
+
+def _behind(how: Pagination, sized: Request, records: list[msgspec.Raw]) -> Generator[Request, Page, Page]:
+    """The page behind these records: behind the last of them that an API still knows.
+
+    One that was deleted meanwhile is refused (Stripe: https://github.com/stripe/stripe-php/issues/1264).
+    """
+    name, path = how.parameter or "after", parse_path(how.field or "id")
+    refused: set[Scalar] = set()
+    for record in reversed(records[-_MOST_GONE:]):
+        place = Document(bytes(record), "a record").find(path)
+        if place is None:
+            break
+        page = yield replace(_placed(how, sized, {name: place}), empty_on=_GONE)
+        if page.response.status not in _GONE:
+            places = (
+                {Document(bytes(found), "a record").find(path) for found in page.records}
+                if refused
+                else set()
+            )
+            if places & refused:
+                break  # what was refused is there: it was for another reason
+            return page
+        refused.add(place)
+    raise SourceError(
+        f"the API does not go on behind any of the last {len(refused)} records of a page",
+        hint="if they were deleted meanwhile, sync again; else check `parameter` and `field` of `pagination`",
+        code="page_position",
+        retryable=True,
+    )
+
+
+def _has_only_repeated(how: Pagination, before: list[msgspec.Raw], records: list[msgspec.Raw]) -> bool:
+    """Whether nothing new is on a page: the end, where a parameter includes the record that it names."""
+    is_shorter = len(records) < len(before) or (len(records) == 1 and how.page_size != 1)
+    return is_shorter and records == before[len(before) - len(records) :]
 
 
 def _next_url(how: Pagination, first: Request) -> Flow:
@@ -145,7 +189,7 @@ def _followed(how: Pagination, first: Request, following: Callable[[Page], Scala
         parts = urlsplit(url)
         params = tuple(parse_qsl(parts.query, keep_blank_values=True))
         bare = urlunsplit((parts.scheme, parts.netloc, parts.path, "", ""))
-        request = replace(first, url=bare, params=params)
+        request = replace(_more_of(first), url=bare, params=params)
 
 
 def _page_info(how: Pagination, first: Request) -> Flow:
@@ -167,7 +211,7 @@ def _page_info(how: Pagination, first: Request) -> Flow:
                 code="no_page_info",
             )
         _advance(cursor, seen, what="endCursor")
-        request = _placed(how, sized, {name: cursor})
+        request = _placed(how, _more_of(sized), {name: cursor})
 
 
 def _auto(how: Pagination, first: Request) -> Flow:
@@ -176,9 +220,9 @@ def _auto(how: Pagination, first: Request) -> Flow:
     page = yield request
     chosen = recognised(page)
     if chosen is None:
-        if page.records and (flag := says_more(page)) is not None:
+        if page.records and (place := says_more(page)) is not None:
             raise SourceError(
-                f"the first answer says by {flag!r} that there are more pages, and not how to ask for them",
+                f"the first answer says by {place!r} that there is more, and not how to ask for it",
                 hint="describe `pagination`, e.g. {type: page} or {type: keyset}; with `none` one is read",
                 code="pagination_unknown",
             )
@@ -206,7 +250,9 @@ _FLOWS: dict[str, Callable[[Pagination, Request], Flow]] = {
     "auto": _auto,
 }
 
-_MOST_TIMES = 3
+_MOST_EMPTY = 100  # pages in a row
+_MOST_GONE = 10  # records of a page that may be deleted before the next one is asked for
+_GONE = frozenset({400, 404, 410, 422})  # what APIs answer that know no place behind what is not there
 
 
 def _sized(how: Pagination, first: Request, usual: str) -> Request:
@@ -224,57 +270,30 @@ def _placed(how: Pagination, request: Request, values: dict[str, Scalar]) -> Req
     return request.with_params({name: str(value) for name, value in values.items()})
 
 
+def _more_of(first: Request) -> Request:
+    """What asks for the pages behind the first: one that an API itself names is there."""
+    return replace(first, empty_on=frozenset())
+
+
 def _is_last(how: Pagination, page: Page) -> bool:
+    """Raises SourceError (`pagination_stuck`) for an empty page that says that there are more."""
     count = len(page.records)
-    is_short = how.stop_on_short_page and how.page_size is not None and count < how.page_size
-    return count == 0 or is_short or _says_no_more(how, page)
+    if how.has_more is not None:
+        if not count and _says_more(how, page):
+            raise stuck("an empty page says that there are more, and not where")
+        return not _says_more(how, page)
+    return count == 0 or (how.stop_on_short_page and how.page_size is not None and count < how.page_size)
+
+
+def _says_more(how: Pagination, page: Page) -> bool:
+    return how.has_more is not None and not _says_no_more(how, page)
 
 
 def _says_no_more(how: Pagination, page: Page) -> bool:
     return how.has_more is not None and page.find(parse_path(how.has_more)) in (False, None, 0, "false")
 
 
-def _total(how: Pagination, page: Page, *, reached: int) -> bool:
-    """Whether as many records were read as the API says that there are."""
-    total = page.find(parse_path(how.total)) if how.total is not None else None
-    if isinstance(total, str) and total.isdecimal():
-        total = int(total)
-    return isinstance(total, int) and reached >= total
-
-
-class _Moves:
-    """Tells pages that go on from those that come again, by digests of what is on them.
-
-    Records without a key may be equal, so one alone, or pages apart, may come a second time, but no third.
-    """
-
-    def __init__(self) -> None:
-        self._before = b""
-        self._times: Counter[bytes] = Counter()
-
-    def see(self, page: Page) -> None:
-        """Raises SourceError (`pagination_stuck`)."""
-        if not page.records:
-            return
-        here = hashlib.blake2b(b"\n".join(page.records), digest_size=16).digest()
-        self._times[here] += 1
-        if here == self._before and len(page.records) > 1:
-            raise _stuck("the same page came twice in a row")
-        if self._times[here] == _MOST_TIMES:
-            raise _stuck(f"the same page came {_MOST_TIMES} times")
-        self._before = here
-
-
 def _advance(value: Scalar, seen: set[Scalar], *, what: str) -> None:
     if value in seen:
-        raise _stuck(f"a {what} came a second time")
+        raise stuck(f"a {what} came a second time")
     seen.add(value)
-
-
-def _stuck(why: str) -> SourceError:
-    return SourceError(
-        f"the pages do not move on: {why}, so that reading them would never end",
-        hint="check `pagination`: its `parameter` may have another name, or the API may have one page only "
-        "(`pagination: none`)",
-        code="pagination_stuck",
-    )

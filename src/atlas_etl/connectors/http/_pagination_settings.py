@@ -51,10 +51,13 @@ class Pagination(BaseModel):
         default=None, description="keyset: the last record's member that is sent; default id"
     )
     total: RecordsPath | None = Field(
-        default=None, description="where a response holds the number of all records"
+        default=None,
+        description="where a response holds the number of all records: a full page that reaches it is "
+        "followed by one more request, and fewer records are an error",
     )
     has_more: RecordsPath | None = Field(
-        default=None, description="where a response says whether there are more pages"
+        default=None,
+        description="where a response says whether there are more pages, however many records it has",
     )
     stop_on_short_page: bool = Field(
         default=False, description="whether a page of fewer records than page_size is the last"

@@ -1,6 +1,7 @@
 """Resources that depend on another one's records: `/orders/{order_id}/refunds` for each order.
 
-Templates are plain substitution of the names that `parent` gives, and nothing is evaluated.
+Templates are plain substitution of the names that `parent` gives: nothing is evaluated, and what replaces a
+name is never looked at again.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import msgspec
 
 from atlas_etl.connectors.http._messages import Response
 from atlas_etl.connectors.http._pagination_settings import Pagination
-from atlas_etl.connectors.http._records import Document, Path, Scalar, parse_path, written_path
+from atlas_etl.connectors.http._records import ENVELOPES, Document, Path, Scalar, parse_path, written_path
 from atlas_etl.errors import SourceError
 
 
@@ -42,9 +42,16 @@ class Page:
 # A link with its parameters, whose texts may have quotes in them that are escaped.
 _LINK = re.compile(r"""<([^>]*)>((?:\s*;\s*[^,;"]+(?:"(?:[^"\\]|\\.)*")?)*)""")
 _SMALLEST_PAGE = 10  # of those that APIs give by themselves
-_NEXT_URLS = (
-    "next", "links.next", "paging.next", "_links.next.href", "links.next.href", "next_page_url", "nextLink",
-    "next_url", "@odata~nextLink", "meta.next", "pagination.next_url", "next_page",
+# Where nothing but an address is, which may be a relative one (JSON:API, HAL, OData, Laravel, Salesforce).
+_LINKS = (
+    "links.next", "links.next.href", "_links.next.href", "_links.next", "@odata~nextLink", "odata~nextLink",
+    "__next", "nextLink", "next_page_url", "nextPageUrl", "next_url", "nextUrl", "nextRecordsUrl",
+    "pagination.next_url", "paging.next.link", "meta.next_url",
+)  # fmt: skip
+# Where an address may be, or something else.
+_NEXT = (
+    "next", "paging.next", "pagination.next", "meta.next", "info.next", "page.next", "pages.next",
+    "next_page", "nextPage", "meta.next_page", "pagination.next_page",
 )  # fmt: skip
 # Where the cursor is, and the parameter that such APIs want it in.
 _CURSORS = (
@@ -54,50 +61,127 @@ _CURSORS = (
     ("paging.next.after", "after"), ("meta.cursor.next", "cursor"), ("nextCursor", "cursor"),
 )  # fmt: skip
 _NEXT_PAGES = ("next_page", "nextPage", "meta.next_page", "pagination.next_page")
+# The page's number, and how many there are. The second name is Spring's, which counts from 0.
 _PAGE_NUMBERS = (
-    ("page", "total_pages"), ("current_page", "last_page"), ("meta.current_page", "meta.last_page"),
-    ("meta.page", "meta.total_pages"), ("pagination.page", "pagination.total_pages"),
-    ("pagination.current_page", "pagination.total_pages"), ("page", "pages"),
+    ("page", "total_pages"), ("number", "totalPages"), ("page.number", "page.totalPages"),
+    ("page", "totalPages"), ("current_page", "last_page"), ("meta.current_page", "meta.last_page"),
+    ("currentPage", "totalPages"), ("current_page", "total_pages"), ("meta.page", "meta.total_pages"),
+    ("meta.current_page", "meta.total_pages"), ("meta.currentPage", "meta.totalPages"),
+    ("pagination.page", "pagination.total_pages"), ("pagination.current_page", "pagination.total_pages"),
+    ("page", "pages"), ("page", "nbPages"), ("meta.pagination.current_page", "meta.pagination.total_pages"),
+    ("meta.pagination.page", "meta.pagination.pageCount"),
 )  # fmt: skip
+_ABOVE = ("", "meta.", "pagination.", "paging.", "page_info.", "pageInfo.", "meta.pagination.")
 _FLAGS = tuple(
     f"{above}{flag}"
-    for above in ("", "meta.", "pagination.", "paging.", "page_info.", "pageInfo.")
+    for above in _ABOVE
     for flag in ("has_more", "hasMore", "has_next", "hasNext", "has_next_page", "hasNextPage", "more")
 )
-_OFFSETS = (("offset", "total"), ("meta.offset", "meta.total"), ("pagination.offset", "pagination.total"))
+_END_FLAGS = tuple(f"{above}{flag}" for above in _ABOVE for flag in ("last", "isLast", "is_last", "done"))
+# Where the records begin, how many there are, and the parameter.
+_OFFSETS = (
+    ("offset", "total", "offset"), ("meta.offset", "meta.total", "offset"),
+    ("pagination.offset", "pagination.total", "offset"), ("skip", "total", "skip"),
+    ("start", "total", "start"), ("startAt", "total", "startAt"), ("start", "numFound", "start"),
+)  # fmt: skip
+_TOTALS = tuple(
+    f"{above}{total}"
+    for above in (*_ABOVE, "page.")
+    for total in (
+        "total", "total_count", "totalCount", "total_results", "totalResults", "total_items", "totalItems",
+        "total_records", "totalRecords", "totalElements", "recordsTotal", "numFound", "nbHits",
+        "@odata~count", "count", "total.value",
+    )
+)  # fmt: skip
+_TOTAL_HEADERS = ("x-total-count", "x-total", "total-count")
+_TOTAL_PAGES = tuple(
+    f"{above}{total}"
+    for above in (*_ABOVE, "page.")
+    for total in ("total_pages", "totalPages", "last_page", "page_count", "pageCount")
+)
 
 
 def recognised(page: Page) -> Pagination | None:
     """The pagination that a first response shows; None where it shows none, or that there is one page."""
     if next_link(page.response.headers.get("link", "")):
         return Pagination(type="link_header")
-    for path in _NEXT_URLS:
-        steps = tuple(step.replace("~", ".") for step in path.split("."))
-        found = page.find(steps)
-        if isinstance(found, str) and re.match(r"https?://|/|\?", found):
-            return Pagination(type="next_url", next=written_path(steps))
+    if page.response.headers.get("x-next-page", "").strip():
+        return Pagination(type="cursor", header="X-Next-Page", parameter="page")
+    for around in ((), *((name,) for name in ENVELOPES)):
+        if (found := _shown(page, around)) is not None:
+            return found
+    return None
+
+
+def _shown(page: Page, around: Path) -> Pagination | None:
+    """The same by the members of an object."""
+
+    def at(path: str) -> Scalar:
+        return page.find(_steps(around, path))
+
+    def place(path: str) -> str:
+        return written_path(_steps(around, path))
+
+    for path in (*_LINKS, *_NEXT):
+        found = at(path)
+        if isinstance(found, str) and (found != "" if path in _LINKS else re.match(r"https?://|/|\?", found)):
+            return Pagination(type="next_url", next=place(path))
     for path, parameter in _CURSORS:
-        found = page.find(parse_path(path))
+        found = at(path)
         if isinstance(found, str | int | float) and not isinstance(found, bool) and found != "":
-            return Pagination(type="cursor", cursor=path, parameter=parameter)
+            return Pagination(type="cursor", cursor=place(path), parameter=parameter)
     for path in _NEXT_PAGES:
-        found = page.find(parse_path(path))
-        if isinstance(found, int) and not isinstance(found, bool):
-            return Pagination(type="cursor", cursor=path, parameter="page")
+        if _count(at(path)) is not None:
+            return Pagination(type="cursor", cursor=place(path), parameter="page")
     for number, total in _PAGE_NUMBERS:
-        here, pages = page.find(parse_path(number)), page.find(parse_path(total))
-        if isinstance(here, int) and isinstance(pages, int) and here < pages:
+        here, pages = _count(at(number)), _count(at(total))
+        if here is not None and pages is not None and here < pages and pages > 1:
             return Pagination(type="page", start=here)
-    for offset, total in _OFFSETS:
-        here, rows = page.find(parse_path(offset)), page.find(parse_path(total))
-        if here == 0 and isinstance(rows, int) and len(page.records) < rows:
-            return Pagination(type="offset", total=total)
+    if (here := _count(at("number"))) is not None and at("last") is False:
+        return Pagination(type="page", start=here)  # a slice of Spring's, which counts no pages
+    for offset, total, parameter in _OFFSETS:
+        rows = _count(at(total))
+        if at(offset) == 0 and rows is not None and len(page.records) < rows:
+            return Pagination(type="offset", total=place(total), parameter=parameter)
     return None
 
 
 def says_more(page: Page) -> str | None:
-    """Where a response says that there are more pages."""
-    return next((path for path in _FLAGS if page.find(parse_path(path)) is True), None)
+    """Where a response of several records says that there are more of them, or more pages."""
+    if page.document is None or page.document.is_one(page.records):
+        return None
+    headers = page.response.headers
+    for header in _TOTAL_HEADERS:
+        if (_count(headers.get(header, "").strip()) or 0) > len(page.records):
+            return header
+    for around in ((), *((name,) for name in ENVELOPES)):
+        for path in (*_FLAGS, *_END_FLAGS, *_TOTALS, *_TOTAL_PAGES, *_LINKS, *_NEXT):
+            steps = _steps(around, path)
+            found = page.find(steps)
+            if (
+                (path in _FLAGS and found is True)
+                or (path in _END_FLAGS and found is False)
+                or (path in _TOTALS and (_count(found) or 0) > len(page.records))
+                or (path in _TOTAL_PAGES and (_count(found) or 0) > 1)
+                or (
+                    path in _LINKS + _NEXT
+                    and (found not in (None, "", False) or page.document.holds_several(steps))
+                )
+            ):
+                return written_path(steps)
+    return None
+
+
+def _steps(around: Path, path: str) -> Path:
+    """The steps of a path whose names may have points, written as `~`."""
+    return (*around, *(step.replace("~", ".") for step in path.split(".")))
+
+
+def _count(found: Scalar) -> int | None:
+    """A whole number, which some write as text."""
+    if isinstance(found, str) and found.isdecimal() and len(found) < 16:
+        return int(found)
+    return found if isinstance(found, int) and not isinstance(found, bool) else None
 
 
 def told(how: Pagination, page: Page) -> str | None:

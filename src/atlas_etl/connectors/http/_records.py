@@ -7,7 +7,7 @@ A path is JSONPath's plainest part: names with dots between them, and `[*]` or `
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from functools import cache
 from typing import Any, Final, TypeAlias, cast
@@ -28,9 +28,19 @@ _ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
 _SCALAR = msgspec.json.Decoder(str | int | float | bool | None)
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _BLANKS = b" \t\r\n"
+_NOTHING = msgspec.Raw(b"null")
 
 # Where most APIs keep their records, the commonest first.
-_USUAL = ("data", "results", "items", "records", "value", "values", "rows", "entries", "content", "list")
+_USUAL = (
+    "data", "results", "items", "records", "value", "values", "rows", "entries", "content", "list", "docs",
+    "elements", "objects", "hits", "nodes",
+)  # fmt: skip
+# What else may be a list beside them, and around them.
+_BESIDE = frozenset({"errors", "warnings", "links", "link", "included", "facets"})
+ENVELOPES: Final = ("d", "data", "result", "results", "response", "payload", "hits")
+_HAL, _HAL_LINKS = "_embedded", "_links"
+_HAL_MOVES = ("next", "prev", "first", "last")
+_NONE_AT = (("page", "totalElements"), ("totalElements",), ("total",), ("count",), ("totalItems",))
 
 
 def parse_path(text: str) -> Path:
@@ -126,22 +136,67 @@ class Document:
                 records.append(value)
         return records
 
+    def is_one(self, records: Sequence[msgspec.Raw]) -> bool:
+        """Whether the document itself is the only record."""
+        return len(records) == 1 and records[0] is self._root and _first(self._root) == b"{"
+
+    def is_empty_list(self) -> bool:
+        """Whether it is a list of nothing that leaves its records out: HAL's, as Spring writes it."""
+        if _first(self._root) != b"{":
+            return False
+        members = self._members(self._root)
+        return _HAL_LINKS in members and _HAL not in members and any(self.find(at) == 0 for at in _NONE_AT)
+
     def records_path(self) -> Path:
         """Where the records seem to be: the document, or its only list, or the one with a usual name.
 
-        Raises SourceError (`records_not_found`) where several lists could be meant.
+        In HAL (`_embedded`), OData's second version (`d.results`), Elasticsearch (`hits.hits`) and other
+        envelopes it is the list in that. Raises SourceError (`records_not_found`) where several lists could
+        be meant, and `answered_errors` where there are errors and nothing else.
         """
         if _first(self._root) != b"{":
             return ()
-        lists = [name for name, value in self._members(self._root).items() if _first(value) == b"["]
-        if len(lists) <= 1:
-            return tuple(lists)
-        for name in _USUAL:
-            if name in lists:
-                return (name,)
+        members = self._members(self._root)
+        lists = _lists(members)
+        if candidates := [name for name in lists if name not in _BESIDE]:
+            return (self._likeliest(candidates),)
+        if (enclosed := self._enclosed(members)) is not None:
+            return enclosed
+        if "errors" in lists and self.holds_several(("errors",)):
+            raise SourceError(
+                f"{self._where} answered with `errors` and no records",
+                hint="check what the resource asks for, and the rights of these credentials",
+                code="answered_errors",
+            )
+        return tuple(lists) if len(lists) == len(members) == 1 else ()
+
+    def _enclosed(self, members: Mapping[str, msgspec.Raw]) -> Path | None:
+        """The list in an envelope; None where there is none, or it belongs to a single record."""
+        if _first(members.get(_HAL, _NOTHING)) == b"{":
+            inside = _lists(self._members(members[_HAL]))
+            is_list = "id" not in members or any(
+                self._at((_HAL_LINKS, move)) is not None for move in _HAL_MOVES
+            )
+            return (_HAL, self._likeliest(inside, above=_HAL)) if inside and is_list else None
+        for name in ENVELOPES:
+            if _first(members.get(name, _NOTHING)) != b"{":
+                continue
+            envelope = self._members(members[name])
+            inside = [each for each in _lists(envelope) if each not in _BESIDE]
+            usual = [each for each in _USUAL if each in inside]
+            if "id" not in envelope and (usual or (inside and len(envelope) == 1)):
+                return (name, (usual or inside)[0])
+        return None
+
+    def _likeliest(self, lists: Sequence[str], *, above: str = "") -> str:
+        """The only list, or the one with a usual name. Raises SourceError (`records_not_found`)."""
+        usual = [name for name in _USUAL if name in lists]
+        if len(lists) == 1 or usual:
+            return lists[0] if len(lists) == 1 else usual[0]
+        places = ", ".join(written_path((*((above,) if above else ()), name)) for name in lists[:12])
         raise SourceError(
             f"{self._where} has several lists, and nothing says which of them the records are",
-            hint=f"set `records` to one of {', '.join(lists[:12])}",
+            hint=f"set `records` to one of {places}",
             code="records_not_found",
         )
 
@@ -182,6 +237,10 @@ class Document:
             else "set `records` to where they are",
             code="records_not_found",
         )
+
+
+def _lists(members: Mapping[str, msgspec.Raw]) -> list[str]:
+    return [name for name, value in members.items() if _first(value) == b"["]
 
 
 @cache

@@ -20,6 +20,17 @@ _ABSENT = msgspec.Raw(b"null")
 Key = tuple[bytes, ...]
 
 
+def behind(before: list[msgspec.Raw], records: list[msgspec.Raw]) -> list[msgspec.Raw]:
+    """The records without those at their beginning that the page before ended with.
+
+    Some APIs begin a page with the record that they are asked to go on from, and with its ties.
+    """
+    for start in range(len(before) - 1, -1, -1):
+        if records and before[start] == records[0] and before[start:] == records[: len(before) - start]:
+            return records[len(before) - start :]
+    return records
+
+
 class Repeats:
     """Leaves out what the page before had already."""
 

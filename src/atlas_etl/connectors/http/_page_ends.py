@@ -1,0 +1,91 @@
+"""Where pages end, and whether they move on: by what is on them, and by a total that an API gives."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from dataclasses import replace
+
+from atlas_etl.connectors.http._messages import Request
+from atlas_etl.connectors.http._pagination_settings import Pagination
+from atlas_etl.connectors.http._recognised import Page
+from atlas_etl.connectors.http._records import parse_path
+from atlas_etl.errors import SourceError
+
+_MOST_TIMES = 3
+_PAST_END = frozenset({400, 404, 410, 416, 422})  # what some answer that know no page behind the last
+
+
+class Total:
+    """How many records an API says that there are, which may be more or fewer than its pages have.
+
+    So where they are reached with a full page, one more is asked for, and may be refused.
+    """
+
+    def __init__(self, how: Pagination) -> None:
+        self._how = how
+        self._path = parse_path(how.total) if how.total is not None else None
+        self._total: int | None = None
+        self._reached = 0
+        self._longest = 0  # of the pages so far: an API may give fewer than it is asked for
+        self._is_past = False
+
+    def tolerant(self, request: Request) -> Request:
+        """The request for the next page, which may be behind the last."""
+        return replace(request, empty_on=request.empty_on | _PAST_END) if self._is_past else request
+
+    def is_reached(self, page: Page, *, reached: int) -> bool:
+        """Whether a page is the last one, by what it says; `reached`: as many records as came so far."""
+        self._reached = reached
+        total = page.find(self._path) if self._path is not None else None
+        if isinstance(total, str) and total.isdecimal():
+            total = int(total)
+        if isinstance(total, int) and not isinstance(total, bool):
+            self._total = total
+        self._is_past = self._total is not None and reached >= self._total
+        is_short = len(page.records) < (self._longest or self._how.page_size or 0)
+        self._longest = max(self._longest, len(page.records))
+        return self._is_past and is_short
+
+    def check(self) -> None:
+        """Raises SourceError (`pages_incomplete`) where the pages ended before all of them."""
+        if self._total is not None and self._reached < self._total:
+            raise SourceError(
+                f"the pages ended behind {self._reached:,} records, and {self._how.total!r} says "
+                f"that there are {self._total:,}",
+                hint="sync again; leave `total` out where the API counts what it does not show",
+                code="pages_incomplete",
+                retryable=True,
+            )
+
+
+class Moves:
+    """Tells pages that go on from those that come again, by digests of what is on them.
+
+    Records without a key may be equal, so one alone, or pages apart, may come a second time, but no third.
+    """
+
+    def __init__(self) -> None:
+        self._before = b""
+        self._times: Counter[bytes] = Counter()
+
+    def see(self, page: Page) -> None:
+        """Raises SourceError (`pagination_stuck`)."""
+        if not page.records:
+            return
+        here = hashlib.blake2b(b"\n".join(page.records), digest_size=16).digest()
+        self._times[here] += 1
+        if here == self._before and len(page.records) > 1:
+            raise stuck("the same page came twice in a row")
+        if self._times[here] == _MOST_TIMES:
+            raise stuck(f"the same page came {_MOST_TIMES} times")
+        self._before = here
+
+
+def stuck(why: str) -> SourceError:
+    return SourceError(
+        f"the pages do not move on: {why}, so that reading them would never end",
+        hint="check `pagination`: its `parameter` may have another name, or the API may have one page only "
+        "(`pagination: none`)",
+        code="pagination_stuck",
+    )

@@ -1,0 +1,181 @@
+"""Pages that end too early or too late, places that are gone, and totals that are wrong: no row is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from pytest_httpserver import HTTPServer
+from werkzeug import Request, Response
+
+from atlas_etl.errors import SourceError
+from atlas_etl.model import Stream
+from tests.unit.connectors.http_api import Api, as_json, read
+
+THINGS = Stream("things", path="things")
+IDS = list(range(1, 8))
+SIZE = 3
+
+
+@pytest.fixture
+def api(httpserver: HTTPServer) -> Api:
+    return Api(httpserver)
+
+
+def ids(api: Api, **config: object) -> list[int]:
+    return [int(number) for number in read(api.connector(**config), THINGS).column("id").to_pylist()]
+
+
+def code_of(api: Api, **config: object) -> str:
+    with pytest.raises(SourceError) as caught:
+        ids(api, **config)
+    return caught.value.code
+
+
+def records(numbers: list[int]) -> list[dict[str, object]]:
+    return [{"id": number, "name": f"n{number}"} for number in numbers]
+
+
+def counted(start: int, total: object, *, refused: int | None = None) -> Callable[[Request], Response]:
+    """By offset from `start` on; nothing behind the last record, or a refusal."""
+
+    def answer(request: Request) -> Response:
+        at = int(request.args.get("offset", start)) - start
+        if refused is not None and at >= len(IDS):
+            return Response(status=refused)
+        return as_json({"data": records(IDS[at : at + SIZE]), "total": total})
+
+    return answer
+
+
+@pytest.mark.parametrize("total", [7, "7", 3, 6, 1])
+@pytest.mark.parametrize("start", [0, 1])
+def test_a_total_that_is_too_small_ends_nothing(api: Api, start: int, total: object) -> None:
+    api.serve("/things", counted(start, total))
+    pagination = {"type": "offset", "start": start, "page_size": SIZE, "total": "total"}
+    assert ids(api, pagination=pagination) == IDS
+
+
+@pytest.mark.parametrize("how", ["offset", "page"])
+def test_a_total_that_is_too_great_is_an_error(api: Api, how: str) -> None:
+    """As where an empty page is in the middle."""
+
+    def answer(request: Request) -> Response:
+        at = int(request.args.get("offset", (int(request.args.get("page", 1)) - 1) * SIZE))
+        return as_json({"data": records(IDS[at : at + SIZE]) if at < 2 * SIZE else [], "total": 7})
+
+    api.serve("/things", answer)
+    assert code_of(api, pagination={"type": how, "total": "total"}) == "pages_incomplete"
+    assert ids(api, pagination={"type": how}) == IDS[: 2 * SIZE]
+
+
+@pytest.mark.parametrize("refused", [400, 404, 416, 422])
+def test_a_page_behind_the_total_may_be_refused(
+    api: Api, refused: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{__name__}.IDS", list(range(1, 7)))
+    api.serve("/things", counted(0, 6, refused=refused))
+    assert ids(api, pagination={"type": "offset", "total": "total"}) == IDS
+    assert code_of(api, pagination={"type": "offset"}) == f"http_{refused}"
+
+
+@pytest.mark.parametrize("how", ["page", "offset", "keyset"])
+def test_an_empty_page_that_says_that_there_is_more_is_not_the_last(api: Api, how: str) -> None:
+    """An API that filters what it has on a page gives such pages."""
+    pages = [IDS[:3], [], IDS[3:5], [], IDS[5:]]
+
+    def answer(request: Request) -> Response:
+        number = int(request.args.get("page", len(api.asked)))
+        return as_json({"data": records(pages[number - 1]), "has_more": number < len(pages)})
+
+    api.serve("/things", answer)
+    pagination = {"type": how, "has_more": "has_more", "page_size": SIZE, "stop_on_short_page": True}
+    if how == "page":
+        assert ids(api, pagination=pagination) == IDS
+    else:
+        assert code_of(api, pagination=pagination) == "pagination_stuck"
+
+
+def test_empty_pages_without_an_end_are_an_error(api: Api) -> None:
+    api.serve("/things", lambda _: as_json({"data": [], "has_more": True}))
+    assert code_of(api, pagination={"type": "page", "has_more": "has_more"}) == "pagination_stuck"
+
+
+@pytest.mark.parametrize("how", ["cursor", "next_url", "link_header", "keyset"])
+def test_no_records_is_said_of_the_first_page_only(api: Api, how: str) -> None:
+    """What a page leads to is there: a refusal of it is no end of the list."""
+
+    def answer(request: Request) -> Response:
+        if request.args:
+            return Response(status=404)
+        body = {"data": records(IDS[:2]), "next_cursor": "a", "next": "/things?a=1"}
+        return as_json(body, Link='</things?a=1>; rel="next"')
+
+    api.serve("/things", answer)
+    resource = {"path": "/things", "pagination": how, "empty_on": [404]}
+    with pytest.raises(SourceError) as caught:
+        read(api.connector(resources={"things": resource}), Stream("things", table="things"))
+    assert caught.value.code == ("page_position" if how == "keyset" else "http_404")
+
+
+def keyset(
+    gone: frozenset[int] = frozenset(), *, size: int = SIZE, status: int = 400, includes: bool = False
+) -> Callable[[Request], Response]:
+    """Records behind an id; some are deleted once the first page was given out."""
+
+    def answer(request: Request) -> Response:
+        after = int(request.args.get("after", 0))
+        if after in gone:
+            return Response(status=status)
+        left = [number for number in IDS if not after or number not in gone]
+        found = [number for number in left if number > after or (includes and number == after)]
+        return as_json({"data": records(found[:size])})
+
+    return answer
+
+
+@pytest.mark.parametrize("status", [400, 404, 410])
+@pytest.mark.parametrize("gone", [{3}, {2, 3}, {3, 4}, {6}])
+def test_a_place_that_was_deleted_is_looked_for_before_it(api: Api, gone: set[int], status: int) -> None:
+    api.serve("/things", keyset(frozenset(gone), status=status))
+    first = set(IDS[:SIZE])
+    assert ids(api, pagination="keyset") == [
+        number for number in IDS if number in first or number not in gone
+    ]
+
+
+def test_a_page_of_which_nothing_is_left_is_an_error(api: Api) -> None:
+    api.serve("/things", keyset(frozenset(IDS[:SIZE])))
+    assert code_of(api, pagination="keyset") == "page_position"
+
+
+def test_a_place_that_is_refused_and_there_is_an_error(api: Api) -> None:
+    """It was refused for another reason: its records would come twice."""
+
+    def answer(request: Request) -> Response:
+        if request.args.get("after") == "3":
+            return Response(status=400)
+        return keyset()(request)
+
+    api.serve("/things", answer)
+    assert code_of(api, pagination="keyset") == "page_position"
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 6, 7])
+def test_a_parameter_that_includes_the_record_it_names_doubles_none(
+    api: Api, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{__name__}.IDS", list(range(1, count + 1)))
+    api.serve("/things", keyset(includes=True))
+    assert ids(api, pagination="keyset") == IDS
+
+
+def test_ties_of_the_place_come_once(api: Api) -> None:
+    held = [{"id": number, "at": number // 2} for number in range(1, 8)]
+
+    def answer(request: Request) -> Response:
+        after = int(request.args.get("after", 0))
+        return as_json([each for each in held if each["at"] >= after][:4])
+
+    api.serve("/things", answer)
+    assert ids(api, pagination={"type": "keyset", "field": "at"}) == IDS

@@ -1,0 +1,232 @@
+"""Shapes of answers that are recognised without a description: where records are, and how pages follow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from pytest_httpserver import HTTPServer
+from werkzeug import Request, Response
+
+from atlas_etl.errors import SourceError
+from atlas_etl.model import Stream
+from tests.unit.connectors.http_api import Api, as_json, read
+
+THINGS = Stream("things", path="things")
+RECORDS = [{"id": number, "name": f"n{number}"} for number in range(1, 8)]
+SIZE = 3
+PAGES = 3
+
+
+@pytest.fixture
+def api(httpserver: HTTPServer) -> Api:
+    return Api(httpserver)
+
+
+Shape = Callable[[list[dict[str, object]], int, str | None], object]
+
+
+def hal(found: list[dict[str, object]], number: int, following: str | None) -> object:
+    """https://datatracker.ietf.org/doc/html/draft-kelly-json-hal, section 6."""
+    links: dict[str, object] = {"self": {"href": "/things"}}
+    if following is not None:
+        links["next"] = {"href": following}
+    return {"_links": links, "_embedded": {"orders": found}, "shippedToday": 20}
+
+
+def spring_hal(found: list[dict[str, object]], number: int, following: str | None) -> object:
+    pages = {"size": SIZE, "totalElements": len(RECORDS), "totalPages": PAGES, "number": number}
+    return {**dict(hal(found, number, following)), "page": pages}  # type: ignore[call-overload]
+
+
+def json_api(found: list[dict[str, object]], number: int, following: str | None) -> object:
+    """https://jsonapi.org/format/#fetching-pagination."""
+    return {"data": found, "included": [{"id": 77}], "links": {"self": "/things", "next": following}}
+
+
+def json_api_object(found: list[dict[str, object]], number: int, following: str | None) -> object:
+    return {"links": {"next": {"href": following}} if following else {}, "data": found, "errors": []}
+
+
+def odata(found: list[dict[str, object]], number: int, following: str | None) -> object:
+    """https://docs.oasis-open.org/odata/odata-json-format/v4.01, section 4.6.5: it may be relative."""
+    more = {"@odata.nextLink": following.removeprefix("/")} if following else {}
+    return {"@odata.context": "$metadata#things", "@odata.count": len(RECORDS), "value": found, **more}
+
+
+def odata_2(found: list[dict[str, object]], number: int, following: str | None) -> object:
+    return {"d": {"results": found, **({"__next": following} if following else {})}}
+
+
+def spring(found: list[dict[str, object]], number: int, following: str | None) -> object:
+    return {
+        "content": found, "pageable": {"pageNumber": number, "pageSize": SIZE}, "last": number == PAGES - 1,
+        "totalPages": PAGES, "totalElements": len(RECORDS), "number": number, "size": SIZE,
+        "first": number == 0, "sort": {"sorted": False}, "empty": not found,
+    }  # fmt: skip
+
+
+def spring_slice(found: list[dict[str, object]], number: int, following: str | None) -> object:
+    return {"content": found, "last": number >= PAGES - 1, "number": number, "size": SIZE}
+
+
+def django(found: list[dict[str, object]], number: int, following: str | None) -> object:
+    url = f"http://HOST{following}" if following else None
+    return {"count": len(RECORDS), "next": url, "previous": None, "results": found}
+
+
+def laravel(found: list[dict[str, object]], number: int, following: str | None) -> object:
+    return {
+        "current_page": number + 1, "data": found, "last_page": PAGES, "links": [{"label": "Next"}],
+        "next_page_url": following, "per_page": SIZE, "total": len(RECORDS),
+    }  # fmt: skip
+
+
+def enveloped(found: list[dict[str, object]], number: int, following: str | None) -> object:
+    return {"status": "ok", "result": {"items": found, "next_page": number + 2 if following else None}}
+
+
+def solr(found: list[dict[str, object]], number: int, following: str | None) -> object:
+    return {
+        "responseHeader": {"status": 0},
+        "response": {"numFound": len(RECORDS), "start": number * SIZE, "docs": found},
+    }
+
+
+def algolia(found: list[dict[str, object]], number: int, following: str | None) -> object:
+    return {"hits": found, "page": number, "nbPages": PAGES, "nbHits": len(RECORDS)}
+
+
+def jira(found: list[dict[str, object]], number: int, following: str | None) -> object:
+    return {"startAt": number * SIZE, "maxResults": SIZE, "total": len(RECORDS), "issues": found}
+
+
+def served(api: Api, shape: Shape, **headers: str) -> None:
+    """Pages of a shape, by whatever of the usual parameters asks for them."""
+
+    def answer(request: Request) -> Response:
+        args = request.args
+        counted = next((args[name] for name in ("start", "startAt", "skip") if name in args), None)
+        start = int(counted) if counted is not None else SIZE * asked_page(request)
+        is_more = start + SIZE < len(RECORDS)
+        following = f"/things?at={start + SIZE}" if is_more else None
+        if "at" in args:
+            start = int(args["at"])
+            following = f"/things?at={start + SIZE}" if start + SIZE < len(RECORDS) else None
+        body = shape(RECORDS[start : start + SIZE], start // SIZE, following)
+        answered = as_json(body)
+        answered.set_data(answered.get_data(as_text=True).replace("HOST", request.host))
+        return answered
+
+    def asked_page(request: Request) -> int:
+        from_one = shape in (laravel, enveloped)
+        return int(request.args.get("page", str(int(from_one)))) - from_one
+
+    api.serve("/things", answer)
+
+
+SHAPES: tuple[Shape, ...] = (
+    hal, spring_hal, json_api, json_api_object, odata, odata_2, spring, spring_slice, django, laravel,
+    enveloped, solr, algolia, jira,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: str(shape.__name__))
+def test_every_record_of_every_page_comes_once(api: Api, shape: Shape) -> None:
+    served(api, shape)
+    found = read(api.connector(), THINGS)
+    assert found.column("id").to_pylist() == [record["id"] for record in RECORDS]
+    assert found.column_names == ["id", "name"]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: str(shape.__name__))
+def test_one_page_is_all_and_no_other_is_asked_for(api: Api, shape: Shape) -> None:
+    only = {"totalPages": 1, "last_page": 1, "nbPages": 1, "totalElements": 1, "total": 1, "count": 1,
+            "numFound": 1, "nbHits": 1, "@odata.count": 1, "last": True}  # fmt: skip
+
+    def single(body: object) -> object:
+        if not isinstance(body, dict):
+            return body
+        return {name: only.get(name, single(inner)) for name, inner in body.items()}
+
+    api.serve("/things", lambda _: as_json(single(shape(RECORDS[:1], 0, None))))
+    assert read(api.connector(), THINGS).num_rows == 1
+    assert len(api.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "columns"),
+    [
+        ({"_links": {"self": {"href": "/"}}, "page": {"totalElements": 0, "totalPages": 0}}, None),
+        ({"_links": {"self": {"href": "/"}}, "_embedded": {"orders": []}}, None),
+        ({"hits": {"total": {"value": 0, "relation": "eq"}, "hits": []}}, None),
+        ({"d": {"results": []}}, None),
+        ({"errors": [], "data": {"items": []}}, None),
+        ({"id": 7, "_links": {"self": {"href": "/"}}, "_embedded": {"lines": [{"n": 1}]}}, "id"),
+        ({"data": {"id": 7, "items": [{"n": 1}]}}, "data"),
+        ({"data": {"name": "x", "addresses": [{"n": 1}]}}, "data"),
+        ({"id": 7, "errors": []}, "id"),
+        ({"id": 7, "total": 250, "more": True}, "id"),
+    ],
+)
+def test_a_single_record_and_an_empty_list_are_what_they_are(
+    api: Api, body: object, columns: str | None
+) -> None:
+    api.serve("/things", lambda _: as_json(body))
+    found = read(api.connector(), THINGS)
+    assert found.num_rows == (columns is not None)
+    assert columns is None or columns in found.column_names
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "place"),
+    [
+        (
+            {"hits": {"total": {"value": 10_000, "relation": "gte"}, "hits": [{"_id": "1"}]}},
+            {},
+            "hits.total.value",
+        ),
+        ({"total": 250, "items": [{"id": 1}]}, {}, "total"),
+        ({"data": {"total_count": "250", "items": [{"id": 1}]}}, {}, "data.total_count"),
+        ([{"id": 1}], {"X-Total-Count": "250"}, "x-total-count"),
+        ({"items": [{"id": 1}], "next": "eyJpZCI6MX0"}, {}, "next"),
+        ({"items": [{"id": 1}], "paging": {"next": {"page": 2}}}, {}, "paging.next"),
+        ({"items": [{"id": 1}], "isLast": False}, {}, "isLast"),
+        ({"items": [{"id": 1}], "meta": {"totalPages": 4}}, {}, "meta.totalPages"),
+    ],
+)
+def test_a_first_page_that_is_not_all_is_an_error_and_not_all(
+    api: Api, body: object, headers: dict[str, str], place: str
+) -> None:
+    api.serve("/things", lambda _: as_json(body, **headers))
+    with pytest.raises(SourceError) as caught:
+        read(api.connector(), THINGS)
+    assert (caught.value.code, place in caught.value.message) == ("pagination_unknown", True)
+    assert read(api.connector(pagination="none"), THINGS).num_rows == 1
+
+
+def test_the_page_that_a_header_names_is_asked_for(api: Api) -> None:
+    """GitLab: https://docs.gitlab.com/api/rest/#other-pagination-headers."""
+
+    def answer(request: Request) -> Response:
+        page = int(request.args.get("page", "1"))
+        following = str(page + 1) if page < PAGES else ""
+        return as_json(RECORDS[SIZE * (page - 1) : SIZE * page], **{"X-Next-Page": following, "X-Total": "7"})
+
+    api.serve("/things", answer)
+    assert read(api.connector(), THINGS).num_rows == len(RECORDS)
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"errors": [{"message": "no"}]}, "answered_errors"),
+        ({"_links": {"next": {"href": "/"}}, "_embedded": {"orders": [], "people": []}}, "records_not_found"),
+        ({"orders": [], "people": []}, "records_not_found"),
+    ],
+)
+def test_what_could_mean_several_things_is_an_error(api: Api, body: object, code: str) -> None:
+    api.serve("/things", lambda _: as_json(body))
+    with pytest.raises(SourceError) as caught:
+        read(api.connector(), THINGS)
+    assert caught.value.code == code
