@@ -96,7 +96,7 @@ def test_a_server_does_not_outlive_a_killed_test_run(postgres_server: ServerAddr
         subprocess.Popen(
             [sys.executable, "-c", program],
             cwd=ROOT,
-            env={**os.environ, "TMPDIR": str(left_behind)},
+            env={**os.environ, "ATLAS_TEST_SERVERS_FOLDER": str(left_behind)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -32,8 +32,11 @@ class ServerFailed(Exception):
 
 @contextmanager
 def private_folder(prefix: str) -> Iterator[Path]:
-    """A folder for a server's data, owned by the account it runs as, removed afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix=prefix))
+    """A folder for a server's data, owned by the account it runs as, removed afterwards.
+
+    It is in the folder that ATLAS_TEST_SERVERS_FOLDER names, else among the temporary ones.
+    """
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=os.environ.get("ATLAS_TEST_SERVERS_FOLDER")))
     try:
         own(folder)
         yield folder
