@@ -169,6 +169,26 @@ def test_secrets_are_those_that_the_files_refer_to(shop: Project) -> None:
     assert offered(shop, "secret remove lake/password s") == ["shop/password"]
 
 
+def test_streams_that_nobody_named_are_those_of_the_api(shop: Project) -> None:
+    resources = "{resources: {orders: {path: /o}, items: {path: /i}}}"
+    shop.write("connectors.d/api.yaml", f"protocol: http\nconnection: {resources}\n")
+    assert offered(shop, "connector sync api --stream ") == ["orders", "items"]
+    shop.write("connectors.d/pay.yaml", "protocol: stripe\nconnection: {api_key: '${secret:pay/key}'}\n")
+    assert offered(shop, "connector sync pay --stream cust") == ["customers"]
+
+
+def test_protocols_and_destinations(shop: Project) -> None:
+    assert offered(shop, "connector add new --protocol s")[:2] == ["salesforce", "shopify"]
+    assert offered(shop, "connector add new --protocol=post") == ["postgresql"]
+    assert offered(shop, "query x --destination ") == ["warehouse"]
+    lakes = "{lake: {protocol: parquet, path: lake}, mart: {protocol: duckdb, path: mart.duckdb}}"
+    shop.write("atlas.yaml", f"destinations: {lakes}\n")
+    assert offered(shop, "connector add new --destination ") == ["lake", "mart"]
+    assert offered(shop, "query x --destination m") == ["mart"]
+    shop.write("atlas.yaml", "destinations: [")
+    assert offered(shop, "query x --destination ") == []
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -179,6 +199,7 @@ def test_secrets_are_those_that_the_files_refer_to(shop: Project) -> None:
         "connector sync shop --stream ",
         "secret set ",
         "explain ",
+        "query x --destination ",
     ],
 )
 def test_nothing_heavy_is_loaded(shop: Project, line: str) -> None:

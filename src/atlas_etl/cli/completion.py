@@ -12,6 +12,8 @@ from typing import Annotated
 import typer
 
 from atlas_etl.cli.candidates import Line, connectors, error_codes, secrets
+from atlas_etl.cli.destination_candidates import destinations
+from atlas_etl.cli.protocol_candidates import protocols
 from atlas_etl.cli.stream_candidates import streams
 
 
@@ -33,11 +35,13 @@ CONNECTORS = Completes(connectors).complete
 SECRETS = Completes(secrets).complete
 STREAMS = Completes(streams).complete
 ERROR_CODES = Completes(error_codes).complete
+PROTOCOLS = Completes(protocols).complete
+DESTINATIONS = Completes(destinations).complete
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The connector.", autocompletion=CONNECTORS)]
 Names = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[NAME]...", help="The connectors.", autocompletion=CONNECTORS),
+    typer.Argument(metavar="NAME", help="The connectors.", autocompletion=CONNECTORS),
 ]
 Streams = Annotated[
     list[str] | None,

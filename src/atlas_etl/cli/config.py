@@ -19,14 +19,14 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="See, check and document the configuration.",
+    help="See, check and document the configuration.\n\nExample: atlas config show shop --origin",
 )
 
 _HIDE = "`atlas connector update NAME --set KEY=-` encrypts it; or chmod 600 the file"
 
 OptionalName = Annotated[
     str | None,
-    typer.Argument(metavar="[NAME]", help="The connector; atlas.yaml without it.", autocompletion=CONNECTORS),
+    typer.Argument(metavar="NAME", help="The connector; atlas.yaml without it.", autocompletion=CONNECTORS),
 ]
 
 

@@ -96,4 +96,6 @@ COMMANDS = {
     ),
 }
 
-app = lazy_app(COMMANDS, "Define, test and sync connectors, and see what they did.")
+app = lazy_app(
+    COMMANDS, "Define, test and sync connectors, and see what they did.\n\nExample: atlas connector add"
+)

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from pydantic import BaseModel
 
+from atlas_etl.cli.completion import DESTINATIONS, PROTOCOLS
 from atlas_etl.cli.connector_settings import (
     Flags,
     Settings,
@@ -40,7 +41,9 @@ def add(  # noqa: PLR0917  # Typer passes by name
         str | None,
         typer.Argument(help="The new connector's name; asked for on a terminal.", show_default=False),
     ] = None,
-    protocol: Annotated[str | None, typer.Option(help="`atlas connector types` lists them.")] = None,
+    protocol: Annotated[
+        str | None, typer.Option(help="`atlas connector types` lists them.", autocompletion=PROTOCOLS)
+    ] = None,
     settings: Settings = None,
     table: Annotated[list[str] | None, typer.Option(help="A table to read; may be repeated.")] = None,
     query: Annotated[str | None, typer.Option(help="A query to read.")] = None,
@@ -49,7 +52,9 @@ def add(  # noqa: PLR0917  # Typer passes by name
         list[str] | None, typer.Option(help="A key column; may be repeated. Default: the catalog's.")
     ] = None,
     disposition: Annotated[Disposition | None, typer.Option(help="How rows meet what is there.")] = None,
-    destination: Annotated[str | None, typer.Option(help="A destination of atlas.yaml.")] = None,
+    destination: Annotated[
+        str | None, typer.Option(help="A destination of atlas.yaml.", autocompletion=DESTINATIONS)
+    ] = None,
     schedule: Annotated[
         str | None, typer.Option(metavar="CRON", help='E.g. "0 * * * *", or "every day at 06:30".')
     ] = None,

@@ -17,7 +17,8 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="For those who add to Atlas: a new protocol, as a package or in a checkout.",
+    help="For those who add to Atlas: a new protocol, as a package or in a checkout.\n\n"
+    "Example: atlas dev new-protocol ledger --package atlas-ledger",
 )
 
 

@@ -17,7 +17,8 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="See the rows that were refused and kept aside, and load them again.",
+    help="See the rows that were refused and kept aside, and load them again.\n\n"
+    "Example: atlas quarantine list shop",
 )
 
 

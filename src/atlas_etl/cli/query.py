@@ -12,6 +12,7 @@ import typer
 from atlas_etl.api.ends import end_of, reference_context
 from atlas_etl.api.export import export_to, write_file, write_rows
 from atlas_etl.cli import documents, render
+from atlas_etl.cli.completion import DESTINATIONS
 from atlas_etl.cli.connector_sync import interruptible
 from atlas_etl.cli.copy import warn_of_secrets
 from atlas_etl.cli.opening import open_atlas
@@ -28,7 +29,8 @@ def query(
     context: typer.Context,
     sql: Annotated[str, typer.Argument(help="One statement that reads.")],
     destination: Annotated[
-        str | None, typer.Option(help="Another destination than the default, or a URI.")
+        str | None,
+        typer.Option(help="Another destination than the default, or a URI.", autocompletion=DESTINATIONS),
     ] = None,
     to: Annotated[
         str | None,

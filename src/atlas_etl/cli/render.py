@@ -7,16 +7,24 @@ import textwrap
 from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import TaskID
+    from rich.progress import ProgressColumn, TaskID
     from rich.progress_bar import ProgressBar
     from rich.table import Table
     from rich.text import Text
 
 _LONG_WORD = 16  # what is longer may be broken
+_MIDDLE, _WIDE = 78, 116  # columns from which on a terminal has room for more of a live line
+# The terminal's own colours, chosen with its ground; rich's would be lost on light or on dark.
+_STYLES = {
+    "bar.back": "bright_black",
+    "bar.complete": "green",
+    "bar.finished": "green",
+    "bar.pulse": "green",
+}
 _PIPE_WIDTH = 10_000  # a pipe has no width, so nothing is cut or folded there
 # Control codes, and what turns the direction of a line or ends it (https://www.unicode.org/reports/tr36/).
 _STEERING = {
@@ -151,26 +159,25 @@ def _cell(value: object) -> Text | ProgressBar:
 def _console() -> Console:
     from rich.console import Console
 
-    console = Console(file=sys.stdout, highlight=False, soft_wrap=False)
+    console = _styled(sys.stdout)
     return console if console.is_terminal else Console(file=sys.stdout, highlight=False, width=_PIPE_WIDTH)
 
 
+def _styled(file: TextIO) -> Console:
+    from rich.console import Console
+    from rich.theme import Theme
+
+    return Console(file=file, highlight=False, theme=Theme(_STYLES))
+
+
 class ProgressLine:
-    """One live line per stream on stderr, where that is a terminal."""
+    """One live line per stream on stderr, where that is a terminal; a narrow one shows what matters most."""
 
     def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress
 
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            transient=True,
-        )
+        console = _styled(sys.stderr)
+        self._progress = Progress(*_progress_columns(console.width), console=console, transient=True)
         self._tasks: dict[tuple[str, str], TaskID] = {}
 
     def __enter__(self) -> ProgressLine:
@@ -184,18 +191,30 @@ class ProgressLine:
 
     def started(self, connector: str, stream: str, estimated_rows: int | None) -> None:
         name = f"{safe(connector)} {safe(stream)}"
-        self._tasks[connector, stream] = self._progress.add_task(name, total=estimated_rows, rate="")
+        self._tasks[connector, stream] = self._progress.add_task(
+            name, total=estimated_rows, rows="", speed="", size="", left="", note=""
+        )
 
     def moved(self, connector: str, stream: str, rows: int, size: int, note: str) -> None:
         task = self._tasks[connector, stream]
-        elapsed = self._progress.tasks[self._progress.task_ids.index(task)].elapsed or 1e-9
-        rate = f"{rows / elapsed:,.0f} rows/s  {size / elapsed / 1e6:,.1f} MB/s  {note}"
-        self._progress.update(task, completed=rows, rate=rate)
+        found = self._progress.tasks[self._progress.task_ids.index(task)]
+        elapsed, total = found.elapsed or 1e-9, found.total
+        left = (total / rows - 1) * elapsed if total is not None and 0 < rows <= total else None
+        self._progress.update(
+            task,
+            completed=rows,
+            rows=f"{rows:,} rows" if left is None else f"{rows:,} / ~{total:,.0f}",
+            speed=f"{rows / elapsed:,.0f} rows/s",
+            size=f"{size / elapsed / 1e6:,.1f} MB/s",
+            left="" if left is None else f"{_clock(left)} left",
+            note=note,
+        )
 
     def compared(self, connector: str, stream: str, keys: int) -> None:
         task = self._tasks.get((connector, stream))
         if task is not None:
-            self._progress.update(task, completed=keys, rate="keys compared")
+            told = f"{keys:,} keys compared"
+            self._progress.update(task, completed=keys, rows=told, speed="", size="", left="", note="")
 
     def ended(self, connector: str, stream: str) -> None:
         task = self._tasks.pop((connector, stream), None)
@@ -203,8 +222,30 @@ class ProgressLine:
             self._progress.remove_task(task)
 
 
+def _clock(seconds: float) -> str:
+    """A length of time as 1:05, or 2:00:05."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+def _progress_columns(width: int) -> list[ProgressColumn]:
+    """What a live line shows on a terminal of so many columns, with rows of eight digits uncut."""
+    from rich.progress import BarColumn, TextColumn
+    from rich.table import Column
+
+    name = Column(no_wrap=True, overflow="ellipsis", max_width=width // (3 if width < _MIDDLE else 5))
+    columns: list[ProgressColumn] = [TextColumn("{task.description}", table_column=name)]
+    columns += [BarColumn(bar_width=width // 10)] if width >= _MIDDLE else []
+    columns += [TextColumn("{task.fields[rows]}", justify="right")]
+    columns += [TextColumn("{task.fields[speed]}", justify="right")] if width >= _MIDDLE else []
+    columns += [TextColumn("{task.fields[size]}", justify="right")] if width >= _WIDE else []
+    columns += [TextColumn("{task.fields[left]}", justify="right")]
+    return [*columns, TextColumn("{task.fields[note]}")] if width >= _WIDE else columns
+
+
 class Screen:
-    """Text and grids on a terminal that are drawn again in their place."""
+    """Text and grids on a terminal that are drawn again in their place; nothing before the first is shown."""
 
     def __init__(self) -> None:
         from rich.live import Live
@@ -212,7 +253,6 @@ class Screen:
         self._live = Live(console=_console(), auto_refresh=False, vertical_overflow="crop")
 
     def __enter__(self) -> Screen:
-        self._live.start()
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -223,6 +263,7 @@ class Screen:
         from rich.text import Text
 
         drawn = (Text(plain(part)) if isinstance(part, str) else part for part in parts)
+        self._live.start()
         self._live.update(Group(*drawn), refresh=True)
 
 

@@ -18,7 +18,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 def reveal(
     context: typer.Context,
     tokens: Annotated[
-        list[str] | None, typer.Argument(metavar="TOKEN...", help="Without one: a token a line of stdin.")
+        list[str] | None, typer.Argument(metavar="TOKEN", help="Without one: a token a line of stdin.")
     ] = None,
 ) -> None:
     """Turn tokens of `protect: {column: tokenize}` back into values, with this project's key.

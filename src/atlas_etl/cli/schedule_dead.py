@@ -19,7 +19,7 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Runs that failed for good: list, retry or drop them.",
+    help="Runs that failed for good: list, retry or drop them.\n\nExample: atlas schedule dead list",
 )
 
 OneSlot = Annotated[

@@ -18,7 +18,8 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Keep passwords and tokens encrypted; definitions refer to them.",
+    help="Keep passwords and tokens encrypted; definitions refer to them.\n\n"
+    "Example: atlas secret set shop/password",
 )
 
 Name = Annotated[
@@ -63,9 +64,7 @@ def remove(
     context: typer.Context,
     names: Annotated[
         list[str],
-        typer.Argument(
-            metavar="NAME/FIELD...", help="The secrets, e.g. shop/password.", autocompletion=SECRETS
-        ),
+        typer.Argument(metavar="NAME/FIELD", help="The secrets, e.g. shop/password.", autocompletion=SECRETS),
     ],
 ) -> None:
     """Forget secrets. Definitions that still refer to them cannot connect any more.

@@ -16,7 +16,7 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="See and set how far each stream is committed.",
+    help="See and set how far each stream is committed.\n\nExample: atlas state show shop",
 )
 
 OneStream = Annotated[str | None, typer.Option("--stream", help="The stream.", autocompletion=STREAMS)]
@@ -92,7 +92,7 @@ def set_(  # noqa: PLR0917  # Typer passes by name
     stream: OneStream = None,
     reason: Reason = None,
 ) -> None:
-    """Move a stream's checkpoint, e.g. back, so that the next sync reads again from there.
+    """Move a stream's checkpoint, mostly back, so that the next sync reads again from there.
 
     Example: atlas state set shop 2026-03-01 --stream orders --reason "prices were wrong in March"
 

@@ -86,7 +86,8 @@ def _follow(session: Session, watching: Watch, looks: Iterator[Seen]) -> None:
     with render.Screen() as screen:
         for seen in looks:
             shown: list[Run] = watching.ended[-_SHOWN_ENDED:]
-            screen.show(*parts(seen, shown))
+            if seen.running or seen.daemons or shown:
+                screen.show(*parts(seen, shown))
     _tell_errors(session, watching.ended)
 
 
@@ -99,4 +100,4 @@ def _tell_errors(session: Session, runs: Iterable[Run]) -> None:
 def _nothing(stores: Stores, name: str | None) -> str:
     latest = stores.state.history(name, limit=1)
     what = "nothing runs" if name is None else f"{name} does not run"
-    return "\n".join([f"{what} now", *(last_line(run) for run in latest)])
+    return "\n".join([f"{what} now", *(render.hanging(last_line(run), 2) for run in latest)])

@@ -13,7 +13,7 @@ from atlas_etl.config.environment import environment_layer
 from atlas_etl.config.keys import KeyPath, dotted
 from atlas_etl.config.layers import Layer, Layered, LayerKind, Origin, file_layer, mapping_layer, merge
 from atlas_etl.config.problems import config_error
-from atlas_etl.config.project_folder import PROJECT_FILE
+from atlas_etl.config.project_folder import DEFAULT_DESTINATION, PROJECT_FILE
 from atlas_etl.config.references import (
     ReferenceContext,
     expand,
@@ -27,7 +27,6 @@ from atlas_etl.config.yaml_source import MappingDocument, read_mapping
 from atlas_etl.errors import ConfigError, nearest
 
 PREFIX = "ATLAS_"
-DEFAULT_DESTINATION = "warehouse"
 BUILT_IN: Mapping[str, Mapping[str, object]] = {
     "destinations": {DEFAULT_DESTINATION: {"protocol": "duckdb", "path": "warehouse.duckdb"}},
     "state": {"protocol": "sqlite", "database_path": ".atlas/state.db"},

@@ -13,6 +13,7 @@ from atlas_etl.errors import ConfigError
 
 PROJECT_FILE = "atlas.yaml"
 DEFINITIONS = "connectors.d"
+DEFAULT_DESTINATION = "warehouse"
 PROJECT_VARIABLE = "ATLAS_PROJECT"
 
 

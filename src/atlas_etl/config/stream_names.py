@@ -6,7 +6,7 @@ Shell completion runs this: the standard library and PyYAML only.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from atlas_etl.config.folder import definition_path
@@ -22,20 +22,44 @@ _FILE_ENDINGS = re.compile(r"(?:\.[A-Za-z0-9]+)?(?:\.(?:gz|gzip|zst|zstd|bz2))?$
 _GLOB = re.compile(r"[*?\[\]{}]")
 
 
-def stream_names(project: Path, connector: str, environ: Mapping[str, str]) -> list[str]:
-    """The streams that a definition names, in its order; none where its protocol offers them.
+def stream_names(
+    project: Path,
+    connector: str,
+    environ: Mapping[str, str],
+    preset: Callable[[str], Path | None] = lambda _protocol: None,
+) -> list[str]:
+    """The streams that a definition names, in its order, or where it names none the resources of its API.
 
-    Nothing else of the definition is checked. Raises ConfigError where it cannot be read, or there is none.
+    `preset` finds the file of which a protocol is made. Nothing else of the definition is checked, and no
+    folder of files is looked at. Raises ConfigError where the definition cannot be read, or there is none.
     """
     path = definition_path(project, connector)
     file = shown(path, project)
     document = read_mapping(path, file)
     if is_older_form(document.values):
         document = from_older_form(document, file)
-    written = merge([file_layer(LayerKind.FILE, document, file)]).without("connection")
-    streams = expand(written, ReferenceContext(project, environ)).values.get("streams")
+    written = merge([file_layer(LayerKind.FILE, document, file)])
+    known = expand(written.without("connection"), ReferenceContext(project, environ)).values
+    streams = known.get("streams")
+    if not streams:
+        return _offered(written.values.get("connection"), preset(str(known.get("protocol"))))
     names = [_name(stream) for stream in streams] if isinstance(streams, list) else []
     return [name for name in names if name]
+
+
+def _offered(connection: object, preset: Path | None) -> list[str]:
+    """The resources of an API: those that its connection describes, or its preset for it."""
+    given = _mapping(connection)
+    if preset is None:
+        return list(_mapping(given.get("resources")))
+    described = read_mapping(preset, preset.name).values
+    more = [given.get(field) for field in _mapping(described.get("each"))]
+    texts = [text for each in more for text in (each if isinstance(each, list) else [each]) if text]
+    return [*map(str, texts), *_mapping(_mapping(described["connection"]).get("resources"))]
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _name(stream: object) -> str | None:

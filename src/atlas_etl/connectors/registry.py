@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from atlas_etl.errors import ConfigError, MissingDriverError, UnknownProtocolError, nearest
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
     from atlas_etl.connectors.base import Adapter
 
 ENTRY_POINT_GROUP = "atlas_etl.connectors"
@@ -113,13 +114,25 @@ _PACKAGES = {
 }
 
 
+def names() -> list[str]:
+    """Every protocol's name, those of other packages too, none of which is loaded."""
+    others = (point.name.lower() for point in _points())
+    return sorted({*_PROTOCOLS, *(name for name in others if name not in _ALIASES)})
+
+
+def preset(protocol: str) -> Path | None:
+    """The file of which this protocol is made, whatever its case; None where it is no preset."""
+    found = _PROTOCOLS.get(protocol.strip().lower())
+    return found.preset if found is not None else None
+
+
 def protocols() -> tuple[ProtocolInfo, ...]:
     """Every built-in protocol and every one that an installed package adds, by name.
 
     A package whose protocol cannot be loaded is listed with what to do about it.
     """
     found = dict(_PROTOCOLS)
-    for point in entry_points(group=ENTRY_POINT_GROUP):
+    for point in _points():
         name = point.name.lower()
         if name not in found and name not in _ALIASES:
             try:
@@ -152,7 +165,7 @@ def info(protocol: str) -> ProtocolInfo:
     name = _ALIASES.get(name, name)
     found = _PROTOCOLS.get(name) or _external(name)
     if found is None:
-        known = [*_PROTOCOLS, *_ALIASES, *(point.name for point in entry_points(group=ENTRY_POINT_GROUP))]
+        known = [*_PROTOCOLS, *_ALIASES, *(point.name for point in _points())]
         raise UnknownProtocolError(
             f"there is no protocol {protocol!r}",
             hint=nearest(name, known) or "`atlas connector types` lists the protocols",
@@ -177,7 +190,7 @@ def load(protocol: str) -> Adapter[Any]:
 
 def _external(name: str) -> ProtocolInfo | None:
     """A protocol of another package: an entry point whose value is the module that holds ADAPTER."""
-    points = [point for point in entry_points(group=ENTRY_POINT_GROUP) if point.name.lower() == name]
+    points = [point for point in _points() if point.name.lower() == name]
     if len(points) > 1:
         packages = " and ".join(sorted(map(_package, points)))
         raise ConfigError(
@@ -234,3 +247,9 @@ def _package(point: EntryPoint) -> str:
 
 def _top(module: str) -> str:
     return module.partition(".")[0]
+
+
+def _points() -> Sequence[EntryPoint]:
+    from importlib.metadata import entry_points  # takes its time, and only other packages' names need it
+
+    return tuple(entry_points(group=ENTRY_POINT_GROUP))

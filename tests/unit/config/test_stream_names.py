@@ -9,6 +9,7 @@ import pytest
 
 from atlas_etl.config.definitions import load_definition
 from atlas_etl.config.stream_names import stream_names
+from atlas_etl.connectors import registry
 from atlas_etl.errors import ConfigError
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -36,7 +37,32 @@ def test_names_of_the_examples(tmp_path: Path, example: Path) -> None:
     (tmp_path / "connectors.d").mkdir()
     (tmp_path / "connectors.d" / example.name).write_text(example.read_text())
     loaded = load_definition(tmp_path, example.stem, {}).definition
-    assert stream_names(tmp_path, example.stem, {}) == [stream.name for stream in loaded.streams]
+    names = stream_names(tmp_path, example.stem, {}, registry.preset)
+    adapter = registry.load(str(loaded.protocol))
+    if loaded.streams or adapter.taped is None:
+        assert names == [stream.name for stream in loaded.streams]
+        return
+    connection = load_definition(tmp_path, example.stem, {}).written.values["connection"]
+    offered = adapter.default_streams(adapter.connection.model_validate(connection))
+    assert names == [stream.name for stream in offered] != []
+
+
+@pytest.mark.parametrize(
+    "protocol", [info.protocol for info in registry.protocols() if info.preset is not None]
+)
+def test_a_preset_offers_its_resources(tmp_path: Path, protocol: str) -> None:
+    (tmp_path / "connectors.d").mkdir()
+    (tmp_path / "connectors.d" / "crm.yaml").write_text(f"protocol: {protocol.upper()}\n")
+    resources = registry.load(protocol).connection.preset().connection["resources"]
+    assert stream_names(tmp_path, "crm", {}, registry.preset) == list(resources) != []
+
+
+def test_objects_that_a_definition_asks_a_preset_for_are_streams_too(tmp_path: Path) -> None:
+    (tmp_path / "connectors.d").mkdir()
+    definition = {"protocol": "salesforce", "connection": {"objects": ["Invoice__c"]}}
+    (tmp_path / "connectors.d" / "crm.json").write_text(json.dumps(definition))
+    names = stream_names(tmp_path, "crm", {}, registry.preset)
+    assert names[:2] == ["Invoice__c", "accounts"]
 
 
 def test_what_cannot_be_read_is_an_error(tmp_path: Path) -> None:
