@@ -74,6 +74,25 @@ def test_the_worst_comes_first_with_its_fix(shop: Project) -> None:
     assert "loose" not in only.stdout
 
 
+def test_rows_that_a_merge_would_leave_twice(shop: Project) -> None:
+    """The key is the source's own, which no definition names; the table was loaded before it was the key."""
+    definition(shop, ", disposition: append")
+    assert shop.atlas("connector", "sync", "shop").returncode == 0
+    change(shop, "UPDATE orders SET at = '2026-01-03' WHERE id = 1")
+    assert shop.atlas("connector", "sync", "shop").returncode == 0
+    definition(shop)
+    done = shop.atlas("connector", "doctor", "shop")
+    assert done.returncode == 7, done.stderr
+    problem, fix, *_ = done.stdout.splitlines()
+    assert problem.startswith("problem  destination shop.orders: merge_key: 2 of the 3 rows that are there")
+    mended = fix.partition("fix: atlas ")[2].partition("    #")[0]
+    assert shop.atlas(*mended.split()).returncode == 0
+    again = shop.atlas("connector", "doctor", "shop", "--json")
+    found = {each["check"]: each for each in again.json()["findings"] if "shop.orders" in each["subject"]}
+    assert found["merge_key"]["severity"] == "ok"
+    assert again.returncode == 0
+
+
 def test_exit_codes_tell_the_side(shop: Project) -> None:
     """3 for the source, 4 for the destination, 7 for the data; the least of several."""
     shop.write(

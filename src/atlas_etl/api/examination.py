@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
@@ -14,8 +14,9 @@ from atlas_etl.api.prepared import PreparedConnector, PreparedDestination
 from atlas_etl.api.state_location import state_location
 from atlas_etl.connectors import examined
 from atlas_etl.contracts import ExaminedDestination, ExaminedSource
-from atlas_etl.errors import AtlasError, ExitCode
-from atlas_etl.model import ConnectionStatus, Examination, Finding, Severity
+from atlas_etl.errors import AtlasError, ConfigError, ExitCode
+from atlas_etl.model import ConnectionStatus, Examination, Finding, Severity, Stream
+from atlas_etl.pipeline.plan import disposition_of
 from atlas_etl.state.open import look_at_state
 from atlas_etl.state.schema import SCHEMA_VERSION
 
@@ -38,8 +39,9 @@ def examine_connector(atlas: Atlas, name: str, *, streams: Sequence[str] = (), j
     chosen = prepared.chosen(tuple(streams)) if streams or prepared.streams() else ()
     asked = Examination(name, chosen, jobs)
     outcome, found = _source(prepared, asked)
+    loaded = replace(asked, streams=tuple(_loaded(chosen, found)))
     return Examined(
-        outcome, (*_nothing_read(asked), *found, *_destination(destination, asked), *_state(atlas))
+        outcome, (*_nothing_read(asked), *found, *_destination(destination, loaded), *_state(atlas))
     )
 
 
@@ -65,6 +67,17 @@ def _source(prepared: PreparedConnector, asked: Examination) -> tuple[TestOutcom
     if status is not None:
         found = [*_of_test(status, found), *found]
     return TestOutcome(prepared.name, status, error, took or (perf_counter() - started) * 1000), found
+
+
+def _loaded(streams: Iterable[Stream], found: Iterable[Finding]) -> Iterator[Stream]:
+    """The streams with the key and the disposition of their loads, as far as the source was found to tell."""
+    keys = {each.subject: each.key for each in found if each.key}
+    for stream in streams:
+        key = stream.primary_key or keys.get(stream.name, ())
+        try:
+            yield replace(stream, primary_key=key, disposition=disposition_of(stream, key))
+        except ConfigError:  # a merge without a key, which is a finding of the source
+            yield stream
 
 
 def _of_test(status: ConnectionStatus, found: Sequence[Finding]) -> Iterator[Finding]:

@@ -28,6 +28,7 @@ class Finding:
     message: str  # what was seen and why it matters
     fix: str | None = None  # the statement to run, or the line to write, as it stands
     exit_code: ExitCode = ExitCode.SOURCE  # of the command, where this is a problem
+    key: tuple[str, ...] = ()  # of the stream, where that is what was looked at
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -17,7 +18,7 @@ from atlas_etl.connectors import registry
 from atlas_etl.connectors.sql import _duckdb_examined
 from atlas_etl.contracts import Connector, Destination
 from atlas_etl.errors import ExitCode
-from atlas_etl.model import Severity, Stream
+from atlas_etl.model import Disposition, Severity, Stream
 from tests.unit.connectors.findings import look
 
 KEYED = Stream("t", table="t", cursor="moved_at")
@@ -75,6 +76,55 @@ def test_sqlite(tmp_path: Path) -> None:
         assert look(connector, KEYED).severity("cursor_index", "t.moved_at") is Severity.OK
         by_id = look(connector, Stream("t", table="t", cursor="id"))
         assert by_id.severity("cursor_index", "t.id") is Severity.OK  # the table itself is in its order
+
+
+MERGED = Stream("t", primary_key=("id", "line"), disposition=Disposition.MERGE)
+
+
+def test_the_key_of_merges_in_sqlite(tmp_path: Path) -> None:
+    file = tmp_path / "a b.sqlite"
+    check = ("merge_key", "destination shop__t")
+    with closing(target("sqlite", database_path=file)) as destination:
+        assert check not in look(destination, MERGED)  # nothing is there, and nothing is made
+        assert not file.exists()
+        sqlite_file(file, "CREATE TABLE shop__t (id INTEGER, line INTEGER)")
+        sqlite_file(file, "INSERT INTO shop__t VALUES (1, 1), (1, 2), (1, 2)")
+        found = look(destination, MERGED)
+        assert found.problems() == [check]
+        assert "2 of the 3 rows that are there share id, line" in found[check].message
+        sqlite_file(file, "DELETE FROM shop__t WHERE rowid = 3")
+        found = look(destination, MERGED)
+        assert found.severity(*check) is Severity.NOTE
+        sqlite_file(file, str(found[check].fix))
+        assert look(destination, MERGED).severity(*check) is Severity.OK
+
+
+def test_one_column_of_a_key_of_two_is_not_unique(tmp_path: Path) -> None:
+    table = "CREATE TABLE shop__t (id INTEGER, no INTEGER, PRIMARY KEY (id, no))"
+    file = sqlite_file(tmp_path / "x.sqlite", table, "INSERT INTO shop__t VALUES (1, 1), (1, 2)")
+    by_id = replace(MERGED, primary_key=("id",))
+    by_both = replace(MERGED, primary_key=("no", "id"))
+    with closing(target("sqlite", database_path=file)) as destination:
+        assert look(destination, by_id).problems() == [("merge_key", "destination shop__t")]
+        assert look(destination, by_both).severity("merge_key", "destination shop__t") is Severity.OK
+
+
+def test_the_key_of_merges_in_duckdb(tmp_path: Path) -> None:
+    """Which needs no index for it, and keeps none; a table of somebody else may have one."""
+    file = tmp_path / "a b.duckdb"
+    check = ("merge_key", "destination shop.t")
+    with closing(target("duckdb", path=file)) as destination:
+        assert check not in look(destination, MERGED)
+        assert not file.exists()
+        duckdb_file(file, "CREATE SCHEMA shop", "CREATE TABLE shop.t (id INT, line INT)")
+        assert look(destination, MERGED).severity(*check) is Severity.OK
+        duckdb_file(file, "INSERT INTO shop.t VALUES (1, 1), (1, 2), (1, 2)")
+        assert look(destination, MERGED).problems() == [check]
+        duckdb_file(file, "DELETE FROM shop.t WHERE line = 2")
+        found = look(destination, MERGED)[check]
+        assert (found.severity, found.fix) == (Severity.OK, None)
+        duckdb_file(file, "CREATE OR REPLACE TABLE shop.t (id INT, line INT, PRIMARY KEY (id, line))")
+        assert "keeps id, line unique" in look(destination, MERGED)[check].message
 
 
 def test_keys_of_sqlite(tmp_path: Path) -> None:

@@ -291,6 +291,33 @@ def test_rights_at_the_destination(database: Database) -> None:
         assert look(role.destination(), stream).severity("write_permission", subject) is Severity.OK
 
 
+MERGED = Stream("My orders%", primary_key=("id", "Li%ne"), disposition=Disposition.MERGE)
+
+
+def test_the_key_of_merges_at_the_destination(database: Database) -> None:
+    check = ("merge_key", "destination shop.My orders%")
+    assert check not in look(database.destination(), MERGED)  # the first load makes the table, with its key
+    database.execute(
+        "CREATE SCHEMA shop",
+        'CREATE TABLE shop."My orders%" (id int, "Li%ne" int, x int)',
+        'CREATE INDEX ON shop."My orders%" (id, "Li%ne")',
+        'CREATE UNIQUE INDEX ON shop."My orders%" (id, "Li%ne") WHERE x > 0',
+        'INSERT INTO shop."My orders%" VALUES (1, 1), (1, 2), (1, 2), (2, 1)',
+    )
+    found = look(database.destination(), MERGED)
+    assert found.problems() == [check]
+    assert found[check].exit_code is ExitCode.DATA
+    assert "2 of the 4 rows that are there share id, Li%ne with another one" in found[check].message
+    assert str(found[check].fix).startswith("atlas connector sync shop --stream 'My orders%' --full-refresh")
+    database.execute('DELETE FROM shop."My orders%" WHERE "Li%ne" = 2')
+    found = look(database.destination(), MERGED)
+    assert found.severity(*check) is Severity.NOTE
+    database.execute(str(found[check].fix))
+    assert look(database.destination(), MERGED).severity(*check) is Severity.OK
+    appended = replace(MERGED, disposition=Disposition.APPEND)
+    assert check not in look(database.destination(), appended)
+
+
 def test_a_look_at_the_destination_makes_nothing(database: Database) -> None:
     look(database.destination(), Stream("orders", table="orders", into=TableName("orders", "elsewhere")))
     query = "SELECT count(*) FROM pg_namespace WHERE nspname IN ('shop', 'elsewhere') OR nspname ~ '^_atlas'"

@@ -40,7 +40,7 @@ def of_stream(
     """What a definition says of one list. `is_asked`: whether the API is told the checkpoint."""
     if key:
         message = f"{', '.join(key)}: an API's own word, which a merge relies on"
-        yield Finding("primary_key", stream.name, Severity.OK, message)
+        yield Finding("primary_key", stream.name, Severity.OK, message, key=key)
     else:
         yield no_key(stream)
     if stream.cursor is not None:

@@ -23,7 +23,7 @@ Snapshots = Callable[[], AbstractContextManager[Readable]]
 
 
 class DuckDBLook:
-    """A file that is read (_examined.Look). Its clock is this machine's, and nobody logs in."""
+    """A file that is read (_look.Look). Its clock is this machine's, and nobody logs in."""
 
     needs_index = False  # it keeps the least and greatest value of each piece of a column
 
@@ -44,7 +44,8 @@ class DuckDBLook:
         if not self._run(f"SELECT 1 FROM duckdb_tables() {HERE}", name):
             return None
         found = self._run(
-            f"SELECT constraint_column_names FROM duckdb_constraints() {HERE} AND constraint_type = 'UNIQUE'",
+            f"SELECT constraint_column_names FROM duckdb_constraints() {HERE} "
+            "AND constraint_type IN ('UNIQUE', 'PRIMARY KEY')",
             name,
         )
         return [Index(tuple(columns), unique=True) for (columns,) in found if isinstance(columns, list)]

@@ -18,6 +18,7 @@ from atlas_etl.connectors.sql._duckdb_database import (
     translated,
     writing,
 )
+from atlas_etl.connectors.sql._duckdb_examined import DuckDBLook
 from atlas_etl.connectors.sql._duckdb_insert import StreamedInsert
 from atlas_etl.connectors.sql._duckdb_memory import LoadMemory
 from atlas_etl.connectors.sql._duckdb_reader import DuckDBSnapshot, ReaderDialect
@@ -218,11 +219,20 @@ class DuckDBDestination(SqlDestination):
 
     @contextmanager
     def looking(self) -> Iterator[FileTargetLook]:
-        def opened() -> None:
-            with translated(DestinationError):
-                connect(self._config, read_only=True).close()
+        yield FileTargetLook(self._config.path, self._look)
 
-        yield FileTargetLook(self._config.path, opened)
+    @contextmanager
+    def _look(self) -> Iterator[DuckDBLook]:
+        with translated(DestinationError):
+            file = connect(self._config, read_only=True)
+
+        @contextmanager
+        def snapshot() -> Iterator[DuckDBSnapshot]:
+            with closing(DuckDBSnapshot(file.cursor(), DestinationError)) as made:
+                yield made
+
+        with closing(file):
+            yield DuckDBLook(snapshot, self.reader)
 
     @contextmanager
     def answer(self, sql: str, as_text: Collection[str] = ()) -> Iterator[Answer]:  # noqa: ARG002

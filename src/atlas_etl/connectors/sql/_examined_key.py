@@ -40,13 +40,15 @@ def examined_key(look: Look, found: Found) -> Iterator[Finding]:
             yield no_column("primary_key", stream, name, relation)
             return
     if key == relation.primary_key and relation.key_is_unique:
-        yield Finding("primary_key", stream.name, Severity.OK, f"{told} is the table's own primary key")
+        message = f"{told} is the table's own primary key"
+        yield Finding("primary_key", stream.name, Severity.OK, message, key=tuple(key))
         return
     for name, column in columns.items():
         if column is not None and column.nullable:
             yield from bounded("key_nulls", f"{stream.name}.{name}", partial(_key_nulls, look, found, column))
     if any(index.unique and set(index.columns) <= set(key) for index in found.indexes or ()):
-        yield Finding("primary_key", stream.name, Severity.OK, f"a unique index keeps {told} unique")
+        message = f"a unique index keeps {told} unique"
+        yield Finding("primary_key", stream.name, Severity.OK, message, key=tuple(key))
         return
     yield from bounded("primary_key", stream.name, partial(_uniqueness, look, found, key))
 
@@ -76,6 +78,7 @@ def _uniqueness(look: Look, found: Found, key: Sequence[str]) -> Finding:
             f"{spread.shared:,} of {spread.rows:,} rows share {told} with another one: a merge keeps one row "
             "of each key, so the copy has fewer than the source",
             f"SELECT {names}, count(*) FROM {at} GROUP BY {names} HAVING count(*) > 1", ExitCode.DATA,
+            tuple(key),
         )  # fmt: skip
     fix = look.create_index(relation, key, unique=True) if found.indexes is not None else None
     return Finding(
@@ -83,4 +86,5 @@ def _uniqueness(look: Look, found: Found, key: Sequence[str]) -> Finding:
         f"{told} is unique in the {spread.rows:,} rows that were looked at, and nothing in the source keeps "
         "it so",
         fix,
+        key=tuple(key),
     )  # fmt: skip

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from atlas_etl.connectors.examined import folder
+from atlas_etl.connectors.sql._look import TableLook
 from atlas_etl.errors import AtlasError, ExitCode
 from atlas_etl.model import Finding, Severity, TableName
 
@@ -14,10 +16,10 @@ from atlas_etl.model import Finding, Severity, TableName
 class FileTargetLook:
     """A database file that is written (_examined_target.TargetLook)."""
 
-    def __init__(self, path: Path | None, opened: Callable[[], None] = lambda: None) -> None:
-        """`path` is None in memory; `opened` opens the file to read it, and raises where that cannot be."""
+    def __init__(self, path: Path | None, reading: Callable[[], AbstractContextManager[TableLook]]) -> None:
+        """`path` is None in memory; `reading` opens the file to read it, and raises where that cannot be."""
         self._path = path
-        self._opened = opened
+        self._reading = reading
 
     def system(self, sessions: int) -> Iterator[Finding]:  # noqa: ARG002
         path = self._path
@@ -35,7 +37,8 @@ class FileTargetLook:
             )
             return
         try:
-            self._opened()
+            with self._reading():
+                pass
         except AtlasError as failure:
             severity = Severity.WARNING if failure.retryable else Severity.PROBLEM
             yield Finding(
@@ -47,3 +50,6 @@ class FileTargetLook:
     def table(self, table: TableName) -> Iterator[Finding]:  # noqa: ARG002
         """Whoever may write the file may make and change every table in it."""
         yield from ()
+
+    def tables(self) -> AbstractContextManager[TableLook] | None:
+        return self._reading() if self._path is not None and self._path.exists() else None

@@ -33,29 +33,36 @@ class Index:
     unique: bool  # for every row, so without a condition
 
 
-class Look(Protocol):
-    """How one system is looked into. Its statements end after SECONDS, in SourceError or DestinationError."""
+class TableLook(Protocol):
+    """How the tables of one system are looked into. Statements end after SECONDS.
+
+    What fails raises SourceError or DestinationError.
+    """
 
     dialect: Dialect
-    needs_index: bool  # whether new rows are found fast by an index only
-
-    def relation(self, stream: Stream) -> Relation:
-        """As a snapshot's."""
+    needs_index: bool  # whether few rows of many are found fast by an index only
 
     def rows(self, sql: str) -> Sequence[tuple[object, ...]]:
         """The rows of one SELECT."""
 
     def indexes(self, table: TableName) -> Sequence[Index] | None:
-        """Those of a table; None for a view, which has none of its own."""
+        """Those of a table, its primary key's among them; None where there is none, and for a view."""
+
+    def create_index(self, relation: Relation, columns: Sequence[str], *, unique: bool) -> str:
+        """The statement that makes one."""
+
+
+class Look(TableLook, Protocol):
+    """How one system is looked into that is read."""
+
+    def relation(self, stream: Stream) -> Relation:
+        """As a snapshot's."""
 
     def zone(self) -> str | None:
         """The zone of sessions that choose none; None where the system has no zones."""
 
     def system(self, sessions: int) -> Iterator[Finding]:
         """What holds for all streams: replication, clock, limits and rights. `sessions`: wanted at once."""
-
-    def create_index(self, relation: Relation, columns: Sequence[str], *, unique: bool) -> str:
-        """The statement that makes one."""
 
     def require(self, relation: Relation, column: SourceColumn) -> str | None:
         """The statement that keeps a column from being NULL; None where the system has none."""
@@ -115,7 +122,7 @@ def within(seconds: float, interrupt: Callable[[], None]) -> Iterator[None]:
         timer.cancel()
 
 
-def spread_of(look: Look, sample: str, columns: str) -> Spread:
+def spread_of(look: TableLook, sample: str, columns: str) -> Spread:
     """Of a SELECT that gives these columns."""
     ((rows, most, shared),) = look.rows(
         "SELECT sum(n), max(n), sum(CASE WHEN n > 1 THEN n ELSE 0 END) FROM "

@@ -110,3 +110,6 @@ class MSSQLTargetLook:
             return
         message = f"the login has not the rights {', '.join(missing)} for {schema}"
         yield Finding("write_permission", subject, Severity.PROBLEM, message, grant, ExitCode.DESTINATION)
+
+    def tables(self) -> None:
+        """Nothing looks into the tables of a SQL Server yet."""

@@ -7,6 +7,7 @@ https://dev.mysql.com/doc/refman/8.4/en/information-schema-schema-privileges-tab
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import groupby
@@ -15,7 +16,7 @@ from typing import cast
 from atlas_etl.connectors.examined import clock, unmade
 from atlas_etl.connectors.sql._examined_target import sessions_left
 from atlas_etl.connectors.sql._late import UNSEEN_LAG
-from atlas_etl.connectors.sql._look import SECONDS, Index
+from atlas_etl.connectors.sql._look import SECONDS, Index, TableLook
 from atlas_etl.connectors.sql._mysql_errors import LOAD_RIGHTS, quoted
 from atlas_etl.connectors.sql._mysql_session import Session
 from atlas_etl.connectors.sql._seen_writers import Writers
@@ -71,9 +72,32 @@ def open_transactions(writers: Writers, account: str) -> Finding:
 class _System:
     """One server and the findings about it, whichever end it is."""
 
-    def __init__(self, session: Session, subject: str) -> None:
+    needs_index = True
+
+    def __init__(self, session: Session, dialect: Dialect, subject: str) -> None:
+        self.dialect = dialect
         self._session = session
         self._subject = subject
+
+    def rows(self, sql: str) -> Sequence[tuple[object, ...]]:
+        return self._session.rows(sql)
+
+    def indexes(self, table: TableName) -> Sequence[Index] | None:
+        name = (str(table.schema), table.name)
+        kinds = self._session.rows(f"SELECT TABLE_TYPE FROM information_schema.TABLES WHERE {_ONE}", name)
+        if not kinds or "VIEW" in str(kinds[0][0]):
+            return None
+        found = groupby(self._session.rows(_INDEXES, name), key=lambda row: row[:2])
+        return [
+            _index(
+                [(str(column), bool(is_prefix)) for _, _, column, is_prefix in rows], is_unique=not duplicates
+            )
+            for (_, duplicates), rows in found
+        ]
+
+    def create_index(self, relation: Relation, columns: Sequence[str], *, unique: bool) -> str:
+        kind, names = "UNIQUE INDEX" if unique else "INDEX", ", ".join(map(quoted, columns))
+        return f"ALTER TABLE {relation.sql} ADD {kind} ({names})"
 
     def _clock(self) -> Finding:
         before = datetime.now(UTC)
@@ -139,9 +163,7 @@ class _System:
 
 
 class MySQLLook(_System):
-    """A server that is read (_examined.Look)."""
-
-    needs_index = True
+    """A server that is read (_look.Look)."""
 
     def __init__(
         self,
@@ -150,29 +172,12 @@ class MySQLLook(_System):
         relation: Callable[[Stream], Relation],
         writers: Writers,
     ) -> None:
-        super().__init__(session, "source")
-        self.dialect = dialect
+        super().__init__(session, dialect, "source")
         self._relation = relation
         self._writers = writers
 
     def relation(self, stream: Stream) -> Relation:
         return self._relation(replace(stream, partitions=1))
-
-    def rows(self, sql: str) -> Sequence[tuple[object, ...]]:
-        return self._session.rows(sql)
-
-    def indexes(self, table: TableName) -> Sequence[Index] | None:
-        name = (str(table.schema), table.name)
-        kinds = self._session.rows(f"SELECT TABLE_TYPE FROM information_schema.TABLES WHERE {_ONE}", name)
-        if kinds and "VIEW" in str(kinds[0][0]):
-            return None
-        found = groupby(self._session.rows(_INDEXES, name), key=lambda row: row[:2])
-        return [
-            _index(
-                [(str(column), bool(is_prefix)) for _, _, column, is_prefix in rows], is_unique=not duplicates
-            )
-            for (_, duplicates), rows in found
-        ]
 
     def zone(self) -> str | None:
         ((zone, system),) = self._session.rows("SELECT @@global.time_zone, @@system_time_zone")
@@ -185,10 +190,6 @@ class MySQLLook(_System):
         yield self._replication()
         yield self._clock()
 
-    def create_index(self, relation: Relation, columns: Sequence[str], *, unique: bool) -> str:
-        kind, names = "UNIQUE INDEX" if unique else "INDEX", ", ".join(map(quoted, columns))
-        return f"ALTER TABLE {relation.sql} ADD {kind} ({names})"
-
     def require(self, relation: Relation, column: SourceColumn) -> str:
         return f"ALTER TABLE {relation.sql} MODIFY {quoted(column.name)} {column.native} NOT NULL"
 
@@ -196,8 +197,11 @@ class MySQLLook(_System):
 class MySQLTargetLook(_System):
     """A server that is written (_examined_target.TargetLook)."""
 
-    def __init__(self, session: Session) -> None:
-        super().__init__(session, "destination")
+    def __init__(self, session: Session, dialect: Dialect) -> None:
+        super().__init__(session, dialect, "destination")
+
+    def tables(self) -> AbstractContextManager[TableLook]:
+        return nullcontext(self)
 
     def system(self, sessions: int) -> Iterator[Finding]:
         for found in (self._connections(sessions), self._replication(), self._clock()):

@@ -150,7 +150,7 @@ class MySQLDestination(SqlDestination):
     def looking(self) -> Iterator[MySQLTargetLook]:
         with session_of(self._server) as session:
             bound(session)
-            yield MySQLTargetLook(session)
+            yield MySQLTargetLook(session, self.reader)
 
     @contextmanager
     def answer(self, sql: str, as_text: Collection[str] = ()) -> Iterator[Answer]:

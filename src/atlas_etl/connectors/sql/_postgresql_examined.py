@@ -6,14 +6,14 @@ Functions: https://www.postgresql.org/docs/current/functions-admin.html.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from atlas_etl.connectors.examined import clock
 from atlas_etl.connectors.sql._examined_target import sessions_left
 from atlas_etl.connectors.sql._late import UNSEEN_LAG
-from atlas_etl.connectors.sql._look import SECONDS, Index
+from atlas_etl.connectors.sql._look import SECONDS, Index, TableLook
 from atlas_etl.connectors.sql._postgresql_connection import PostgresConnection
 from atlas_etl.connectors.sql._postgresql_errors import quoted
 from atlas_etl.connectors.sql._postgresql_snapshot import PostgresSnapshot, Writers, instant
@@ -100,9 +100,33 @@ def prepared_transactions(writers: Writers) -> Iterator[Finding]:
 class _System:
     """One server and the findings about it, whichever end it is."""
 
-    def __init__(self, snapshots: Snapshots, subject: str) -> None:
+    needs_index = True
+
+    def __init__(self, snapshots: Snapshots, dialect: Dialect, subject: str) -> None:
+        self.dialect = dialect
         self._snapshots = snapshots
         self._subject = subject
+
+    def rows(self, sql: str) -> Sequence[tuple[object, ...]]:
+        return self._run(sql)
+
+    def indexes(self, table: TableName) -> Sequence[Index] | None:
+        name = f"{quoted(str(table.schema))}.{quoted(table.name)}"
+        kinds = self._run(
+            "SELECT relkind::text FROM pg_catalog.pg_class WHERE oid = to_regclass(%s)", (name,)
+        )
+        if not kinds or kinds[0][0] not in ("r", "p", "m"):
+            return None
+        found = self._run(_INDEXES, (name,))
+        return [
+            Index(tuple(map(str, columns)), bool(unique))
+            for unique, columns in found
+            if isinstance(columns, list)
+        ]
+
+    def create_index(self, relation: Relation, columns: Sequence[str], *, unique: bool) -> str:
+        kind, names = "UNIQUE INDEX" if unique else "INDEX", ", ".join(map(quoted, columns))
+        return f"CREATE {kind} CONCURRENTLY ON {_as_written(relation.sql)} ({names})"
 
     def _run(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
         with self._snapshots() as snapshot:
@@ -150,34 +174,14 @@ class _System:
 
 
 class PostgresLook(_System):
-    """A database that is read (_examined.Look)."""
-
-    needs_index = True
+    """A database that is read (_look.Look)."""
 
     def __init__(self, snapshots: Snapshots, dialect: Dialect) -> None:
-        super().__init__(snapshots, "source")
-        self.dialect = dialect
+        super().__init__(snapshots, dialect, "source")
 
     def relation(self, stream: Stream) -> Relation:
         with self._snapshots() as snapshot:
             return snapshot.relation(replace(stream, partitions=1))
-
-    def rows(self, sql: str) -> Sequence[tuple[object, ...]]:
-        return self._run(sql)
-
-    def indexes(self, table: TableName) -> Sequence[Index] | None:
-        name = f"{quoted(str(table.schema))}.{quoted(table.name)}"
-        ((kind,),) = self._run(
-            "SELECT relkind::text FROM pg_catalog.pg_class WHERE oid = to_regclass(%s)", (name,)
-        )
-        if kind not in ("r", "p", "m"):
-            return None
-        found = self._run(_INDEXES, (name,))
-        return [
-            Index(tuple(map(str, columns)), bool(unique))
-            for unique, columns in found
-            if isinstance(columns, list)
-        ]
 
     def zone(self) -> str | None:
         ((zone,),) = self._run("SELECT reset_val FROM pg_catalog.pg_settings WHERE name = 'TimeZone'")
@@ -192,10 +196,6 @@ class PostgresLook(_System):
         yield from self._server(sessions)
         yield self._clock()
 
-    def create_index(self, relation: Relation, columns: Sequence[str], *, unique: bool) -> str:
-        kind, names = "UNIQUE INDEX" if unique else "INDEX", ", ".join(map(quoted, columns))
-        return f"CREATE {kind} CONCURRENTLY ON {_as_written(relation.sql)} ({names})"
-
     def require(self, relation: Relation, column: SourceColumn) -> str:
         return f"ALTER TABLE {_as_written(relation.sql)} ALTER COLUMN {quoted(column.name)} SET NOT NULL"
 
@@ -203,8 +203,11 @@ class PostgresLook(_System):
 class PostgresTargetLook(_System):
     """A database that is written (_examined_target.TargetLook)."""
 
-    def __init__(self, snapshots: Snapshots) -> None:
-        super().__init__(snapshots, "destination")
+    def __init__(self, snapshots: Snapshots, dialect: Dialect) -> None:
+        super().__init__(snapshots, dialect, "destination")
+
+    def tables(self) -> AbstractContextManager[TableLook]:
+        return nullcontext(self)
 
     def system(self, sessions: int) -> Iterator[Finding]:
         for found in self._server(sessions):

@@ -222,7 +222,7 @@ class PostgresDestination(SqlDestination):
     @contextmanager
     def looking(self) -> Iterator[PostgresTargetLook]:
         with closing(PostgresDestination(bounded(self._config))) as destination:
-            yield PostgresTargetLook(destination.reading)
+            yield PostgresTargetLook(destination.reading, self.reader)
 
     @contextmanager
     def answer(self, sql: str, as_text: Collection[str] = ()) -> Iterator[Answer]:

@@ -13,6 +13,7 @@ from atlas_etl.connectors.sql._file_target import FileTargetLook
 from atlas_etl.connectors.sql._ledger import CHECKPOINTS
 from atlas_etl.connectors.sql._sqlite_connection import SqliteConnection, open_to_read, open_to_write
 from atlas_etl.connectors.sql._sqlite_driver import Driver
+from atlas_etl.connectors.sql._sqlite_examined import SqliteLook
 from atlas_etl.connectors.sql._sqlite_reader import ReaderDialect
 from atlas_etl.connectors.sql._sqlite_snapshot import SqliteSnapshot
 from atlas_etl.connectors.sql._sqlite_writer import SqliteDialect, SqliteWriter, rebuild, table_schema
@@ -86,11 +87,15 @@ class SqliteDestination(SqlDestination):
 
     @contextmanager
     def looking(self) -> Iterator[FileTargetLook]:
-        def opened() -> None:
-            with self.reading():
-                pass
+        yield FileTargetLook(self._config.path, self._look)
 
-        yield FileTargetLook(self._config.path, opened)
+    @contextmanager
+    def _look(self) -> Iterator[SqliteLook]:
+        driver = self._readable()
+        try:
+            yield SqliteLook(driver, SqliteSnapshot(driver), self.reader)
+        finally:
+            self._give_back(driver)
 
     @contextmanager
     def answer(self, sql: str, as_text: Collection[str] = ()) -> Iterator[Answer]:

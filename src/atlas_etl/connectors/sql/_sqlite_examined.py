@@ -20,10 +20,11 @@ _INDEXES = """
 SELECT l.name, l."unique" AND NOT l.partial, i.name FROM pragma_index_list(?) AS l,
   pragma_index_info(l.name) AS i
 WHERE NOT l.partial ORDER BY l.name, i.seqno"""
+_TABLE = "SELECT 1 FROM main.sqlite_schema WHERE type = 'table' AND name = ? COLLATE NOCASE"
 
 
 class SqliteLook:
-    """A file that is read (_examined.Look). Its clock is this machine's, and nobody logs in."""
+    """A file that is read (_look.Look). Its clock is this machine's, and nobody logs in."""
 
     needs_index = True
 
@@ -43,7 +44,9 @@ class SqliteLook:
     def rows(self, sql: str) -> Sequence[tuple[object, ...]]:
         return self._driver.execute(sql)
 
-    def indexes(self, table: TableName) -> Sequence[Index]:
+    def indexes(self, table: TableName) -> Sequence[Index] | None:
+        if not self._driver.execute(_TABLE, (table.name,)):
+            return None
         found: dict[str, list[str]] = {}
         unique: dict[str, bool] = {}
         for index, is_unique, column in self._driver.execute(_INDEXES, (table.name,)):
@@ -74,6 +77,6 @@ class SqliteLook:
     def _rowid(self, table: TableName) -> str | None:
         """The column that is the rowid, by which the table itself is ordered."""
         rows = self._driver.execute(
-            "SELECT name FROM pragma_table_info(?) WHERE pk = 1 AND upper(type) = 'INTEGER'", (table.name,)
+            "SELECT name, upper(type) FROM pragma_table_info(?) WHERE pk", (table.name,)
         )
-        return str(rows[0][0]) if rows else None
+        return str(rows[0][0]) if len(rows) == 1 and rows[0][1] == "INTEGER" else None

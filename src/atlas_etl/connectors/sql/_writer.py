@@ -85,7 +85,7 @@ class SqlDestination(ABC):
             yield Finding("server", "destination", Severity.NOTE, message)
             return
         with looking as look:
-            yield from examined_target(look, examination, self.table_name)
+            yield from examined_target(look, examination, self.table_name, self._shorten)
 
     def query(self, sql: str) -> pa.Table:
         as_text: set[str] = set()
