@@ -9,7 +9,7 @@ import pytest
 
 from atlas_etl.connectors.sql import _mysql_examined
 from atlas_etl.errors import ExitCode
-from atlas_etl.model import Severity, Stream
+from atlas_etl.model import Disposition, Severity, Stream, TableName
 from tests.servers import ServerAddress
 from tests.servers.mysql import private_server
 from tests.unit.connectors.findings import look
@@ -188,3 +188,27 @@ def test_a_replica_that_does_not_replicate(replica: Database) -> None:
     assert "replica" in found["open_transactions", "source"].message
     there = look(replica.destination(database="shop"))
     assert there.problems() == [("write_permission", "destination")]
+
+
+def test_the_key_of_merges_at_the_destination(database: Database) -> None:
+    schema = database.address.database
+    table, subject = f"`{schema}`.`my``orders`", f"destination {schema}.my`orders"
+    stream = Stream(
+        "orders",
+        primary_key=("id", "a b"),
+        disposition=Disposition.MERGE,
+        into=TableName("my`orders", schema),
+    )
+    assert ("merge_key", subject) not in look(database.destination(), stream)
+    database.execute(
+        f"CREATE TABLE {table} (id INT, `a b` VARCHAR(50), UNIQUE (id, `a b`(1), n), n INT)",
+        f"INSERT INTO {table} VALUES (1, 'a', 1), (1, 'b', 2), (1, 'b', 3)",
+    )
+    found = look(database.destination(), stream)
+    assert found.problems() == [("merge_key", subject)]
+    assert "2 of the 3 rows" in found["merge_key", subject].message
+    database.execute(f"DELETE FROM {table} WHERE n = 3")
+    found = look(database.destination(), stream)
+    assert found.severity("merge_key", subject) is Severity.NOTE
+    database.execute(str(found["merge_key", subject].fix))
+    assert look(database.destination(), stream).severity("merge_key", subject) is Severity.OK
