@@ -23,11 +23,12 @@ PATIENCE = 60.0  # seconds; machines of a CI are slow
 
 @dataclass
 class Terminal:
-    """`shown` is everything that the screen was sent, what was typed included where it was echoed."""
+    """`shown` is what the screen was sent, what was typed included where it was echoed; `sent` its bytes."""
 
     process: subprocess.Popen[bytes]
     ours: int
     shown: str = ""
+    sent: bytes = b""
     _from: int = field(default=0)
 
     def answer(self, question: str, typed: str, *, hidden: bool = False) -> None:
@@ -63,6 +64,7 @@ class Terminal:
         more = b""
         with suppress(OSError):  # the other end is closed
             more = os.read(self.ours, 4096) if ready else b""
+        self.sent += more
         self.shown += re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", more.decode(errors="replace")).replace("\r", "")
         return bool(more)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import random
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -16,7 +17,8 @@ import pytest
 
 import atlas_etl
 from atlas_etl.connectors.files import _codec
-from atlas_etl.connectors.files._parquet_pages import dictionary_size, unpacked_size
+from atlas_etl.connectors.files._parquet_pages import dictionary_size, unpacked_sizes
+from atlas_etl.connectors.files._parquet_prefixes import repeated_bytes
 from atlas_etl.model import BatchLimits, ReadRequest, RunStatus, Stream
 from tests.unit.connectors.test_files_hostile import PEAK, connector, refused, rows
 
@@ -186,6 +188,131 @@ def test_many_columns_of_one_value_make_small_batches(tmp_path: Path) -> None:
     assert max(sizes) <= 5 * MIB
 
 
+NESTED: dict[str, tuple[pa.DataType, Callable[[str], object]]] = {
+    "lists": (pa.list_(pa.string()), lambda text: [text, None, text]),
+    "large lists": (pa.large_list(pa.string()), lambda text: [text]),
+    "lists of two": (pa.list_(pa.string(), 2), lambda text: [text, "x"]),
+    "views": (pa.list_view(pa.string()), lambda text: [text]),
+    "structs": (pa.struct([("n", pa.int64()), ("a", pa.string())]), lambda text: {"n": 1, "a": text}),
+    "maps": (pa.map_(pa.string(), pa.string()), lambda text: [("k", text)]),
+    "deep": (
+        pa.list_(pa.struct([("a", pa.list_(pa.string()))])),
+        lambda text: [{"a": [text, "x"]}, None, {"a": None}],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", NESTED)
+def test_texts_that_repeat_within_values_make_small_batches(tmp_path: Path, kind: str) -> None:
+    arrow, made = NESTED[kind]
+    few = [made("x" * 5000 + str(n)) if n % 5 else None for n in range(10)]
+    path, cells = tmp_path / "nested.parquet", [few[n % 10] for n in range(3000)]
+    pq.write_table(pa.table({"v": pa.array(cells, arrow), "n": range(3000)}), path, compression="zstd")
+    limits = BatchLimits(bytes=MIB)
+    with connector("parquet", path).open(ReadRequest(Stream("s", path=path.name), limits=limits)) as extract:
+        batches = list(extract.batches())
+    assert max(batch.nbytes for batch in batches) <= 3 * MIB
+    found = pa.Table.from_batches(batches)
+    assert found["n"].to_pylist() == [*range(3000)]
+    for before, after in zip(cells, found["v"].to_pylist(), strict=True):
+        if not isinstance(after, str):
+            assert after == before
+        else:
+            assert json.loads(after) == (dict(before) if kind == "maps" else before)
+
+
+def test_a_row_that_repeats_a_text_without_end_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_codec, "_UNSUSPICIOUS", 8 * MIB)
+    path = tmp_path / "row.parquet"
+    coded = pa.DictionaryArray.from_arrays(pa.array([0] * 20_000, pa.int32()), pa.array(["x" * LONG]))
+    rows_of = pa.ListArray.from_arrays(pa.array([0, 1, 20_000]), coded)
+    pq.write_table(pa.table({"v": rows_of}), path, compression="zstd")
+    failure = refused("parquet", path, Stream("s", path=path.name))
+    assert failure.code == "too_compressed"
+    assert "largest_ratio" in str(failure.hint)
+
+
+def test_a_list_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of one value: some bytes of a page are as many values as one likes."""
+    monkeypatch.setattr(_codec, "_UNSUSPICIOUS", 8 * MIB)
+    path = tmp_path / "list.parquet"
+    pq.write_table(pa.table({"v": [[7] * 5_000_000]}), path, compression="zstd")
+    assert path.stat().st_size < 10_000
+    assert refused("parquet", path, Stream("s", path=path.name)).code == "too_compressed"
+
+
+def prefixed(cells: list[str | None], **more: object) -> io.BytesIO:
+    file = io.BytesIO()
+    pq.write_table(
+        pa.table({"v": cells}), file, use_dictionary=False, column_encoding={"v": "DELTA_BYTE_ARRAY"}, **more
+    )
+    return file
+
+
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+@pytest.mark.parametrize("compression", ["none", "zstd", "snappy", "gzip", "brotli", "lz4"])
+def test_what_values_repeat_of_the_one_before_counts(version: str, compression: str) -> None:
+    cells = [f"{'0' * (n % 700)}{n}" if n % 7 else None for n in range(20_000)]
+    for more in ({}, {"data_page_size": 4096}):
+        file = prefixed(cells, compression=compression, data_page_version=version, **more)
+        with pq.ParquetFile(file) as opened:
+            chunk = opened.metadata.row_group(0).column(0)
+            pages, *repeated = unpacked_sizes(file, chunk, opened.schema.column(0))
+        whole = sum(len(cell) for cell in cells if cell)
+        if compression == "lz4":  # which pyarrow does not unpack by itself: the most that it may be
+            assert sum(repeated) > whole
+        else:
+            assert pages - chunk.total_uncompressed_size <= 20_000 * 8
+            assert 0.9 * whole < sum(repeated) < whole
+
+
+def test_a_file_whose_values_repeat_each_other_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, text = tmp_path / "prefixes.parquet", "x" * 10_000
+    path.write_bytes(prefixed([text] * 40_000, compression="zstd").getvalue())
+    assert path.stat().st_size < 10_000
+    failure = refused("parquet", path, Stream("s", path=path.name))
+    assert (failure.code, "largest_ratio" in str(failure.hint)) == ("too_compressed", True)
+    path.write_bytes(prefixed([f"{text}{n}" for n in range(1000)], compression="zstd").getvalue())
+    found = rows(connector("parquet", path), Stream("s", path=path.name))
+    assert [row["v"] for row in found] == [f"{text}{n}" for n in range(1000)]
+
+
+def shared(one: str, other: str) -> int:
+    """How many characters two texts begin with."""
+    return next(
+        (n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(map(len, (one, other)))
+    )
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_lengths_are_read_as_arrow_writes_them(seed: int) -> None:
+    dice = random.Random(seed)
+    cells = [
+        "abc" * dice.choice([0, 1, 5, 400]) + str(dice.random()) for _ in range(dice.choice([1, 2, 33, 1000]))
+    ]
+    file = prefixed(cells, compression="none")
+    with pq.ParquetFile(file) as opened:
+        chunk = opened.metadata.row_group(0).column(0)
+        _, repeated = unpacked_sizes(file, chunk, opened.schema.column(0))
+    pairs = zip(["", *cells], cells, strict=False)
+    assert repeated == sum(shared(*pair) for pair in pairs)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\x80" * 20, b"\x80\x01\x04\x05", b"\x80\x01\x00\x05\x00", b"\x80\x01\x04\xff\xff\x03\x00",
+     b"\x80\x01\x04\x05\x00\x00\x41\x41\x41\x41", b"\x80\x01\x04\x02\x00\x00\x08\x00\x00\x00",
+     b"\x80\x01\x04\x01\xc8\x01", b"\x80\x01\x04\x01\x01"],
+)  # fmt: skip
+def test_what_is_no_list_of_lengths(content: bytes) -> None:
+    with pytest.raises(pa.ArrowInvalid):
+        repeated_bytes(content, 1000)
+
+
 @pytest.mark.parametrize("version", ["1.0", "2.0"])
 @pytest.mark.parametrize("compression", ["none", "zstd", "snappy"])
 def test_pages_are_measured_as_their_writer_counts_them(version: str, compression: str) -> None:
@@ -200,7 +327,9 @@ def test_pages_are_measured_as_their_writer_counts_them(version: str, compressio
         for group in range(opened.num_row_groups):
             for column in range(3):
                 chunk = opened.metadata.row_group(group).column(column)
-                found = unpacked_size(file, chunk)
+                found = next(unpacked_sizes(file, chunk, opened.schema.column(column)))
+                if column == 1:  # of lists, of which a row may have all values
+                    found -= 4 * chunk.num_values
                 assert 0.9 * chunk.total_uncompressed_size < found < chunk.total_uncompressed_size
                 assert 0 < dictionary_size(file, chunk) < found
 
@@ -214,4 +343,4 @@ def test_what_is_no_header_of_a_page(content: bytes) -> None:
     with pq.ParquetFile(file) as opened:
         chunk = opened.metadata.row_group(0).column(0)
         with pytest.raises(pa.ArrowInvalid):
-            unpacked_size(io.BytesIO(b"PAR1" + content), chunk)
+            next(unpacked_sizes(io.BytesIO(b"PAR1" + content), chunk, opened.schema.column(0)))

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from atlas_etl.connectors.columns import repeated
 from atlas_etl.connectors.files._codec import check_ratio
 from atlas_etl.connectors.files._failures import reading
-from atlas_etl.connectors.files._parquet_pages import unpacked_size
+from atlas_etl.connectors.files._parquet_pages import unpacked_sizes
 from atlas_etl.connectors.files._store import Store, StoredFile
 from atlas_etl.connectors.files._types import as_held, held
 from atlas_etl.connectors.order import before
@@ -123,7 +123,7 @@ def opened(
 def check_pages(
     file: StoredFile, source: ParquetSource, groups: Iterable[int], largest_ratio: int | None
 ) -> None:
-    """Refuse row groups by the sizes that their pages declare, which no page exceeds: a footer may lie.
+    """Refuse row groups by the sizes that their pages tell, which no page exceeds: a footer may lie.
 
     Raises SourceError (`too_compressed`), and pa.ArrowInvalid for what are no pages.
     """
@@ -132,10 +132,11 @@ def check_pages(
     size = 0
     for group in groups:
         metadata = source.file.metadata.row_group(group)
-        size += sum(
-            unpacked_size(source.raw, metadata.column(column)) for column in range(metadata.num_columns)
-        )
-    check_ratio(file.path, file.size, size, largest_ratio)
+        for column in range(metadata.num_columns):
+            leaf = source.file.schema.column(column)
+            for part in unpacked_sizes(source.raw, metadata.column(column), leaf):
+                size += part
+                check_ratio(file.path, file.size, size, largest_ratio)
 
 
 def kinds(store: Store, file: StoredFile, source: ParquetSource) -> dict[str, pa.DataType]:

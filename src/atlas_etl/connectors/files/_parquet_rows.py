@@ -10,17 +10,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from atlas_etl.connectors.files._codec import check_ratio
 from atlas_etl.connectors.files._parquet_file import ParquetSource
-from atlas_etl.connectors.files._parquet_pages import dictionary_size
+from atlas_etl.connectors.files._parquet_pages import dictionary_size, value_count
+from atlas_etl.connectors.files._store import StoredFile
 from atlas_etl.model import BatchLimits
 
 _TEXT, _FIXED = "BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY"
+_Sizes = npt.NDArray[np.int64]
 _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
-_LONG = 256  # bytes of a value
+_LONG, _INDEX = 256, 4  # bytes of a value, and of its place in a dictionary
 _WORST = 4  # times the bytes of a batch, were each value of it the longest of its dictionary
 
 
@@ -52,23 +56,34 @@ def reading_of(source: ParquetSource, groups: Sequence[int], limits: BatchLimits
                         long[name] = None
                         widest = 0
             worst += widest
-        average = metadata.total_byte_size // max(1, metadata.num_rows)
+        size = metadata.total_byte_size
+        for leaf in range(metadata.num_columns):
+            chunk, path = metadata.column(leaf), source.file.schema.column(leaf).path
+            if path in source.flat:
+                continue
+            count = value_count(source.raw, chunk)
+            size += count * _INDEX
+            if chunk.physical_type == _TEXT and dictionary_size(source.raw, chunk) * count > limits.bytes:
+                long[path] = None
+        average = size // max(1, metadata.num_rows)
         most = min(limits.rows, limits.bytes // max(1, average), _WORST * limits.bytes // max(1, worst))
         rows[group] = max(1, most)
     return Reading(tuple(long), rows)
 
 
-def pieces(batch: pa.RecordBatch, limits: BatchLimits) -> Iterator[pa.RecordBatch]:
-    """The batch in pieces that stay within the limits once each row has its value of a dictionary."""
-    sizes = np.zeros(batch.num_rows, np.int64)
-    for column in batch.columns:
-        if pa.types.is_dictionary(column.type) and _has_length(column.type.value_type):
-            lengths = pc.binary_length(column.dictionary).cast(pa.int64())
-            sizes += pc.fill_null(lengths.take(column.indices), 0).to_numpy(zero_copy_only=False)
+def pieces(
+    file: StoredFile, batch: pa.RecordBatch, limits: BatchLimits, largest_ratio: int | None
+) -> Iterator[pa.RecordBatch]:
+    """The batch in pieces that stay within the limits once each row has its values of dictionaries.
+
+    Raises SourceError (`too_compressed`) for a row that by itself is more than its file may unpack to.
+    """
+    sizes = sum(map(_unfolded, batch.columns), start=np.zeros(batch.num_rows, np.int64))
     ends = np.cumsum(sizes)
     if not batch.num_rows or ends[-1] <= limits.bytes:
         yield batch
         return
+    check_ratio(file.path, file.size, int(sizes.max()), largest_ratio)
     start = 0
     while start < batch.num_rows:
         before = ends[start] - sizes[start]
@@ -85,6 +100,38 @@ def _longest(raw: pa.NativeFile, metadata: pq.FileMetaData, group: int, name: st
     if first is None or not pa.types.is_dictionary(first.column(0).type):
         return 0
     return int(pc.max(pc.binary_length(first.column(0).dictionary)).as_py() or 0)
+
+
+def _unfolded(values: pa.Array) -> _Sizes:
+    """Bytes that each value has of dictionaries, also of those within it."""
+    kind = values.type
+    if pa.types.is_dictionary(kind) and _has_length(kind.value_type):
+        lengths = pc.binary_length(values.dictionary).cast(pa.int64())
+        return np.asarray(pc.fill_null(lengths.take(values.indices), 0), np.int64)
+    found = np.zeros(len(values), np.int64)
+    if not _is_folded(kind):
+        return found
+    if pa.types.is_struct(kind):
+        return sum(map(_unfolded, values.flatten()), start=found)
+    items, counts = _items(values)
+    ends = np.cumsum(counts)
+    total = np.concatenate((found[:0], [0], np.cumsum(_unfolded(items))))
+    return np.asarray(total[ends] - total[ends - counts], np.int64)
+
+
+def _is_folded(kind: pa.DataType) -> bool:
+    """Whether there are dictionaries within it."""
+    if pa.types.is_dictionary(kind):
+        return True
+    return any(_is_folded(kind.field(place).type) for place in range(kind.num_fields))
+
+
+def _items(lists: pa.Array) -> tuple[pa.Array, _Sizes]:
+    """The items of all lists, and how many each has."""
+    if pa.types.is_map(lists.type):  # which has no such functions
+        ends = np.asarray(lists.offsets, np.int64)
+        return lists.values.slice(ends[0], ends[-1] - ends[0]), ends[1:] - ends[:-1]
+    return lists.flatten(), np.asarray(pc.fill_null(pc.list_value_length(lists), 0), np.int64)
 
 
 def _has_length(kind: pa.DataType) -> bool:

@@ -102,7 +102,7 @@ class ParquetFormat:
                 # Without columns of its own a file still has rows: those of a column to count them by.
                 chosen = there or source.schema.names[:1]
                 for batch in source.file.iter_batches(rows, [group], chosen, use_threads=False):
-                    for piece in pieces(batch, wanted.limits):
+                    for piece in pieces(file, batch, wanted.limits, self._largest_ratio):
                         yield _in_schema(piece, wanted.schema, file.path)
 
     def as_written(self) -> ParquetFormat:
