@@ -1,4 +1,4 @@
-"""Every way in which a text that must not be shown may be written: escaped, as Python shows it, in base64."""
+"""Every way in which a text that must not be shown may be written: escaped, in base64, in hex, in UTF-16."""
 
 from __future__ import annotations
 
@@ -51,6 +51,7 @@ def written_anyhow(
     for secret in sorted(set(secrets), key=len, reverse=True):
         pattern = b"".join(map(_character, secret))
         plain.add(pattern if len(secret) >= shortest_inside else _BEFORE + pattern + _BEHIND)
+        plain.update(map(re.escape, _in_other_bytes(secret)))
         encoded.update(form for form in _in_base64(secret) if len(form) >= shortest_base64)
     encoded = {form for form in encoded if form not in placeholder.encode()}
     # The characters beside it hold bits of it.
@@ -69,6 +70,7 @@ def traces(secrets: Iterable[str], *, shortest_base64: int = 4) -> frozenset[byt
     found = set[bytes]()
     for secret in secrets:
         found.add(max(_UNESCAPED.findall(secret), key=len, default="").encode())
+        found.update(_in_other_bytes(secret))
         found.update(form for form in _in_base64(secret) if len(form) >= shortest_base64)
     return frozenset(found)
 
@@ -119,3 +121,12 @@ def _in_base64(secret: str) -> Iterator[bytes]:
         first = -(-before * 8 // 6)
         last = (before + len(raw)) * 8 // 6
         yield from (written[first:last], written[first:last].translate(bytes.maketrans(b"+/", b"-_")))
+
+
+def _in_other_bytes(secret: str) -> Iterator[bytes]:
+    """Its bytes in hexadecimal digits, all small or all capitals, and the bytes that it has in UTF-16."""
+    digits = secret.encode("utf-8", "surrogatepass").hex().encode()
+    yield from (digits, digits.upper())
+    for order in ("utf-16-le", "utf-16-be"):
+        # A NUL at its end may be a part of what stands beside it in the other order.
+        yield secret.encode(order, "surrogatepass").strip(b"\0")

@@ -76,7 +76,7 @@ class Atlas:
     def __init__(self, project: Project, command: str | None = None) -> None:
         """`command` is what the audit says of this process, by default its program's name."""
         self._actor = this_actor(project.context.environ, command)
-        self.project, self._secrets = with_lookups(project, self._actor)
+        self.project, self._secrets, self.exchange = with_lookups(project, self._actor)
         self._protect_keys = key_holder(self.project, self._secrets)
 
     @classmethod
@@ -90,7 +90,7 @@ class Atlas:
 
     def connector(self, name: str) -> PreparedConnector:
         """One connector, validated. Raises ConfigError."""
-        return prepare_connector(self.project, name, self.keep, self._protect_keys)
+        return prepare_connector(self.project, name, self.keep, self.exchange, self._protect_keys)
 
     def destination(self, name: str | None = None) -> PreparedDestination:
         """One destination, the default without a name, validated. Raises ConfigError."""
@@ -314,7 +314,8 @@ class Atlas:
             self.keep({each: value for each, value in values.items() if each not in pending})
 
         project = with_secrets(self.project, pending)
-        self._try(prepare_connector(project, name, write, self._protect_keys), reach=reach, tables=tables)
+        prepared = prepare_connector(project, name, write, self.exchange, self._protect_keys)
+        self._try(prepared, reach=reach, tables=tables)
         self.keep(pending)
 
     def _try(self, prepared: PreparedConnector, *, reach: bool, tables: Collection[str] = ()) -> None:

@@ -73,7 +73,7 @@ def _context(folder: Path) -> ReferenceContext:
     """Nothing of the project is read before a secret of its own is asked for."""
 
     def secret(name: str) -> str:
-        project, _ = with_lookups(load_project(folder, os.environ), this_actor(os.environ))
+        project, *_ = with_lookups(load_project(folder, os.environ), this_actor(os.environ))
         return project.context.lookups["secret"](name)
 
     return ReferenceContext(folder, os.environ, {**lookups(folder, os.environ), "secret": secret})

@@ -101,7 +101,7 @@ class DraftedConnectors:
         project = with_secrets(self._atlas.project, draft.secrets)
         with located(draft.name):
             loaded = drafted_definition(project.folder, draft.name, draft.values, project.context.environ)
-            prepared = prepare_loaded(project, loaded, write, no_keys())
+            prepared = prepare_loaded(project, loaded, write, self._atlas.exchange, no_keys())
             with closing(prepared.open()) as connector:
                 yield prepared, connector
 

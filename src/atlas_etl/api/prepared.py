@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from atlas_etl.api.audit import definition_settings
-from atlas_etl.api.kept_secrets import KeptSecrets, WriteSecrets
+from atlas_etl.api.kept_secrets import Exchange, KeptSecrets, WriteSecrets
 from atlas_etl.config.connection import connector_connection, validate_connection
 from atlas_etl.config.definition import ConnectorDefinition
 from atlas_etl.config.definitions import LoadedDefinition, load_definition
@@ -32,6 +32,7 @@ from atlas_etl.errors import ConfigError, UsageError, nearest
 from atlas_etl.model import Disposition, Settings, Stream
 from atlas_etl.protection.connector import ProtectedConnector
 from atlas_etl.protection.keys import KeyHolder, no_keys
+from atlas_etl.secrets.folder import FOLDER
 
 _SENT = frozenset({"auth", "headers", "params", "body", "variables"})
 
@@ -66,6 +67,7 @@ class PreparedConnector:
     config: ConnectionConfig = field(repr=False)
     sent_references: tuple[str, ...] = field(default=(), repr=False)  # what references in it stand for
     keeper: SecretKeeper = field(default_factory=KeptNowhere, repr=False)  # of what it rotates
+    memory: Path | None = None  # folder of what it has to know after it was killed
     tape: Tape | None = None
     settings: Settings = field(default_factory=dict, repr=False)  # as the audit keeps them
     keys: KeyHolder = field(default_factory=no_keys, repr=False)  # of hashes and tokens
@@ -92,6 +94,8 @@ class PreparedConnector:
             connector = self.adapter.connector(self.config)
         if isinstance(connector, BaseConnector) and (self.tape is None or self.tape.use == "record"):
             connector.keep_rotated(self.keeper)
+            if self.memory is not None:
+                connector.remember_in(self.memory)
         return ProtectedConnector(connector, self.keys)
 
     def on_tape(self, path: Path, use: Literal["record", "replay"]) -> PreparedConnector:
@@ -160,18 +164,20 @@ def _with_cursor(stream: Stream, cursors: Mapping[str, str | None]) -> Stream:
     return replace(stream, cursor=cursor)
 
 
-def prepare_connector(project: Project, name: str, write: WriteSecrets, keys: KeyHolder) -> PreparedConnector:
+def prepare_connector(
+    project: Project, name: str, write: WriteSecrets, exchange: Exchange, keys: KeyHolder
+) -> PreparedConnector:
     """Load and validate one connector; `write` stores those of its secrets that its system replaces.
 
     Raises ConfigError, UnknownProtocolError, MissingDriverError.
     """
     return prepare_loaded(
-        project, load_definition(project.folder, name, project.context.environ), write, keys
+        project, load_definition(project.folder, name, project.context.environ), write, exchange, keys
     )
 
 
 def prepare_loaded(
-    project: Project, loaded: LoadedDefinition, write: WriteSecrets, keys: KeyHolder
+    project: Project, loaded: LoadedDefinition, write: WriteSecrets, exchange: Exchange, keys: KeyHolder
 ) -> PreparedConnector:
     """Validate the connection of a definition that was loaded. Raises as `prepare_connector`."""
     lookups = project.context.lookups
@@ -187,10 +193,20 @@ def prepare_loaded(
     found = list(_references(layered, project))
     sent = tuple(value for path, _, value in found if any(part in _SENT for part in path))
     stored = {value: stored for _, text, value in found if (stored := stored_name(text)) is not None}
-    keeper = KeptSecrets(stored, read=lookups["secret"], write=write) if stored else KeptNowhere()
+    keeper: SecretKeeper = KeptNowhere()
+    if stored:
+        keeper = KeptSecrets(stored, read=lookups["secret"], write=write, exchange=exchange)
     settings = definition_settings(loaded.written.values)
     return PreparedConnector(
-        loaded.definition, protocol, adapter, config, sent, keeper, settings=settings, keys=keys
+        loaded.definition,
+        protocol,
+        adapter,
+        config,
+        sent,
+        keeper,
+        memory=project.folder / FOLDER,
+        settings=settings,
+        keys=keys,
     )
 
 

@@ -7,8 +7,10 @@ import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from datetime import datetime
 
 from atlas_etl.api.audit import tell_audit
+from atlas_etl.api.kept_secrets import Exchange
 from atlas_etl.api.state_location import state_location
 from atlas_etl.config.project import Project
 from atlas_etl.config.recorded import secret_changes
@@ -24,8 +26,10 @@ from atlas_etl.state.look import StateLook
 from atlas_etl.state.open import look_at_state, open_state_store
 
 
-def with_lookups(project: Project, actor: Actor) -> tuple[Project, SecretStore]:
+def with_lookups(project: Project, actor: Actor) -> tuple[Project, SecretStore, Exchange]:
     """The project, every kind of reference of which can be looked up, and the secrets that it keeps.
+
+    The third is what is held while a system gives another secret for one of them.
 
     `actor` is who changes these.
     """
@@ -34,12 +38,14 @@ def with_lookups(project: Project, actor: Actor) -> tuple[Project, SecretStore]:
     project = replace(project, context=replace(context, lookups=elsewhere))
     folder = project.folder / FOLDER
     keys = key_source(folder, context.environ, in_keyring=project.settings.key_store == "keyring")
-    store = SecretStore(_ProjectShelf(project, actor), keys)
+    shelf = _ProjectShelf(project, actor)
+    store = SecretStore(shelf, keys)
 
     def secret(name: str) -> str:
         return store.get(check_secret_name(name))
 
-    return replace(project, context=replace(context, lookups={**elsewhere, "secret": secret})), store
+    found = replace(project, context=replace(context, lookups={**elsewhere, "secret": secret}))
+    return found, store, shelf.exchanging
 
 
 def with_secrets(project: Project, values: Mapping[str, str]) -> Project:
@@ -71,15 +77,28 @@ class _ProjectShelf:
         location = state_location(self._project)
         if not isinstance(location, str):
             return self._shelf().sealed()
+        return self._looking(location).sealed()
+
+    def changing(self) -> AbstractContextManager[MutableMapping[str, SealedSecret]]:
+        return self._shelf().changing()
+
+    @contextmanager
+    def exchanging(self, name: str, digest: str) -> Iterator[datetime | None]:
+        """Hosts that share a database have its lock; processes of a host a file, which tells of the dead."""
+        location = state_location(self._project)
+        if isinstance(location, str):
+            with self._looking(location).alone(f"the exchange of the secret {name}"):
+                yield None
+        else:
+            with FileShelf(self._project.folder / FOLDER).exchanging(name, digest) as broken_off:
+                yield broken_off
+
+    def _looking(self, location: str) -> StateLook:
         with self._lock:
             if self._look is None:
                 self._look = look_at_state(location)
                 weakref.finalize(self, self._look.close)
-            look = self._look
-        return look.sealed()
-
-    def changing(self) -> AbstractContextManager[MutableMapping[str, SealedSecret]]:
-        return self._shelf().changing()
+            return self._look
 
     def _shelf(self) -> SecretShelf:
         with self._lock:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, BinaryIO, Generic, Literal, Protocol, Self, TypeVar
 
@@ -153,6 +154,13 @@ Config = TypeVar("Config", bound=ConnectionConfig)
 class SecretKeeper(Protocol):
     """Where secrets are kept that a system replaces while they are used. Its calls raise AtlasError."""
 
+    def exchanging(self, used: SecretStr) -> AbstractContextManager[datetime | None]:
+        """Be alone, of all processes, while a system gives another secret for this one, which it takes once.
+
+        Gives when an exchange of this very value began that never ended: its process was killed, say. One
+        that is left by an exception has not ended either.
+        """
+
     def keep(self, old: SecretStr, new: SecretStr) -> bool:
         """Store the new value in the old one's place. False: it is not kept here."""
 
@@ -162,6 +170,9 @@ class SecretKeeper(Protocol):
 
 class KeptNowhere:
     """A keeper of nothing."""
+
+    def exchanging(self, used: SecretStr) -> AbstractContextManager[None]:  # noqa: ARG002
+        return nullcontext()
 
     def keep(self, old: SecretStr, new: SecretStr) -> bool:  # noqa: ARG002
         return False
@@ -211,6 +222,9 @@ class BaseConnector(ABC, Generic[Config]):
 
     def keep_rotated(self, keeper: SecretKeeper) -> None:  # most systems replace no secrets
         """Tell the keeper of each secret that the system replaces by another one, before that is used."""
+
+    def remember_in(self, folder: Path) -> None:  # most systems are left nothing behind
+        """Keep in this folder, made when needed, what the next process has to know if this one is killed."""
 
     @abstractmethod
     def test(self) -> ConnectionStatus:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import fcntl
+import hashlib
 import json
 import os
 import time
 from collections.abc import Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from atlas_etl.secrets.folder import make_private_folder
 
 _VERSION = 1
 _LONGEST_WAIT = 30.0
+_LONGEST_EXCHANGE = 600.0  # a request of some minutes, which fails by then
 _BETWEEN_TRIES = 0.02
 
 
@@ -52,22 +54,39 @@ class FileShelf:
             if after != before:
                 write_atomically(self._file, _written(after), PRIVATE)
 
+    @contextmanager
+    def exchanging(self, name: str, digest: str) -> Iterator[datetime | None]:
+        """Be alone while a secret, whose value has this digest, is exchanged for another one at a system.
+
+        Gives when an exchange of the same value began that never ended; one that an exception ends has not.
+        Raises ConfigError (`file_unwritable`, `secrets_busy`).
+        """
+        make_private_folder(self._folder)
+        lock = self._folder / f"exchange-{hashlib.sha256(name.encode()).hexdigest()[:16]}.lock"
+        with _alone(lock, _LONGEST_EXCHANGE) as opened:
+            broken_off = _noted(os.pread(opened, 1024, 0), digest)
+            if broken_off is None:
+                _note(opened, f"{datetime.now(UTC).isoformat()} {digest}\n")
+            yield broken_off
+            with suppress(ConfigError):
+                _note(opened, "")
+
 
 @contextmanager
-def _alone(lock: Path) -> Iterator[None]:
+def _alone(lock: Path, longest: float = _LONGEST_WAIT) -> Iterator[int]:
     try:
         opened = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise ConfigError(f"{lock} cannot be opened: {error.strerror}", code="file_unwritable") from None
     try:
-        _wait_for(opened, lock)
-        yield
+        _wait_for(opened, lock, longest)
+        yield opened
     finally:
         os.close(opened)
 
 
-def _wait_for(opened: int, lock: Path) -> None:
-    until = time.monotonic() + _LONGEST_WAIT
+def _wait_for(opened: int, lock: Path, longest: float) -> None:
+    until = time.monotonic() + longest
     while True:
         try:
             fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -75,13 +94,32 @@ def _wait_for(opened: int, lock: Path) -> None:
         except BlockingIOError:
             if time.monotonic() > until:
                 raise ConfigError(
-                    f"{lock} is held by another process for more than {_LONGEST_WAIT:.0f} s",
+                    f"{lock} is held by another process for more than {longest:.0f} s",
                     hint="look for an `atlas` process that hangs",
                     code="secrets_busy",
                 ) from None
             time.sleep(_BETWEEN_TRIES)
         except OSError as error:
             raise ConfigError(f"{lock} cannot be locked: {error.strerror}", code="file_unwritable") from None
+
+
+def _note(opened: int, text: str) -> None:
+    try:
+        os.ftruncate(opened, 0)
+        os.pwrite(opened, text.encode(), 0)
+        os.fsync(opened)
+    except OSError as error:
+        why = f"what is done with a secret cannot be noted: {error.strerror}"
+        raise ConfigError(why, code="file_unwritable") from None
+
+
+def _noted(content: bytes, digest: str) -> datetime | None:
+    """When the exchange of this value began; None: of another one, or of none."""
+    began, _, noted = content.decode("ascii", "replace").strip().partition(" ")
+    try:
+        return datetime.fromisoformat(began) if noted == digest else None
+    except ValueError:
+        return None
 
 
 def _written(secrets: Mapping[str, SealedSecret]) -> str:

@@ -118,6 +118,10 @@ class Database(ABC):
         """Wait until nobody else writes to a table, until this transaction ends; readers go on."""
 
     @abstractmethod
+    def lock_name(self, connection: Connection, name: str, *, longest_wait: float) -> None:
+        """Wait until nobody else has locked this name; it is locked until this transaction ends."""
+
+    @abstractmethod
     def _bound_waits(self, connection: Connection) -> None:
         """Keep this transaction from waiting for ever."""
 
@@ -174,6 +178,9 @@ class SqliteDatabase(Database):
 
     def lock_table(self, connection: Connection, table: Table) -> None:
         """BEGIN IMMEDIATE is that lock, too."""
+
+    def lock_name(self, connection: Connection, name: str, *, longest_wait: float) -> None:
+        """Processes that share a file are on one host, which has locks of its own."""
 
     def _bound_waits(self, connection: Connection) -> None:
         """The busy timeout of every connection does."""
@@ -239,6 +246,15 @@ class PostgresDatabase(Database):
         connection.execute(
             text(f"LOCK TABLE {quote(self.schema)}.{quote(table.name)} IN SHARE ROW EXCLUSIVE MODE")
         )
+
+    def lock_name(self, connection: Connection, name: str, *, longest_wait: float) -> None:
+        bounds = text(
+            "SELECT set_config('lock_timeout', :wait, true), set_config('statement_timeout', '0', true),"
+            " set_config('idle_in_transaction_session_timeout', '0', true)"
+        )
+        connection.execute(bounds, {"wait": f"{longest_wait:.0f}s"})
+        taken = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
+        connection.execute(taken, {"name": f"atlas_etl.{name}"})
 
     def _bound_waits(self, connection: Connection) -> None:
         connection.execute(

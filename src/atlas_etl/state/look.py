@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 
 from sqlalchemy import inspect, select
@@ -12,6 +13,8 @@ from atlas_etl.state import schema
 from atlas_etl.state.database import Database
 from atlas_etl.state.migrate import version_of
 from atlas_etl.state.secrets import sealed_secrets
+
+_LONGEST_WAIT = 600.0  # seconds: for a request of another process, which fails by then
 
 
 class StateLook:
@@ -38,6 +41,13 @@ class StateLook:
             if schema.secrets.name not in tables:
                 return {}
             return sealed_secrets(self._database, connection)
+
+    @contextmanager
+    def alone(self, name: str) -> Iterator[None]:
+        """Be the only one, of all who share this store, who does what has this name. Raises StateError."""
+        with self._database.reading() as connection:
+            self._database.lock_name(connection, name, longest_wait=_LONGEST_WAIT)
+            yield
 
     def close(self) -> None:
         """Give back every connection; may be called twice."""

@@ -2,13 +2,44 @@
 
 from __future__ import annotations
 
-import pytest
+import contextlib
+import gzip
+import json
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
 
+import pytest
+from pytest_httpserver import HTTPServer
+from werkzeug import Request, Response
+
+from atlas_etl.connectors.http import _standstill, _wire
+from atlas_etl.connectors.http._bodies import decoded
 from atlas_etl.connectors.http._formats import FORMATS
+from atlas_etl.connectors.http._rate_limits import asked_wait, limit_of
+from atlas_etl.connectors.http._recognised import next_link
+from atlas_etl.connectors.http._wire import Network
 from atlas_etl.errors import SourceError
+from atlas_etl.model import Stream
+from tests.unit.connectors.http_api import Api, as_json, read, sync
+from tests.unit.connectors.test_http_faults import answer_of, raw_server
 
 BILLION_LAUGHS = b'<!DOCTYPE a [<!ENTITY b "x"><!ENTITY c "&b;&b;&b;&b;">]><a>&c;</a>'
 OUTSIDE = b'<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><a>&b;</a>'
+THINGS = Stream("things", path="things")
+MANY = "9" * 5000  # more digits than Python makes a number of
+
+
+@pytest.fixture
+def api(httpserver: HTTPServer) -> Api:
+    return Api(httpserver)
+
+
+@pytest.fixture
+def other() -> Iterator[HTTPServer]:
+    with HTTPServer() as server:
+        yield server
 
 
 @pytest.mark.parametrize(
@@ -17,12 +48,293 @@ OUTSIDE = b'<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><a>&b;</a>'
         ("xml", b"<a>" * 10_000 + b"</a>" * 10_000, "malformed_xml", "nested too deeply"),
         ("xml", BILLION_LAUGHS, "malformed_xml", "EntitiesForbidden"),
         ("xml", OUTSIDE, "malformed_xml", "EntitiesForbidden"),
+        ("xml", b"<a><b></a>", "malformed_xml", "mismatched tag"),
         ("json", b'{"a":' + b"[" * 10_000 + b"]" * 10_000 + b"}", "malformed_json", "nested too deeply"),
         ("jsonl", b'{"a":' + b"[" * 10_000 + b"]" * 10_000 + b"}\n", "malformed_json", "nested too deeply"),
         ("json", b'{"data":[{"a":NaN}]}', "malformed_json", "invalid character"),
+        ("json", b"<html>come back later</html>", "malformed_json", "HTML"),
+        ("csv", b"a,a\n1,2\n", "malformed_csv", "names a column twice"),
+        ("csv", b"a,b\n1,2,3\n4,5\n", "malformed_csv", "not as many cells"),
+        ("csv", b"a,b\n\xff,2\n", "malformed_csv", "invalid start byte"),
     ],
 )
 def test_an_answer_that_wants_harm(form: str, content: bytes, code: str, why: str) -> None:
     with pytest.raises(SourceError, match=why) as caught:
         FORMATS[form](None).read(content, "GET /x")
     assert caught.value.code == code
+    assert not caught.value.retryable
+
+
+WHOLE = {
+    "json": '[{"a": 1, "b": "ü", "c": [true, null]}]',
+    "jsonl": '{"a": 1, "b": "ü", "c": [true, null]}\n{"a": 2}',
+    "xml": '<?xml version="1.0"?><!-- x --><r><i a="1">ü<![CDATA[x]]></i><i><b/></i></r>',
+    "csv": 'a,b,c\n1,"x ""y"" ü",2',
+}
+
+
+@pytest.mark.parametrize("form", WHOLE)
+def test_an_answer_that_is_cut_off_anywhere_is_read_again_or_still_whole(form: str) -> None:
+    content = WHOLE[form].encode()
+    said = 0
+    for end in range(len(content)):
+        try:
+            FORMATS[form](None).read(content[:end], "GET /x")
+        except SourceError as failure:
+            said += 1
+            assert failure.retryable, (content[:end], failure.message)
+    assert said > len(content) / 3  # a line that ends early may be one
+
+
+@pytest.mark.parametrize("form", ["json", "xml"])
+def test_what_is_wrong_in_itself_is_asked_for_once(api: Api, form: str, tmp_path: Path) -> None:
+    body = {"json": b'{"a":' + b"[" * 10_000 + b"]" * 10_000 + b"}", "xml": BILLION_LAUGHS}[form]
+    api.serve("/things", lambda _: Response(body))
+    with pytest.raises(SourceError) as caught:
+        sync(api.connector(format=form), tmp_path, THINGS)
+    assert (caught.value.code, caught.value.retryable) == (f"malformed_{form}", False)
+    assert len(api.asked) == 1
+
+
+@pytest.mark.parametrize("link", ["redirect", "next"])
+def test_a_host_that_is_read_in_two_ways_is_nobody(
+    api: Api, other: HTTPServer, link: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What checks the address sees an unknown name, and the client goes to this machine."""
+    other.expect_request("/").respond_with_json([])
+    port = other.port
+    for trick in (
+        f"http://127.0.0.1\\.x:{port}/",
+        f"http://127.0.0.1:{port}\\.x/",
+        "http://[::1",
+        "http://a:b/",
+    ):
+        with pytest.raises(SourceError) as caught:
+            _follow(api, trick, link, monkeypatch)
+        assert caught.value.code == "refused_redirect", trick
+    assert not other.log
+
+
+def _follow(api: Api, to: str, link: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read from an API at api.example.com, whose first answer leads elsewhere; names are this machine's."""
+    body = json.dumps({"data": [{"id": 1}], "next": to}).encode()
+    answer = f"HTTP/1.1 302 X\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n".encode()
+    if link == "next":
+        answer = answer_of(f"Content-Length: {len(body)}\r\n", body)
+    resolve = socket.getaddrinfo
+
+    def resolved(host: str, *more: object, **options: object) -> object:
+        name = "127.0.0.1" if str(host).endswith(".example.com") else host
+        return resolve(name, *more, **options)  # type: ignore[arg-type]
+
+    with raw_server(answer) as url, monkeypatch.context() as patched:
+        patched.setattr(socket, "getaddrinfo", resolved)
+        base = url.replace("127.0.0.1", "api.example.com")
+        read(api.connector(base_url=base, pagination="next_url" if link == "next" else "none"), THINGS)
+
+
+@pytest.mark.parametrize("link", ["redirect", "next"])
+def test_a_name_that_is_public_while_it_is_checked_leads_nowhere_inside(
+    api: Api, other: HTTPServer, link: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DNS rebinding: who asks twice is told two addresses, so the one that is connected to counts."""
+    other.expect_request("/").respond_with_json([])
+    monkeypatch.setattr(Network, "refuse_inside", lambda *_: None)  # it was told a public one
+    home = frozenset({"192.0.2.1"})
+    monkeypatch.setattr(_wire, "_addresses", lambda _: home)
+    to = f"http://rebound.example.com:{other.port}/"
+    with pytest.raises(SourceError, match="not public") as caught:
+        _follow(api, to, link, monkeypatch)
+    assert caught.value.code == "refused_redirect"
+    assert not other.log
+    home = frozenset({"127.0.0.1"})  # where the API itself is, its links may lead
+    with contextlib.suppress(SourceError):  # what is there is no page of things
+        _follow(api, to, link, monkeypatch)
+    assert len(other.log) == 1
+
+
+def test_a_token_server_inside_the_network_is_the_definitions_own_word(
+    api: Api, other: HTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_wire, "_addresses", lambda _: frozenset({"192.0.2.1"}))
+    other.expect_request("/token").respond_with_json({"access_token": "t", "expires_in": 60})
+    api.serve("/things", lambda _: as_json([{"id": 1}]))
+    auth = {"type": "oauth2", "token_url": other.url_for("/token"), "client_id": "i", "client_secret": "s"}
+    assert read(api.connector(auth=auth), THINGS).num_rows == 1
+
+
+@pytest.mark.parametrize("way", ["next", "link"])
+def test_the_next_page_of_what_is_posted_is_at_the_same_server(api: Api, other: HTTPServer, way: str) -> None:
+    other.expect_request("/more").respond_with_json({"data": []})
+    to = other.url_for("/more")
+    api.serve(
+        "/things",
+        lambda _: as_json(
+            {"data": [{"id": 1}], "next": to if way == "next" else None},
+            **({"Link": f'<{to}>; rel="next"'} if way == "link" else {}),
+        ),
+    )
+    things = {
+        "path": "/things", "method": "POST", "body": {"pin": "hush-hush"}, "records": "data",
+        "pagination": "next_url" if way == "next" else "link_header",
+    }  # fmt: skip
+    with pytest.raises(SourceError, match="may hold credentials") as caught:
+        read(api.connector(resources={"things": things}), Stream("things", table="things"))
+    assert caught.value.code == "refused_redirect"
+    assert not other.log
+
+
+def test_pages_that_come_again_under_new_cursors_end(api: Api) -> None:
+    def answer(_: Request) -> Response:
+        return as_json({"data": [{"id": 1}, {"id": 2}], "next_cursor": f"c{len(api.asked)}"})
+
+    api.serve("/things", answer)
+    resources = {"things": {"path": "/things", "pagination": "cursor", "records": "data"}}
+    for key, most in (("id", 2), (None, 100)):
+        api.asked.clear()
+        keyed = {"things": {**resources["things"], **({"primary_key": [key]} if key else {})}}
+        with pytest.raises(SourceError, match="the same page came") as caught:
+            read(api.connector(resources=keyed), Stream("things", table="things"))
+        assert caught.value.code == "pagination_stuck"
+        assert len(api.asked) == most
+
+
+@pytest.mark.parametrize("how", ["cursor", "next_url", "link_header"])
+def test_pages_without_records_end(api: Api, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_standstill, "_MOST_EMPTY", 30)
+
+    def answer(_: Request) -> Response:
+        number = len(api.asked)
+        to = f"/things?n={number}"
+        answered = {"data": [], "next_cursor": str(number), "next": to if how == "next_url" else None}
+        return as_json(answered, **({"Link": f"<{to}>; rel=next"} if how == "link_header" else {}))
+
+    api.serve("/things", answer)
+    with pytest.raises(SourceError, match="30 pages in a row") as caught:
+        read(api.connector(pagination=how, records="data"), THINGS)
+    assert caught.value.code == "pagination_stuck"
+    assert len(api.asked) == 30
+
+
+def test_equal_records_without_a_key_are_records(api: Api) -> None:
+    def answer(request: Request) -> Response:
+        number = int(request.args.get("cursor", "0"))
+        return as_json({"data": [{"a": 1}, {"a": 1}], "next_cursor": number + 1 if number < 20 else None})
+
+    api.serve("/things", answer)
+    assert read(api.connector(pagination="cursor", records="data"), THINGS).num_rows == 42
+
+
+def test_a_challenge_is_not_read_to_its_end(api: Api) -> None:
+    """A body of a gigabyte, which only 64 KiB are there of: who reads on waits for the rest."""
+    challenge = b'HTTP/1.1 401 X\r\nWWW-Authenticate: Digest realm="r", nonce="n", qop="auth"\r\n'
+    answer = challenge + b"Content-Encoding: gzip\r\nContent-Length: 1000000000\r\n\r\n" + b"x" * 200_000
+    with raw_server(answer) as url, pytest.raises(SourceError) as caught:
+        auth = {"type": "digest", "username": "u", "password": "hush-hush"}
+        began = time.monotonic()
+        read(api.connector(base_url=url, auth=auth, attempts=1, request_timeout="20s"), THINGS)
+    assert time.monotonic() - began < 15
+    assert caught.value.code in ("incomplete", "http_401", "too_large")
+
+
+def test_a_redirect_is_not_read_to_its_end(api: Api) -> None:
+    bomb = gzip.compress(b" " * 50_000_000)
+    headers = f"Location: /x\r\nContent-Encoding: gzip\r\nContent-Length: {len(bomb)}\r\n\r\n"
+    with (
+        raw_server(f"HTTP/1.1 302 X\r\n{headers}".encode() + bomb) as url,
+        pytest.raises(SourceError) as caught,
+    ):
+        read(api.connector(base_url=url, largest_page="1MiB", attempts=1), THINGS)
+    assert caught.value.code == "too_large"
+
+
+def test_a_small_challenge_is_answered_on_the_same_connection(api: Api) -> None:
+    ports: list[object] = []
+
+    def answer(request: Request) -> Response:
+        ports.append(request.environ["REMOTE_PORT"])
+        if "Authorization" not in request.headers:
+            told = {"WWW-Authenticate": 'Digest realm="r", nonce="n", qop="auth"'}
+            return Response("no" * 100, status=401, headers={**told, "Set-Cookie": "sid=1"})
+        assert dict(request.cookies) == {"sid": "1"}
+        return as_json([{"id": 1}])
+
+    api.serve("/things", answer)
+    auth = {"type": "digest", "username": "u", "password": "hush-hush"}
+    assert read(api.connector(auth=auth), THINGS).num_rows == 1
+    assert len(ports) == 2
+
+
+def test_a_password_that_is_refused_twice_is_an_error(api: Api) -> None:
+    told = {"WWW-Authenticate": 'Digest realm="r", nonce="n", qop="auth"'}
+    api.serve("/things", lambda _: Response("no", status=401, headers=told))
+    auth = {"type": "digest", "username": "u", "password": "hush-hush"}
+    with pytest.raises(SourceError) as caught:
+        read(api.connector(auth=auth), THINGS)
+    assert (caught.value.code, len(api.asked)) == ("http_401", 2)
+
+
+def test_members_of_a_gzip_body_without_end_take_their_size_in_time() -> None:
+    empty = gzip.compress(b"")
+    content = empty * 100_000 + gzip.compress(b"[1]") + gzip.compress(b" ")
+    began = time.monotonic()
+    assert decoded(content, "gzip", most=1024) == b"[1] "
+    assert time.monotonic() - began < 20  # each member by itself, behind a copy of the rest: minutes
+
+
+def test_a_header_of_links_that_never_close_takes_no_time() -> None:
+    began = time.monotonic()
+    assert next_link("<" * 500_000 + '<https://x/2>; rel="next"') == "https://x/2"
+    assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Retry-After": MANY},
+        {"Retry-After": "nan"},
+        {"Retry-After": "Mon, 01 Jan 0001 00:00:00 -0000"},
+        {"X-RateLimit-Remaining": MANY, "X-RateLimit-Reset": "1", "X-RateLimit-Limit": MANY},
+        {"RateLimit": f"limit={MANY}, remaining={MANY}, reset={MANY}"},
+    ],
+    ids=["digits", "nan", "year one", "remaining", "ratelimit"],
+)
+def test_numbers_of_headers_are_taken_for_what_they_are(api: Api, headers: dict[str, str]) -> None:
+    def answer(_: Request) -> Response:
+        return Response(status=503, headers=headers) if len(api.asked) < 2 else as_json([{"id": 1}])
+
+    api.serve("/things", answer)
+    assert read(api.connector(), THINGS).num_rows == 1
+    small = {name.lower(): value for name, value in headers.items()}
+    assert limit_of(small) is None
+    asked_wait(small)
+
+
+def test_headers_of_limits_take_no_time() -> None:
+    began = time.monotonic()
+    for long in ("9" * 500_000, "a" * 500_000, "a=" + " " * 500_000):
+        asked_wait({"ratelimit": long})
+    assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("lifetime", [MANY, "1e400", "nan", "-1", '"soon"', "[]", "null", "0.5"])
+def test_a_lifetime_of_a_token_may_be_anything(api: Api, lifetime: str) -> None:
+    api.serve("/token", lambda _: Response('{"access_token": "t", "expires_in": ' + lifetime + "}"))
+    api.serve("/things", lambda _: as_json([{"id": 1}]))
+    given = {"client_id": "i", "client_secret": "s", "token_url": api.server.url_for("/token")}
+    try:
+        assert read(api.connector(auth={"type": "oauth2", **given}), THINGS).num_rows == 1
+    except SourceError as failure:
+        assert failure.code == "malformed_json"  # what is no number in JSON
+
+
+def test_a_total_of_too_many_digits_is_none(api: Api) -> None:
+    api.serve("/things", lambda _: as_json(json.dumps({"data": [], "total": MANY})))
+    pagination = {"type": "page", "total": "total"}
+    assert read(api.connector(pagination=pagination, records="data"), THINGS).num_rows == 0
+
+
+def test_an_answer_that_goes_on_behind_its_length_is_that_long(api: Api) -> None:
+    two = answer_of("Content-Length: 10\r\n", b'[{"id":1}]' + b"HTTP/1.1 200 OK\r\n\r\n")
+    with raw_server(two) as url:
+        assert read(api.connector(base_url=url, pagination="none"), THINGS).num_rows == 1

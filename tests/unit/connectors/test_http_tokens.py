@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from base64 import b64encode
 from collections.abc import Callable
 from contextlib import closing
@@ -15,6 +16,7 @@ from pydantic import SecretStr
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
+from atlas_etl.connectors.base import KeptNowhere
 from atlas_etl.connectors.http import _credential_cache
 from atlas_etl.connectors.http._connection import HttpConnection
 from atlas_etl.connectors.http._in_order import in_order
@@ -268,7 +270,7 @@ def test_the_streams_of_a_run_use_the_rotated_refresh_token(rotating: Rotating) 
 
 
 @dataclass
-class Store:
+class Store(KeptNowhere):
     """A secret store that two processes share."""
 
     value: str = "hush-refresh"
@@ -347,3 +349,37 @@ def test_a_session_by_cookies_whose_login_is_refused(api: Api) -> None:
     with pytest.raises(SourceError, match="login_path answered 403") as caught:
         read(api.connector(auth=auth), THINGS)
     assert "hush" not in f"{caught.value.message} {caught.value.hint}"
+
+
+def test_tokens_of_a_second_serve_every_page_and_the_last_one_is_stored(api: Api) -> None:
+    """By the real clock: each is used for half its life, and one that ends on its way is renewed."""
+    given: dict[str, float] = {}
+    store = Store()
+
+    def token(request: Request) -> Response:
+        if request.form["refresh_token"] != (f"hush-refresh-{len(given)}" if given else "hush-refresh"):
+            return Response('{"error": "invalid_grant"}', status=400)
+        given[f"hush-access-{len(given)}"] = time.monotonic()
+        following = f"hush-refresh-{len(given)}"
+        access = f"hush-access-{len(given) - 1}"
+        return as_json({"access_token": access, "expires_in": 1, "refresh_token": following})
+
+    def things(request: Request) -> Response:
+        began = given.get(request.headers.get("Authorization", "").removeprefix("Bearer "), 0.0)
+        if time.monotonic() - began > 1:
+            return Response(status=401)
+        time.sleep(0.15)  # so that the pages take longer than a token lives
+        number = int(request.args.get("page", "1"))
+        return as_json([{"id": number}] if number <= 12 else [])
+
+    api.serve("/token", token)
+    api.serve("/things", things)
+    auth = {
+        "type": "oauth2", "token_url": api.server.url_for("/token"), "grant": "refresh_token",
+        **GRANTS["refresh_token"],
+    }  # fmt: skip
+    connector = api.connector(auth=auth, pagination={"type": "page", "overlap": 0})
+    connector.keep_rotated(store)
+    assert read(connector, THINGS).num_rows == 12
+    assert 2 <= len(given) <= 13
+    assert store.value == f"hush-refresh-{len(given)}"

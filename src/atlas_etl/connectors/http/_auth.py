@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from atlas_etl.connectors.http._auth_settings import Auth
 from atlas_etl.connectors.http._jwt import CLOCK_SKEW, GRANT, signed_jwt
 from atlas_etl.connectors.http._messages import Request, Response
-from atlas_etl.connectors.http._records import Document, parse_path
+from atlas_etl.connectors.http._records import Document, Scalar, parse_path
 from atlas_etl.errors import SourceError
 
 _EARLY = 30.0  # seconds before its end in which a token is renewed already
@@ -51,8 +51,8 @@ def is_renewable(auth: Auth) -> bool:
 
 
 def usable_for(found: Credentials) -> float | None:
-    """For how many seconds; None: without an end."""
-    return None if found.lifetime is None else max(0.0, found.lifetime - _EARLY)
+    """For how many seconds; None: without an end. A token of few seconds serves for half of them."""
+    return None if found.lifetime is None else max(found.lifetime - _EARLY, found.lifetime / 2)
 
 
 def _none(_: Auth, __: str) -> Flow:
@@ -127,11 +127,16 @@ def _jwt(auth: Auth, _: str) -> Flow:
 def _granted(response: Response, hint: str = _HINT) -> Credentials:
     """The token of an answer (RFC 6749, section 5.1)."""
     token = _found(response, "access_token", "token_url", hint)
-    lifetime = Document(response.content, "token_url").find(("expires_in",))
-    seconds = (
-        float(lifetime) if isinstance(lifetime, int | str) and str(lifetime).isdecimal() else _ASSUMED_LIFE
-    )
-    return Credentials(_authorization(token), lifetime=seconds)
+    told = Document(response.content, "token_url").find(("expires_in",))
+    return Credentials(_authorization(token), lifetime=_seconds(told))
+
+
+def _seconds(told: Scalar) -> float:
+    try:
+        seconds = float(str(told))
+    except ValueError:
+        return _ASSUMED_LIFE
+    return seconds if seconds >= 0 else _ASSUMED_LIFE
 
 
 def _knows_no_client(response: Response) -> bool:

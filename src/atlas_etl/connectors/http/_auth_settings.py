@@ -25,7 +25,7 @@ def _path(text: str) -> str:
 
 def _url(text: str) -> str:
     parts = urlsplit(text)
-    if parts.scheme.lower() not in ("http", "https") or not parts.hostname:
+    if parts.scheme.lower() not in ("http", "https") or not parts.hostname or parts.port == 0:
         raise ValueError("should be a URL such as https://api.example.com/v1")
     if parts.username is not None or parts.password is not None:
         raise ValueError("should hold no credentials: give them under `auth`")

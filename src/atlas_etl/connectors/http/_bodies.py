@@ -8,6 +8,7 @@ import pyarrow as pa
 
 _GZIP, _ZLIB, _RAW = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBITS
 _CHUNK = 1024 * 1024
+_PIECE = 16 * 1024  # bytes: what is left of one behind a member is copied for the next
 
 
 class IncompleteBodyError(Exception):
@@ -41,19 +42,22 @@ def _inflated(content: bytes, bits: int, most: int) -> bytes:
     if not content:
         return b""
     found: list[bytes] = []
-    size = 0
-    while content:
-        stream = zlib.decompressobj(bits)
+    size = at = 0
+    stream = zlib.decompressobj(bits)
+    while at < len(content) and not (stream.eof and bits != _GZIP):
+        if stream.eof:  # a gzip body may have several members
+            stream = zlib.decompressobj(bits)
+        piece = content[at : at + _PIECE]
         try:
-            found.append(stream.decompress(content, most - size + 1))
+            found.append(stream.decompress(piece, most - size + 1))
         except zlib.error:
             raise IncompleteBodyError("the answer's compression is damaged") from None
+        at += len(piece) - len(stream.unused_data)
         size += len(found[-1])
         if size > most:
             raise LargerBodyError
-        if not stream.eof:
-            raise IncompleteBodyError("the answer ends before its compressed content does")
-        content = stream.unused_data if bits == _GZIP else b""  # a gzip body may have several members
+    if not stream.eof:
+        raise IncompleteBodyError("the answer ends before its compressed content does")
     return b"".join(found)
 
 

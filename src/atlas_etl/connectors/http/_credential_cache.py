@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from datetime import datetime
 from time import monotonic
 
 from pydantic import SecretStr
@@ -24,6 +27,12 @@ _ROTATED = (
     "stale, so that the next run may be refused: obtain another one for it"
 )
 _NOWHERE = "is stored nowhere, for the definition does not refer to a secret that Atlas keeps"
+_BROKEN_OFF = (
+    "an exchange of this refresh token began at {when:%Y-%m-%dT%H:%M:%SZ} and was broken off, so that what "
+    "the API gave for it may be lost: authorize the app again, and store its token with "
+    "`atlas connector rotate NAME`"
+)
+_LONGEST_EXCHANGE = 30.0  # seconds that whoever ends the process waits for one
 
 
 class CredentialCache:
@@ -46,8 +55,6 @@ class CredentialCache:
                 if until is None or monotonic() < until:
                     return found
             made = self._logged_in()
-            if made.refresh_token is not None:
-                self._rotate(made.refresh_token)
             learn([*made.headers.values(), *made.params.values()])
             lifetime = usable_for(made)
             self._kept = (made, None if lifetime is None else monotonic() + lifetime)
@@ -63,8 +70,54 @@ class CredentialCache:
                 self._kept = None
         return self.current()
 
-    def _rotate(self, following: SecretStr) -> None:
+    def settle(self) -> None:
+        """Wait until a refresh token that is on its way is stored: the old one may be worth nothing now."""
+        if self._refreshes and self._lock.acquire(timeout=_LONGEST_EXCHANGE):
+            self._lock.release()
+
+    @property
+    def _refreshes(self) -> bool:
+        return self._auth.type == "oauth2" and self._auth.grant == "refresh_token"
+
+    def _logged_in(self) -> Credentials:
+        if not self._refreshes:
+            return self._asked_for()
+        # A signal interrupts whoever waits, and not the exchange: he then waits for its end.
+        with ThreadPoolExecutor(1, "atlas-login") as alone:
+            return alone.submit(copy_context().run, self._exchanged).result()
+
+    def _exchanged(self) -> Credentials:
         """RFC 6749, section 6: the refresh token that was used may be worth nothing from now on."""
+        self._take_stored()
+        with self.keeper.exchanging(self._auth.refresh_token or SecretStr("")) as broken_off:
+            is_another = self._take_stored()  # which another process got while this one waited for its turn
+            made = self._refreshed(None if is_another else broken_off)
+            if isinstance(made, Credentials) and made.refresh_token is not None:
+                self._rotate(made.refresh_token)
+        if isinstance(made, SourceError):
+            raise made
+        return made
+
+    def _refreshed(self, broken_off: datetime | None) -> Credentials | SourceError:
+        """Credentials for the token at hand, or for another one that is stored by now; or a refusal.
+
+        A refusal ends the exchange as an answer does. Whatever else is raised leaves open how it ended.
+        """
+        while True:
+            try:
+                return self._asked_for()
+            except SourceError as failure:
+                if failure.code != "login_failed":
+                    raise
+                if self._take_stored():
+                    continue
+                if broken_off is not None:
+                    failure.hint = _BROKEN_OFF.format(when=broken_off)
+                    raise
+                return failure
+
+    def _rotate(self, following: SecretStr) -> None:
+        """Store the token before the one that came with it is used."""
         used, why = self._auth.refresh_token or SecretStr(""), _NOWHERE
         self._auth = self._auth.model_copy(update={"refresh_token": following})
         try:
@@ -76,16 +129,6 @@ class CredentialCache:
         if not self.warnings:
             self.warnings = (_ROTATED.format(why=why),)
             log.warning("%s: %s", shown(self._auth.token_url or ""), *self.warnings)
-
-    def _logged_in(self) -> Credentials:
-        """Credentials of the refresh token that is stored now: another process may have rotated it."""
-        self._take_stored()
-        try:
-            return self._asked_for()
-        except SourceError as failure:
-            if failure.code != "login_failed" or not self._take_stored():
-                raise
-        return self._asked_for()
 
     def _take_stored(self) -> bool:
         """Whether another refresh token is stored than the one at hand, which it replaces."""

@@ -10,16 +10,18 @@ import http.client
 import io
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeAlias
 
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 _UNTIL: ContextVar[float] = ContextVar("until", default=float("inf"))  # by the monotonic clock
+
+Admit: TypeAlias = Callable[[str], None]
 
 
 class PastDeadlineError(TimeoutError):
@@ -46,8 +48,9 @@ def is_past_deadline(failure: BaseException | None) -> bool:
 class DeadlineAdapter(HTTPAdapter):
     """Answers that have to be whole within so many seconds of their first being waited for."""
 
-    def __init__(self, seconds: float) -> None:
-        self._pools = _pools(seconds)
+    def __init__(self, seconds: float, admit: Admit | None = None) -> None:
+        """`admit` is told the IP address of each server that is connected to, no proxy's, and may raise."""
+        self._pools = _pools(seconds, admit)
         super().__init__()
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -60,7 +63,7 @@ class DeadlineAdapter(HTTPAdapter):
         return manager
 
 
-def _pools(seconds: float) -> dict[str, type[HTTPConnectionPool]]:
+def _pools(seconds: float, admit: Admit | None) -> dict[str, type[HTTPConnectionPool]]:
     class Response(http.client.HTTPResponse):
         def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
             super().__init__(sock, *args, **kwargs)
@@ -70,8 +73,14 @@ def _pools(seconds: float) -> dict[str, type[HTTPConnectionPool]]:
     class Plain(HTTPConnection):
         response_class = Response
 
+        def _new_conn(self) -> socket.socket:
+            return _admitted(super()._new_conn(), None if self.proxy else admit)
+
     class Secured(HTTPSConnection):
         response_class = Response
+
+        def _new_conn(self) -> socket.socket:
+            return _admitted(super()._new_conn(), None if self.proxy else admit)
 
     class PlainPool(HTTPConnectionPool):
         ConnectionCls = Plain
@@ -80,6 +89,17 @@ def _pools(seconds: float) -> dict[str, type[HTTPConnectionPool]]:
         ConnectionCls = Secured
 
     return {"http": PlainPool, "https": SecuredPool}
+
+
+def _admitted(connected: socket.socket, admit: Admit | None) -> socket.socket:
+    """Whoever it is that a name led to: nothing was sent to him yet."""
+    try:
+        if admit is not None:
+            admit(str(connected.getpeername()[0]))
+    except BaseException:
+        connected.close()
+        raise
+    return connected
 
 
 class _Timed(io.RawIOBase):

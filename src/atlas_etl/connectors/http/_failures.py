@@ -26,7 +26,7 @@ class StatusError(SourceError):
     wait: float | None = None
 
 
-def may_pass(failure: BaseException) -> bool:
+def may_pass(failure: BaseException | None) -> bool:
     return isinstance(failure, SourceError) and failure.retryable
 
 

@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Protocol
 from xml.etree.ElementTree import Element, ParseError
+from xml.parsers.expat import errors as expat_errors
 
 import defusedxml.ElementTree
 import msgspec
@@ -25,6 +26,15 @@ _PLAIN = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?|true|false")
 _LONGEST_CELL = 2**31 - 1  # of characters; a whole answer has its own limit, and Python's 128 KiB are less
 _ERRORS = ("errors",)
 _NULL = msgspec.Raw(b"null")
+_ENDS_EARLY = frozenset(
+    expat_errors.codes[each]
+    for each in (
+        expat_errors.XML_ERROR_NO_ELEMENTS,
+        expat_errors.XML_ERROR_UNCLOSED_TOKEN,
+        expat_errors.XML_ERROR_PARTIAL_CHAR,
+        expat_errors.XML_ERROR_UNCLOSED_CDATA_SECTION,
+    )
+)
 
 Answer = tuple[Document | None, list[msgspec.Raw]]
 NOTHING: Answer = (None, [])
@@ -90,16 +100,23 @@ class _Csv:
     def read(self, content: bytes, where: str) -> Answer:
         try:
             rows = list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True))
-        except (UnicodeDecodeError, csv.Error) as failure:
-            raise _malformed(where, "CSV", failure) from None
+        except UnicodeDecodeError as failure:
+            is_cut_off = failure.end == len(failure.object)
+            raise _malformed(where, "CSV", failure, is_cut_off=is_cut_off) from None
+        except csv.Error as failure:
+            raise _malformed(where, "CSV", failure, is_cut_off="unexpected end" in str(failure)) from None
         if not rows:
             return None, []
         header, *cells = rows
         if len(set(header)) != len(header) or "" in header:
-            raise _malformed(where, "CSV", ValueError("its header names a column twice, or not at all"))
+            why = ValueError("its header names a column twice, or not at all")
+            raise _malformed(where, "CSV", why, is_cut_off=not cells)
         cells = [row for row in cells if row]  # a blank line is none
-        if any(len(row) != len(header) for row in cells):
-            raise _malformed(where, "CSV", ValueError("a row has not as many cells as the header"))
+        uneven = [at for at, row in enumerate(cells) if len(row) != len(header)]
+        if uneven:
+            is_last = uneven == [len(cells) - 1] and len(cells[-1]) < len(header)
+            why = ValueError("a row has not as many cells as the header")
+            raise _malformed(where, "CSV", why, is_cut_off=is_last)
         return None, [_record(dict(zip(header, map(_cell, row), strict=True))) for row in cells]
 
 
@@ -117,7 +134,9 @@ class _Xml:
     def read(self, content: bytes, where: str) -> Answer:
         try:
             found = [defusedxml.ElementTree.fromstring(content)]
-        except (ParseError, DefusedXmlException, ValueError) as failure:
+        except ParseError as failure:
+            raise _malformed(where, "XML", failure, is_cut_off=failure.code in _ENDS_EARLY) from None
+        except (DefusedXmlException, ValueError) as failure:
             raise _malformed(where, "XML", failure) from None
         for step in self._path:
             found = [child for element in found for child in element if step in (EVERY, _name(child.tag))]
@@ -169,10 +188,13 @@ def _name(tag: str) -> str:
     return tag.rpartition("}")[2]
 
 
-def _malformed(where: str, form: str, failure: Exception) -> SourceError:
+def _malformed(where: str, form: str, failure: Exception, *, is_cut_off: bool = False) -> SourceError:
+    """What ends before its time may be whole the next time; what is wrong in itself is wrong again."""
     return SourceError(
         f"{where} answered with what is not {form}: {str(failure)[:80]}",
-        hint="set `format` to what the API answers with; an answer that was cut off is read again",
+        hint="an answer that was cut off is read again; if it comes so each time, its server makes it so"
+        if is_cut_off
+        else "set `format` to what the API answers with",
         code=f"malformed_{form.lower()}",
-        retryable=True,
+        retryable=is_cut_off,
     )

@@ -13,6 +13,7 @@ from atlas_etl.connectors.http._records import parse_path
 from atlas_etl.errors import SourceError
 
 _MOST_TIMES = 3
+_LONGEST_TOTAL = 18  # digits
 _PAST_END = frozenset({400, 404, 410, 416, 422})  # what some answer that know no page behind the last
 
 
@@ -38,7 +39,7 @@ class Total:
         """Whether a page is the last one, by what it says; `reached`: as many records as came so far."""
         self._reached = reached
         total = page.find(self._path) if self._path is not None else None
-        if isinstance(total, str) and total.isdecimal():
+        if isinstance(total, str) and total.isdecimal() and len(total) <= _LONGEST_TOTAL:
             total = int(total)
         if isinstance(total, int) and not isinstance(total, bool):
             self._total = total

@@ -8,17 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from dataclasses import replace
 from typing import TypeAlias
-from urllib.parse import parse_qsl, urljoin, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 import msgspec
 from pydantic import JsonValue
 
-from atlas_etl.connectors.http._messages import Request
+from atlas_etl.connectors.http._failures import refused
+from atlas_etl.connectors.http._links import target
+from atlas_etl.connectors.http._messages import Request, origin
 from atlas_etl.connectors.http._page_ends import Moves, Total, stuck
 from atlas_etl.connectors.http._pagination_settings import Pagination
 from atlas_etl.connectors.http._parents import filled
 from atlas_etl.connectors.http._recognised import Page, next_link, recognised, says_more
 from atlas_etl.connectors.http._records import Document, Scalar, parse_path
+from atlas_etl.connectors.http._standstill import moving
 from atlas_etl.errors import SourceError
 
 Flow: TypeAlias = Generator[Request, "Page", None]
@@ -30,7 +33,8 @@ def paged(pagination: Pagination, first: Request, *, has_key: bool) -> Flow:
     Without a key, records that were read again could not be told from others, so none are.
     """
     how = pagination if has_key else pagination.model_copy(update={"overlap": 0})
-    return _FLOWS[pagination.type](how, first)
+    flow = _FLOWS[pagination.type](how, first)
+    return moving(flow, has_key=has_key) if pagination.type in _BY_POSITION else flow
 
 
 def _single(_: Pagination, first: Request) -> Flow:
@@ -183,7 +187,9 @@ def _followed(how: Pagination, first: Request, following: Callable[[Page], Scala
         link = following(page)
         if not isinstance(link, str) or not link or _says_no_more(how, page):
             return
-        url = urljoin(page.response.url, link)
+        url = target(page.response.url, link)
+        if first.body is not None and origin(url) != origin(first.url):
+            raise refused(url, "what is sent may hold credentials, which are for the first address only")
         _advance(url, seen, what="link to the next page")
         # Its query says all that the first one's parameters said, and which page.
         parts = urlsplit(url)
@@ -249,6 +255,7 @@ _FLOWS: dict[str, Callable[[Pagination, Request], Flow]] = {
     "page_info": _page_info,
     "auto": _auto,
 }
+_BY_POSITION = frozenset({"cursor", "keyset", "next_url", "link_header", "page_info"})
 
 _MOST_EMPTY = 100  # pages in a row
 _MOST_GONE = 10  # records of a page that may be deleted before the next one is asked for

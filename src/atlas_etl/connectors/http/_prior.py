@@ -8,14 +8,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TypeAlias
 
 from atlas_etl.connectors.http._connection import Resource
+from atlas_etl.connectors.http._failures import may_pass
 from atlas_etl.connectors.http._given import GivenNames, taken
 from atlas_etl.connectors.http._jobs import Waiting, begun, finished
+from atlas_etl.connectors.http._left_jobs import BegunJob, JobNotes
 from atlas_etl.connectors.http._messages import Request, Response, shown
 from atlas_etl.connectors.http._parents import filled
 from atlas_etl.connectors.http._prior_settings import JOB_ID, Job
+from atlas_etl.connectors.http._records import Scalar
 from atlas_etl.connectors.http._templates import template_body
 from atlas_etl.connectors.http._transport import Transport
 from atlas_etl.errors import SourceError
@@ -43,42 +47,63 @@ class _Left:
 
     abort: Request | None
     removal: Request | None
+    noted: BegunJob | None = None
+
+
+def _left(job: Job, job_id: Scalar, beside: Beside) -> _Left:
+    ids = {JOB_ID: job_id}
+    abort = removal = None
+    if job.abort is not None:
+        stop = replace(beside(job.abort.path), method=job.abort.method, body=template_body(job.abort.body))
+        abort = filled(stop, ids)
+    if job.delete_path is not None:
+        removal = replace(filled(beside(job.delete_path), ids), method="DELETE")
+    return _Left(abort, removal)
 
 
 class Jobs:
     """The jobs that one connector began. Each that is left is aborted, and its results are deleted, once."""
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(
+        self, transport: Transport, base_url: str, find: Callable[[str], tuple[Job, Beside] | None]
+    ) -> None:
+        """`find` gives the job of a resource by its name, where there is one."""
         self._transport = transport
+        self._base_url = base_url
+        self._find = find
         self._lock = threading.Lock()
         self._left: dict[object, _Left] = {}
+        self._notes: JobNotes | None = None
+        self._has_looked = False
+
+    def remember_in(self, folder: Path) -> None:
+        """Note jobs there, and rid the API of those that a process left which was killed."""
+        self._notes = JobNotes(folder)
 
     @contextmanager
     def results(
-        self, job: Job, first: Request, beside: Beside, *, media_type: str, notes: list[str]
+        self, name: str, job: Job, first: Request, beside: Beside, *, media_type: str, notes: list[str]
     ) -> Iterator[Request]:
-        """Begins a job; gives the first request for its results, once it is done. Raises SourceError."""
+        """Begins the job of the resource of this name; once it is done, gives the first request for results.
+
+        Raises SourceError.
+        """
+        self._rid_of_dead(notes)
         fetch, mark = self._transport.fetch, object()
         job_id = begun(job, first, fetch(first))
-        ids = {JOB_ID: job_id}
-        abort = removal = None
-        if job.abort is not None:
-            stop = replace(
-                beside(job.abort.path), method=job.abort.method, body=template_body(job.abort.body)
-            )
-            abort = filled(stop, ids)
-        if job.delete_path is not None:
-            removal = replace(filled(beside(job.delete_path), ids), method="DELETE")
-        self._left[mark] = _Left(abort, removal)
+        left = _left(job, job_id, beside)
+        if self._notes is not None and (left.abort or left.removal):
+            left = replace(left, noted=self._notes.begun(self._base_url, name, job_id))
+        self._left[mark] = left
         try:
             _wait(finished(job, job_id, first, beside(job.status_path), time.monotonic), fetch)
-            self._left[mark] = _Left(None, removal)
-            results = filled(beside(job.results_path), ids)
+            self._left[mark] = replace(left, abort=None)
+            results = filled(beside(job.results_path), {JOB_ID: job_id})
             preferred = {"Accept": f"{media_type}, */*;q=0.5", **results.headers}
             yield replace(results, headers=preferred)
         except SourceError as failure:
             if failure.code == "job_failed":
-                self._left[mark] = _Left(None, removal)
+                self._left[mark] = replace(left, abort=None)
             raise
         finally:
             if (note := self._rid(mark)) is not None and note not in notes:
@@ -89,20 +114,51 @@ class Jobs:
         for mark in list(self._left):
             if (note := self._rid(mark)) is not None:
                 log.warning("%s", note)
+        if self._notes is not None:
+            self._notes.close()
 
     def _rid(self, mark: object) -> str | None:
         """What a person should know where the API did not take it: rows know nothing of it."""
         with self._lock:
             left = self._left.pop(mark, None)
-        requests = (left.abort, left.removal) if left is not None else ()
-        note = None
-        for request in requests:
+        if left is None:
+            return None
+        failure = self._sent(left)
+        if left.noted is not None and self._notes is not None and not may_pass(failure):
+            self._notes.over(left.noted)
+        if failure is None:
+            return None
+        return f"results of jobs stay at the API, which did not delete them ({failure.code})"
+
+    def _sent(self, left: _Left) -> SourceError | None:
+        """Why the last of these requests was not taken: what is deleted need not be aborted, too."""
+        refused = None
+        for request in (left.abort, left.removal):
             try:
                 if request is not None:
                     self._transport.fetch_once(request)
+                    refused = None
             except SourceError as failure:
-                note = f"results of jobs stay at the API, which did not delete them ({failure.code})"
-        return note
+                refused = failure
+        return refused
+
+    def _rid_of_dead(self, notes: list[str]) -> None:
+        """Once, and before a job is begun: so the API is one that answers."""
+        with self._lock:
+            has_looked, self._has_looked = self._has_looked, True
+        if has_looked or self._notes is None:
+            return
+
+        def is_rid_of(job: BegunJob) -> bool:
+            found = self._find(job.resource) if job.base_url == self._base_url else None
+            if found is None:
+                return False
+            failure = self._sent(_left(found[0], job.job_id, found[1]))
+            if failure is None:
+                notes.append(f"a job of {job.resource} that a killed run left at the API was ended")
+            return not may_pass(failure)
+
+        self._notes.take_over(is_rid_of)
 
 
 def _wait(steps: Waiting, fetch: Fetch) -> None:

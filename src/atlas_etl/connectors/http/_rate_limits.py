@@ -11,7 +11,8 @@ from email.utils import parsedate_to_datetime
 _LEFT = ("x-ratelimit-remaining", "x-rate-limit-remaining", "ratelimit-remaining")
 _MOST = ("x-ratelimit-limit", "x-rate-limit-limit", "ratelimit-limit")
 _RESET = ("x-ratelimit-reset", "x-rate-limit-reset", "ratelimit-reset")
-_MEMBER = re.compile(r"(\w+)\s*=\s*(\d+)")
+_COUNT = re.compile(r"\d{1,18}")
+_MEMBER = re.compile(r"\b(\w+)\s*=\s*(\d{1,18})\b")
 
 
 def seconds(text: str) -> float | None:
@@ -22,7 +23,7 @@ def seconds(text: str) -> float | None:
     except ValueError:
         try:
             return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             return None
     if number > 1_000_000_000_000:
         number /= 1000
@@ -52,7 +53,7 @@ def wait_for_more(headers: Mapping[str, str]) -> float | None:
 def limit_of(headers: Mapping[str, str]) -> int | None:
     """How many requests the limit allows in all, where one header says it."""
     most = next((headers[name].strip() for name in _MOST if name in headers), "")
-    return int(most) if most.isdecimal() else None
+    return int(most) if _COUNT.fullmatch(most) else None
 
 
 def limits(headers: Mapping[str, str]) -> Iterator[tuple[int, float]]:
@@ -63,7 +64,7 @@ def limits(headers: Mapping[str, str]) -> Iterator[tuple[int, float]]:
     """
     left = next((headers[name].strip() for name in _LEFT if name in headers), "")
     reset = next((wait for name in _RESET if (wait := seconds(headers.get(name, ""))) is not None), None)
-    if left.isdecimal() and reset is not None:
+    if _COUNT.fullmatch(left) and reset is not None:
         yield int(left), reset
     given = headers.get("ratelimit", "")
     for limit in [given] if "remaining" in given else given.split(","):

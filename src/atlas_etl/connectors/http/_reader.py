@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from atlas_etl import values
 from atlas_etl.connectors.base import BaseConnector, SecretKeeper
@@ -25,7 +26,8 @@ from atlas_etl.connectors.http._one_list import pages_of_list
 from atlas_etl.connectors.http._outline import caveats, written
 from atlas_etl.connectors.http._pages import Pages, Records
 from atlas_etl.connectors.http._parent_bounds import ParentRows
-from atlas_etl.connectors.http._prior import Jobs
+from atlas_etl.connectors.http._prior import Beside, Jobs
+from atlas_etl.connectors.http._prior_settings import Job
 from atlas_etl.connectors.http._reading import Reading
 from atlas_etl.connectors.http._rows import HttpRows
 from atlas_etl.connectors.http._transport import Refusal, Transport
@@ -71,12 +73,15 @@ class HttpConnector(BaseConnector[HttpConnection]):
         super().__init__(config, protocol=protocol)
         self._wire = wiring(config)
         self._transport = Transport(config, self._wire, refusal)
-        self._jobs = Jobs(self._transport)
+        self._jobs = Jobs(self._transport, config.base_url, self._job)
         self._lists = Lists(config, fetch=self._transport.fetch, fetched=self._fetched, now=self._wire.now)
         self._unfinished: dict[str, _Unfinished] = {}  # by stream: several may be read at once
 
     def keep_rotated(self, keeper: SecretKeeper) -> None:
         self._transport.keep_rotated(keeper)
+
+    def remember_in(self, folder: Path) -> None:
+        self._jobs.remember_in(folder / "jobs")
 
     def test(self) -> ConnectionStatus:
         name, resource = next(iter(self.config.resources.items()), ("", self._probe()))
@@ -258,13 +263,20 @@ class HttpConnector(BaseConnector[HttpConnection]):
             return
         if reading.limit is not None and job.limit is None:
             log.warning("%s: the whole job runs: nothing says how to ask for a few records", shown(first.url))
-        beside, media_type = (
-            partial(self._lists.beside, resource),
-            MEDIA_TYPES[resource.format or self.config.format],
-        )
+        beside = partial(self._lists.beside, resource)
+        media_type = MEDIA_TYPES[resource.format or self.config.format]
+        name = next(name for name, each in self.config.resources.items() if each is resource)
         first = limited(job, first, reading.limit)
-        with self._jobs.results(job, first, beside, media_type=media_type, notes=reading.notes) as results:
+        with self._jobs.results(
+            name, job, first, beside, media_type=media_type, notes=reading.notes
+        ) as results:
             yield from self._pages_of(resource, results, reading)
+
+    def _job(self, name: str) -> tuple[Job, Beside] | None:
+        resource = self.config.resources.get(name)
+        if resource is None or resource.job is None:
+            return None
+        return resource.job, partial(self._lists.beside, resource)
 
     def _pages_of(
         self, resource: Resource, first: Request, reading: Reading

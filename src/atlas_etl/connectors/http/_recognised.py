@@ -40,7 +40,7 @@ class Page:
 
 
 # A link with its parameters, whose texts may have quotes in them that are escaped.
-_LINK = re.compile(r"""<([^>]*)>((?:\s*;\s*[^,;"]+(?:"(?:[^"\\]|\\.)*")?)*)""")
+_LINK = re.compile(r"""<([^<>]*)>((?:\s*;\s*[^,;"]+(?:"(?:[^"\\]|\\.)*")?)*)""")
 _SMALLEST_PAGE = 10  # of those that APIs give by themselves
 # Where nothing but an address is, which may be a relative one (JSON:API, HAL, OData, Laravel, Salesforce).
 _LINKS = (

@@ -273,16 +273,22 @@ def _first(value: msgspec.Raw) -> bytes:
 
 
 def _malformed(content: bytes, where: str, failure: Exception) -> SourceError:
-    reason = "it is nested too deeply"
-    if not isinstance(failure, RecursionError):
-        reason = str(failure).removeprefix("JSON is malformed: ")[:80]
-    if not content.strip():
+    """What ends before its time may be whole the next time; what is wrong in itself is wrong again."""
+    is_cut_off = not content.strip()
+    if isinstance(failure, RecursionError):
+        reason = "it is nested too deeply"
+    elif is_cut_off:
         reason = "it is empty"
     elif content.lstrip()[:1] == b"<":
         reason = "it is HTML or XML"
+    else:
+        reason = str(failure).removeprefix("JSON is malformed: ")[:80]
+        is_cut_off = "truncated" in reason
     return SourceError(
         f"{where} answered with what is not JSON: {reason}",
-        hint="check the address, or set `format`; an answer that was cut off is read again",
+        hint="an answer that was cut off is read again; if it comes so each time, its server makes it so"
+        if is_cut_off
+        else "check the address, or set `format` to what the API answers with",
         code="malformed_json",
-        retryable=True,
+        retryable=is_cut_off,
     )

@@ -11,6 +11,7 @@ from atlas_etl.connectors.http._auth_settings import Auth
 from atlas_etl.connectors.http._signing import Outgoing, signed
 
 _SIGNED = ("hmac", "aws_sigv4")
+_LONGEST_REFUSAL = 64 * 1024  # bytes of a challenge, which nobody reads, before its connection is given up
 
 
 def request_auth(auth: Auth) -> AuthBase | None:
@@ -25,10 +26,19 @@ class _Digest(HTTPDigestAuth):
     def handle_401(self, r: Response, **kwargs: Any) -> Response:
         """Answers a challenge that is whole; any other stays the refusal that it is."""
         told = r.headers.get("www-authenticate", "").lower()
-        if "nonce=" not in told or "realm=" not in told:
+        if r.status_code != 401 or any(each not in told for each in ("digest", "nonce=", "realm=")):
             return r
+        if self._thread_local.num_401_calls < 2:  # type: ignore[attr-defined]  # then it is answered
+            _skip_body(r)
         answered: Response = super().handle_401(r, **kwargs)  # type: ignore[no-untyped-call]
         return answered
+
+
+def _skip_body(refusal: Response) -> None:
+    """Where requests would read a whole body into memory, unpack it too, only to use the connection again."""
+    if len(refusal.raw.read(_LONGEST_REFUSAL, decode_content=False)) == _LONGEST_REFUSAL:
+        refusal.raw.close()
+    refusal._content, refusal._content_consumed = b"", True  # type: ignore[attr-defined]
 
 
 class _Signed(AuthBase):

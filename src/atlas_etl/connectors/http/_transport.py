@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TypeAlias
-from urllib.parse import urljoin, urlsplit
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, stop_before_delay
 from tenacity.wait import wait_exponential_jitter
@@ -28,6 +27,7 @@ from atlas_etl.connectors.http._failures import (
     refused,
     status_error,
 )
+from atlas_etl.connectors.http._links import target
 from atlas_etl.connectors.http._messages import Request, Response, origin, without_user
 from atlas_etl.connectors.http._pace import RetryBudget, Turns
 from atlas_etl.connectors.http._rate_limits import seconds_ahead, wait_for_more
@@ -111,6 +111,7 @@ class Transport:
 
     def close(self) -> None:
         """Give connections back; whoever waits for his turn gets an error."""
+        self._credentials.settle()
         self._wire.close()
 
     def _login(self, request: Request) -> Response:
@@ -139,12 +140,10 @@ class Transport:
                     raise refused(request.url, "it leads from https to http, where others can read along")
                 self._wire.refuse_inside(request.url)
             response = self._send(request, who if is_home else Credentials(), is_home=is_home)
-            target = response.headers.get("location")
-            if response.status not in _REDIRECTS or target is None:
+            location = response.headers.get("location")
+            if response.status not in _REDIRECTS or location is None:
                 return response
-            url = urljoin(response.url, target)
-            if urlsplit(url).scheme.lower() not in ("http", "https"):
-                raise refused(url, "it is no address of the web")
+            url = target(response.url, location)
             if origin(request.url)[0] == "https" and origin(url)[0] == "http":
                 raise refused(url, "it leads from https to http, where others can read along")
             kept = response.status in (307, 308)

@@ -21,7 +21,7 @@ import urllib3
 from atlas_etl.connectors.http._auth import Credentials
 from atlas_etl.connectors.http._bodies import IncompleteBodyError, LargerBodyError, decoded
 from atlas_etl.connectors.http._connection import ApiConnection, HttpConnection
-from atlas_etl.connectors.http._deadline import DeadlineAdapter
+from atlas_etl.connectors.http._deadline import Admit, DeadlineAdapter
 from atlas_etl.connectors.http._failures import refused, too_large, too_slow, unreachable
 from atlas_etl.connectors.http._logs import redact
 from atlas_etl.connectors.http._messages import Request, Response, origin, shown
@@ -60,9 +60,10 @@ class Network:
     def __init__(self, config: HttpConnection) -> None:
         self._config = config
         self._home = origin(config.base_url)
-        self._session = session(config)
-        self._elsewhere = session(config)
-        self._elsewhere.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self._session = _set_up(_Client(), config)
+        # Of another origin: logins, which the definition names, and links, which an answer names.
+        self._logins = _without_cookies(_set_up(_Client(), config))
+        self._elsewhere = _without_cookies(_set_up(_Client(), config, self._refuse_address))
         self._auth = request_auth(config.auth)
         self._closing = threading.Event()
 
@@ -71,8 +72,8 @@ class Network:
 
     def close(self) -> None:
         self._closing.set()
-        self._session.close()
-        self._elsewhere.close()
+        for client in (self._session, self._logins, self._elsewhere):
+            client.close()
 
     def pause(self, seconds: float) -> None:
         if self._closing.wait(seconds):
@@ -82,15 +83,19 @@ class Network:
         """Raise SourceError where another origin is inside the network that this machine is in."""
         host = urlsplit(url).hostname or ""
         try:
-            found = {str(info[4][0]) for info in socket.getaddrinfo(host, None)}
-            base = {str(info[4][0]) for info in socket.getaddrinfo(self._home[1], None)}
-        except OSError:
+            for address in _addresses(host):
+                self._refuse_address(address)
+        except _InwardAddressError:
+            raise _inward(url) from None
+        except (OSError, UnicodeError):
             return  # then the request fails as well, and says why
-        if found <= base:
-            return
-        for address in found:
-            if not ipaddress.ip_address(address.partition("%")[0]).is_global:
-                raise refused(url, "it leads to an address that is not public")
+
+    def _refuse_address(self, address: str) -> None:
+        """Raise where it is neither public nor one of the API's own."""
+        if not ipaddress.ip_address(address.partition("%")[0]).is_global and address not in _addresses(
+            self._home[1]
+        ):
+            raise _InwardAddressError
 
     def send(self, request: Request, who: Credentials, *, is_home: bool) -> Response:
         own = {**self._config.headers, **request.headers} if is_home else {}
@@ -98,7 +103,8 @@ class Network:
             own |= request.headers  # they are of the login itself
         headers = {**_ACCEPT, **own, **who.headers}
         url = request.url
-        client = self._session if is_home else self._elsewhere
+        elsewhere = self._logins if request.is_login else self._elsewhere
+        client = self._session if is_home else elsewhere
         began = time.monotonic()
         try:
             with client.request(
@@ -132,6 +138,8 @@ class Network:
             ) from None
         except LargerBodyError:
             raise too_large(shown(url), self._config.largest_page) from None
+        except _InwardAddressError:
+            raise _inward(url) from None
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, UnicodeError) as failure:
             raise unreachable(url, failure) from None
 
@@ -150,12 +158,40 @@ class Network:
         return b"".join(found)
 
 
+class _InwardAddressError(Exception):
+    """An address inside the network that this machine is in."""
+
+
+def _inward(url: str) -> SourceError:
+    return refused(url, "it leads to an address that is not public")
+
+
+def _addresses(host: str) -> frozenset[str]:
+    return frozenset(str(info[4][0]) for info in socket.getaddrinfo(host, None))
+
+
+class _Client(requests.Session):
+    """Whose redirects are followed by others: requests would read their bodies whole, however long."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Nowhere."""
+
+
+def _without_cookies(client: requests.Session) -> requests.Session:
+    client.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    return client
+
+
 def session(config: ApiConnection) -> requests.Session:
     """A client that looks at nothing but this connection. It carries no credentials."""
-    made = requests.Session()
+    return _set_up(requests.Session(), config)
+
+
+def _set_up(made: requests.Session, config: ApiConnection, admit: Admit | None = None) -> requests.Session:
+    """`admit` is told the address of each server that is connected to, and may raise."""
     made.trust_env = False
     for scheme in ("http://", "https://"):
-        made.mount(scheme, DeadlineAdapter(config.request_timeout.total_seconds()))
+        made.mount(scheme, DeadlineAdapter(config.request_timeout.total_seconds(), admit))
     made.verify = str(config.ca_bundle) if config.ca_bundle is not None else True
     if config.proxy is not None:
         proxy = config.proxy.get_secret_value()
