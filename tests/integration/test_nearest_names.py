@@ -32,6 +32,8 @@ def shop(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
         ("conector list", "connector"),
         ("connector snc shop", "sync"),
         ("connector sync shop --ful-refresh", "--full-refresh"),
+        ("copy a b --tabel x", "--table"),
+        ("state shw shop", "show"),
         ("connector sync shop --log-format jsn", "json"),
         ("connector sync shpo", "shop"),
         ("connector sync shop --stream order", "orders"),
@@ -52,7 +54,16 @@ def test_on_the_command_line(
     _define(shop, ORDERS)
     assert run([word.replace("+", " ") for word in command.split()]) == 2
     told = capsys.readouterr().err
-    assert re.search(rf"(id you mean |Possible options: )['\"]?{re.escape(wanted)}\b", told), told
+    assert re.search(rf"hint: did you mean ['\"]{re.escape(wanted)}['\"]", told), told
+
+
+def test_where_nothing_is_near_the_hint_is_the_help_of_that_command(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for command in ("connector sync --xyzzy", "state set shop --to never", "copy a"):
+        assert run(command.split()) == 2
+        words = command.split()[: 1 if command.startswith("copy") else 2]
+        assert f"hint: `atlas {' '.join(words)} --help` shows what there is" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 import subprocess
 from contextlib import closing
@@ -10,13 +9,18 @@ from html.parser import HTMLParser
 
 import duckdb
 import pytest
+from tests.browser import CHROMIUM, FLAGS, page_in_chromium
 from tests.project import Project
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--disable-quic",
-)  # fmt: skip
+FOCUSED = """(() => {
+  const at = document.activeElement, style = getComputedStyle(at), place = at.getBoundingClientRect();
+  return {tag: at.tagName, label: at.getAttribute("aria-label") || at.innerText,
+    is_outlined: style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2,
+    is_seen: place.width > 0 && place.left >= 0 && place.right <= innerWidth + 1};
+})()"""
+CUT = """[...document.querySelectorAll(".wide")].filter(each => each.scrollWidth > document.body.clientWidth)
+  .map(each => each.getAttribute("aria-label"))"""
+PAPER = 718  # pixels of CSS between the margins of A4, the narrower of the usual ones
 ATTACK = "x<script>alert(1)</script>\x1b[2J"
 
 
@@ -130,3 +134,44 @@ def test_a_browser_shows_and_prints_it(shop: Project) -> None:
     printed = shop.folder / "report.pdf"
     subprocess.run([*browser, f"--print-to-pdf={printed}", page], capture_output=True, timeout=60, check=True)
     assert printed.read_bytes().startswith(b"%PDF")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
+def test_a_keyboard_reaches_everything_and_sees_where_it_is(shop: Project) -> None:
+    assert shop.atlas("connector", "verify", "shop").returncode == 0
+    assert shop.atlas("report", "-o", "report.html").returncode == 0
+    page = shop.folder / "report.html"
+    with page_in_chromium(page, shop.home / "browser", width=500) as browser:
+        reached = []
+        while not reached or reached[-1]["tag"] != "BODY":
+            browser.press("Tab", 9)
+            reached.append(browser.value(FOCUSED))
+            assert len(reached) < 100, reached
+        *reached, _ = reached
+        assert [each for each in reached if not (each["is_outlined"] and each["is_seen"])] == []
+        links = [each["label"] for each in reached if each["tag"] == "A"]
+        assert links == ["To the connectors", "lost", "shop", "wrong"]
+        scrolled = {
+            each["label"] for each in reached if each["tag"] == "DIV"
+        }  # which the arrow keys move then
+        assert {"streams", "compared with the source"} <= scrolled
+        browser.press("Tab", 9)
+        assert browser.value(FOCUSED)["label"] == "To the connectors"
+        browser.press("Enter", 13, "\r")
+        assert browser.value("location.hash") == "#connectors"
+        browser.press("Tab", 9)
+        assert browser.value(FOCUSED)["label"] == "The same as a table"
+        browser.press("Enter", 13, "\r")
+        assert browser.value("document.querySelector('details').open") is True
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
+def test_no_table_is_cut_on_paper(shop: Project) -> None:
+    assert shop.atlas("connector", "verify", "shop").returncode == 0
+    assert shop.atlas("report", "-o", "report.html").returncode == 0
+    with page_in_chromium(shop.folder / "report.html", shop.home / "browser") as browser:
+        size = {"width": PAPER, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
+        browser.call("Emulation.setDeviceMetricsOverride", **size)
+        browser.call("Emulation.setEmulatedMedia", media="print")
+        assert browser.value("document.body.clientWidth") == PAPER
+        assert browser.value(CUT) == []

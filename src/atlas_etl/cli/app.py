@@ -48,6 +48,13 @@ GROUPS = {
     "config": Command("config", "See, check and document the configuration."),
 }
 
+# What Typer says of a name that is not there, and of a value that is not one of those that it lists.
+_UNKNOWN = re.compile(
+    r"(?P<told>No such \w+:? '?(?P<name>[^' ]+?)'?)"
+    r"(?:\. Did you mean | \(Possible options: )(?P<known>.+)[?)]"
+)
+_LISTED = re.compile(r".*: '(?P<name>[^']*)' is not one of (?P<known>.+)", re.DOTALL)
+
 app = lazy_app(
     GROUPS,
     "Copy tables, files and API resources into a warehouse: only what is new, exactly once.",
@@ -122,21 +129,26 @@ def run(arguments: list[str]) -> int:
         if wrong.format_message().startswith("Usage:"):  # a group without a command: its help
             output.error_line(wrong.format_message())
             return ExitCode.USAGE
-        return output.failure(_usage_error(wrong.format_message()))
+        context = getattr(wrong, "ctx", None)
+        return output.failure(
+            _usage_error(wrong.format_message(), context.command_path if context else "atlas")
+        )
     except (typer.Abort, KeyboardInterrupt):
         return output.failure(InterruptedRunError("interrupted"))
     except Exception as bug:  # the last resort: a person gets a sentence, not a traceback
         return output.bug(bug)
 
 
-def _usage_error(message: str) -> UsageError:
-    """The parser's own words, and the nearest of the values that an option takes."""
+def _usage_error(message: str, command: str) -> UsageError:
+    """The parser's own words, with what it says of near names, and of an option's values, as a hint."""
     message = message.replace("Value error, ", "")
-    given, listed, choices = message.partition(" is not one of ")
-    near = (
-        nearest(given.rpartition(": ")[2].strip("'"), re.findall(r"'([^']+)'", choices)) if listed else None
-    )
-    return UsageError(message, hint=near or "`atlas --help` shows what there is")
+    near = None
+    if unknown := _UNKNOWN.fullmatch(message):
+        message, name = unknown["told"], unknown["name"]
+        near = nearest(name, (known.strip("'") for known in unknown["known"].split(", ")))
+    elif listed := _LISTED.fullmatch(message):
+        near = nearest(listed["name"], re.findall(r"'([^']+)'", listed["known"]))
+    return UsageError(message, hint=near or f"`{command} --help` shows what there is")
 
 
 def _refuse_bytes(arguments: list[str]) -> None:
