@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 from atlas_etl import values
 from atlas_etl.connectors.http import _columns
 from atlas_etl.connectors.http._columns import Columns
-from atlas_etl.connectors.http._pages import Records
+from atlas_etl.connectors.http._lines import Lines, lines_of
 from atlas_etl.errors import SourceError
 from atlas_etl.model import KnownColumns
 
 _ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-def records(*texts: str) -> Records:
-    return _ITEMS.decode(f"[{','.join(texts)}]".encode())
+def records(*texts: str) -> Lines:
+    return lines_of(_ITEMS.decode(f"[{','.join(texts)}]".encode()))
 
 
 def columns(known: KnownColumns | None = None, *, flatten: bool = False, **declared: pa.DataType) -> Columns:
@@ -58,9 +58,9 @@ def test_a_page_that_does_not_fit_says_so_and_widens(later: str) -> None:
     found = columns()
     found.see(records('{"id": 1}'))
     before = found.schema
-    assert found.decode([records('{"id": 2}')], before) is not None
-    assert found.decode([records(later)], before) is None
-    whole = found.decode([records('{"id": 1}', later)], found.schema)
+    assert found.decode(records('{"id": 2}'), before) is not None
+    assert found.decode(records(later), before) is None
+    whole = found.decode(records('{"id": 1}', later), found.schema)
     assert whole is not None
     cells = values.to_text(values.storage(whole.column("id"))).to_pylist()
     assert cells[0] in ("1", "1.0", "1")
@@ -71,16 +71,16 @@ def test_a_nullable_member_that_differs_later_is_seen_by_either_way(monkeypatch:
     found = columns()
     found.see(records('{"id": 1, "closed": null}'))
     assert found.schema.names == ["id"]
-    assert found.decode([records('{"id": 2, "closed": null}')], found.schema) is not None
-    assert found.decode([records('{"id": 2, "closed": "2026-01-01"}')], found.schema) is None
+    assert found.decode(records('{"id": 2, "closed": null}'), found.schema) is not None
+    assert found.decode(records('{"id": 2, "closed": "2026-01-01"}'), found.schema) is None
     assert types(found)["closed"] == "date"
 
 
 def test_a_string_in_a_column_of_decimals_is_no_decimal() -> None:
     found = columns()
     found.see(records('{"price": 1.50}'))
-    assert found.decode([records('{"price": "01.50"}')], found.schema) is None
-    whole = found.decode([records('{"price": 1.50}', '{"price": "01.50"}')], found.schema)
+    assert found.decode(records('{"price": "01.50"}'), found.schema) is None
+    whole = found.decode(records('{"price": 1.50}', '{"price": "01.50"}'), found.schema)
     assert whole is not None
     assert whole.column("price").to_pylist() == ["1.50", "01.50"]
 
@@ -89,8 +89,8 @@ def test_numbers_that_a_double_would_round_keep_their_digits() -> None:
     found = columns()
     found.see(records('{"x": 1e-7}'))
     assert types(found) == {"x": "double"}
-    assert found.decode([records('{"x": 0.12345678901234567890}')], found.schema) is None
-    whole = found.decode([records('{"x": 1e-7}', '{"x": 0.12345678901234567890}')], found.schema)
+    assert found.decode(records('{"x": 0.12345678901234567890}'), found.schema) is None
+    whole = found.decode(records('{"x": 1e-7}', '{"x": 0.12345678901234567890}'), found.schema)
     assert whole is not None
     assert whole.column("x").to_pylist() == ["1e-7", "0.12345678901234567890"]
 
@@ -102,7 +102,7 @@ def test_what_text_documents_and_doubles_took_in_earlier_stays() -> None:
     found = columns(KnownColumns(schema, frozenset({"code"})))
     found.see(records('{"code": 7, "any": 1, "x": 2}'))
     assert types(found) == {"code": "text", "any": "json", "x": "double", "at": "timestamp"}
-    row = found.decode([records('{"code": 7, "any": 1, "x": 2}')], found.schema)
+    row = found.decode(records('{"code": 7, "any": 1, "x": 2}'), found.schema)
     assert row is not None
     assert row.column("code").to_pylist() == ["7"]
     assert row.column("at").to_pylist() == [None]
@@ -119,14 +119,14 @@ def test_objects_inside_become_columns_where_that_is_wanted() -> None:
     page = records('{"id": 1, "to": {"city": "Łódź", "geo": {"lat": 1.5}}, "none": {}, "list": [{"a": 1}]}')
     found.see(page)
     assert found.schema.names == ["id", "to__city", "to__geo__lat", "none", "list"]
-    row = found.decode([page], found.schema)
+    row = found.decode(page, found.schema)
     assert row is not None
     assert values.json_rows(row)[0][1] == "Łódź"
 
 
 def test_records_that_are_no_objects() -> None:
     with pytest.raises(SourceError) as caught:
-        columns().see(_ITEMS.decode(b"[1, 2]"))
+        columns().see(records("1", "2"))
     assert caught.value.code == "not_objects"
 
 
@@ -135,7 +135,7 @@ def test_a_declared_type_that_a_value_is_not() -> None:
     page = records('{"id": 1}', '{"id": "x"}')
     found.see(page)
     with pytest.raises(SourceError, match="'id' is no int32") as caught:
-        found.decode([page], found.schema)
+        found.decode(page, found.schema)
     assert caught.value.column == "id"
 
 
@@ -163,7 +163,7 @@ def test_both_ways_give_the_same(pages: list[list[str]]) -> None:
         found.see(page)
     schema = found.schema
     for page in whole:
-        by_either = found.decode([page], schema)
+        by_either = found.decode(page, schema)
         exact = columns()
         exact._columns, exact.rows = found._columns, 0
         by_text = (
@@ -208,6 +208,6 @@ def test_the_parser_is_what_reads_plain_pages(monkeypatch: pytest.MonkeyPatch) -
     page = records('{"id": 1, "price": 1.50, "at": "2026-01-01T10:00:00Z", "tags": [1]}')
     found.see(page)
     monkeypatch.setattr(Columns, "_objects", None)  # the exact way
-    row = found.decode([page], found.schema)
+    row = found.decode(page, found.schema)
     assert row is not None
     assert row.column("price").to_pylist() == [Decimal("1.50")]

@@ -236,6 +236,25 @@ def test_pages_that_do_not_move_on_are_an_error(
     assert caught.value.code == "pagination_stuck"
 
 
+def test_pages_that_go_round_are_an_error(api: Api) -> None:
+    turn = [[{"n": 1}, {"n": 2}], [{"n": 3}], [{"n": 1}, {"n": 4}]]
+    api.serve("/things", lambda request: as_json(turn[int(request.args["page"]) % len(turn)]))
+    with pytest.raises(SourceError) as caught:
+        read(api.connector(pagination="page"), THINGS)
+    assert caught.value.code == "pagination_stuck"
+    assert len(api.asked) <= 4 * len(turn) + 1
+
+
+def test_pages_that_differ_in_their_middle_alone_go_on(api: Api) -> None:
+    def answer(request: Request) -> Response:
+        number = int(request.args["page"])
+        return as_json([{"n": 0}, {"n": number}, {"n": 0}] if number <= 6 else [])
+
+    api.serve("/things", answer)
+    found = read(api.connector(pagination="page"), THINGS)
+    assert found["n"].to_pylist() == [n for number in range(1, 7) for n in (0, number, 0)]
+
+
 def test_a_server_that_gives_fewer_than_asked_for_loses_no_record(api: Api) -> None:
     api.serve("/things", offset)
     found = read(api.connector(pagination={"type": "offset", "page_size": 500}), THINGS)

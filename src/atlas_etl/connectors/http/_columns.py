@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 import msgspec
 import pyarrow as pa
@@ -18,14 +17,13 @@ import pyarrow.json
 from pyarrow import compute as pc
 
 from atlas_etl import values
-from atlas_etl.connectors.http._pages import Records
+from atlas_etl.connectors.http._lines import Lines
 from atlas_etl.connectors.infer import Date, Timestamp, first_misfit
 from atlas_etl.connectors.json_texts import JsonColumn, Row, names_of, text_column, texts_of, typed
 from atlas_etl.connectors.known import Known
 from atlas_etl.errors import SourceError
 from atlas_etl.model import KnownColumns
 
-_ROWS = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _SEPARATOR = "__"
 _UNPARSED = re.compile(r'["\\\x00-\x1f]')  # in names: msgspec has no members of such names
@@ -68,13 +66,12 @@ class Columns:
         found = self._columns.get(name)
         return self.rows - (found.valid if found is not None else 0)
 
-    def see(self, records: Records) -> None:
+    def see(self, records: Lines) -> None:
         """Take note of more records. Raises SourceError (`not_objects`, `invalid_text`)."""
         self._see(self._objects(records))
 
-    def decode(self, pages: Sequence[Records], wanted: pa.Schema) -> pa.RecordBatch | None:
-        """Pages in the wanted columns; None where the columns have become wider. Raises SourceError."""
-        records = list(chain.from_iterable(pages))
+    def decode(self, records: Lines, wanted: pa.Schema) -> pa.RecordBatch | None:
+        """Records in the wanted columns; None where the columns have become wider. Raises SourceError."""
         if not self._flatten and not any(map(_UNPARSED.search, self._columns)):
             if self._parser is None:
                 self._parser = self._new_parser()
@@ -104,9 +101,9 @@ class Columns:
         self.rows += len(rows)
         self._parser = None
 
-    def _objects(self, records: Records) -> list[Row]:
+    def _objects(self, records: Lines) -> list[Row]:
         try:
-            rows = _ROWS.decode(b"".join((b"[", b",".join(records), b"]")))
+            rows = _MEMBERS.decode_lines(records.content)
         except (msgspec.DecodeError, RecursionError):
             raise SourceError(
                 f"{self._where} has records that are no JSON objects",
@@ -170,35 +167,35 @@ class _Parser:
             explicit_schema=pa.schema(list(plain.items())),
             unexpected_field_behavior="ignore" if by_text else "error",
         )
-        self._decoder: msgspec.json.Decoder[list[msgspec.Struct]] | None = None
+        self._decoder: msgspec.json.Decoder[msgspec.Struct] | None = None
         # Arrow takes a string for a decimal, and what is read by its text would be an unexpected field to it.
         if by_text or any(pa.types.is_decimal(kind) for kind in plain.values()):
             self._decoder = self._checked_decoder(exhaustive=bool(by_text))
 
-    def parse(self, records: Records, wanted: pa.Schema) -> pa.RecordBatch | None:
+    def parse(self, records: Lines, wanted: pa.Schema) -> pa.RecordBatch | None:
         """The records in these columns; None where they are not of these members, kinds and types."""
-        if not records:
+        if not records.count:
             return pa.RecordBatch.from_pylist([], schema=wanted)
         try:
             return self._parse(records, wanted)
         except (pa.ArrowException, msgspec.DecodeError, ValueError):
             return None
 
-    def _parse(self, records: Records, wanted: pa.Schema) -> pa.RecordBatch | None:
-        content = b"\n".join(records)
+    def _parse(self, records: Lines, wanted: pa.Schema) -> pa.RecordBatch | None:
+        content = records.content
         reading = pyarrow.json.ReadOptions(use_threads=False, block_size=len(content) + 1)
         table = pyarrow.json.read_json(pa.BufferReader(content), reading, self._options)
-        if any(table.column(name).null_count != len(records) for name in self._empty):
+        if any(table.column(name).null_count != records.count for name in self._empty):
             return None
         table.validate(full=True)  # text may be no UTF-8
         checked: list[msgspec.Struct] = []
         if self._decoder is not None:
-            checked = self._decoder.decode(b"".join((b"[", b",".join(records), b"]")))
+            checked = self._decoder.decode_lines(content)
         columns: list[pa.Array] = []
         for field in wanted:
             kind = self._kinds.get(field.name)
             if kind is None:  # no record had it, and none has it here
-                columns.append(pa.nulls(len(records), field.type))
+                columns.append(pa.nulls(records.count, field.type))
                 continue
             if kind.is_plain:
                 column = table.column(field.name).combine_chunks()
@@ -206,12 +203,12 @@ class _Parser:
                 name = self._names[field.name]
                 column = text_column([getattr(record, name) for record in checked])
             found = _converted(column, kind) if kind.type == field.type else None
-            if found is None or len(found) != len(records):
+            if found is None or len(found) != records.count:
                 return None
             columns.append(found)
         return pa.RecordBatch.from_arrays(columns, schema=wanted)
 
-    def _checked_decoder(self, *, exhaustive: bool) -> msgspec.json.Decoder[list[msgspec.Struct]]:
+    def _checked_decoder(self, *, exhaustive: bool) -> msgspec.json.Decoder[msgspec.Struct]:
         fields: list[tuple[str, object, object]] = []
         for name, kind in self._kinds.items():
             if kind.is_plain and pa.types.is_decimal(kind.type):
@@ -222,7 +219,7 @@ class _Parser:
         record = msgspec.defstruct(
             "Record", fields, rename=rename, forbid_unknown_fields=exhaustive, gc=False
         )
-        return msgspec.json.Decoder(list[record])  # type: ignore[valid-type]
+        return msgspec.json.Decoder(record)
 
 
 def _parsed_as(kind: pa.DataType) -> pa.DataType:

@@ -6,6 +6,8 @@ import hashlib
 from collections import Counter
 from dataclasses import replace
 
+import msgspec
+
 from atlas_etl.connectors.http._messages import Request
 from atlas_etl.connectors.http._pagination_settings import Pagination
 from atlas_etl.connectors.http._recognised import Page
@@ -61,26 +63,33 @@ class Total:
 
 
 class Moves:
-    """Tells pages that go on from those that come again, by digests of what is on them.
+    """Tells pages that go on from those that come again.
 
-    Records without a key may be equal, so one alone, or pages apart, may come a second time, but no third.
+    Records without a key may be equal, so one alone, or pages apart, may come again, but not for ever. Pages
+    that begin and end as none before do are new ones; only the others are digested, and counted from then on.
     """
 
     def __init__(self) -> None:
-        self._before = b""
+        self._before: list[msgspec.Raw] = []
+        self._ends: set[int] = set()
         self._times: Counter[bytes] = Counter()
 
     def see(self, page: Page) -> None:
         """Raises SourceError (`pagination_stuck`)."""
-        if not page.records:
+        records = page.records
+        if not records:
             return
-        here = hashlib.blake2b(b"\n".join(page.records), digest_size=16).digest()
-        self._times[here] += 1
-        if here == self._before and len(page.records) > 1:
+        if len(records) > 1 and records == self._before:
             raise stuck("the same page came twice in a row")
+        self._before = records
+        ends = hash((len(records), bytes(records[0]), bytes(records[-1])))
+        if ends not in self._ends:
+            self._ends.add(ends)
+            return
+        here = hashlib.blake2b(b"\n".join(records), digest_size=16).digest()
+        self._times[here] += 1
         if self._times[here] == _MOST_TIMES:
             raise stuck(f"the same page came {_MOST_TIMES} times")
-        self._before = here
 
 
 def stuck(why: str) -> SourceError:

@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from tempfile import TemporaryFile
 from typing import Final, TypeAlias
 
 import msgspec
 
+from atlas_etl.connectors.http._lines import Lines, lines_of
 from atlas_etl.errors import SourceError
 
 Records: TypeAlias = list[msgspec.Raw]
 
 WINDOW_END: Final[Records] = []  # behind the pages of a window: all that comes later has later cursors
 _AHEAD = 32 * 1024 * 1024  # bytes of pages that wait in memory to be read
-_ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class Pages:
@@ -30,15 +30,15 @@ class Pages:
         """Fetching begins with the first read; `fetched` is closed with the pages."""
         self._fetched = fetched
         self._file = TemporaryFile(prefix="atlas-pages-")  # noqa: SIM115  # closed with the pages
-        self._places: list[tuple[int, int]] = []  # in the file: where each page begins, and its size
-        self._waiting: dict[int, Records] = {}
+        self._places: list[tuple[int, int, int]] = []  # in the file: a page's begin, size, records
+        self._waiting: dict[int, Lines] = {}
         self._ahead = 0
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._is_complete = self._is_closed = False
         self._failure: BaseException | None = None
 
-    def read(self) -> Iterator[Records]:
+    def read(self) -> Iterator[Lines]:
         """Every page from the first one on; those that were not fetched yet are waited for.
 
         Raises what fetching raised, when it gets there.
@@ -63,7 +63,7 @@ class Pages:
                 self._file.close()
             self._changed.notify_all()
 
-    def _page(self, number: int) -> Records | None:
+    def _page(self, number: int) -> Lines | None:
         with self._changed:
             while number >= len(self._places) and not self._is_complete and not self._is_closed:
                 self._changed.wait()
@@ -74,13 +74,12 @@ class Pages:
                     raise self._failure
                 return None
             waiting = self._waiting.pop(number, None)
-            start, size = self._places[number]
+            start, size, count = self._places[number]
             if waiting is not None:
                 self._ahead -= size
                 self._changed.notify_all()
                 return waiting
-            content = os.pread(self._file.fileno(), size, start)
-        return _ITEMS.decode(content)
+            return Lines(os.pread(self._file.fileno(), size, start), count)
 
     def _fetch(self) -> None:
         try:
@@ -99,20 +98,16 @@ class Pages:
 
     def _keep(self, records: Records) -> bool:
         """Whether more is wanted, after waiting until there is room for it."""
-        content = _array(records)
-        start = self._file.tell()
-        self._file.write(content)
+        page = lines_of(records)
+        start, size = self._file.tell(), len(page.content)
+        self._file.write(page.content)
         self._file.flush()
         with self._changed:
             number = len(self._places)
-            self._places.append((start, len(content)))
-            self._waiting[number] = records
-            self._ahead += len(content)
+            self._places.append((start, size, page.count))
+            self._waiting[number] = page
+            self._ahead += size
             self._changed.notify_all()
             while self._ahead > _AHEAD and not self._is_closed:
                 self._changed.wait()
             return not self._is_closed
-
-
-def _array(records: Sequence[msgspec.Raw]) -> bytes:
-    return b"".join((b"[", b",".join(records), b"]"))

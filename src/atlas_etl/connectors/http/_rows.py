@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain
 
 import pyarrow as pa
 
 from atlas_etl.connectors.http._columns import Columns
+from atlas_etl.connectors.http._lines import Lines, joined
 from atlas_etl.connectors.http._outline import MANY_PARENTS
-from atlas_etl.connectors.http._pages import WINDOW_END, Pages, Records
+from atlas_etl.connectors.http._pages import Pages
 from atlas_etl.connectors.http._parent_bounds import PARENT, ParentRows
 from atlas_etl.connectors.row_source import Wanted
 from atlas_etl.errors import WiderColumnsError
@@ -112,9 +112,9 @@ class HttpRows:
         rows = size = pages = 0
         enough = min(limit or _SURVEY_ROWS, _SURVEY_ROWS)
         for chunk in self._chunks(enough):
-            self._columns.see(list(chain.from_iterable(chunk)))
+            self._columns.see(joined(chunk))
             pages += len(chunk)
-            rows, size = self._columns.rows, size + sum(sum(map(len, page)) for page in chunk)
+            rows, size = self._columns.rows, size + sum(len(page.content) for page in chunk)
             if limit is not None and rows >= limit:
                 self._surveyed = pages
                 return True
@@ -122,18 +122,18 @@ class HttpRows:
                 return True
         return False
 
-    def _chunks(self, enough: int | None = None) -> Iterator[list[Records]]:
+    def _chunks(self, enough: int | None = None) -> Iterator[list[Lines]]:
         """Pages, as many as are worth being looked at together; `enough` rows are.
 
         With windows a chunk waits for what follows it, so that the last one of a window is known as such.
         """
-        chunk: list[Records] = []
+        chunk: list[Lines] = []
         number = rows = size = 0
         self.is_between = False
         for page in self._pages.read():
             if number == self._surveyed:
                 break
-            is_end = page == WINDOW_END
+            is_end = page.count == 0  # WINDOW_END
             if chunk and (is_end or (self._has_windows and self._is_full(rows, size, enough))):
                 self.is_between = is_end
                 yield chunk
@@ -141,7 +141,7 @@ class HttpRows:
             if is_end:
                 continue
             chunk.append(page)
-            number, rows, size = number + 1, rows + len(page), size + sum(map(len, page))
+            number, rows, size = number + 1, rows + page.count, size + len(page.content)
             if not self._has_windows and self._is_full(rows, size, enough):
                 yield chunk
                 chunk, rows, size = [], 0, 0
@@ -151,8 +151,8 @@ class HttpRows:
     def _is_full(self, rows: int, size: int, enough: int | None) -> bool:
         return size >= _CHUNK_BYTES or (enough is not None and rows >= enough)
 
-    def _decoded(self, pages: list[Records], schema: pa.Schema) -> pa.RecordBatch:
-        found = self._columns.decode(pages, schema)
+    def _decoded(self, pages: list[Lines], schema: pa.Schema) -> pa.RecordBatch:
+        found = self._columns.decode(joined(pages), schema)
         if found is None:
             raise WiderColumnsError(self.where)
         return found

@@ -55,6 +55,13 @@ class Transport:
         self._turns = Turns(config.least_interval, wire.pause)
         self._slots = threading.BoundedSemaphore(config.concurrency)
         self._budget = RetryBudget(config.retry_budget)
+        self._tries = Retrying(
+            retry=retry_if_exception(self._may_try_again),
+            stop=stop_after_attempt(config.attempts) | stop_before_delay(config.page_timeout.total_seconds()),
+            wait=self._wait,
+            sleep=wire.pause,
+            reraise=True,
+        )
         self.heard: Heard | None = None  # of the API itself, last
 
     def fetch(self, request: Request) -> Response:
@@ -66,13 +73,7 @@ class Transport:
         if request.wait:
             self._wire.pause(request.wait)
         page = self._config.page_timeout.total_seconds()
-        for attempt in Retrying(
-            retry=retry_if_exception(self._may_try_again),
-            stop=stop_after_attempt(self._config.attempts) | stop_before_delay(page),
-            wait=self._wait,
-            sleep=self._wire.pause,
-            reraise=True,
-        ):
+        for attempt in self._tries:
             with attempt, within(page - (attempt.retry_state.seconds_since_start or 0.0)):
                 answer = self.fetch_once(request)
                 self._budget.give_back()

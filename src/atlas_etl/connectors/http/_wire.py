@@ -13,7 +13,7 @@ import time
 from datetime import UTC, datetime
 from http.cookiejar import DefaultCookiePolicy
 from typing import Protocol, cast
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import requests
 import urllib3
@@ -107,17 +107,23 @@ class Network:
         client = self._session if is_home else elsewhere
         began = time.monotonic()
         try:
-            with client.request(
+            prepared = requests.PreparedRequest()
+            prepared.prepare(
                 request.method,
                 url,
-                params=[*request.params, *who.params.items()],
-                headers=headers,
+                params=urlencode([*request.params, *who.params.items()]),
+                headers={**client.headers, **headers},
                 json=request.body,
                 data=request.content or list(request.form) or None,
                 auth=self._auth if is_home else None,
+                cookies=client.cookies,
+            )
+            with client.send(
+                prepared,
                 stream=True,
                 allow_redirects=False,
                 timeout=(self._config.connect_timeout.total_seconds(), self._config.timeout.total_seconds()),
+                proxies=client.proxies,
             ) as answer:
                 found = {name.lower(): value for name, value in answer.headers.items()}
                 raw = self._body(answer.raw, shown(url), began)
