@@ -142,6 +142,29 @@ def test_a_key_merges_and_replace_replaces(load: Load) -> None:
     assert loaded(load(*line, stdin=CSV)) == [2]
 
 
+@pytest.mark.parametrize("how", ["DROP TABLE orders", "DELETE FROM orders"])
+def test_what_was_taken_away_is_loaded_again(load: Load, how: str) -> None:
+    line = ("shop.duckdb", "--table", "orders", "--json")
+    assert loaded(load(*line, stdin=CSV)) == [2]
+    asked(how)
+    assert loaded(load(*line, stdin=b"id,amount\n7,7\n")) == [
+        1
+    ]  # the table is there again, without the others
+    assert loaded(load(*line, stdin=CSV)) == [2]
+    assert loaded(load(*line, stdin=CSV)) == [0]
+    assert asked("SELECT id FROM orders ORDER BY id") == [(1,), (2,), (7,)]
+
+
+def test_rows_of_somebody_else_are_not_replaced_later_either(load: Load) -> None:
+    asked("CREATE TABLE orders (id BIGINT, amount DECIMAL(10,2))")
+    asked("INSERT INTO orders VALUES (7, 1)")
+    line = ("shop.duckdb", "--table", "orders", "--json")
+    assert loaded(load(*line, stdin=CSV)) == [2]
+    done = load(*line, "--disposition", "replace", stdin=CSV)
+    assert (done.returncode, "table_not_ours" in done.stdout) == (4, True)
+    assert asked("SELECT count(*) FROM orders") == [(3,)]
+
+
 def test_rows_are_added_to_a_table_of_somebody_else(load: Load) -> None:
     asked("CREATE TABLE orders (id BIGINT PRIMARY KEY, amount DECIMAL(10,2), note VARCHAR DEFAULT 'none')")
     asked("INSERT INTO orders VALUES (7, 1, 'theirs')")

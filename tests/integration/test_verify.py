@@ -107,6 +107,26 @@ def test_a_stream_that_cannot_be_repaired_does_not_stop_the_others(shop: Project
     assert shop.atlas("connector", "verify", "shop", "--stream", "colours").returncode == 0
 
 
+def test_blanks_at_the_end_of_a_char_are_a_difference(project: Project, postgres: ServerAddress) -> None:
+    project.write("atlas.yaml", f"destinations: {{pg: '{postgres.url('postgresql')}'}}")
+    project.write(
+        "connectors.d/copy.yaml",
+        "protocol: postgresql\ndestination: pg\n"
+        f"connection: {{host: {postgres.host}, port: {postgres.port}, database: {postgres.database}, "
+        f"username: {postgres.username}, password: {postgres.password}}}\n"
+        "streams: [{table: public.t, name: t}]\n",
+    )
+    with connect(postgres) as client:
+        client.execute("CREATE TABLE t (id int PRIMARY KEY, code char(5))")
+        client.execute("INSERT INTO t VALUES (1, 'ab'), (2, 'abcde')")
+        done = project.atlas("connector", "sync", "copy")
+        assert done.returncode == 0, done.stderr
+        assert project.atlas("connector", "verify", "copy").returncode == 0
+        client.execute("UPDATE copy.t SET code = rtrim(code)")
+    (found,) = project.atlas("connector", "verify", "copy", "--json").json()["streams"]
+    assert (found["status"], found["changed"]) == ("different", 1)
+
+
 def test_what_was_found_is_kept_without_rows_or_keys(shop: Project) -> None:
     assert shop.atlas("connector", "history", "shop", "--verifications", "--json").json() == {
         "connector": "shop", "total_verifications": 0, "verifications": [],

@@ -83,8 +83,10 @@ class TableState:
     """What a destination holds of one stream: its table, the checkpoint, and whether Atlas loaded it.
 
     `schema` is what the table's columns read as in Arrow; None where there is no table. A checkpoint
-    whose table is gone is not reported, so that the next sync reads everything. `version` counts the
-    commits of this stream. `quarantine` has the rows that were refused and not loaded since, in their order.
+    whose table is gone, or was emptied since, is not reported, so that the next sync reads everything.
+    `loaded_by_atlas`: this stream loaded rows into it since it was made or emptied; `shared`: so did others,
+    or it had rows before. `version` counts the commits of this stream; `loaded_at` is when the last of all
+    streams committed here. `quarantine` has the rows that were refused and not loaded since, in their order.
     `protection` is what the plan of the last load said of its rows; None where it is not known.
     """
 
@@ -95,6 +97,13 @@ class TableState:
     version: int = 0
     quarantine: tuple[QuarantinedRow, ...] = ()
     protection: str | None = None
+    shared: bool = False
+    loaded_at: datetime | None = None
+
+    @property
+    def has_foreign_rows(self) -> bool:
+        """Whether there are rows that this stream did not load: nothing may replace or delete them."""
+        return not self.empty and (self.shared or not self.loaded_by_atlas)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +130,14 @@ class LoadPlan:
     # Of a merge: what the table had before has cursors up to its `high`; what comes, from its `tail_from` on.
     past: Checkpoint | None = None
     next_tail: NextTail | None = None  # of what comes; None: nothing is known of it
-    distinct: bool = False  # rows are one of each key already
+    distinct: bool = False  # rows are one of each key already, wherever they are compared
+    unique: bool = False  # the source has no key twice: rows that the table takes for one are refused
     keyed: bool = False  # no two rows will share the primary key, so a table that is made may declare it
     by_key: bool = False  # of rows that share the key the latest stays, in a replace too
     version: int | None = None  # None: whatever the destination has
+    begins: bool = False  # the table is empty, and it matters that what was loaded before is gone
+    joins: bool = False  # the table has rows, and none of them is of this stream yet
+    after: datetime | None = None  # the last commit into the table, which that of this load has to follow
     deletes: bool = False  # rows will be deleted by their key
     wire_format: WireFormat | None = None  # in which rows may come, too, as they are
     careful: bool = False  # rows that the table refuses are told from the others

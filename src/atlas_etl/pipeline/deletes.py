@@ -69,7 +69,7 @@ def refuse_unreconcilable(
             stream=stream.name,
             column=DELETED_AT,
         )
-    if not state.empty and not state.loaded_by_atlas:
+    if state.has_foreign_rows:
         raise DestinationError(
             f"the table {table} has rows that this stream did not load; reconciling deletes would lose them",
             hint="choose another table with `into`, or empty or drop that one",

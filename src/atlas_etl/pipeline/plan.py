@@ -74,7 +74,9 @@ def window_for(
 def next_window(plan: LoadPlan) -> LoadPlan:
     """The plan of the window after this one's: the table is there, and its tail is gone."""
     version = None if plan.version is None else plan.version + 1
-    return replace(plan, changes=(), tail=None, version=version, load_id=str(uuid4()))
+    return replace(
+        plan, changes=(), tail=None, version=version, begins=False, joins=False, load_id=str(uuid4())
+    )
 
 
 def plan_load(
@@ -108,7 +110,11 @@ def plan_load(
     disposition = Disposition.REPLACE if whole else wanted
     if disposition is Disposition.MERGE and state.empty and key_is_unique:
         disposition = Disposition.APPEND  # nothing to meet, and no key comes twice
-    if disposition is Disposition.REPLACE and not state.empty and not state.loaded_by_atlas:
+    # An append deletes its newest rows to read them again, by their cursor alone.
+    deletes = disposition is Disposition.REPLACE or (
+        disposition is Disposition.APPEND and resumed is not None
+    )
+    if deletes and state.has_foreign_rows:
         raise DestinationError(
             f"the table {table} has rows that this stream did not load; replacing them would lose them",
             hint="choose another table with `into`, or empty or drop that one",
@@ -139,11 +145,15 @@ def plan_load(
         tail=stored_tail(resumed, schema.field(cursor).type) if appends else None,
         past=_past(resumed, schema.field(cursor), stream) if cursor and not appends else None,
         distinct=key_is_unique and all(_is_same_anywhere(read.field(name).type) for name in primary_key),
+        unique=key_is_unique,
         tail_has_nulls=stream.null_cursor is NullCursor.INCLUDE,
         # An append may bring a row of a key again, each time that it changed.
         keyed=wanted is Disposition.MERGE or (key_is_unique and wanted is not Disposition.APPEND),
         by_key=by_key,
         version=state.version,
+        begins=state.empty and (state.shared or stream.load_id is not None),
+        joins=not (state.empty or state.loaded_by_atlas),
+        after=state.loaded_at,
         careful=careful,
         load_id=str(uuid4()) if stream.load_id is None else f"{stream.load_id}/{uuid4()}",
     )

@@ -88,7 +88,7 @@ def repair(source: Connector, destination: Destination, job: Job) -> Repairing:
 
 
 def _refuse_foreign_rows(sides: Sides) -> None:
-    if not sides.state.loaded_by_atlas and not sides.state.empty:
+    if sides.state.has_foreign_rows:
         raise DestinationError(
             f"the table {sides.table} has rows that this stream did not load; repairing would delete them",
             hint="choose another table with `into`, or empty or drop that one",

@@ -46,6 +46,26 @@ def test_its_batches_arrive_in_one_statement(opened: duckdb.DuckDBPyConnection) 
     assert rows(opened) == list(range(100))
 
 
+@pytest.mark.parametrize("many", [False, True])
+def test_an_interval_finer_than_duckdbs_is_refused(opened: duckdb.DuckDBPyConnection, many: bool) -> None:
+    interval = pa.month_day_nano_interval()
+    kind = pa.list_(interval) if many else interval
+    opened.execute(f"CREATE TABLE spans (n INTERVAL{'[]' if many else ''})")
+    schema = pa.schema([("n", kind)])
+
+    def spans(*nanoseconds: int | None) -> pa.RecordBatch:
+        found = [None if n is None else pa.MonthDayNano([1, 2, n]) for n in nanoseconds]
+        return pa.record_batch([pa.array([[each] if many else each for each in found], kind)], schema)
+
+    insert = StreamedInsert(opened, "spans", schema)
+    insert.put(spans(1, None, 3_000).slice(1))  # what is cut off does not count
+    with pytest.raises(RefusedRowError) as caught:
+        insert.put(spans(3_000, 3_001))
+    assert (caught.value.code, caught.value.column) == ("value_does_not_fit", "n")
+    insert.finish()
+    assert opened.execute("SELECT count(*) FROM spans").fetchall() == [(2,)]
+
+
 def test_an_abandoned_one_leaves_nothing(opened: duckdb.DuckDBPyConnection) -> None:
     opened.execute("BEGIN")
     insert = StreamedInsert(opened, "t", SCHEMA)

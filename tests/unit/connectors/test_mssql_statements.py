@@ -57,6 +57,8 @@ class Listener:
         self.said.append(bound(sql, parameters))
         if "COUNT_BIG" in sql:
             return [(1,)]
+        if "max(CASE" in sql:
+            return [(None,) * 6]
         line = ("shop", "orders", TABLE.name, "7", "run-1", *([None] * 10))
         return [line] if "[writer], " in sql and sql.startswith("SELECT") else []
 
@@ -239,9 +241,9 @@ def test_the_ledger() -> None:
     connection = Listener()
     ledger = Ledger(dialect(), "shop", "it's", TABLE)
     ledger.begin(connection, "run-1")
-    ledger.loaded(connection)
+    assert not ledger.history(connection).is_loaded
     ledger.has_load(connection, "sha")
-    begun, loaded, has_load = connection.said
+    begun, history, has_load = connection.said
     assert begun == (
         "UPDATE [shop].[_atlas_checkpoints] WITH (UPDLOCK, HOLDLOCK) SET [writer] = N'run-1' "
         "WHERE [connector] = N'shop' AND [stream] = N'it''s'; "
@@ -249,7 +251,11 @@ def test_the_ledger() -> None:
         "([connector], [stream], [table_name], [version], [writer]) "
         "VALUES (N'shop', N'it''s', N'or]ders', N'0', N'run-1')"
     )
-    assert loaded.startswith("SELECT TOP (1) 1 AS n FROM [shop].[_atlas_loads] WHERE [connector] = N'shop'")
+    assert history.startswith(
+        "SELECT max([committed_at]), "
+        "max(CASE WHEN [connector] = N'shop' AND [stream] = N'it''s' THEN [committed_at] END), "
+    )
+    assert history.endswith("FROM [shop].[_atlas_loads] WHERE [table_name] = N'or]ders'")
     assert "SUBSTRING([load_id], 1, 4) = N'sha/'" in has_load
     ledger.create(connection)
     assert connection.said[3].startswith(

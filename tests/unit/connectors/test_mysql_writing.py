@@ -74,6 +74,32 @@ def test_keys_are_compared_exactly(database: Database) -> None:
     assert set(found["n"].to_pylist()) == {2}
 
 
+def test_rows_whose_keys_a_table_takes_for_one_are_refused(database: Database) -> None:
+    database.execute(
+        "CREATE TABLE orders (n INT, "
+        "name VARCHAR(20) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci PRIMARY KEY)"
+    )
+    schema = pa.schema([("name", pa.string()), ("n", pa.int32())])
+    known = {"into": into(database), "primary_key": ("name",)}
+
+    def load_unique(*found: tuple[str, int]) -> int:
+        batch = rows(*found, schema=schema)
+        return load(database.destination(), [batch], Disposition.MERGE, unique=True, **known).rows
+
+    assert load_unique(("a", 1), ("b", 1)) == 2
+    for alike in ("B", "b "):
+        with pytest.raises(DestinationError) as caught:
+            load_unique(("b", 2), (alike, 2))
+        assert caught.value.code == "keys_alike"
+    assert database.rows("SELECT name, n FROM orders ORDER BY name") == [("a", 1), ("b", 1)]
+    assert (
+        load(
+            database.destination(), [rows(("b", 2), ("B", 3), schema=schema)], Disposition.MERGE, **known
+        ).rows
+        == 1
+    )
+
+
 def test_short_keys_are_primary_and_long_ones_are_indexed(database: Database) -> None:
     schema = pa.schema(
         [("id", pa.uuid()), ("day", pa.date32()), ("name", pa.string()), ("blob", pa.binary())]

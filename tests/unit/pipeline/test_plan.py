@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pyarrow as pa
 import pytest
 
@@ -93,6 +95,28 @@ def test_rows_of_somebody_else_are_never_deleted(disposition: Disposition) -> No
     with pytest.raises(DestinationError):
         plan(stream(cursor="at"), FOREIGN, full_refresh=True)
     assert plan(stream(), TableState(SCHEMA, empty=True)).disposition is Disposition.REPLACE
+
+
+def test_rows_of_others_beside_the_streams_own_are_never_deleted() -> None:
+    shared = replace(LOADED, shared=True)
+    for disposition, full_refresh in [
+        (Disposition.APPEND, False), (Disposition.REPLACE, False), (Disposition.MERGE, True),
+    ]:  # fmt: skip
+        again = stream(disposition=disposition, cursor="at")
+        with pytest.raises(DestinationError) as caught:
+            plan(again, shared, primary_key=("id",), full_refresh=full_refresh)
+        assert caught.value.code == "table_not_ours"
+    merged = plan(stream(cursor="at"), shared, primary_key=("id",))
+    assert (merged.disposition, merged.joins, merged.begins) == (Disposition.MERGE, False, False)
+    emptied = replace(shared, checkpoint=None, empty=True)
+    again = plan(stream(cursor="at", disposition=Disposition.REPLACE), emptied)
+    assert (again.disposition, again.begins) == (Disposition.REPLACE, True)
+
+
+def test_the_first_load_beside_rows_of_others_is_remembered() -> None:
+    assert plan(stream(cursor="at"), FOREIGN, primary_key=("id",)).joins
+    assert not plan(stream(cursor="at"), LOADED, primary_key=("id",)).joins
+    assert not plan(stream(cursor="at"), NOTHING, primary_key=("id",)).joins
 
 
 def test_the_first_merge_into_an_empty_table_only_inserts() -> None:

@@ -8,12 +8,16 @@ from contextlib import suppress
 from queue import Full, Queue
 
 import duckdb
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from atlas_etl.connectors.sql._duckdb_database import quote, writing
-from atlas_etl.errors import AtlasError
+from atlas_etl.errors import AtlasError, RefusedRowError
 
 _BATCHES = "_atlas_batches"
+# Source: https://arrow.apache.org/docs/format/Columnar.html, interval with months, days and nanoseconds.
+_INTERVAL = np.dtype([("months", "<i4"), ("days", "<i4"), ("nanoseconds", "<i8")])
 _LOOK_SECONDS = 0.1  # how soon it is seen that nobody takes batches any more
 
 
@@ -46,6 +50,7 @@ class StreamedInsert:
 
     def put(self, batch: pa.RecordBatch) -> None:
         """Hand over a batch, waiting while one is handed over already. Raises what stopped the statement."""
+        refuse_fine_intervals(batch)
         self._hand_over(batch)
 
     def finish(self) -> None:
@@ -77,6 +82,27 @@ class StreamedInsert:
             finally:
                 with suppress(duckdb.Error):  # after a failure the transaction is over, and so is the view
                     self._opened.unregister(_BATCHES)
+
+
+def refuse_fine_intervals(rows: pa.RecordBatch) -> None:
+    """Raise RefusedRowError for intervals that are no whole microseconds: DuckDB would cut them."""
+    for field, column in zip(rows.schema, rows.columns, strict=True):
+        cells = column.flatten() if pa.types.is_list(field.type) else column
+        if pa.types.is_interval(cells.type) and _nanoseconds(cells).any():
+            raise RefusedRowError(
+                f"column {field.name!r} holds an interval finer than a microsecond, which DuckDB's are not",
+                hint="round it in a query, or leave the column out with `exclude`",
+                code="value_does_not_fit",
+                column=field.name,
+            )
+
+
+def _nanoseconds(intervals: pa.Array) -> npt.NDArray[np.bool_]:
+    """Which of them are finer than a microsecond."""
+    _, content = intervals.buffers()
+    parts = np.frombuffer(content, _INTERVAL, len(intervals), intervals.offset * _INTERVAL.itemsize)
+    fine: npt.NDArray[np.bool_] = (parts["nanoseconds"] % 1000 != 0) & np.asarray(intervals.is_valid())
+    return fine
 
 
 def _taken(batches: Batches) -> Iterator[pa.RecordBatch]:

@@ -15,6 +15,7 @@ import pyarrow as pa
 from atlas_etl.connectors.enclosed import ENCLOSE, NO_EXTENSIONS
 from atlas_etl.connectors.sql._dialect import Connection, Refusals
 from atlas_etl.connectors.sql._duckdb_database import HERE, quote, writing
+from atlas_etl.connectors.sql._duckdb_insert import refuse_fine_intervals
 from atlas_etl.errors import RefusedRowError
 from atlas_etl.model import LoadPlan
 
@@ -53,6 +54,7 @@ class ScratchTrial:
         self, scratch: duckdb.DuckDBPyConnection, rows: pa.RecordBatch, first: int
     ) -> Iterator[tuple[int, RefusedRowError]]:
         try:
+            refuse_fine_intervals(rows)
             with writing():
                 scratch.execute(self._create)
                 _insert(scratch, rows)

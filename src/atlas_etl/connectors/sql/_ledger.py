@@ -6,12 +6,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from uuid import uuid4
 
 from pydantic import TypeAdapter
 
 from atlas_etl.connectors.sql._dialect import Connection, WriterDialect
 from atlas_etl.connectors.sql._own_rows import reading_own, text
 from atlas_etl.connectors.sql._quarantine import QUARANTINE, QUARANTINE_COLUMNS, QUARANTINE_KEY
+from atlas_etl.connectors.sql._table_history import TableHistory
 from atlas_etl.errors import DestinationError, LostLeaseError, OvertakenError
 from atlas_etl.model import (
     Checkpoint,
@@ -28,7 +30,10 @@ from atlas_etl.model import (
 
 CHECKPOINTS = "_atlas_checkpoints"
 LOADS = "_atlas_loads"
-RECONCILED = "deletes"  # in the place of a load's disposition, where `committed_at` is the plan's `at`
+# In the place of a load's disposition:
+RECONCILED = "deletes"  # where `committed_at` is the plan's `at`
+EMPTIED = "emptied"  # what was loaded before, by whomever, was gone when a load began
+JOINED = "joined"  # the table had rows of others when this stream first loaded into it
 
 _KEY = ("connector", "stream")
 _CHECKPOINT_COLUMNS = (
@@ -86,28 +91,39 @@ class Ledger:
             ]
             connection.execute(dialect.create_own_table(table, kinds, key))
 
-    def loaded(self, connection: Connection) -> bool:
-        """Whether Atlas ever committed a load of this stream into this table."""
-        where, parameters = self._of_table()
-        loads = self.dialect.table(self.loads_table)
-        select = self.dialect.first(f"SELECT 1 AS n FROM {loads}{where}")
-        return bool(connection.execute(select, parameters))
+    def history(self, connection: Connection) -> TableHistory:
+        """When which streams loaded into this table, by one look at its lines."""
+        quote, mark = self.dialect.quote, self.dialect.placeholder
+        at, disposition = quote("committed_at"), quote("disposition")
+        ours = " AND ".join(f"{quote(name)} = {mark}" for name in _KEY)
+        whose = (self.connector, self.stream)
+        asked: tuple[tuple[str, tuple[str, ...]], ...] = (
+            (ours, whose),
+            (f"NOT ({ours})", whose),
+            (f"{ours} AND {disposition} = {mark}", (*whose, Disposition.REPLACE.value)),
+            (f"{ours} AND {disposition} = {mark}", (*whose, JOINED)),
+            (f"{disposition} = {mark}", (EMPTIED,)),
+        )
+        latest = ", ".join(f"max(CASE WHEN {condition} THEN {at} END)" for condition, _ in asked)
+        (found,) = connection.execute(
+            f"SELECT max({at}), {latest} FROM {self.dialect.table(self.loads_table)} "
+            f"WHERE {quote('table_name')} = {mark}",
+            (*(parameter for _, parameters in asked for parameter in parameters), self.table.name),
+        )
+        with reading_own(LOADS, self.stream):
+            return TableHistory(
+                *(None if cell is None else datetime.fromisoformat(str(cell)) for cell in found)
+            )
 
     def has_load(self, connection: Connection, load_id: str) -> bool:
-        """Whether rows of this id came into the table since it was last replaced."""
+        """Whether rows of this id came into the table since it was last replaced, emptied or made again."""
         quote, mark = self.dialect.quote, self.dialect.placeholder
-        loads, committed_at = self.dialect.table(self.loads_table), quote("committed_at")
+        loads = self.dialect.table(self.loads_table)
         where, parameters = self._of_table()
-        replaced = f"SELECT max({committed_at}) FROM {loads}{where} AND {quote('disposition')} = {mark}"
         beginning = f"{self.dialect.substring}({quote('load_id')}, 1, {len(load_id) + 1})"
-        select = self.dialect.first(
-            f"SELECT 1 AS n FROM {loads}{where} AND {beginning} = {mark} "
-            f"AND {committed_at} > COALESCE(({replaced}), '')"
-        )
-        found = connection.execute(
-            select, (*parameters, f"{load_id}/", *parameters, Disposition.REPLACE.value)
-        )
-        return bool(found)
+        since, of_since = self._since()
+        select = self.dialect.first(f"SELECT 1 AS n FROM {loads}{where} AND {beginning} = {mark} AND {since}")
+        return bool(connection.execute(select, (*parameters, f"{load_id}/", *of_since)))
 
     def reconciled_at(self, connection: Connection) -> datetime | None:
         """When the source was looked at for the last reconciliation of this table."""
@@ -129,18 +145,14 @@ class Ledger:
         Locked, so that it is what is committed now, whatever snapshot the transaction has.
         """
         quote, mark = self.dialect.quote, self.dialect.placeholder
-        loads, committed_at = self.dialect.table(self.loads_table), quote("committed_at")
-        where, parameters = self._of_table()
-        replaced = f"SELECT max({committed_at}) FROM {loads}{where} AND {quote('disposition')} = {mark}"
+        since, of_since = self._since()
         select = self.dialect.first(
-            f"SELECT {self.dialect.names(_KEY)} FROM {loads}{self.dialect.lock_hint} "
-            f"WHERE {quote('table_name')} = {mark} "
-            f"AND NOT ({quote('connector')} = {mark} AND {quote('stream')} = {mark}) "
-            f"AND {committed_at} > COALESCE(({replaced}), '')"
+            f"SELECT {self.dialect.names(_KEY)} FROM {self.dialect.table(self.loads_table)}"
+            f"{self.dialect.lock_hint} WHERE {quote('table_name')} = {mark} "
+            f"AND NOT ({quote('connector')} = {mark} AND {quote('stream')} = {mark}) AND {since}"
         )
         found = connection.execute(
-            f"{select}{self.dialect.for_update}",
-            (self.table.name, self.connector, self.stream, *parameters, Disposition.REPLACE.value),
+            f"{select}{self.dialect.for_update}", (self.table.name, self.connector, self.stream, *of_since)
         )
         return (str(found[0][0]), str(found[0][1])) if found else None
 
@@ -157,20 +169,15 @@ class Ledger:
                 stream=self.stream,
             )
 
-    def checkpoint(self, connection: Connection) -> tuple[Checkpoint | None, int, str | None]:
+    def committed(self, connection: Connection) -> tuple[CommittedCheckpoint | None, int, str | None]:
         """The checkpoint of this stream in this table, the stream's version, and the rows' protection."""
         line = self._line(connection)
         if line is None:
             return None, 0, None
         if line["table_name"] != self.table.name:
             return None, _version(line), None
-        committed = _committed(line)
         protection = line["protection"]
-        return (
-            committed.checkpoint if committed else None,
-            _version(line),
-            None if protection is None else str(protection),
-        )
+        return _committed(line), _version(line), None if protection is None else str(protection)
 
     def version(self, connection: Connection) -> int:
         """How many commits there were of this stream."""
@@ -239,11 +246,28 @@ class Ledger:
         """Add one line for a load, or for a reconciliation."""
         row = (
             load_id, run_id, self.connector, self.stream, self.table.name, str(disposition), str(rows),
-            at.isoformat(),
+            at.isoformat(timespec="microseconds"),
         )  # fmt: skip
         marks = ", ".join(self.dialect.placeholder for _ in row)
         into = f"{self.dialect.table(self.loads_table)} ({self.dialect.names(_LOAD_COLUMNS)})"
         connection.execute(f"INSERT INTO {into} VALUES ({marks})", row)
+
+    def record_event(self, connection: Connection, event: str, *, run_id: str, at: datetime) -> None:
+        """Add one line for what a load found out of its table: EMPTIED or JOINED."""
+        self.record_load(connection, load_id=str(uuid4()), run_id=run_id, disposition=event, rows=0, at=at)
+
+    def _since(self) -> tuple[str, tuple[str, ...]]:
+        """The SQL of whether a line is of rows that this stream has not replaced and nobody took away."""
+        quote, mark = self.dialect.quote, self.dialect.placeholder
+        loads, at = self.dialect.table(self.loads_table), quote("committed_at")
+        of_kind = f"AND {quote('disposition')} = {mark}"
+        where, parameters = self._of_table()
+        replaced = f"SELECT max({at}) FROM {loads}{where} {of_kind}"
+        emptied = f"SELECT max({at}) FROM {loads} WHERE {quote('table_name')} = {mark} {of_kind}"
+        return (
+            f"{at} > COALESCE(({replaced}), '') AND {at} > COALESCE(({emptied}), '')",
+            (*parameters, Disposition.REPLACE.value, self.table.name, EMPTIED),
+        )
 
     def _record(self, connection: Connection, version: int, cells: Mapping[str, str | None]) -> None:
         self._update(connection, {"table_name": self.table.name, "version": str(version), **cells})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 
 import numpy as np
@@ -13,13 +13,16 @@ import pyarrow as pa
 
 from atlas_etl import values
 from atlas_etl.connectors import naming
+from atlas_etl.connectors.sql._alike import keys_alike
 from atlas_etl.connectors.sql._dialect import GONE, ROW, STAGE, Connection, Trial, WriterDialect
 from atlas_etl.connectors.sql._examined_target import TargetLook, examined_target
-from atlas_etl.connectors.sql._ledger import Ledger, connector_checkpoints
+from atlas_etl.connectors.sql._ledger import EMPTIED, JOINED, Ledger, connector_checkpoints
 from atlas_etl.connectors.sql._quarantine import StreamQuarantine
 from atlas_etl.connectors.sql._reconcile import SqlReconcileSession
 from atlas_etl.connectors.sql._source import Dialect, Snapshot
+from atlas_etl.connectors.sql._table_history import following
 from atlas_etl.connectors.sql._table_snapshot import SqlTableSnapshot
+from atlas_etl.connectors.sql._table_state import has_rows, table_state
 from atlas_etl.connectors.sql._trial import SavepointTrial
 from atlas_etl.contracts import NO_CHANGE, Answer
 from atlas_etl.errors import HazardError, NullKeyError, RefusedRowError
@@ -118,28 +121,21 @@ class SqlDestination(ABC):
         with self.connect() as connection:
             schema = self.table_schema(connection, table)
             ledger = Ledger(self.dialect, connector, stream, table)
-            is_known = self.table_schema(connection, ledger.loads_table) is not None
-            quarantine = StreamQuarantine(self.dialect, connector, stream, table)
-            refused = quarantine.rows(connection) if is_known else ()
-            if schema is None:
-                # What was dropped behind our back still counts: the ledger's line is the fence of its stream.
-                version = ledger.version(connection) if is_known else 0
-                return TableState(version=version, quarantine=refused)
-            empty = not connection.execute(
-                self.dialect.first(f"SELECT 1 AS n FROM {self.dialect.table(table)}")
-            )
-            if not is_known:
+            if self.table_schema(connection, ledger.loads_table) is None:
+                empty = schema is None or not has_rows(self.dialect, connection, table)
                 return TableState(schema, empty=empty)
-            checkpoint, version, protection = ledger.checkpoint(connection)
-            loaded = ledger.loaded(connection)
-            return TableState(schema, checkpoint, loaded, empty, version, refused, protection)
+            return table_state(self.dialect, connection, ledger, schema)
 
     def has_load(self, connector: str, stream: str, table: TableName, load_id: str) -> bool:
         with self.connect() as connection:
             ledger = Ledger(self.dialect, connector, stream, table)
             needed = (table, ledger.loads_table)
             is_there = all(self.table_schema(connection, each) is not None for each in needed)
-            return is_there and ledger.has_load(connection, load_id)
+            if not is_there or not ledger.has_load(connection, load_id):
+                return False
+            return has_rows(
+                self.dialect, connection, table
+            )  # of a load without rows, an empty one lacks nothing
 
     def changes(self, plan: LoadPlan) -> Sequence[str]:
         def widened(change: WidenColumn) -> Sequence[str]:
@@ -314,9 +310,13 @@ class SqlLoadSession:
     def commit(self, checkpoint: Checkpoint | None, quarantine: QuarantineChange = NO_CHANGE) -> LoadResult:
         plan, connection = self._plan, self._connection
         rows = self._settle()
-        committed_at = datetime.now(UTC)
+        committed_at = following(plan.after)
         ledger = Ledger(self._dialect, plan.connector, plan.stream, plan.table)
         version = ledger.claim(connection, plan) + 1
+        if plan.begins and plan.after is not None:
+            ledger.record_event(connection, EMPTIED, run_id=plan.run_id, at=plan.after)
+        if plan.joins:
+            ledger.record_event(connection, JOINED, run_id=plan.run_id, at=committed_at)
         if checkpoint is not None:
             ledger.record_checkpoint(connection, checkpoint, run_id=plan.run_id, version=version)
         elif plan.disposition is Disposition.REPLACE:
@@ -351,6 +351,8 @@ class SqlLoadSession:
         if not plan.distinct:
             self._run(self._dialect.delete_superseded(plan, stage))
         staged = self._rows if plan.distinct else self._count(f"SELECT {self._dialect.count} FROM {stage}")
+        if plan.unique and staged < self._rows:
+            raise keys_alike(plan, self._rows - staged)
         unchanged = self._count(*self._dialect.count_unchanged(plan, stage)) if plan.cursor else 0
         if plan.deletes:
             self._delete_gone()

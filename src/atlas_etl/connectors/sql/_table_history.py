@@ -1,0 +1,43 @@
+"""When a table got its rows, and from whom: what the ledger's lines tell of them together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+_NEVER = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class TableHistory:
+    """The latest lines of each kind, as one stream sees its table; None where there is none."""
+
+    latest: datetime | None = None
+    ours: datetime | None = None
+    of_others: datetime | None = None
+    replaced: datetime | None = None  # by this stream
+    joined: datetime | None = None  # by this stream: there were rows before
+    emptied: datetime | None = None  # what was there until then is gone
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the table may have rows of this stream."""
+        return _is_after(self.ours, self.emptied)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether the table may have rows of others: of another stream, or from before the first load."""
+        return any(
+            _is_after(found, self.emptied) and _is_after(found, self.replaced)
+            for found in (self.of_others, self.joined)
+        )
+
+
+def following(before: datetime | None) -> datetime:
+    """Now; past the commit before, where this machine's clock is behind the one that told of it."""
+    now = datetime.now(UTC)
+    return now if before is None else max(now, before + timedelta(microseconds=1))
+
+
+def _is_after(one: datetime | None, other: datetime | None) -> bool:
+    return (one or _NEVER) > (other or _NEVER)
