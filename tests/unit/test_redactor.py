@@ -36,6 +36,8 @@ FORMS: tuple[Callable[[str], str], ...] = (
     quote_plus,
     lambda text: base64.b64encode(text.encode()).decode(),
     lambda text: base64.urlsafe_b64encode(f"etl:{text}".encode()).decode(),
+    lambda text: text.encode().hex(),
+    lambda text: text.encode().hex().upper(),
 )
 
 

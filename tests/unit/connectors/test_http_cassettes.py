@@ -194,6 +194,20 @@ def test_a_secret_is_found_in_base64_wherever_it_begins(secret: str, before: byt
     assert len(tail.rstrip(b"=")) <= -(-len(after) * 8 // 6)
 
 
+@given(
+    st.text(min_size=8, max_size=30).filter(lambda text: text.strip() == text and text not in REDACTED),
+    st.binary(max_size=9),
+    st.binary(max_size=9),
+    st.sampled_from(["utf-16", "utf-16-le", "utf-16-be", "hex", "HEX"]),
+)
+def test_a_secret_is_found_in_other_bytes(secret: str, before: bytes, after: bytes, form: str) -> None:
+    digits = secret.encode().hex()
+    written = {"hex": digits.encode(), "HEX": digits.upper().encode()}.get(form) or secret.encode(form)
+    found = Redaction([secret]).content(before + written + after)
+    assert written.strip(b"\0") not in found
+    assert REDACTED.encode() in found or b"9999" in found
+
+
 @given(st.lists(st.text(alphabet="secrt/+= &%01", min_size=4, max_size=12), max_size=4), st.text())
 @example(["000=", "=00 "], "")
 def test_what_is_redacted_stays_as_it_is(secrets: list[str], text: str) -> None:
