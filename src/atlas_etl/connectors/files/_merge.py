@@ -136,7 +136,7 @@ class KeySet:
         columns = [values.comparable(batch.column(name)) for name in self._key]
         if self._cursor is not None:
             columns.append(values.comparable(batch.column(self._cursor)))
-        numbers = pa.array(np.arange(first, first + batch.num_rows))
+        numbers = pa.arange(first, first + batch.num_rows)
         return pa.RecordBatch.from_arrays([*columns, numbers], [*self._columns, "r"])
 
     def _numbers(self, sql: str) -> Rows:

@@ -142,7 +142,7 @@ def _put_arrays(rows: _Rows, column: pa.Array, element: PgType) -> None:
     if not (pa.types.is_list(column.type) or pa.types.is_large_list(column.type)):
         column = column.cast(pa.large_list(column.type.value_type))
     if column.null_count:
-        column = column.take(pa.array(np.arange(len(column))))  # leaves out elements under a NULL
+        column = column.take(pa.arange(0, len(column)))  # leaves out elements under a NULL
     offsets = np.asarray(column.offsets).astype(np.int64)
     inner = column.values.slice(offsets[0], offsets[-1] - offsets[0])
     offsets -= offsets[0]

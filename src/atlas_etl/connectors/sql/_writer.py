@@ -398,4 +398,4 @@ class SqlLoadSession:
 
 def _numbered(batch: pa.RecordBatch, first: int) -> pa.RecordBatch:
     """The rows with their place in the order in which they came."""
-    return batch.append_column(ROW, pa.array(np.arange(first, first + batch.num_rows, dtype=np.int64)))
+    return batch.append_column(ROW, pa.arange(first, first + batch.num_rows))
