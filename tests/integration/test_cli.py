@@ -106,7 +106,7 @@ def test_refused_rows_are_listed_and_replayed(shop: Project) -> None:
     assert synced.returncode == 0
     (stream,) = synced.json()["runs"][0]["streams"]
     assert (stream["rows_read"], stream["rows_loaded"], stream["rows_quarantined"]) == (4, 3, 1)
-    assert "1 rows were refused and kept aside: atlas quarantine list shop" in synced.stderr
+    assert "1 row was refused and kept aside: atlas quarantine list shop" in synced.stderr
     document = shop.atlas("quarantine", "list", "--json").json()
     assert document["total"] == 1
     (row,) = document["quarantine"]
@@ -167,14 +167,14 @@ def test_deleted_rows_are_told_and_too_many_are_refused(shop: Project) -> None:
     refused = shop.atlas("connector", "sync", "shop")
     assert refused.returncode == 7
     _, loaded, error, hint, _more, _ = refused.stderr.splitlines()
-    assert loaded.endswith("1 rows into shop.orders (3 read)")
+    assert loaded.endswith("1 row into shop.orders (3 read)")
     assert "the source no longer has 1 of the 4 rows of shop.orders" in error
     assert "max_share: 0.25" in hint
     definition.write_text(text.replace("deletes: reconcile", "deletes: {how: soft, max_share: 0.25}"))
     done = shop.atlas("connector", "sync", "shop", "--json")
     (stream,) = done.json()["runs"][0]["streams"]
     assert (stream["status"], stream["rows_deleted"]) == ("completed", 1)
-    assert "shop orders: 1 rows marked as deleted that the source no longer has (3 kept)" in done.stderr
+    assert "shop orders: 1 row marked as deleted that the source no longer has (3 kept)" in done.stderr
 
 
 def test_partitions_of_a_source_without_ranges_are_told(shop: Project) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import duckdb
@@ -11,6 +13,7 @@ import pytest
 from pytest_httpserver import HTTPServer
 from tests.project import Project
 from tests.servers import ServerAddress
+from tests.terminal import on_terminal
 from tests.unit.connectors.postgres_database import Database
 from werkzeug import Request, Response
 
@@ -174,3 +177,22 @@ def test_the_command_shows_it_to_people_and_scripts(project: Project) -> None:
     }  # fmt: skip
     assert stream["window"] == {"cursor": "at", "from": None}
     assert "older cursors" in stream["promise"]
+
+
+def test_on_a_terminal_words_stay_whole_and_statements_can_be_pasted(project: Project) -> None:
+    columns = ", ".join(f"a_rather_long_name_{number} INTEGER" for number in range(8))
+    with closing(sqlite3.connect(project.folder / "shop.db")) as made:
+        made.execute(f"CREATE TABLE orders (id INTEGER PRIMARY KEY, at TIMESTAMP NOT NULL, {columns})")
+        made.commit()
+    streams = [{"table": "orders", "cursor": "at"}]
+    defined(project, "sqlite", {"database_path": "shop.db"}, streams=streams)
+    with on_terminal(project, "connector", "plan", "shop") as terminal:
+        assert terminal.end() == 0
+    lines = terminal.shown.splitlines()
+    at = next(number for number, line in enumerate(lines) if line.startswith("  promise   exact: no row"))
+    assert lines[at + 1].startswith(" " * 12)
+    assert max(len(line) for line in lines[at:]) <= 100
+    told = project.atlas("connector", "plan", "shop", "--json").json()["streams"][0]
+    assert " ".join(line.strip() for line in lines[at:]).removeprefix("promise   ") == told["promise"]
+    for statement in (*told["statements"], *told["ddl"]):
+        assert statement in terminal.shown

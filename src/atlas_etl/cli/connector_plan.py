@@ -45,7 +45,9 @@ def plan(
             session.output.line("")
         session.output.line(render.safe(f"{each.stream} -> {each.table}"))
         for label, text in _lines(each):
-            session.output.line(render.safe(f"  {label:<9} {text}"))
+            line = render.safe(f"  {label:<9} {text}")
+            # Statements stay whole, to be pasted.
+            session.output.line(line if label in ("", "changes") else render.hanging(line, 12))
 
 
 def _lines(found: StreamForecast) -> Iterator[tuple[str, str]]:

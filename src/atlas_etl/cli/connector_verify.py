@@ -15,6 +15,7 @@ from atlas_etl.cli.connector_sync import interruptible
 from atlas_etl.cli.event_report import EventReport
 from atlas_etl.cli.opening import open_atlas
 from atlas_etl.cli.output import Output
+from atlas_etl.cli.quantities import counted
 from atlas_etl.cli.session import Session
 from atlas_etl.errors import VerifyError
 from atlas_etl.pipeline.differences import Example
@@ -118,7 +119,7 @@ class _VerifyReport(EventReport):
             case StreamFinished():
                 self._ended(event.connector, event.outcome.name)
                 rows = event.outcome.rows_read
-                self._say(event.connector, event.outcome.name, f"repaired: {rows:,} rows read again")
+                self._say(event.connector, event.outcome.name, f"repaired: {counted(rows, 'row')} read again")
             case StreamReconciled():
-                text = f"{event.deleted:,} rows deleted or marked that the source no longer has"
+                text = f"{counted(event.deleted, 'row')} deleted or marked that the source no longer has"
                 self._say(event.connector, event.stream, text)

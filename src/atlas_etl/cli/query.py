@@ -16,6 +16,7 @@ from atlas_etl.cli.completion import DESTINATIONS
 from atlas_etl.cli.connector_sync import interruptible
 from atlas_etl.cli.copy import warn_of_secrets
 from atlas_etl.cli.opening import open_atlas
+from atlas_etl.cli.quantities import counted
 from atlas_etl.cli.session import Session
 from atlas_etl.cli.streams import BinaryStdout
 from atlas_etl.contracts import Destination
@@ -92,4 +93,4 @@ def _export(session: Session, sql: str, destination: str | None, to: str) -> Non
     if session.output.as_json:
         session.output.document({"file": str(export.path), "format": export.protocol, "rows": rows})
     else:
-        session.output.event(f"{rows:,} rows into {to}", rows=rows)
+        session.output.event(f"{counted(rows, 'row')} into {to}", rows=rows)

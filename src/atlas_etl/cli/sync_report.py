@@ -8,6 +8,7 @@ from datetime import datetime
 from atlas_etl.cli import quantities
 from atlas_etl.cli.event_report import EventReport
 from atlas_etl.cli.output import Output
+from atlas_etl.cli.quantities import counted
 from atlas_etl.model import Deletion, Run, RunStatus, StreamRun
 from atlas_etl.pipeline.events import (
     BatchLoaded,
@@ -56,13 +57,15 @@ class SyncReport(EventReport):
                 self._moved(event.connector, event.stream, event.rows, event.bytes, note)
             case WindowCommitted() if self._line is None:
                 outcome = event.outcome
-                self._say(event.connector, outcome.name, f"{outcome.rows_loaded:,} rows committed so far")
+                told = f"{counted(outcome.rows_loaded, 'row')} committed so far"
+                self._say(event.connector, outcome.name, told)
             case KeysRead() if self._line is not None:
                 self._line.compared(event.connector, event.stream, event.keys)
             case StreamReconciled():
                 done = "deleted" if event.how is Deletion.HARD else "marked as deleted"
-                text = f"{event.deleted:,} rows {done} that the source no longer has ({event.kept:,} kept)"
-                self._say(event.connector, event.stream, text, rows_deleted=event.deleted)
+                gone = f"{counted(event.deleted, 'row')} {done} that the source no longer has"
+                told = f"{gone} ({event.kept:,} kept)"
+                self._say(event.connector, event.stream, told, rows_deleted=event.deleted)
             case RowsRefused() | StreamRetrying():
                 self._ended(event.connector, event.stream)
                 self._say(event.connector, event.stream, _why_again(event))
@@ -74,12 +77,13 @@ class SyncReport(EventReport):
 
     def _finished(self, connector: str, outcome: StreamRun) -> None:
         if outcome.loads or outcome.error is None:
-            text = f"{outcome.rows_loaded:,} rows into {outcome.table} ({outcome.rows_read:,} read)"
+            text = f"{counted(outcome.rows_loaded, 'row')} into {outcome.table} ({outcome.rows_read:,} read)"
             self._say(connector, outcome.name, text, rows=outcome.rows_loaded)
         for change in outcome.schema_changes:
             self._say(connector, outcome.name, f"{outcome.table}: {change}")
         if outcome.rows_quarantined:
-            text = f"warning: {outcome.rows_quarantined:,} rows were refused and kept aside: "
+            were = "was" if outcome.rows_quarantined == 1 else "were"
+            text = f"warning: {counted(outcome.rows_quarantined, 'row')} {were} refused and kept aside: "
             self._say(
                 connector,
                 outcome.name,
@@ -87,7 +91,7 @@ class SyncReport(EventReport):
                 quarantined=outcome.rows_quarantined,
             )
         for what, count in outcome.nulled.items():
-            self._say(connector, outcome.name, f"warning: {count:,} cells became NULL ({what})")
+            self._say(connector, outcome.name, f"warning: {counted(count, 'cell')} became NULL ({what})")
         for warning in outcome.warnings:
             self._say(connector, outcome.name, f"warning: {warning}")
         if outcome.error is not None:
