@@ -99,6 +99,27 @@ def test_a_number_in_a_document_keeps_its_digits(load: Load) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "code"), [("a.json", "invalid_json"), ("a.jsonl", "malformed_row"), ("a", "invalid_json")]
+)
+def test_a_document_without_a_bottom_is_refused(here: Project, load: Load, name: str, code: str) -> None:
+    deep = '{"a":' * 10_000 + "1" + "}" * 10_000
+    here.write(name, f'{{"id": {deep}}}\n')
+    refused = load("shop.duckdb", "--table", "t", "--json", name)
+    assert (refused.returncode, code in refused.stdout) == (3, True)
+    assert "nested too deeply" in refused.stderr
+
+
+def test_gigantic_numbers_of_any_file_are_their_text(here: Project, load: Load) -> None:
+    digits = "9" * 5000
+    here.write("n.csv", f"n\n{digits}\n1e400000\n")
+    here.write("n.jsonl", f'{{"n": {digits}}}\n{{"n": 1e400000}}\n')
+    here.write("n.json", f'[{{"n": {digits}}}, {{"n": 1e400000}}]')
+    for form in ("csv", "jsonl", "json"):
+        assert loaded(load("shop.duckdb", "--table", form, "--json", f"n.{form}")) == [2]
+        assert asked(f"SELECT n FROM {form} ORDER BY length(n)") == [("1e400000",), (digits,)]
+
+
 def test_the_same_bytes_are_added_once(here: Project, load: Load) -> None:
     here.write("orders.csv", CSV.decode())
     line = ("shop.duckdb", "--table", "orders", "--json")

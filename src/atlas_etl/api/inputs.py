@@ -130,7 +130,7 @@ def _by_content(found: Input) -> FileFormat:
     line, ends, _ = begin.partition(b"\n")
     try:
         msgspec.json.decode(line, type=dict[str, msgspec.Raw])
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return FileFormat.JSON if ends else FileFormat.JSONL
     return FileFormat.JSONL
 
@@ -158,9 +158,10 @@ def _as_lines(found: Input) -> bytes:
     try:
         is_list = content.lstrip()[:1] == b"["
         objects = msgspec.json.decode(content if is_list else b"[" + content + b"]", type=list[msgspec.Raw])
-    except msgspec.DecodeError as failure:
+    except (msgspec.DecodeError, RecursionError) as failure:
+        why = "it is nested too deeply" if isinstance(failure, RecursionError) else failure
         raise SourceError(
-            f"{found.called} is not a JSON document: {failure}",
+            f"{found.called} is not a JSON document: {why}",
             hint="give --format where it is of another one",
             code="invalid_json",
         ) from None

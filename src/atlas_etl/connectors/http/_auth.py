@@ -208,7 +208,7 @@ def _because(what: str, response: Response) -> str:
 def _error_of(response: Response) -> str:
     try:
         return msgspec.json.decode(response.content, type=_Refusal).error[:80]
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return ""
 
 

@@ -185,13 +185,16 @@ class DuckDBDestination(SqlDestination):
     def table_schema(self, connection: Connection, table: TableName) -> pa.Schema | None:
         named = TableName(table.name, table.schema or "main")
         try:
-            # duckdb_columns() would list the columns of every table first.
-            rows = connection.execute(f"DESCRIBE {self.dialect.table(named)}")
+            # duckdb_columns() would list the columns of every table first, and DESCRIBE take the table
+            # `shop.csv` that is not there yet for a file.
+            rows = connection.execute(
+                "SELECT name, type FROM pragma_table_info(?)", (self.dialect.table(named),)
+            )
         except DestinationError as failure:
             if isinstance(failure.__cause__, duckdb.CatalogException):
                 return None
             raise
-        return pa.schema([(str(name), arrow_type(str(native)) or pa.string()) for name, native, *_ in rows])
+        return pa.schema([(str(name), arrow_type(str(native)) or pa.string()) for name, native in rows])
 
     def _make_ledger(self, plan: LoadPlan) -> None:
         """Schema and ledger, in a transaction of their own: one that is open would refuse other loads."""
