@@ -150,9 +150,9 @@ def test_a_merge_updates_then_inserts_what_is_not_there() -> None:
         "c3 nvarchar(100) '$[3]') AS atlas_rows OPTION (RECOMPILE)",
         f"DELETE FROM {stage} WHERE [_atlas_row] IN (SELECT [_atlas_row] FROM (SELECT [_atlas_row], "
         "ROW_NUMBER() OVER (PARTITION BY [id] ORDER BY [seen] DESC, [_atlas_row] DESC) AS [_atlas_rank] "
-        f"FROM {stage}) AS ranked WHERE [_atlas_rank] > 1)",
+        f"FROM {stage}) ranked WHERE [_atlas_rank] > 1)",
         f"SELECT COUNT_BIG(*) FROM {stage}",
-        f"SELECT COUNT_BIG(*) FROM {stage} AS staged WHERE EXISTS (SELECT 1 FROM [shop].[or]]ders] AS there "
+        f"SELECT COUNT_BIG(*) FROM {stage} staged WHERE EXISTS (SELECT 1 FROM [shop].[or]]ders] there "
         "WHERE there.[id] = staged.[id] AND there.[seen] = staged.[seen])",
         f"UPDATE there SET [name] = staged.[name], [seen] = staged.[seen], [gone] = DEFAULT FROM {target} "
         f"INNER JOIN {stage} AS staged ON there.[id] = staged.[id]",

@@ -57,6 +57,8 @@ class WriterDialect(ABC):
     placeholder = "?"
     key_type = "VARCHAR(255)"  # holds connector and stream names in a primary key
     text_type = "TEXT"
+    searched_type: str | None = None  # of own texts that are compared, where it is another
+    empty_is_null = False  # whether an empty text is NULL
     descending = "DESC NULLS LAST"
     transactional_ddl = True
     has_schemas = True
@@ -86,6 +88,10 @@ class WriterDialect(ABC):
     def first(self, select: str) -> str:
         """The SELECT, which gives one row at most."""
         return f"{select} LIMIT 1"
+
+    def first_locked(self, select: str) -> str:
+        """The same, of a SELECT that ends with its conditions, and the row is locked."""
+        return f"{self.first(select)}{self.for_update}"
 
     @abstractmethod
     def stored(self, field: pa.Field) -> pa.Field:
@@ -146,8 +152,8 @@ class WriterDialect(ABC):
         """What is run before so many rows of the table are deleted or updated."""
         return ()
 
-    def drop_stage(self, stage: str) -> str:
-        return f"DROP TABLE {stage}"
+    def drop_stage(self, stage: str) -> Sequence[str]:
+        return (f"DROP TABLE {stage}",)
 
     def add_column(self, table: TableName, field: pa.Field) -> str:
         column = f"{self.quote(field.name)} {self.column_type(field)}"
@@ -193,7 +199,7 @@ class WriterDialect(ABC):
         """The numbers of the stage's rows that have a later one of their key."""
         row, rank = self.quote(ROW), self.quote(RANK)
         ranked = f"SELECT {row}, {self.rank(plan)} AS {rank} FROM {stage}"
-        return f"SELECT {row} FROM ({ranked}) AS ranked WHERE {rank} > 1"
+        return f"SELECT {row} FROM ({ranked}) ranked WHERE {rank} > 1"
 
     def rank(self, plan: LoadPlan) -> str:
         """1 for the latest of the stage's rows of one key."""
@@ -209,8 +215,8 @@ class WriterDialect(ABC):
         """
         cursor = plan.schema.field(plan.cursor)
         target, same_as = self.table(plan.table), [*plan.primary_key, cursor.name]
-        count = f"SELECT {self.count} FROM {stage} AS staged WHERE"
-        there = f"EXISTS (SELECT 1 FROM {target} AS there WHERE {self.same('there', 'staged', same_as)})"
+        count = f"SELECT {self.count} FROM {stage} staged WHERE"
+        there = f"EXISTS (SELECT 1 FROM {target} there WHERE {self.same('there', 'staged', same_as)})"
         if plan.past is None:
             return f"{count} {there}", ()
         bounds = (plan.past.tail_from, plan.past.high)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -11,7 +11,7 @@ from uuid import uuid4
 from pydantic import TypeAdapter
 
 from atlas_etl.connectors.sql._dialect import Connection, WriterDialect
-from atlas_etl.connectors.sql._own_rows import reading_own, text
+from atlas_etl.connectors.sql._own_rows import read, reading_own, text, written
 from atlas_etl.connectors.sql._quarantine import QUARANTINE, QUARANTINE_COLUMNS, QUARANTINE_KEY
 from atlas_etl.connectors.sql._table_history import TableHistory
 from atlas_etl.errors import DestinationError, LostLeaseError, OvertakenError
@@ -30,6 +30,7 @@ from atlas_etl.model import (
 
 CHECKPOINTS = "_atlas_checkpoints"
 LOADS = "_atlas_loads"
+_BEFORE_ALL = "'0'"  # comes before every time in ISO form; an empty text is NULL to some systems
 # In the place of a load's disposition:
 RECONCILED = "deletes"  # where `committed_at` is the plan's `at`
 EMPTIED = "emptied"  # what was loaded before, by whomever, was gone when a load began
@@ -44,6 +45,7 @@ _NO_CHECKPOINT: Mapping[str, str | None] = {
     column: None for column in _CHECKPOINT_COLUMNS if column != "protection"
 }
 _STREAM_COLUMNS = (*_KEY, "table_name", "version", "writer", *_CHECKPOINT_COLUMNS)
+_SEARCHED = (*_KEY, "table_name", "disposition", "committed_at")  # compared where they are no key
 _LOAD_COLUMNS = (
     "load_id", "run_id", "connector", "stream", "table_name", "disposition", "row_count", "committed_at",
 )  # fmt: skip
@@ -85,11 +87,14 @@ class Ledger:
             (self.loads_table, _LOAD_COLUMNS, ("load_id",)),
             (self.quarantine_table, QUARANTINE_COLUMNS, QUARANTINE_KEY),
         ):
-            kinds = [
-                f"{dialect.quote(column)} {dialect.key_type if column in key else dialect.text_type}"
-                for column in columns
-            ]
+            kinds = [f"{dialect.quote(column)} {self._kind(column, key)}" for column in columns]
             connection.execute(dialect.create_own_table(table, kinds, key))
+
+    def _kind(self, column: str, key: Sequence[str]) -> str:
+        if column in key:
+            return self.dialect.key_type
+        is_searched = column in _SEARCHED and self.dialect.searched_type is not None
+        return str(self.dialect.searched_type) if is_searched else self.dialect.text_type
 
     def history(self, connection: Connection) -> TableHistory:
         """When which streams loaded into this table, by one look at its lines."""
@@ -146,13 +151,13 @@ class Ledger:
         """
         quote, mark = self.dialect.quote, self.dialect.placeholder
         since, of_since = self._since()
-        select = self.dialect.first(
+        select = self.dialect.first_locked(
             f"SELECT {self.dialect.names(_KEY)} FROM {self.dialect.table(self.loads_table)}"
             f"{self.dialect.lock_hint} WHERE {quote('table_name')} = {mark} "
             f"AND NOT ({quote('connector')} = {mark} AND {quote('stream')} = {mark}) AND {since}"
         )
         found = connection.execute(
-            f"{select}{self.dialect.for_update}", (self.table.name, self.connector, self.stream, *of_since)
+            select, (self.table.name, self.connector, self.stream, *of_since)
         )
         return (str(found[0][0]), str(found[0][1])) if found else None
 
@@ -186,7 +191,7 @@ class Ledger:
 
     def begin(self, connection: Connection, run_id: str) -> None:
         """Put the run in the place of the one that began a load before: that one cannot commit any more."""
-        row = (self.connector, self.stream, self.table.name, "0", run_id)
+        row = (self.connector, self.stream, self.table.name, "0", written(self.dialect, run_id))
         columns = _STREAM_COLUMNS[: len(row)]
         connection.execute(self.dialect.upsert(self.checkpoints_table, columns, _KEY, "writer"), row)
 
@@ -265,7 +270,7 @@ class Ledger:
         replaced = f"SELECT max({at}) FROM {loads}{where} {of_kind}"
         emptied = f"SELECT max({at}) FROM {loads} WHERE {quote('table_name')} = {mark} {of_kind}"
         return (
-            f"{at} > COALESCE(({replaced}), '') AND {at} > COALESCE(({emptied}), '')",
+            f"{at} > COALESCE(({replaced}), {_BEFORE_ALL}) AND {at} > COALESCE(({emptied}), {_BEFORE_ALL})",
             (*parameters, Disposition.REPLACE.value, self.table.name, EMPTIED),
         )
 
@@ -279,7 +284,7 @@ class Ledger:
         names = self.dialect.names(_STREAM_COLUMNS)
         table = self.dialect.table(self.checkpoints_table)
         rows = connection.execute(f"SELECT {names} FROM {table}{lock_hint}{where}{for_update}", parameters)
-        return dict(zip(_STREAM_COLUMNS, rows[0], strict=True)) if rows else None
+        return _read(self.dialect, rows[0]) if rows else None
 
     def _update(self, connection: Connection, cells: Mapping[str, str | None]) -> None:
         quote, mark = self.dialect.quote, self.dialect.placeholder
@@ -287,7 +292,7 @@ class Ledger:
         sets = ", ".join(f"{quote(name)} = {mark}" for name in cells)
         connection.execute(
             f"UPDATE {self.dialect.table(self.checkpoints_table)} SET {sets}{where}",
-            (*cells.values(), *parameters),
+            (*(written(self.dialect, cell) for cell in cells.values()), *parameters),
         )
 
     def _of_table(self) -> tuple[str, tuple[str, ...]]:
@@ -312,8 +317,13 @@ def connector_checkpoints(
         f"WHERE {dialect.quote('connector')} = {dialect.placeholder}",
         (connector,),
     )
-    lines = (dict(zip(_STREAM_COLUMNS, row, strict=True)) for row in rows)
+    lines = (_read(dialect, row) for row in rows)
     return [committed for committed in map(_committed, lines) if committed is not None]
+
+
+def _read(dialect: WriterDialect, row: Sequence[object]) -> Mapping[str, object]:
+    """A line of `_atlas_checkpoints`."""
+    return dict(zip(_STREAM_COLUMNS, (read(dialect, cell) for cell in row), strict=True))
 
 
 def _checkpoint_cells(checkpoint: Checkpoint, run_id: str) -> dict[str, str | None]:

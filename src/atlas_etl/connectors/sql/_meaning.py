@@ -39,3 +39,22 @@ def does_not_fit(column: str | None, why: str) -> RefusedRowError:
         code="value_does_not_fit",
         column=column,
     )
+
+
+def duplicate_key(name: str | None) -> RefusedRowError:
+    """A row has the value of another one in a unique key, where it is known which."""
+    key = f"the unique key {name!r} of the table" if name else "a unique key of the table"
+    return RefusedRowError(
+        f"two rows have the same value in {key}",
+        hint="use the disposition merge, drop the key, or choose another table with `into`",
+        code="duplicate_key",
+    )
+
+
+def breaks_rule(name: str | None) -> RefusedRowError:
+    """A constraint of the table does not allow a row, where it is known which."""
+    return RefusedRowError(
+        f"{f'the rule {name!r}' if name else 'a rule'} of a table does not allow it",
+        hint="correct the data or the table",
+        code="constraint",
+    )

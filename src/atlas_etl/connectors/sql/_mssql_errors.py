@@ -13,9 +13,17 @@ from contextlib import contextmanager
 
 import pymssql
 
-from atlas_etl.connectors.sql._meaning import TABLE_EXISTS, Failure, Meaning, does_not_fit, raised
+from atlas_etl.connectors.sql._meaning import (
+    TABLE_EXISTS,
+    Failure,
+    Meaning,
+    breaks_rule,
+    does_not_fit,
+    duplicate_key,
+    raised,
+)
 from atlas_etl.connectors.sql._mssql_rows import INEXACT
-from atlas_etl.errors import AtlasError, DestinationError, RefusedRowError
+from atlas_etl.errors import AtlasError, DestinationError
 
 Place = tuple[str, int, float, bool]  # host, port, seconds, and whether the server has to prove who it is
 
@@ -135,18 +143,10 @@ def _refused(number: int, text: str) -> AtlasError | None:
         )
     if number in _UNIQUE:
         found = _KEY.search(text)
-        key = f"the unique key {found['name']!r} of the table" if found else "a unique key of the table"
-        return RefusedRowError(
-            f"two rows have the same value in {key}",
-            hint="use the disposition merge, drop the key, or choose another table with `into`",
-            code="duplicate_key",
-        )
+        return duplicate_key(found["name"] if found else None)
     if number == _RULE:
         found = _KEY.search(text.replace('"', "'"))
-        rule = f"the rule {found['name']!r}" if found else "a rule"
-        return RefusedRowError(
-            f"{rule} of a table does not allow it", hint="correct the data or the table", code="constraint"
-        )
+        return breaks_rule(found["name"] if found else None)
     if number >= _RAISED:
         return raised(text)
     if number not in _VALUES:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 import pyarrow as pa
@@ -12,12 +11,12 @@ from atlas_etl.connectors.sql._mssql_connection import Server
 from atlas_etl.connectors.sql._mssql_literals import literal
 from atlas_etl.connectors.sql._mssql_rows import inserts
 from atlas_etl.connectors.sql._mssql_session import Session
+from atlas_etl.connectors.sql._placed import placed
 from atlas_etl.errors import AtlasError
 
 # An error undoes the whole transaction, so that no statement after it can become a load without the others:
 # https://learn.microsoft.com/sql/t-sql/statements/set-xact-abort-transact-sql.
 _WRITING = "SET XACT_ABORT ON; SET TRANSACTION ISOLATION LEVEL READ COMMITTED"
-_TOKENS = re.compile(r"N?'(?:[^']|'')*'|\[(?:[^\]]|\]\])*\]|\?(?P<number>\d*)")
 
 
 class LoadConnection:
@@ -67,16 +66,7 @@ def bound(sql: str, parameters: Sequence[object]) -> str:
     """The statement with its parameters in it: the driver would put them there as well, and knows less."""
     if not parameters:
         return sql
-    literals = [_literal(each) for each in parameters]
-    following: Iterator[str] = iter(literals)
-
-    def put(found: re.Match[str]) -> str:
-        number = found["number"]
-        if number is None:
-            return found[0]
-        return literals[int(number) - 1] if number else next(following)
-
-    return _TOKENS.sub(put, sql)
+    return placed(sql, lambda number: _literal(parameters[number - 1]))
 
 
 def _literal(value: object) -> str:

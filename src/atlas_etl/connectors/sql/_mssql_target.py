@@ -14,8 +14,9 @@ from atlas_etl.connectors.sql._mssql_catalog import native
 from atlas_etl.connectors.sql._mssql_literals import literal, quoted
 from atlas_etl.connectors.sql._mssql_stored import KeptColumn
 from atlas_etl.connectors.sql._quarantine import QUARANTINE
+from atlas_etl.connectors.sql._referenced import refuse_cascading_load
 from atlas_etl.errors import DestinationError
-from atlas_etl.model import Disposition, LoadPlan, TableName
+from atlas_etl.model import LoadPlan, TableName
 
 Execute = Callable[[str], Sequence[tuple[object, ...]]]
 
@@ -79,19 +80,7 @@ class Target:
                     stream=plan.stream,
                     column=column.name,
                 )
-        deletes = {
-            Disposition.REPLACE: True,
-            Disposition.APPEND: plan.tail is not None,
-            Disposition.MERGE: plan.deletes or not self.is_keyed(plan.primary_key),
-        }
-        if self.cascades and deletes[plan.disposition]:
-            raise DestinationError(
-                f"this load deletes rows of {self.table} and writes them again, but the foreign key "
-                f"{self.cascades[0]} would delete or change the rows that point at them",
-                hint="make that foreign key ON DELETE NO ACTION, or use the disposition merge with a key",
-                code="referenced",
-                stream=plan.stream,
-            )
+        refuse_cascading_load(plan, self.cascades, keyed=self.is_keyed(plan.primary_key))
 
 
 def look_at(execute: Execute, table: TableName) -> Target:

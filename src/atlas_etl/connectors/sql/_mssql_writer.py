@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 
 import pyarrow as pa
 
 from atlas_etl.connectors.deletes import refuse_cascades
-from atlas_etl.connectors.hazards import without_hazards
+from atlas_etl.connectors.sql._answered import answered
 from atlas_etl.connectors.sql._dialect import Connection
 from atlas_etl.connectors.sql._ledger import Ledger
 from atlas_etl.connectors.sql._mssql_connection import MSSQLConnection, Server
@@ -20,12 +20,10 @@ from atlas_etl.connectors.sql._mssql_open_writers import probe
 from atlas_etl.connectors.sql._mssql_reader import MSSQLSnapshot, ReaderDialect
 from atlas_etl.connectors.sql._mssql_session import Session
 from atlas_etl.connectors.sql._mssql_target import kept_columns, ledger_schemas, ledger_there, look_at
-from atlas_etl.connectors.sql._source import Select
 from atlas_etl.connectors.sql._writer import SqlDestination, SqlLoadSession
 from atlas_etl.contracts import Answer
-from atlas_etl.errors import ConfigError, DataError, DestinationError, SourceError, UsageError
+from atlas_etl.errors import ConfigError, DestinationError
 from atlas_etl.model import (
-    BatchLimits,
     ConnectionStatus,
     LoadPlan,
     ReconcilePlan,
@@ -51,13 +49,8 @@ class MSSQLDestination(SqlDestination):
         self._config = config
         self._server = Server(config, DestinationError)
 
-    @contextmanager
-    def connect(self) -> Iterator[LoadConnection]:
-        connection = LoadConnection(self._server)
-        try:
-            yield connection
-        finally:
-            connection.close()
+    def connect(self) -> AbstractContextManager[LoadConnection]:
+        return closing(LoadConnection(self._server))
 
     def table_name(self, connector: str, stream: Stream) -> TableName:
         found = super().table_name(connector, stream)
@@ -156,21 +149,8 @@ class MSSQLDestination(SqlDestination):
         finally:
             session.close()
 
-    @contextmanager
-    def answer(self, sql: str, as_text: Collection[str] = ()) -> Iterator[Answer]:
-        try:
-            with self.reading() as snapshot:
-                relation = snapshot.relation(Stream("query", query=sql))
-                columns = tuple(c.as_text() if c.name in as_text else c for c in relation.columns)
-                chosen = ", ".join(f"{column.select} AS {_READER.quote(column.name)}" for column in columns)
-                rows = snapshot.fetch(
-                    Select(f"SELECT {chosen} FROM {relation.sql}", (), columns), BatchLimits()
-                )
-                yield Answer(pa.schema([column.field for column in columns]), without_hazards(rows))
-        except (SourceError, DestinationError, DataError) as failure:
-            if failure.code not in _STATEMENT_IS_WRONG:
-                raise
-            raise UsageError(failure.message, hint=failure.hint, code="query") from failure
+    def answer(self, sql: str, as_text: Collection[str] = ()) -> AbstractContextManager[Answer]:
+        return answered(self.reading(), _READER, sql, as_text, wrong=_STATEMENT_IS_WRONG)
 
     def close(self) -> None:
         """Every call closes its own connection."""

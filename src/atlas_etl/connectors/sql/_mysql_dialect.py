@@ -114,8 +114,8 @@ class MySQLWriterDialect(WriterDialect):
         same = " AND ".join(f"{stage}.{name} = {table}.{name}" for name in map(self.quote, key))
         return f"(SELECT 1 FROM {stage} WHERE {same} LIMIT 1) IS NOT NULL"
 
-    def drop_stage(self, stage: str) -> str:
-        return f"DROP TEMPORARY TABLE {stage}"  # which alone does not commit
+    def drop_stage(self, stage: str) -> Sequence[str]:
+        return (f"DROP TEMPORARY TABLE {stage}",)  # which alone does not commit
 
     def widen(self, table: TableName, change: WidenColumn) -> Sequence[str]:
         kind = self.column_type(change.after)
@@ -148,7 +148,7 @@ class MySQLWriterDialect(WriterDialect):
             self.create_stage(superseded, pa.schema([(ROW, pa.int64())])),
             f"INSERT INTO {superseded} {self.superseded(plan, stage)}",
             f"DELETE staged FROM {stage} AS staged JOIN {superseded} AS later ON staged.{row} = later.{row}",
-            self.drop_stage(superseded),
+            *self.drop_stage(superseded),
         )
 
     def delete_staged(self, plan: LoadPlan, stage: str) -> str:

@@ -15,7 +15,14 @@ from dataclasses import replace
 
 from pymysql import err
 
-from atlas_etl.connectors.sql._meaning import TABLE_EXISTS, Failure, Meaning, does_not_fit, raised
+from atlas_etl.connectors.sql._meaning import (
+    TABLE_EXISTS,
+    Failure,
+    Meaning,
+    does_not_fit,
+    duplicate_key,
+    raised,
+)
 from atlas_etl.errors import AtlasError, ConfigError, DestinationError, RefusedRowError
 
 _LOGIN = Meaning(
@@ -202,13 +209,7 @@ def _unreachable(failure: err.MySQLError, text: str, kind: Failure) -> AtlasErro
 
 def _duplicate(text: str) -> RefusedRowError:
     key = re.search(r"for key '(?:.*\.)?(?P<key>.+?)'", text)
-    return RefusedRowError(
-        f"two rows have the same value in the unique key {key['key']!r} of the table"
-        if key
-        else "a key is not unique",
-        hint="use the disposition merge, drop the key, or choose another table with `into`",
-        code="duplicate_key",
-    )
+    return duplicate_key(key["key"] if key else None)
 
 
 def _grant(text: str, kind: Failure) -> str | None:

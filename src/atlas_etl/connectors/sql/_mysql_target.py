@@ -10,8 +10,9 @@ from atlas_etl.connectors.sql._ledger import CHECKPOINTS, LOADS
 from atlas_etl.connectors.sql._mysql_errors import quoted
 from atlas_etl.connectors.sql._mysql_stored import KeptColumn
 from atlas_etl.connectors.sql._quarantine import QUARANTINE
+from atlas_etl.connectors.sql._referenced import refuse_cascading_load
 from atlas_etl.errors import DestinationError
-from atlas_etl.model import Disposition, LoadPlan, TableName
+from atlas_etl.model import LoadPlan, TableName
 
 Execute = Callable[[str, Sequence[object]], Sequence[tuple[object, ...]]]
 
@@ -63,33 +64,7 @@ class Target:
                 code="not_transactional",
                 stream=plan.stream,
             )
-        deletes = {
-            Disposition.REPLACE: True,
-            Disposition.APPEND: plan.tail is not None,
-            Disposition.MERGE: plan.deletes or not self.is_keyed(plan.primary_key),
-        }
-        if self.cascades and deletes[plan.disposition]:
-            raise _referenced(
-                self.table,
-                self.cascades[0],
-                "make that foreign key ON DELETE NO ACTION, or use the disposition merge with a key",
-                plan.stream,
-            )
-
-    def refuse_references(self, plan: LoadPlan) -> None:
-        """Raise DestinationError where another table would refer to the one that is put away."""
-        if self.references:
-            hint = "drop that foreign key, or the table"
-            raise _referenced(self.table, self.references[0][0], hint, plan.stream)
-
-
-def _referenced(table: TableName, key: str, hint: str, stream: str) -> DestinationError:
-    return DestinationError(
-        f"this load deletes rows of {table} and writes them again, but the foreign key {key} refers to them",
-        hint=hint,
-        code="referenced",
-        stream=stream,
-    )
+        refuse_cascading_load(plan, self.cascades, keyed=self.is_keyed(plan.primary_key))
 
 
 def look_at(execute: Execute, table: TableName) -> Target:

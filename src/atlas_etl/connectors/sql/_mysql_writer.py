@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import replace
 
 import pyarrow as pa
@@ -24,17 +24,16 @@ from atlas_etl.connectors.sql._mysql_reader import MySQLSnapshot, ReaderDialect,
 from atlas_etl.connectors.sql._mysql_session import READING, Session
 from atlas_etl.connectors.sql._mysql_stored import is_long
 from atlas_etl.connectors.sql._mysql_target import kept_columns, ledger_there, look_at
+from atlas_etl.connectors.sql._referenced import refuse_remaking
+from atlas_etl.connectors.sql._remade import RemadeTable
 from atlas_etl.connectors.sql._writer import SqlDestination, SqlLoadSession
-from atlas_etl.contracts import NO_CHANGE, Answer
+from atlas_etl.contracts import Answer
 from atlas_etl.errors import AtlasError, ConfigError, DestinationError, UsageError
 from atlas_etl.model import (
-    Checkpoint,
     ConnectionStatus,
     CreateTable,
     DropTable,
     LoadPlan,
-    LoadResult,
-    QuarantineChange,
     ReconcilePlan,
     Stream,
     TableName,
@@ -57,13 +56,8 @@ class MySQLDestination(SqlDestination):
         self._config = config
         self._server = Server(config, DestinationError)
 
-    @contextmanager
-    def connect(self) -> Iterator[LoadConnection]:
-        connection = LoadConnection(self._server)
-        try:
-            yield connection
-        finally:
-            connection.close()
+    def connect(self) -> AbstractContextManager[LoadConnection]:
+        return closing(LoadConnection(self._server))
 
     def table_name(self, connector: str, stream: Stream) -> TableName:
         found = super().table_name(connector, stream)
@@ -181,48 +175,22 @@ class MySQLDestination(SqlDestination):
     @contextmanager
     def _remade(self, connection: LoadConnection, plan: LoadPlan) -> Iterator[SqlLoadSession]:
         """A load into a new table, which takes the old one's place when it is committed."""
-        look_at(connection.execute, plan.table).refuse_references(plan)
+        refuse_remaking(plan, [name for name, _ in look_at(connection.execute, plan.table).references])
         side = TableName(self._shorten(f"_atlas_new_{plan.table.name}"), plan.table.schema)
         drop = f"DROP TABLE IF EXISTS {self.dialect.table(side)}"
         connection.execute(drop)
+        old = TableName(f"_atlas_old_{secrets.token_hex(8)}", plan.table.schema)
+        there, aside = self.dialect.table(plan.table), self.dialect.table(old)
+        made = self.dialect.table(side)
+        swap = (f"RENAME TABLE {there} TO {aside}, {made} TO {there}", f"DROP TABLE {aside}")
         self._change(connection, replace(plan, table=side, changes=(CreateTable(),)))
         try:
             connection.begin()
-            yield _RemadeTable(self.dialect, connection, plan, side)
+            yield RemadeTable(self.dialect, connection, plan, side, swap)
         finally:
             with suppress(AtlasError):
                 connection.rollback()
                 connection.execute(drop)
-
-
-class _RemadeTable(SqlLoadSession):
-    """A load whose table is made anew. Renaming commits, so that it stands between two transactions.
-
-    The first keeps the rows beside the table, and forgets the checkpoint; the second keeps the new one.
-    Whoever is killed between them leaves a whole table, old or new, and the next load reads everything.
-    """
-
-    def __init__(
-        self, dialect: MySQLWriterDialect, connection: LoadConnection, plan: LoadPlan, side: TableName
-    ) -> None:
-        super().__init__(dialect, connection, replace(plan, table=side))
-        self._final = plan
-        self._side = dialect.table(side)
-
-    def commit(self, checkpoint: Checkpoint | None, quarantine: QuarantineChange = NO_CHANGE) -> LoadResult:
-        plan, connection, dialect = self._final, self._connection, self._dialect
-        old = TableName(f"_atlas_old_{secrets.token_hex(8)}", plan.table.schema)
-        there, aside = dialect.table(plan.table), dialect.table(old)
-        self._settle()
-        ledger = Ledger(dialect, plan.connector, plan.stream, plan.table)
-        version = ledger.claim(connection, plan) + 1
-        ledger.forget_checkpoint(connection, version=version)
-        connection.commit()
-        connection.execute(f"RENAME TABLE {there} TO {aside}, {self._side} TO {there}")
-        connection.execute(f"DROP TABLE {aside}")
-        self._plan = replace(plan, version=version)
-        connection.begin()
-        return super().commit(checkpoint, quarantine)
 
 
 def _prove(connection: LoadConnection, table: TableName, dialect: MySQLWriterDialect) -> None:

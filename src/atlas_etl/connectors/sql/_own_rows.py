@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from atlas_etl.connectors.sql._dialect import WriterDialect
 from atlas_etl.errors import DestinationError
+
+_MARK = "\\"  # before a text that is empty or has one itself, where an empty one would be NULL
 
 
 @contextmanager
@@ -27,3 +30,14 @@ def text(cell: object) -> str:
     if cell is None:
         raise ValueError("a cell is NULL")
     return str(cell)
+
+
+def written(dialect: WriterDialect, cell: str | None) -> str | None:
+    """A cell as the system keeps it, so that an empty text is told from NULL. `read` is its inverse."""
+    marked = dialect.empty_is_null and cell is not None and (not cell or cell.startswith(_MARK))
+    return f"{_MARK}{cell}" if marked else cell
+
+
+def read(dialect: WriterDialect, cell: object) -> object:
+    """A cell that `written` gave."""
+    return cell.removeprefix(_MARK) if dialect.empty_is_null and isinstance(cell, str) else cell

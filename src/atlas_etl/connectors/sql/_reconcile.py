@@ -58,7 +58,8 @@ class SqlReconcileSession:
             connection.execute(f"DELETE FROM {table} WHERE {gone}")
         # Again: the rows of a load that was committed after the first look may be among those that went.
         ledger.refuse_other_streams(connection)
-        connection.execute(dialect.drop_stage(self._stage))
+        for statement in dialect.drop_stage(self._stage):
+            connection.execute(statement)
         ledger.record_version(connection, version)
         ledger.record_load(
             connection,

@@ -142,7 +142,9 @@ class SqlDestination(ABC):
             with self.connect() as connection:
                 return self.widen(connection, plan.table, change)
 
-        makes_schema = plan.table.schema and any(isinstance(made, CreateTable) for made in plan.changes)
+        makes_schema = self.dialect.has_schemas and any(
+            isinstance(made, CreateTable) for made in plan.changes
+        )
         schema = (self.dialect.create_schema(str(plan.table.schema)),) if makes_schema else ()
         return (*schema, *self._changes(plan, widened))
 
@@ -232,6 +234,10 @@ class SqlDestination(ABC):
         ledger.begin(connection, plan.run_id)
         self._change(connection, plan)
 
+    def dialect_of(self, plan: LoadPlan) -> WriterDialect:  # noqa: ARG002
+        """The dialect by which the plan's table is made and changed."""
+        return self.dialect
+
     def _change(self, connection: Connection, plan: LoadPlan) -> None:
         """Execute the plan's changes to its table."""
         for statement in self._changes(plan, partial(self.widen, connection, plan.table)):
@@ -243,15 +249,16 @@ class SqlDestination(ABC):
 
     def _changes(self, plan: LoadPlan, widened: Callable[[WidenColumn], Sequence[str]]) -> Iterator[str]:
         """The statements of the plan's changes, each made when those before it were executed."""
+        dialect = self.dialect_of(plan)
         for change in plan.changes:
             match change:
                 case CreateTable():
                     key = plan.primary_key if plan.keyed or plan.merges else ()
-                    yield self.dialect.create_table(plan.table, plan.schema, key)
+                    yield dialect.create_table(plan.table, plan.schema, key)
                 case DropTable():
-                    yield f"DROP TABLE {self.dialect.table(plan.table)}"
+                    yield f"DROP TABLE {dialect.table(plan.table)}"
                 case AddColumn(field):
-                    yield self.dialect.add_column(plan.table, field)
+                    yield dialect.add_column(plan.table, field)
                 case WidenColumn():
                     yield from widened(change)
 
@@ -358,7 +365,7 @@ class SqlLoadSession:
             self._delete_gone()
         self._run(self._dialect.before_changing(self._rows))
         self._run(self._dialect.merge(plan, stage))
-        self._connection.execute(self._dialect.drop_stage(stage))
+        self._run(self._dialect.drop_stage(stage))
         return staged - unchanged
 
     def _delete_gone(self) -> None:
@@ -368,7 +375,7 @@ class SqlLoadSession:
             ledger.refuse_other_streams(connection)
             self._run(self._dialect.filled_stage(self._gone))
             connection.execute(self._dialect.delete_staged(plan, self._gone))
-        connection.execute(self._dialect.drop_stage(self._gone))
+        self._run(self._dialect.drop_stage(self._gone))
 
     def _delete_tail(self, tail: Checkpoint) -> None:
         plan, dialect = self._plan, self._dialect
