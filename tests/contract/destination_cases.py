@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from atlas_etl.contracts import Destination
 from atlas_etl.model import TableName
 from tests.servers import mysql as mysql_recipe
 from tests.servers.stub_mssql import StubServer
+from tests.servers.stub_oracle import StubOracle
 
 ServerFixture = Callable[[str], dict[str, object]]
 
@@ -26,11 +27,16 @@ class DestinationCase:
     quote: str = '"'
     quote_end: str = ""  # where it is another
     is_stub: bool = False
+    keeps_empty: bool = True  # whether it tells an empty text from NULL
 
     @property
     def name(self) -> str:
         """As tests show it: a stand-in never reads as the engine."""
         return f"stub_{self.protocol}" if self.is_stub else self.protocol
+
+    def holds(self, cells: Sequence[object]) -> list[object]:
+        """The cells that it keeps as they are."""
+        return [cell for cell in cells if self.keeps_empty or cell not in ("", b"")]
 
     def open(self, request: pytest.FixtureRequest, folder: Path) -> Destination:
         adapter = registry.load(self.protocol)
@@ -79,12 +85,18 @@ def stub_mssql(request: pytest.FixtureRequest, _: Path) -> dict[str, object]:
     return server.connection(server.fresh_database())
 
 
+def stub_oracle(request: pytest.FixtureRequest, _: Path) -> dict[str, object]:
+    stub: StubOracle = request.getfixturevalue("stub_oracle")
+    return stub.fresh_database()
+
+
 DESTINATIONS = (
     DestinationCase("duckdb", lambda _, folder: {"path": str(folder / "warehouse.duckdb")}),
     DestinationCase("sqlite", lambda _, folder: {"database_path": str(folder / "warehouse.db")}),
     DestinationCase("postgresql", server("postgres")),
     DestinationCase("mysql", mysql, quote="`"),
     DestinationCase("mssql", stub_mssql, quote="[", quote_end="]", is_stub=True),
+    DestinationCase("oracle", stub_oracle, is_stub=True, keeps_empty=False),
     DestinationCase("parquet", lambda _, folder: {"path": str(folder / "lake")}),
     DestinationCase("jsonl", lambda _, folder: {"path": str(folder / "lake")}),
     DestinationCase("csv", lambda _, folder: {"path": str(folder / "lake")}),

@@ -440,6 +440,8 @@ def test_two_hundred_columns(warehouse: Warehouse) -> None:
 
 
 def test_columns_that_differ_only_in_case_are_exact_or_refused(warehouse: Warehouse) -> None:
+    if warehouse.case.protocol == "oracle":
+        pytest.skip("the tables of the stand-in are SQLite's, which has one name for both")
     schema = pa.schema([("id", pa.int64()), ("Name", pa.string()), ("name", pa.string())])
     row = {"id": 1, "Name": "upper", "name": "lower"}
     try:
@@ -480,9 +482,9 @@ GOLDEN: dict[str, tuple[pa.DataType, list[object]]] = {
 }
 
 
-def golden(name: str) -> pa.Array:
-    kind, cells = GOLDEN[name]
-    cells = [*cells, None]
+def golden(name: str, case: DestinationCase) -> pa.Array:
+    kind, known = GOLDEN[name]
+    cells = [*case.holds(known), None]
     if isinstance(kind, pa.BaseExtensionType):
         return pa.ExtensionArray.from_storage(kind, pa.array(cells, kind.storage_type))
     return pa.array(cells, kind)
@@ -491,9 +493,9 @@ def golden(name: str) -> pa.Array:
 def test_a_snapshot_gives_every_row_in_the_types_of_its_table_as_often_as_asked(warehouse: Warehouse) -> None:
     ids = pa.array([1, 2, 3, 4, 5, 6], pa.int64())
     columns = {
-        name: golden(name).take(pa.array([0, 1, None, None, 0, 1]))
+        name: golden(name, warehouse.case).take(pa.array([0, 1, None, None, 0, 1]))
         for name in GOLDEN
-        if len(golden(name)) > 2
+        if len(golden(name, warehouse.case)) > 2
     }
     table = pa.RecordBatch.from_arrays([ids, *columns.values()], ["id", *columns])
     warehouse.load([table.slice(0, 4), table.slice(4)])
@@ -513,7 +515,7 @@ def test_a_snapshot_gives_every_row_in_the_types_of_its_table_as_often_as_asked(
 @pytest.mark.parametrize("name", GOLDEN)
 @pytest.mark.parametrize("disposition", [Disposition.APPEND, Disposition.MERGE])
 def test_values_survive(warehouse: Warehouse, name: str, disposition: Disposition) -> None:
-    column = golden(name)
+    column = golden(name, warehouse.case)
     ids = pa.array(range(len(column)), pa.int64())
     schema = pa.schema([("id", pa.int64()), ("v", column.type)])
     warehouse.load(

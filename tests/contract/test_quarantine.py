@@ -127,10 +127,11 @@ def ruled(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqlDestina
     with closing(case.open(request, tmp_path)) as opened:
         assert isinstance(opened, SqlDestination)
         with opened.connect() as connection:
-            if case.protocol != "sqlite":
+            if case.protocol not in ("sqlite", "oracle"):
                 connection.execute(f"CREATE {'DATABASE' if case.protocol == 'mysql' else 'SCHEMA'} shop")
-            text = "NVARCHAR" if case.protocol == "mssql" else "VARCHAR"
-            columns = f"id BIGINT, note {text}(20) NOT NULL, amount BIGINT, CHECK (amount >= 0)"
+            text = {"mssql": "NVARCHAR", "oracle": "VARCHAR2"}.get(case.protocol, "VARCHAR")
+            whole = "NUMBER(19,0)" if case.protocol == "oracle" else "BIGINT"
+            columns = f"id {whole}, note {text}(20) NOT NULL, amount {whole}, CHECK (amount >= 0)"
             connection.execute(f"CREATE TABLE {_quoted(opened)} ({columns})")
         yield opened
 

@@ -167,7 +167,9 @@ KEYS: dict[str, pa.Array] = {
 
 @pytest.mark.parametrize("kind", KEYS)
 def test_keys_of_each_type_are_told_apart(mirror: Mirror, kind: str) -> None:
-    keys = KEYS[kind]
+    known = KEYS[kind]
+    is_kept = [str(cell) not in ("", "b''") for cell in known]
+    keys = known if mirror.case.keeps_empty else known.filter(pa.array(is_kept))
     rows = pa.RecordBatch.from_arrays([keys, pa.array(range(len(keys)))], ["key", "n"])
     for gone in range(len(keys)):
         mirror.load(rows, key=["key"])
@@ -187,6 +189,8 @@ def test_keys_of_several_columns(mirror: Mirror) -> None:
 
 
 def test_keys_are_compared_in_the_type_that_the_table_was_widened_to(mirror: Mirror) -> None:
+    if mirror.case.protocol == "oracle":
+        pytest.skip("a number there becomes no text in a table that has rows")
     mirror.load(orders(1, 2))
     text = pa.RecordBatch.from_arrays([pa.array(["2", "3", "x"])], ["id"])
     mirror.load(text)

@@ -22,6 +22,7 @@ from pydantic import BaseModel
 from tests.project import Project
 from tests.servers import ServerAddress
 from tests.servers.stub_mssql import StubServer
+from tests.servers.stub_oracle import StubOracle
 
 from atlas_etl.api.atlas import Atlas
 from atlas_etl.config.annotations import fields_of, model_in
@@ -131,7 +132,7 @@ def test_every_protocol_that_is_written_is_a_destination_of_the_project(folder: 
     prepared = [atlas.destination(name) for name in names]
     assert {found.protocol for found in prepared} == {info.protocol for info in BUILT_IN if info.writes}
     assert atlas.destination().name == "warehouse"
-    assert len(prepared) == 9
+    assert len(prepared) == 10
 
 
 def test_the_projects_other_state_is_one_that_works(folder: Path, postgres: ServerAddress) -> None:
@@ -298,6 +299,12 @@ def on_stub_mssql(request: pytest.FixtureRequest) -> dict[str, str]:
     return {f"ATLAS_DESTINATIONS__OFFICE__{name.upper()}": str(value) for name, value in found.items()}
 
 
+def on_stub_oracle(request: pytest.FixtureRequest) -> dict[str, str]:
+    stub: StubOracle = request.getfixturevalue("stub_oracle")
+    found = stub.fresh_database()
+    return {f"ATLAS_DESTINATIONS__BACKOFFICE__{name.upper()}": str(value) for name, value in found.items()}
+
+
 @pytest.mark.parametrize(
     ("destination", "table", "variables"),
     [
@@ -310,6 +317,7 @@ def on_stub_mssql(request: pytest.FixtureRequest) -> dict[str, str]:
         ("analytics", "csv.airports", server("postgres", "ANALYTICS", SSLMODE="disable")),
         ("mart", "csv.airports", server("mysql", "MART", SSL_MODE="disabled")),
         ("office", "csv.airports", on_stub_mssql),
+        ("backoffice", "csv__airports", on_stub_oracle),
     ],
 )
 def test_every_destination_takes_rows(
@@ -319,7 +327,8 @@ def test_every_destination_takes_rows(
     for expected in (97, 0):
         assert loaded(synced(folder, "csv", environ))["airports"][1] == expected
     atlas = Atlas.open(folder, environ)
-    assert atlas.query(f"SELECT count(*) AS n FROM {table}").to_pylist() == [{"n": 97}]
+    (counted,) = atlas.query(f"SELECT count(*) AS n FROM {table}").to_pylist()
+    assert int(counted["n"]) == 97
     committed = {found.stream: found.checkpoint.high.text for found in atlas.checkpoints("csv").committed()}
     assert committed == {"airports": "2013-01-05T15:55:00.000000"}
 

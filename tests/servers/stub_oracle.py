@@ -5,11 +5,13 @@ gives what plays its connections and cursors. A service name is a file's path wi
 are of the schema ETL. Only statements that Atlas sends are known, those on the dictionary by their text;
 SQLite runs those on rows. What a database allows is told by its name: in one with `_blind` the user does not
 see other sessions; one with `_busy` has a transaction that has been open for an hour; one with `_standby` is
-a replica.
+a replica; one with `_latin` has another character set, one with `_old` is of 12.2, and in one with `_denied`
+nothing may be made.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
@@ -24,23 +26,43 @@ from uuid import uuid4
 import oracledb
 from oracledb import errors
 
+from tests.servers.stub_oracle_sql import (
+    CHARACTER_SETS,
+    DDL,
+    DML,
+    LITERAL,
+    Refusal,
+    add_functions,
+    bound,
+    changing,
+    defining,
+    foreign,
+    numbered,
+    refusal,
+    selected,
+    staged,
+)
+
 PASSWORD = "stub-Pa55word"
 SCHEMA = "ETL"
 Rows = list[tuple[object, ...]]
 
 _TYPES = {
-    "NUMBER": oracledb.DB_TYPE_NUMBER,
+    **dict.fromkeys(("NUMBER", "NUMBERTEXT"), oracledb.DB_TYPE_NUMBER),
     "VARCHAR2": oracledb.DB_TYPE_VARCHAR,
     "NVARCHAR2": oracledb.DB_TYPE_NVARCHAR,
     "CLOB": oracledb.DB_TYPE_CLOB,
     "DATE": oracledb.DB_TYPE_DATE,
     "TIMESTAMP": oracledb.DB_TYPE_TIMESTAMP,
+    "TIMESTAMPTZ": oracledb.DB_TYPE_TIMESTAMP_TZ,
+    "BINARY_FLOAT": oracledb.DB_TYPE_BINARY_FLOAT,
     "BINARY_DOUBLE": oracledb.DB_TYPE_BINARY_DOUBLE,
     "RAW": oracledb.DB_TYPE_RAW,
     "BLOB": oracledb.DB_TYPE_BLOB,
     "BFILE": oracledb.DB_TYPE_BFILE,
     "": oracledb.DB_TYPE_NUMBER,
 }
+_FLOATS = (oracledb.DB_TYPE_BINARY_FLOAT, oracledb.DB_TYPE_BINARY_DOUBLE)
 _SILENT = ("ALTER SESSION SET ", "SET TRANSACTION READ ONLY")
 
 
@@ -48,30 +70,6 @@ def refused(number: int, text: str) -> oracledb.DatabaseError:
     """The driver's error for one of the server's."""
     account = errors._Error(f"ORA-{number:05}: {text}", code=number)
     return account.exc_type(account)
-
-
-def to_char(value: object, pattern: str | None = None) -> object:
-    """A time that SQLite has as ISO text, in a format of Atlas."""
-    if value is None or pattern is None:
-        return value
-    whole, _, fraction = str(value).replace(" ", "T").partition(".")
-    digits = int(pattern[-1]) if ".FF" in pattern else 0
-    return (
-        (" " if pattern.startswith("S") else "")
-        + whole
-        + (f".{fraction:0<{digits}.{digits}}" if digits else "")
-    )
-
-
-def to_timestamp(text: str, _: str) -> str:
-    """A time as SQLite has it here."""
-    whole, _, fraction = text.replace("T", " ").partition(".")
-    return f"{whole}.{fraction[:6]:0<6}"
-
-
-def translated(sql: str) -> str:
-    """As SQLite runs it: FETCH FIRST is LIMIT."""
-    return re.sub(r" FETCH FIRST (\d+) ROWS ONLY$", r" LIMIT \1", sql)
 
 
 class StubVar:
@@ -103,8 +101,18 @@ class StubCursor:
     def parse(self, sql: str) -> None:
         self.description = self._client.described(sql)
 
-    def execute(self, sql: str) -> None:
-        self.description, found = self._client.run(sql)
+    def setinputsizes(self, *sizes: object) -> None:
+        self._sizes = sizes
+
+    def executemany(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
+        for row in rows:
+            assert len(row) == len(self._sizes)
+            for cell, size in zip(row, self._sizes, strict=True):
+                assert cell is None or not isinstance(size, int) or len(str(cell)) <= size
+        self._client.change(sql, rows)
+
+    def execute(self, sql: str, parameters: Sequence[object] = ()) -> None:
+        self.description, found = self._client.run(sql, parameters)
         variables = [
             self.outputtypehandler(self, each) if self.outputtypehandler else None
             for each in self.description
@@ -125,15 +133,15 @@ class StubCursor:
 
 def _fetched(cell: object, column: oracledb.FetchInfo, into: StubVar | None) -> object:
     """A number is its digits where it is fetched into a text, and else a double, as the driver has it."""
+    if cell is not None and column.type_code in _FLOATS:
+        return float(str(cell))
     if cell is None or column.type_code is not oracledb.DB_TYPE_NUMBER:
         return cell
     return str(cell) if into is not None and into.kind is str else float(str(cell))
 
 
 class StubConnection:
-    """One session; its transaction begins with SET TRANSACTION."""
-
-    version = "23.0.0.0.0"
+    """One session; its transaction begins with SET TRANSACTION, or with its first change."""
 
     def __init__(self, path: str) -> None:
         if not Path(f"{path}.db").exists():
@@ -142,16 +150,13 @@ class StubConnection:
             )
             raise account.exc_type(account)
         self._path = path
+        self.version = "12.2.0.1.0" if "_old" in path else "23.0.0.0.0"
         self._sqlite = sqlite3.connect(":memory:", isolation_level=None, timeout=30, check_same_thread=False)
         self._sqlite.execute(f"ATTACH ? AS {SCHEMA}", (f"{path}.db",))
-        for name, count, function in (
-            ("TO_CHAR", -1, to_char),
-            ("TO_TIMESTAMP", 2, to_timestamp),
-            ("TO_DATE", 2, lambda text, _: text.replace("T", " ")),
-        ):
-            self._sqlite.create_function(name, count, function)
+        add_functions(self._sqlite)
         self._sqlite.create_collation("BINARY_AI", lambda one, other: (one > other) - (one < other))
         self._known: Sequence[tuple[str, Callable[[str], Rows]]] = (
+            ("'SESSION_USER'", self._abilities),
             (
                 "'DATABASE_ROLE'",
                 lambda _: [(_now(), "PHYSICAL STANDBY" if "_standby" in path else "PRIMARY")],
@@ -161,6 +166,12 @@ class StubConnection:
             ("'DB_UNIQUE_NAME'", lambda _: [("STUB", path, None)]),
             ("gv$session", self._sessions),
             ("gv$transaction", lambda _: [(3600 if "_busy" in path else None,)]),
+            ("FROM session_privs", lambda _: []),
+            ("SELECT COUNT(*) FROM all_tables t", self._count_tables),
+            ("SELECT t.owner FROM all_tables t", self._schemas),
+            ("FROM all_tab_cols", self._kept),
+            ("FROM all_indexes", self._unique),
+            ("FROM all_constraints r", lambda _: []),
             ("FROM all_tables", self._tables),
             ("FROM all_tab_columns", self._columns),
             ("FROM all_constraints", self._keys),
@@ -169,6 +180,10 @@ class StubConnection:
 
     def cursor(self) -> StubCursor:
         return StubCursor(self)
+
+    def commit(self) -> None:
+        if self._sqlite.in_transaction:
+            self._sqlite.execute("COMMIT")
 
     def rollback(self) -> None:
         if self._sqlite.in_transaction:
@@ -180,7 +195,9 @@ class StubConnection:
     def close(self) -> None:
         self._sqlite.close()
 
-    def run(self, sql: str) -> tuple[list[oracledb.FetchInfo], Iterator[tuple[object, ...]]]:
+    def run(
+        self, sql: str, parameters: Sequence[object] = ()
+    ) -> tuple[list[oracledb.FetchInfo], Iterator[tuple[object, ...]]]:
         """A statement's columns and rows."""
         if sql.startswith(_SILENT):
             if sql.startswith("SET TRANSACTION"):
@@ -192,23 +209,71 @@ class StubConnection:
                 return [
                     _info(f"C{n}", "VARCHAR2(128)", True) for n in range(len(rows[0]) if rows else 0)
                 ], iter(rows)
+        if sql.startswith((*DML, *DDL, "CREATE ")):
+            self.change(sql, [parameters])
+            return [], iter(())
         columns = self.described(sql)
-        return columns, self._fetching(sql)
+        return columns, self._fetching(sql, parameters)
+
+    def change(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
+        """A statement that gives no rows, for each of the parameters' rows."""
+        try:
+            foreign(sql)
+            if (stage := staged(sql)) is not None:
+                self._sqlite.execute(stage)
+            elif sql.startswith(DDL):
+                self.commit()
+                self._define(sql)
+            elif sql.startswith(DML):
+                self._lock()
+                for statement in changing(sql):
+                    for row in rows:
+                        self._sqlite.execute(statement, tuple(map(bound, row)))
+            else:
+                raise Refusal(900, "invalid SQL statement, as far as the stand-in knows")
+        except sqlite3.Error as failure:
+            found = refusal(failure)
+            raise refused(found.number, found.text) from None
+        except Refusal as found:
+            raise refused(found.number, found.text) from None
+
+    def _define(self, sql: str) -> None:
+        statements, may_be_there = defining(sql, self._made)
+        try:
+            for statement in statements:
+                self._sqlite.execute(statement)
+        except sqlite3.Error as failure:
+            if not (may_be_there and refusal(failure).number == 955):
+                raise
+
+    def _lock(self) -> None:
+        if not self._sqlite.in_transaction:
+            self._sqlite.execute("BEGIN IMMEDIATE")  # one that writes at a time
+
+    def _made(self, table: str) -> str:
+        found = self._sqlite.execute(f"SELECT sql FROM {SCHEMA}.sqlite_schema WHERE name = ?", (table,))
+        return str(found.fetchone()[0])
 
     def described(self, sql: str) -> list[oracledb.FetchInfo]:
         """What `parse` tells: SQLite knows the types of a view's columns."""
         try:
             self._sqlite.execute("DROP VIEW IF EXISTS temp.described")
-            self._sqlite.execute(f"CREATE TEMP VIEW described AS {translated(sql)}")
+            plain, _ = selected(numbered(sql, "NULL"))
+            self._sqlite.execute(f"CREATE TEMP VIEW described AS {plain}")
             found = self._sqlite.execute("PRAGMA temp.table_info(described)").fetchall()
         except sqlite3.Error as failure:
             raise refused(942 if "no such table" in str(failure) else 900, str(failure)) from None
+        except Refusal as found_wrong:
+            raise refused(found_wrong.number, found_wrong.text) from None
         required = self._required()
         return [_info(name, kind, name not in required) for _, name, kind, *_ in found]
 
-    def _fetching(self, sql: str) -> Iterator[tuple[object, ...]]:
+    def _fetching(self, sql: str, parameters: Sequence[object]) -> Iterator[tuple[object, ...]]:
         try:
-            yield from self._sqlite.execute(translated(sql))
+            statement, is_locked = selected(sql)
+            if is_locked:
+                self._lock()
+            yield from self._sqlite.execute(statement, tuple(map(bound, parameters)))
         except sqlite3.OperationalError as failure:
             raise refused(1013 if "interrupted" in str(failure) else 600, str(failure)) from None
 
@@ -220,6 +285,31 @@ class StubConnection:
     def _names(self, kinds: Sequence[str] = ("table", "view")) -> list[tuple[str, str]]:
         found = self._sqlite.execute(f"SELECT name, type FROM {SCHEMA}.sqlite_schema").fetchall()
         return [(name, kind) for name, kind in found if kind in kinds]
+
+    def _abilities(self, _: str) -> Rows:
+        role = "PHYSICAL STANDBY" if "_standby" in self._path else "PRIMARY"
+        return [(SCHEMA, role, CHARACTER_SETS["_latin" in self._path], 0 if "_denied" in self._path else 1)]
+
+    def _count_tables(self, sql: str) -> Rows:
+        owner, *names = _literals(sql)
+        there = {name for name, _ in self._names()} if owner == SCHEMA else set()
+        return [(len(there.intersection(names)),)]
+
+    def _schemas(self, sql: str) -> Rows:
+        (wanted,) = _literals(sql)
+        return [(SCHEMA,) for name, _ in self._names() if name == wanted]
+
+    def _kept(self, sql: str) -> Rows:
+        wanted = tuple(_literals(sql)[1:3])
+        rows: Rows = []
+        for owner, table, name, kind, length, _, precision, scale, nullable, _ in self._columns(sql):
+            if (owner, table) == wanted:
+                rows.append((name, kind, length, None, precision, scale, None, nullable, "NO", "NO"))
+        return rows
+
+    def _unique(self, sql: str) -> Rows:
+        _, table, *_ = _literals(sql)
+        return [("PK", column[1]) for name, column in self._pragma() if name == table and column[5]]
 
     def _tables(self, sql: str) -> Rows:
         wanted = re.search(r"owner = '((?:[^']|'')*)' AND table_name = '((?:[^']|'')*)'", sql)
@@ -238,10 +328,14 @@ class StubConnection:
         rows: Rows = []
         for table, (_, name, declared, required, _, key) in self._pragma():
             kind, _, sizes = declared.upper().partition("(")
+            kind = kind.removesuffix("TEXT")
             numbers = [int(each) for each in re.findall(r"\d+", sizes)]
             nullable = "N" if required or key else "Y"
-            precision, scale = (*numbers, None, None)[:2] if kind == "NUMBER" else (None, None)
-            named = f"{kind}({numbers[0]})" if kind == "TIMESTAMP" else kind
+            precision, scale = (*numbers, 0)[:2] if kind == "NUMBER" and numbers else (None, None)
+            named = kind
+            if kind.startswith("TIMESTAMP"):
+                zone = " WITH TIME ZONE" if kind.endswith("TZ") else ""
+                named = f"TIMESTAMP({numbers[0]}){zone}"
             length = numbers[0] if numbers else None
             rows.append((SCHEMA, table, name, named, length, length, precision, scale, nullable, "NO"))
         return rows
@@ -266,8 +360,8 @@ def _info(name: str, declared: str, nullable: bool) -> oracledb.FetchInfo:
     declared = "NUMBER(38,0)" if declared.upper() == "INT" else declared
     kind, _, sizes = declared.upper().partition("(")
     numbers = [int(each) for each in re.findall(r"\d+", sizes)]
-    precision, scale = (*numbers, 0)[:2] if kind == "NUMBER" and numbers else (0, -127)
-    if kind == "TIMESTAMP":
+    precision, scale = (*numbers, 0)[:2] if kind.startswith("NUMBER") and numbers else (0, -127)
+    if kind.startswith("TIMESTAMP"):
         precision, scale = 0, numbers[0]
     size = numbers[0] if numbers else 0
     return oracledb.FetchInfo._from_impl(
@@ -284,6 +378,10 @@ def _info(name: str, declared: str, nullable: bool) -> oracledb.FetchInfo:
             is_oson=False,
         )
     )
+
+
+def _literals(sql: str) -> list[str]:
+    return [text[1:-1].replace("''", "'") for text in re.findall(LITERAL, sql)]
 
 
 def _now() -> str:
@@ -307,6 +405,12 @@ class StubOracle:
     """The folder of the stand-in's databases."""
 
     folder: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What has a command talk to the stand-in, too."""
+        own = Path(__file__).parent
+        return {"PYTHONPATH": os.pathsep.join((str(own / "stub_oracle_site"), str(own.parents[1])))}
 
     def fresh_database(self, allows: str = "plain") -> dict[str, object]:
         """What gets a connector into an empty database that allows this (see above)."""

@@ -59,7 +59,7 @@ _BUILT_IN = (
     ),
     ProtocolInfo(
         "oracle", "atlas_etl.connectors.sql.oracle", "Oracle Database tables, views and queries",
-        writes=False, aliases=("oracledb",), extra="oracle", requires=("oracledb",),
+        aliases=("oracledb",), extra="oracle", requires=("oracledb",),
     ),
     ProtocolInfo(
         "sqlite", "atlas_etl.connectors.sql.sqlite", "a SQLite file's tables, views and queries",

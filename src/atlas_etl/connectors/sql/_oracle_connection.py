@@ -69,6 +69,10 @@ class OracleConnection(ServerConnection):
     )
     wallet_password: SecretStr | None = None
     application_name: str = Field(default="atlas", description="how V$SESSION.PROGRAM names our sessions")
+    empty_text_is_null: bool = Field(
+        default=False,
+        description="of a destination: let empty texts become NULL, which is all that Oracle has for them",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -108,6 +112,11 @@ class OracleConnection(ServerConnection):
         if self.dsn is not None and (self.tunnel is not None or "host" in self.model_fields_set):
             raise ValueError("a `dsn` has its own host: give `host` and `service_name` for a tunnel")
         return self
+
+    @property
+    def home(self) -> str | None:
+        """The schema of tables that are named without one."""
+        return self.default_schema or (self.username.upper() if self.username else None)
 
     @property
     def speaks_tls(self) -> bool:

@@ -14,8 +14,16 @@ from contextlib import contextmanager
 
 import oracledb
 
-from atlas_etl.connectors.sql._meaning import Failure, Meaning
-from atlas_etl.errors import AtlasError
+from atlas_etl.connectors.sql._meaning import (
+    TABLE_EXISTS,
+    Failure,
+    Meaning,
+    breaks_rule,
+    does_not_fit,
+    duplicate_key,
+    raised,
+)
+from atlas_etl.errors import AtlasError, DestinationError, RefusedRowError
 
 Place = tuple[str, int]  # where a login goes, as a message names it
 
@@ -27,6 +35,8 @@ _GONE = Meaning("server_gone", "the connection was lost; see the server's log if
 _CONFLICT = Meaning("conflict", "another transaction was in the way; it can be tried again", True)
 _BUSY = Meaning("too_many_connections", "wait, lower --jobs, or raise the server's limit", True)
 _STARTING = Meaning("server_starting", "the database is starting or shutting down; try again", True)
+_ROOM = Meaning("permission_denied", "give the user a quota: ALTER USER etl QUOTA UNLIMITED ON users")
+_READ_ONLY = Meaning("read_only", "connect to the primary database")
 _SYNTAX = Meaning("sql", "check the query, the table and its columns")
 _VALUE = Meaning("sql", "the query meets a value that it cannot convert")
 _OLD = Meaning(
@@ -63,6 +73,11 @@ _OF_SERVER: Mapping[int, Meaning] = {
     **dict.fromkeys((28, 31, 603, 1012, 1092, 2396, 2399, 3113, 3114, 3135, 12571, 25408), _GONE),
     **dict.fromkeys((1652, 1653, 1654, 1688, 1691, 30036),
                     Meaning("disk_full", "give the tablespace some room on the server, then run again")),
+    955: TABLE_EXISTS,
+    **dict.fromkeys((1536, 1950), _ROOM),
+    **dict.fromkeys((16000, 16397), _READ_ONLY),
+    2292: Meaning("referenced", "rows of another table point at these: drop that foreign key"),
+    1456: _SYNTAX,
     1013: Meaning("interrupted"),
     **dict.fromkeys((1722, 1858, 1861, 1843, 1847, 6502, 1489, 22835, 40478, 40441), _VALUE),
     **dict.fromkeys((900, 903, 907, 911, 923, 932, 933, 936, 979, 1740, 1747, 1756, 3048, 3049), _SYNTAX),
@@ -92,6 +107,16 @@ _OF_DRIVER: Mapping[str, Meaning] = {
         "authentication_failed", "the account has only a password of Oracle 10g: have it set anew"
     ),
 }
+# What a row has that its table does not take.
+_REFUSED: Mapping[int, str] = {
+    **dict.fromkeys((1400, 1407), "cannot be NULL"),
+    **dict.fromkeys((12899, 1401, 1461), "cannot hold a value as long as one that comes"),
+    **dict.fromkeys((1438, 1426), "cannot hold a number as large as one that comes"),
+}
+_RULES = frozenset({2290, 2291})
+_RAISED = range(20000, 21000)  # by RAISE_APPLICATION_ERROR
+_QUOTED = re.compile(r'"([^"]+)"')
+_CONSTRAINT = re.compile(r"\(([^()]+)\)")
 # Whose messages quote what was given to the driver, or what the server answered.
 _QUOTING = frozenset({"DPY-4000", "DPY-4017", "DPY-4018", "DPY-4019", "DPY-4021"})
 _RENDERED = re.compile(r"^(?:ORA|DPY)-\d+: ")
@@ -122,6 +147,8 @@ def meant(failure: Exception, kind: Failure, place: Place | None = None) -> Atla
     number, name = int(getattr(found, "code", 0)), str(getattr(found, "full_code", ""))
     if name == "DPY-6000" and (similar := _SIMILAR.search(str(found))):
         number = int(similar[1])
+    if kind is DestinationError and (refused := _refused(number, str(found))) is not None:
+        return refused
     meaning = _OF_SERVER.get(number) or _OF_DRIVER.get(name)
     if meaning is None:
         is_dead = bool(getattr(found, "is_session_dead", False)) or isinstance(failure, OSError)
@@ -143,6 +170,19 @@ def _words(text: str, number: int, name: str, place: Place | None) -> str:
     if number in _VALUES:
         line = _TEXTS.sub("'...'", line)
     return line if of_server else _RENDERED.sub("", line)
+
+
+def _refused(number: int, text: str) -> RefusedRowError | None:
+    """The error for rows that a table does not take, in words without their values."""
+    line = text.partition("\n")[0]
+    if number == 1 or number in _RULES:
+        found = _CONSTRAINT.search(line)
+        constraint = found[1].rpartition(".")[2] if found else None
+        return duplicate_key(constraint) if number == 1 else breaks_rule(constraint)
+    if number in _REFUSED:
+        names = _QUOTED.findall(line)
+        return does_not_fit(names[-1] if names else None, _REFUSED[number])
+    return raised(_RENDERED.sub("", line)) if number in _RAISED else None
 
 
 def _said(failure: Exception) -> object:

@@ -18,7 +18,7 @@ from atlas_etl.connectors.sql._late import UNSEEN_LAG, OpenWriters
 from atlas_etl.connectors.sql._oracle_literals import moment
 from atlas_etl.connectors.sql._oracle_session import Session
 from atlas_etl.connectors.sql._seen_writers import Writers
-from atlas_etl.errors import SourceError
+from atlas_etl.errors import DestinationError, SourceError
 
 NOW = f"SELECT TO_CHAR(SYS_EXTRACT_UTC(SYSTIMESTAMP), '{moment(6)}') FROM dual"
 _SERVER = f"""
@@ -41,14 +41,14 @@ def seen(writers: Writers, taken: datetime) -> OpenWriters:
 
 
 def probe(session: Session) -> Writers:
-    """To be asked before the snapshot. Raises SourceError."""
+    """To be asked before the snapshot. Raises SourceError, or what else the session does."""
     ((now, role),) = session.rows(_SERVER)
     taken, replica = instant(now), "STANDBY" in str(role)
     began, visible = taken, True
     for question, more in ((_CALLS, _UPDATED), (_TRANSACTIONS, _SUMMER_TIME)):
         try:
             ((age,),) = session.rows(question)
-        except SourceError as failure:
+        except (SourceError, DestinationError) as failure:
             if failure.code not in _UNSEEN:
                 raise
             visible = False

@@ -204,7 +204,7 @@ class OracleConnector(SqlConnector[OracleConnection]):
 
     @contextmanager
     def _session(self) -> Iterator[Session]:
-        session = Session(self._server)
+        session = Session(self._server, self.config.default_schema)
         try:
             yield session
         finally:

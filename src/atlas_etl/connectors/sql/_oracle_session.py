@@ -17,6 +17,7 @@ from atlas_etl.connectors.sql._fetching import Batches, gathered
 from atlas_etl.connectors.sql._oracle_connection import Server
 from atlas_etl.connectors.sql._oracle_errors import translated
 from atlas_etl.connectors.sql._oracle_literals import quoted
+from atlas_etl.connectors.sql._oracle_rows import Size
 from atlas_etl.connectors.sql._oracle_types import Described, decoded, is_unbounded
 from atlas_etl.connectors.sql._source import SourceColumn
 from atlas_etl.model import BatchLimits
@@ -58,6 +59,7 @@ _ZONES = {
 }
 
 Row = tuple[object, ...]
+_LONG_BYTES = 4000  # more of a text is bound as a LOB: outside of an INSERT nothing else is taken
 
 
 def described(column: oracledb.FetchInfo) -> Described:
@@ -99,14 +101,15 @@ def variable(cursor: oracledb.Cursor, column: oracledb.FetchInfo) -> oracledb.Va
 class Session:
     """A connection to one server, whose failures raise the server's `kind`."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, schema: str | None = None) -> None:
+        """`schema`: of tables that are named without one; left out: the user's own."""
         self._kind = server.kind
         self._client = server.connected()
         try:
             for statement in _PINNED:
                 self.run(statement)
-            if server.config.default_schema is not None:
-                self.run(f"ALTER SESSION SET CURRENT_SCHEMA = {quoted(server.config.default_schema)}")
+            if schema is not None:
+                self.run(f"ALTER SESSION SET CURRENT_SCHEMA = {quoted(schema)}")
         except BaseException:
             self.close()
             raise
@@ -118,19 +121,32 @@ class Session:
 
     def begin_read_only(self) -> None:
         """From here on, all statements see what was committed now."""
-        with translated(self._kind):
-            self._client.rollback()
+        self.rollback()
         self.run("SET TRANSACTION READ ONLY")
 
-    def run(self, sql: str) -> None:
+    def run(self, sql: str, bound: Sequence[object] = ()) -> None:
         """A statement that gives no rows."""
         with translated(self._kind), self._client.cursor() as cursor:
-            cursor.execute(sql)
+            _execute(cursor, sql, bound)
 
-    def rows(self, sql: str) -> list[Row]:
+    def insert(self, sql: str, rows: Sequence[Row], sizes: Sequence[Size]) -> None:
+        """A statement for each row; those before one that fails are there, until they are undone."""
+        with translated(self._kind), self._client.cursor() as cursor:
+            cursor.setinputsizes(*sizes)
+            cursor.executemany(sql, list(rows))
+
+    def commit(self) -> None:
+        with translated(self._kind):
+            self._client.commit()
+
+    def rollback(self) -> None:
+        with translated(self._kind):
+            self._client.rollback()
+
+    def rows(self, sql: str, bound: Sequence[object] = ()) -> list[Row]:
         """A query and all its rows, numbers as their digits."""
         with translated(self._kind), self._cursor(_PIECE_ROWS) as cursor:
-            cursor.execute(sql)
+            _execute(cursor, sql, bound)
             return [tuple(row) for row in cursor.fetchall()]
 
     def described(self, query: str) -> tuple[Described, ...]:
@@ -167,3 +183,16 @@ class Session:
             cursor.execute(sql)
             while rows := cursor.fetchmany():
                 yield rows
+
+
+def _execute(cursor: oracledb.Cursor, sql: str, bound: Sequence[object]) -> None:
+    if bound:
+        cursor.setinputsizes(*map(_size, bound))
+    cursor.execute(sql, list(bound))
+
+
+def _size(parameter: object) -> Size:
+    if isinstance(parameter, float):
+        return oracledb.DB_TYPE_BINARY_DOUBLE
+    is_long = isinstance(parameter, str) and len(parameter.encode()) > _LONG_BYTES
+    return oracledb.DB_TYPE_CLOB if is_long else None

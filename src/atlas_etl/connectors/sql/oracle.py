@@ -1,10 +1,11 @@
-"""Oracle Database: tables, views and queries that are read, without an Oracle client."""
+"""Oracle Database: tables, views and queries that are read, and a schema written to, without its client."""
 
 from __future__ import annotations
 
 from atlas_etl.connectors.base import Adapter
 from atlas_etl.connectors.sql._oracle_connection import OracleConnection, dispose, engine
 from atlas_etl.connectors.sql._oracle_reader import OracleConnector
+from atlas_etl.connectors.sql._oracle_writer import OracleDestination
 
 
 def _connector(config: OracleConnection) -> OracleConnector:
@@ -16,6 +17,7 @@ ADAPTER = Adapter(
     client=engine,
     dispose=dispose,
     connector=_connector,
-    home=lambda config: config.default_schema or (config.username.upper() if config.username else None),
+    destination=OracleDestination,
+    home=lambda config: config.home,
     shared=True,
 )
