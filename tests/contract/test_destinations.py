@@ -408,6 +408,17 @@ def test_what_a_load_would_change_is_told_and_not_done(warehouse: Warehouse) -> 
         assert altered
 
 
+@pytest.mark.parametrize("text", ["", "\\", "\\\\x", " "])
+def test_a_checkpoint_of_any_text_comes_back(warehouse: Warehouse, text: str) -> None:
+    warehouse.load([batch((1, "a", 1))])
+    value = CursorValue(CursorKind.TEXT, text)
+    checkpoint = Checkpoint("name", value, value, tail_values=(text,), protection=text)
+    warehouse.destination.set_checkpoint("shop", "orders", warehouse.table(), checkpoint)
+    assert warehouse.state().checkpoint == checkpoint
+    (committed,) = warehouse.destination.checkpoints("shop")
+    assert committed.checkpoint == checkpoint
+
+
 def test_set_and_forget_a_checkpoint(warehouse: Warehouse) -> None:
     warehouse.load([batch((1, "a", 1))], checkpoint=Checkpoint("seen", at(1), at(1)), cursor="seen")
     earlier = Checkpoint("seen", at(0), at(0))

@@ -246,7 +246,12 @@ def test_a_copy_of_every_type_equals_its_source(
     types = {**reader.types, f"{doubles} ": (["-0e0", "1e-320", "0.1"], [])}
     odd = ("nan", "inf", "9e999") if writer.protocol in ("mysql", "mssql") else ()
     cells = {
-        kind: [text for text in literals if not any(word in text.lower() for word in odd)]
+        kind: [
+            text
+            for text in literals
+            if not any(word in text.lower() for word in odd)
+            and (writer.keeps_empty or text not in ("''", "x''"))
+        ]
         for kind, (literals, _) in types.items()
     }
     matrix = Matrix(reader, request, tmp_path, writer)

@@ -104,6 +104,18 @@ def test_a_replace_empties_the_table_in_the_loads_own_transaction() -> None:
     assert connection.said == ['DELETE FROM "ETL"."or\'ders"']
 
 
+def test_stages_are_made_before_anything_is_deleted() -> None:
+    connection = Listener()
+    SqlLoadSession(
+        OracleWriterDialect([ID]), connection, plan(Disposition.REPLACE, by_key=True, deletes=True)
+    )
+    assert [said.partition(" (")[0] for said in connection.said] == [
+        f"CREATE PRIVATE TEMPORARY TABLE {STAGE}",
+        'CREATE PRIVATE TEMPORARY TABLE "ORA$PTT__atlas_gone"',
+        'DELETE FROM "ETL"."or\'ders"',
+    ]
+
+
 LINE = (
     '"connector", "stream", "table_name", "version", "writer", "cursor_column", "cursor_kind", "high", '
     '"tail_from", "tail_values", "watermarks", "parents", "protection", "run_id", "committed_at"'

@@ -277,10 +277,6 @@ class SqlLoadSession:
         self._replayed = 0  # rows of the previous tail, deleted to be read again
         self._merged: int | None = None
         self._target = self._dialect.table(plan.table)
-        if plan.disposition is Disposition.REPLACE:
-            connection.execute(self._dialect.empty(plan.table))
-        elif plan.disposition is Disposition.APPEND and plan.tail is not None:
-            self._delete_tail(plan.tail)
         if plan.merges:
             self._target = self._dialect.stage(STAGE)
             staged = plan.schema.append(pa.field(ROW, pa.int64()))
@@ -291,6 +287,11 @@ class SqlLoadSession:
             keys = [*(plan.schema.field(name) for name in plan.primary_key), pa.field(ROW, pa.int64())]
             stage = self._dialect.create_stage(self._gone, pa.schema(keys), plan.primary_key)
             connection.execute(stage)
+        # After the stages: where making one commits, nothing is lost.
+        if plan.disposition is Disposition.REPLACE:
+            connection.execute(self._dialect.empty(plan.table))
+        elif plan.disposition is Disposition.APPEND and plan.tail is not None:
+            self._delete_tail(plan.tail)
 
     def write(self, batch: pa.RecordBatch) -> Mapping[int, RefusedRowError]:
         refusals = self._trial.refusals(batch) if self._trial is not None else {}
