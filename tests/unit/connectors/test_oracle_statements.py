@@ -190,8 +190,8 @@ def test_the_ledger_is_made_kept_and_locked() -> None:
     )
     latest = 'SELECT max("committed_at") FROM "ETL"."_atlas_loads" '
     assert f"> COALESCE(({latest}{OF_STREAM}" in has
-    assert has.endswith("'replace'), '0') FETCH FIRST 1 ROWS ONLY")
-    assert other.endswith("'replace'), '0') AND ROWNUM <= 1 FOR UPDATE WAIT 60")
+    assert has.endswith("'emptied'), '0') FETCH FIRST 1 ROWS ONLY")
+    assert other.endswith("'emptied'), '0') AND ROWNUM <= 1 FOR UPDATE WAIT 60")
     assert "FETCH FIRST" not in other
 
 

@@ -156,9 +156,7 @@ class Ledger:
             f"{self.dialect.lock_hint} WHERE {quote('table_name')} = {mark} "
             f"AND NOT ({quote('connector')} = {mark} AND {quote('stream')} = {mark}) AND {since}"
         )
-        found = connection.execute(
-            select, (self.table.name, self.connector, self.stream, *of_since)
-        )
+        found = connection.execute(select, (self.table.name, self.connector, self.stream, *of_since))
         return (str(found[0][0]), str(found[0][1])) if found else None
 
     def refuse_other_streams(self, connection: Connection) -> None:
