@@ -10,6 +10,7 @@ import os
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from itertools import islice
 from tempfile import TemporaryFile
 from typing import BinaryIO, TypeVar
@@ -127,6 +128,7 @@ class _Rows:
     primary_key: tuple[str, ...] = ()
     tables: frozenset[TableName] = frozenset()
     time_hazards: frozenset[Hazard] = frozenset()
+    put_back = timedelta()  # nothing tells whether a clock adds its rows
 
     def __init__(self, file: BinaryIO, where: str, known: KnownColumns | None) -> None:
         self.where = where

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Protocol
 
 import pyarrow as pa
@@ -56,6 +57,10 @@ class RowSource(Protocol):
     @property
     def is_between(self) -> bool:
         """Whether the rows that follow the last batch have later cursors than those before, in any order."""
+
+    @property
+    def put_back(self) -> timedelta:
+        """By how much the clock that its rows get times without a zone from may be put back at once."""
 
     @property
     def time_hazards(self) -> frozenset[Hazard]:

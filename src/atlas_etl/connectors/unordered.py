@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from atlas_etl import values
 from atlas_etl.connectors import columns
 from atlas_etl.connectors.ahead import Ahead
+from atlas_etl.connectors.clocks_back import before_repeats
 from atlas_etl.connectors.hazards import HazardCounter, mask_temporal, reads_as_text
 from atlas_etl.connectors.order import Edges, at_or_after, before, edges, within
 from atlas_etl.connectors.row_source import LowerBound, RowSource, Wanted
@@ -86,7 +87,12 @@ class UnorderedExtract:
 
     @property
     def next_tail(self) -> NextTail | None:
-        return NextTail(lag=self._stream.lag or timedelta()) if self._stream.cursor else None
+        cursor = self._stream.cursor
+        if cursor is None:
+            return None
+        kind = values.cursor_kind(self.schema.field(cursor).type, stream=self._stream.name, column=cursor)
+        back = self._source.put_back if kind is CursorKind.TIMESTAMP else timedelta()
+        return NextTail(lag=back + (self._stream.lag or timedelta()))
 
     @property
     def wire_format(self) -> None:
@@ -141,6 +147,8 @@ class UnorderedExtract:
             return None
         high = values.cursor_value(self._edges.high, stream=self._stream.name, column=cursor)
         tail_from = self._ahead.tail_from(high, self._request.since) or high
+        if self._source.put_back:
+            tail_from = before_repeats(tail_from, self._stream.timezone, self._source.put_back)
         if self._stream.lag is not None:
             tail_from = values.earlier(tail_from, self._stream.lag)
         self._warning = self._ahead.warning(high)

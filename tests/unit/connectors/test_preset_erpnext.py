@@ -47,7 +47,7 @@ def test_documents_come_once_and_then_only_those_that_changed(frappe: Frappe, tm
     assert [request.args["limit_start"] for request in frappe.api.asked] == ["0", "490", "980"]
     frappe.found[3] = invoice(3, 1200)
     again = synced(frappe.api, "erpnext", tmp_path, "sales_invoices", **frappe.fields)
-    assert again.rows_read < 20
+    assert again.rows_read <= 122  # one a minute, of the two hours that a clock may be put back by
     assert rows(
         tmp_path, "SELECT count(*), max(modified)::text, max_by(name, modified) FROM api.sales_invoices"
     ) == [(1100, "2026-01-01 20:00:00.25", "INV-00003")]

@@ -38,6 +38,8 @@ class GitHub:
             "/repos/octo/r1/pulls": [issue(n, n) for n in (1, 2, 3, 4, 5)],
             "/repos/octo/r2/pulls": [],
             "/repos/octo/r3/pulls": [],
+            **{f"/repos/octo/r{n}/branches": [{"name": "main"}, {"name": f"b{n}"}] for n in (1, 2, 3)},
+            **{f"/repos/octo/r{n}/actions/runs": [{"id": 10 * n + at} for at in range(3)] for n in (1, 2, 3)},
         }
         for path in self.lists:
             self.api.serve(path, self.answer)
@@ -55,7 +57,10 @@ class GitHub:
         if request.args.get("direction") == "desc":
             found.sort(key=lambda item: str(item["updated_at"]), reverse=True)
         page = int(request.args.get("page", "1"))
-        response = as_json(found[(page - 1) * SIZE : page * SIZE])
+        here: object = found[(page - 1) * SIZE : page * SIZE]
+        if request.path.endswith("/runs"):
+            here = {"total_count": len(found), "workflow_runs": here}
+        response = as_json(here)
         if page * SIZE < len(found):
             query = "&".join(f"{name}={value}" for name, value in request.args.items() if name != "page")
             response.headers["Link"] = (
@@ -102,6 +107,14 @@ def test_pull_requests_are_read_until_the_checkpoint(github: GitHub, tmp_path: P
     synced(github.api, "github", tmp_path, "pull_requests", **FIELDS)
     assert len(github.asked("/repos/octo/r1/pulls")) == 2
     assert rows(tmp_path, "SELECT count(*), max(number) FROM api.pull_requests") == [(7, 8)]
+
+
+def test_branches_and_runs_of_every_repository_come(github: GitHub, tmp_path: Path) -> None:
+    assert synced(github.api, "github", tmp_path, "branches", **FIELDS).rows_loaded == 6
+    assert synced(github.api, "github", tmp_path, "workflow_runs", **FIELDS).rows_loaded == 9
+    found = rows(tmp_path, "SELECT repository, count(*) FROM api.workflow_runs GROUP BY 1 ORDER BY 1")
+    assert found == [("r1", 3), ("r2", 3), ("r3", 3)]
+    assert len(github.asked("/repos/octo/r1/actions/runs")) == 2
 
 
 def test_a_limit_that_is_used_up_is_waited_for_and_a_right_that_is_missing_is_not(github: GitHub) -> None:

@@ -26,7 +26,7 @@ from tests.unit.connectors.http_api import Api, as_json, rows
 from tests.unit.connectors.preset_api import connector, stream, synced
 
 SIZE = 2  # records of a page, however many are asked for
-DATA = "/services/data/v61.0"
+DATA = "/services/data/v67.0"
 KEY = "750R0000000zlh9IAA"
 QUERY = r"SELECT (\S+) FROM (?:Account|Invoice__c) WHERE SystemModstamp >= (\S+)(?: LIMIT (\d+))?"
 TYPES = {

@@ -15,7 +15,7 @@ from tests.unit.connectors.preset_api import synced
 
 FIELDS = {"shop": "my-shop", "token": "shpat_s3cret"}
 SIZE = 2
-ADMIN = "/admin/api/2025-07"
+ADMIN = "/admin/api/2026-10"
 
 
 def order(number: int, hour: int) -> dict[str, object]:
@@ -89,17 +89,18 @@ def test_orders_come_once_and_then_only_those_that_changed(shopify: Shopify, tmp
     assert [row[0] for row in found] == ["#0", "#1", "#2", "#3", "#4"]
 
 
-def test_refunds_of_orders_that_changed_are_asked_for(shopify: Shopify, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["refunds", "transactions"])
+def test_what_orders_that_changed_have_is_asked_for(shopify: Shopify, tmp_path: Path, name: str) -> None:
     for at in shopify.orders:
         number = int(str(at["id"]))
         refund = {"id": number + 7, "order_id": number, "created_at": at["updated_at"], "note": None}
         shopify.api.serve(
-            f"{ADMIN}/orders/{number}/refunds.json", lambda _, refund=refund: as_json({"refunds": [refund]})
+            f"{ADMIN}/orders/{number}/{name}.json", lambda _, refund=refund: as_json({name: [refund]})
         )
-    assert synced(shopify.api, "shopify", tmp_path, "refunds", **FIELDS).rows_loaded == 5
-    synced(shopify.api, "shopify", tmp_path, "refunds", **FIELDS)
-    assert sum(request.path.endswith("refunds.json") for request in shopify.api.asked) < 5
-    assert rows(tmp_path, "SELECT count(*), count(DISTINCT order_id) FROM api.refunds") == [(5, 5)]
+    assert synced(shopify.api, "shopify", tmp_path, name, **FIELDS).rows_loaded == 5
+    synced(shopify.api, "shopify", tmp_path, name, **FIELDS)
+    assert sum(request.path.endswith(f"{name}.json") for request in shopify.api.asked) < 5
+    assert rows(tmp_path, f"SELECT count(*), count(DISTINCT order_id) FROM api.{name}") == [(5, 5)]
 
 
 def test_a_full_bucket_is_waited_for_and_a_missing_scope_is_told(shopify: Shopify, tmp_path: Path) -> None:

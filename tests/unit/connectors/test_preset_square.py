@@ -36,11 +36,13 @@ class Square:
             "/v2/locations", lambda _: as_json({"locations": [{"id": f"L{n}"} for n in (1, 2, 3)]})
         )
         self.api.serve("/v2/orders/search", self.search)
-        self.api.serve("/v2/payments", self.payments)
+        self.api.serve("/v2/payments", lambda request: self.listed("payments", request))
+        self.api.serve("/v2/refunds", lambda request: self.listed("refunds", request))
+        self.api.serve("/v2/inventory/counts/batch-retrieve", self.counts)
 
     def search(self, request: Request) -> Response:
         assert request.method == "POST"
-        assert request.headers["Square-Version"] == "2025-01-23"
+        assert request.headers["Square-Version"] == "2026-07-15"
         assert request.headers["Authorization"] == "Bearer EAAA-s3cret"
         if self.refusals:
             return self.refusals.pop()
@@ -52,10 +54,23 @@ class Square:
         wanted = [item for item in self.found if item["location_id"] == location]
         return self.page("orders", wanted, since, asked.get("cursor"))
 
-    def payments(self, request: Request) -> Response:
+    def listed(self, name: str, request: Request) -> Response:
         asked = request.args
-        assert asked["begin_time"] < "2010"
-        return self.page("payments", self.found, asked.get("updated_at_begin_time", ""), asked.get("cursor"))
+        assert (asked["begin_time"] < "2010", asked["sort_field"]) == (True, "UPDATED_AT")
+        return self.page(name, self.found, asked.get("updated_at_begin_time", ""), asked.get("cursor"))
+
+    def counts(self, request: Request) -> Response:
+        """After a time, and not at it."""
+        asked = json.loads(request.data)
+        after = asked.get("updated_after", "")
+        found = [
+            {
+                "catalog_object_id": each["id"], "location_id": each["location_id"], "state": "IN_STOCK",
+                "quantity": "1.50", "calculated_at": each["updated_at"], "updated_at": each["updated_at"],
+            }
+            for each in self.found if str(each["updated_at"]) > after
+        ]  # fmt: skip
+        return self.page("counts", found, "", asked.get("cursor"))
 
     def page(self, name: str, found: list[dict[str, object]], since: str, cursor: str | None) -> Response:
         wanted = [item for item in found if str(item["updated_at"]) >= since]
@@ -85,14 +100,25 @@ def test_orders_of_each_location_come_once_and_then_only_what_changed(square: Sq
     assert [row[0] for row in found] == [f"o{number}" for number in range(1, 7)]
 
 
-def test_payments_are_listed_from_the_checkpoint_on(square: Square, tmp_path: Path) -> None:
-    assert synced(square.api, "square", tmp_path, "payments", **FIELDS).rows_loaded == 6
+@pytest.mark.parametrize("name", ["payments", "refunds"])
+def test_payments_and_refunds_are_listed_from_the_checkpoint_on(
+    square: Square, tmp_path: Path, name: str
+) -> None:
+    assert synced(square.api, "square", tmp_path, name, **FIELDS).rows_loaded == 6
     assert len(square.api.asked) == 3
-    synced(square.api, "square", tmp_path, "payments", **FIELDS)
-    assert square.api.asked[0].args["updated_at_begin_time"] <= "2026-01-06T00:00:00.25Z"
+    synced(square.api, "square", tmp_path, name, **FIELDS)
+    assert "2026-01-06" <= square.api.asked[0].args["updated_at_begin_time"] <= "2026-01-06T00:00:00.25Z"
     square.found.clear()
-    assert synced(square.api, "square", tmp_path, "payments", **FIELDS).rows_read == 0
-    assert rows(tmp_path, "SELECT count(*) FROM api.payments") == [(6,)]
+    assert synced(square.api, "square", tmp_path, name, **FIELDS).rows_read == 0
+    assert rows(tmp_path, f"SELECT count(*) FROM api.{name}") == [(6,)]
+
+
+def test_counts_at_the_checkpoint_are_read_again(square: Square, tmp_path: Path) -> None:
+    assert synced(square.api, "square", tmp_path, "inventory_counts", **FIELDS).rows_loaded == 6
+    square.found.append({**square.found[-1], "id": "o7"})
+    synced(square.api, "square", tmp_path, "inventory_counts", **FIELDS)
+    found = rows(tmp_path, "SELECT count(*), min(quantity) FROM api.inventory_counts")
+    assert found == [(7, "1.50")]
 
 
 def test_a_rate_limit_is_waited_for_and_other_errors_are_told(square: Square, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ class Stripe:
 
     def answer(self, request: Request) -> Response:
         assert request.headers["Authorization"] == "Bearer rk_test_s3cret"
-        assert request.headers["Stripe-Version"] == "2024-06-20"
+        assert request.headers["Stripe-Version"] == "2026-08-26.dahlia"
         assert request.args["limit"] == "100"
         if self.refusals:
             return self.refusals.pop()

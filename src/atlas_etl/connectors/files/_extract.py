@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pyarrow as pa
 
@@ -34,6 +35,7 @@ class FileRows:
         self.schema = self._survey.schema
         self.where = selection.path
         self.time_hazards = form.time_hazards
+        self.put_back = timedelta()  # nothing tells whether a clock adds its rows
         self.rows = self._survey.rows
 
     @property

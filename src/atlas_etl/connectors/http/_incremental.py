@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from atlas_etl import values
+from atlas_etl.connectors.clocks_back import earliest
 from atlas_etl.connectors.http._incremental_settings import Incremental, Since
 from atlas_etl.connectors.http._messages import Request
 from atlas_etl.connectors.http._parents import filled
@@ -80,7 +81,7 @@ def written(how: Since, bound: CursorValue, timezone: str | None) -> str | int:
     if exclusive:
         at -= TICKS.get(how.format) or max(unit_of(how.format), timedelta(seconds=1))
     if bound.kind is CursorKind.TIMESTAMP and timezone is not None:
-        at = at.replace(tzinfo=ZoneInfo(timezone))
+        at = earliest(at, ZoneInfo(timezone))
     elif bound.kind is CursorKind.TIMESTAMPTZ:
         at = at.replace(tzinfo=UTC)
     if how.format == "plain" and not exclusive:

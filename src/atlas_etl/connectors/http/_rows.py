@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pyarrow as pa
 
+from atlas_etl.connectors.clocks_back import MOST
 from atlas_etl.connectors.http._columns import Columns
 from atlas_etl.connectors.http._lines import Lines, joined
 from atlas_etl.connectors.http._outline import MANY_PARENTS
@@ -25,6 +26,7 @@ class HttpRows:
     """One resource's records, as they were fetched (row_source.RowSource)."""
 
     time_hazards: frozenset[Hazard] = frozenset()
+    put_back = MOST
     tables: frozenset[TableName] = frozenset()
 
     def __init__(

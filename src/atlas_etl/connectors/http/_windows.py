@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from atlas_etl.connectors.clocks_back import earliest
 from atlas_etl.connectors.http._incremental import (
     NUMBERS,
     TICKS,
@@ -125,7 +126,7 @@ class Windows:
 
 
 def _beginning(how: Incremental, bound: CursorValue | None, timezone: str | None) -> tuple[datetime, _Clock]:
-    zone: tzinfo | None = ZoneInfo(timezone) if timezone is not None else None
+    zone = ZoneInfo(timezone) if timezone is not None else None
     is_zoned = has_zone(how.format)
     if bound is None:
         start = how.start
@@ -149,7 +150,7 @@ def _beginning(how: Incremental, bound: CursorValue | None, timezone: str | None
             code="cursor_format",
         )
     if zone is not None and bound.kind is CursorKind.TIMESTAMP:
-        begin = moment(bound).replace(tzinfo=zone).astimezone(UTC)
+        begin = earliest(moment(bound), zone).astimezone(UTC)
         return begin, _Clock(CursorKind.TIMESTAMPTZ, zone, False)
     is_written_so = how.format not in TICKS
     kind = bound.kind if is_written_so else CursorKind.TIMESTAMPTZ
