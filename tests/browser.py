@@ -20,9 +20,9 @@ from typing import Any
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--disable-quic",
+    "--disable-component-update", "--disable-sync", "--disable-quic", "--hide-scrollbars",
 )  # fmt: skip
-_LOADED = "document.readyState === 'complete'"
+_LOADED = "document.readyState === 'complete' && location.href"  # of an empty page first
 _PLUMBED = """
 import os, sys
 os.dup2(int(sys.argv[1]), 3)
@@ -94,7 +94,7 @@ def page_in_chromium(page: Path, profile: Path, *, width: int = 1000) -> Iterato
         made = browser.call("Target.createTarget", url=page.as_uri())
         attached = browser.call("Target.attachToTarget", targetId=made["targetId"], flatten=True)
         browser.session = attached["sessionId"]
-        while not browser.value(_LOADED):
+        while browser.value(_LOADED) != page.as_uri():
             pass
         yield browser
     finally:

@@ -300,4 +300,4 @@ def http_429(stage: Stage) -> None:
 
 @scene
 def records_not_found(stage: Stage) -> None:
-    stage.api('{"orders": [{"id": 1}], "links": [{"rel": "next"}]}', 200)
+    stage.api('{"orders": [{"id": 1}], "refunds": [{"id": 2}]}', 200)

@@ -174,12 +174,12 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     monkeypatch.setattr(pymysql.connections.Connection, "_execute_command", commanded)
     opened = pymssql.connect
     monkeypatch.setattr(pymssql, "connect", lambda **how: _RecordedClient(opened(**how), found))
-    for method in ("execute", "parse"):
+    for method in ("execute", "executemany", "parse"):
         before = getattr(StubCursor, method)
 
-        def told(self: StubCursor, sql: str, *, before: Callable[[StubCursor, str], None] = before) -> None:
+        def told(self: StubCursor, sql: str, *bound: object, before: Callable[..., None] = before) -> None:
             found.append(("oracle", sql))
-            before(self, sql)
+            before(self, sql, *bound)
 
         monkeypatch.setattr(StubCursor, method, told)
     return found

@@ -135,6 +135,7 @@ def error(refused: Refused) -> bytes:
 
 
 LOGGED_IN = _token(0xAD, b"\x01\x74\x00\x00\x04" + _text("Stub", "<B") + bytes([16, 0, 0, 1]))
+_LONGEST = 128  # characters of a name
 _COLLATED = bytes([0x09, 0x04, 0xD0, 0x00, 0x34])
 
 
@@ -143,7 +144,7 @@ def answer(names: Sequence[str], rows: Sequence[Sequence[object]]) -> bytes:
         return done(DONE)
     kinds = [_kind([row[place] for row in rows]) for place in range(len(names))]
     columns = zip(names, kinds, strict=True)
-    head = b"".join(b"\0\0\0\0\x09\0" + kind[0] + _text(name, "<B") for name, kind in columns)
+    head = b"".join(b"\0\0\0\0\x09\0" + kind[0] + _text(name[:_LONGEST], "<B") for name, kind in columns)
     found = [struct.pack("<BH", 0x81, len(names)), head]
     for row in rows:
         found.append(b"\xd1" + b"".join(kind[1](cell) for kind, cell in zip(kinds, row, strict=True)))
