@@ -9,17 +9,18 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from atlas_etl.connectors.sql._inexact import refuse_inexact
 from atlas_etl.connectors.sql._ledger import CHECKPOINTS, LOADS
 from atlas_etl.connectors.sql._mssql_catalog import native
 from atlas_etl.connectors.sql._mssql_literals import literal, quoted
 from atlas_etl.connectors.sql._mssql_stored import KeptColumn
 from atlas_etl.connectors.sql._quarantine import QUARANTINE
 from atlas_etl.connectors.sql._referenced import refuse_cascading_load
-from atlas_etl.errors import DestinationError
 from atlas_etl.model import LoadPlan, TableName
 
 Execute = Callable[[str], Sequence[tuple[object, ...]]]
 
+_EXACT = "nvarchar, varbinary, datetime2(6), datetimeoffset(6) or time(6)"
 _COLUMNS = """
 SELECT c.name, COALESCE(b.name, t.name), c.max_length, c.precision, c.scale, c.collation_name,
   CAST(c.is_nullable AS int), CAST(c.is_computed AS int) + CAST(c.is_identity AS int)
@@ -69,17 +70,7 @@ class Target:
 
     def refuse(self, plan: LoadPlan) -> None:
         """Raise DestinationError where values would change on the way in, or rows of other tables."""
-        for column in self.columns:
-            if column.name in plan.schema.names and not column.is_exact:
-                raise DestinationError(
-                    f"column {column.name!r} of {self.table} is {column.native}, which does not keep every "
-                    "value as it is",
-                    hint="make it nvarchar, varbinary, datetime2(6), datetimeoffset(6) or time(6), or choose "
-                    "another table with `into`",
-                    code="inexact_column",
-                    stream=plan.stream,
-                    column=column.name,
-                )
+        refuse_inexact(plan, self.columns, _EXACT)
         refuse_cascading_load(plan, self.cascades, keyed=self.is_keyed(plan.primary_key))
 
 

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
+from atlas_etl.connectors.sql._inexact import refuse_inexact
 from atlas_etl.connectors.sql._ledger import CHECKPOINTS, LOADS
 from atlas_etl.connectors.sql._oracle_literals import literal
 from atlas_etl.connectors.sql._oracle_stored import KeptColumn
@@ -19,6 +20,7 @@ from atlas_etl.model import LoadPlan, TableName
 
 Execute = Callable[[str], Sequence[tuple[object, ...]]]
 
+_EXACT = "VARCHAR2, CLOB, RAW, BLOB, TIMESTAMP(6) or a NUMBER with its digits"
 _COLUMNS = """
 SELECT c.column_name, c.data_type, c.data_length, CASE WHEN c.char_used = 'C' THEN c.char_length END,
   c.data_precision, c.data_scale, c.collation, c.nullable, c.virtual_column, c.identity_column
@@ -59,17 +61,7 @@ class Target:
 
     def refuse(self, plan: LoadPlan) -> None:
         """Raise DestinationError where values would change on the way in, or rows of other tables."""
-        for column in self.columns:
-            if column.name in plan.schema.names and not column.is_exact:
-                raise DestinationError(
-                    f"column {column.name!r} of {self.table} is {column.native}, which does not keep every "
-                    "value as it is",
-                    hint="make it VARCHAR2, CLOB, RAW, BLOB, TIMESTAMP(6) or a NUMBER with its digits, or "
-                    "choose another table with `into`",
-                    code="inexact_column",
-                    stream=plan.stream,
-                    column=column.name,
-                )
+        refuse_inexact(plan, self.columns, _EXACT)
         merged = plan.primary_key if plan.merges else ()
         self.refuse_long({*merged, *((plan.cursor,) if plan.cursor else ())}, plan.stream)
         refuse_cascading_load(plan, self.cascades, keyed=self.is_keyed(plan.primary_key))

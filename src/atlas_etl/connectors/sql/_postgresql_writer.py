@@ -20,6 +20,7 @@ from atlas_etl.connectors.sql._postgresql_load import LoadConnection
 from atlas_etl.connectors.sql._postgresql_reader import ReaderDialect
 from atlas_etl.connectors.sql._postgresql_snapshot import PostgresSnapshot
 from atlas_etl.connectors.sql._postgresql_types import arrow_type, declared_form, declared_type, stored_type
+from atlas_etl.connectors.sql._referenced import refuse_cascading_load
 from atlas_etl.connectors.sql._source import Select
 from atlas_etl.connectors.sql._writer import SqlDestination, SqlLoadSession
 from atlas_etl.contracts import Answer
@@ -27,7 +28,6 @@ from atlas_etl.errors import DataError, DestinationError, UsageError
 from atlas_etl.model import (
     BatchLimits,
     ConnectionStatus,
-    Disposition,
     LoadPlan,
     ReconcilePlan,
     Stream,
@@ -269,19 +269,7 @@ class PostgresDestination(SqlDestination):
         found = table_called(connection.execute, target)
         keys, cascades = keys_and_cascades(connection.execute, target)
         keyed = frozenset(plan.primary_key) in keys
-        deletes = {
-            Disposition.REPLACE: True,
-            Disposition.APPEND: plan.tail is not None,
-            Disposition.MERGE: plan.deletes or not keyed,
-        }
-        if cascades and deletes[plan.disposition]:
-            raise DestinationError(
-                f"this load deletes rows of {plan.table} and writes them again, but the foreign key "
-                f"{cascades[0]} would delete or change the rows that point at them",
-                hint="make that foreign key ON DELETE NO ACTION, or use the disposition merge with a key",
-                code="referenced",
-                stream=plan.stream,
-            )
+        refuse_cascading_load(plan, cascades, keyed=keyed)
         nullable = [column.name for column in found.columns if column.nullable] if found else ()
         return PostgresWriterDialect(_natives(found), nullable, keyed=keyed)
 

@@ -133,9 +133,8 @@ class SqlDestination(ABC):
             is_there = all(self.table_schema(connection, each) is not None for each in needed)
             if not is_there or not ledger.has_load(connection, load_id):
                 return False
-            return has_rows(
-                self.dialect, connection, table
-            )  # of a load without rows, an empty one lacks nothing
+            # Of a load without rows, an empty table lacks nothing.
+            return has_rows(self.dialect, connection, table)
 
     def changes(self, plan: LoadPlan) -> Sequence[str]:
         def widened(change: WidenColumn) -> Sequence[str]:
