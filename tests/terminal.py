@@ -33,13 +33,28 @@ class Terminal:
 
     def answer(self, question: str, typed: str, *, hidden: bool = False) -> None:
         """Wait for a question, behind the last one, and type a line. Raises AssertionError."""
-        self.wait_for(question)
+        self._wait_for_prompt(question)
         deadline = time.monotonic() + PATIENCE
-        while not self.shown.endswith(": "):
-            assert self._read(deadline), self.shown
         while hidden and termios.tcgetattr(self.ours)[3] & termios.ECHO:  # what is typed before that is lost
             assert time.monotonic() < deadline, self.shown
         self.type(f"{typed}\n")
+
+    def interrupt(self, question: str) -> None:
+        """Wait for a question, behind the last one, and press Ctrl-C. Raises AssertionError.
+
+        The command sleeps by then: a signal between the prompt and the read that follows it, which no person
+        is fast enough for, is noted by Python and looked at when the read returns, with the next key.
+        """
+        self._wait_for_prompt(question)
+        deadline = time.monotonic() + PATIENCE
+        while not self._sleeps():
+            assert time.monotonic() < deadline, self.shown
+        self.type("\x03")
+
+    def end_input(self, question: str) -> None:
+        """Wait for a question, behind the last one, and press Ctrl-D. Raises AssertionError."""
+        self._wait_for_prompt(question)
+        self.type("\x04")
 
     def wait_for(self, text: str) -> None:
         """Wait until the screen shows this, behind what was waited for before."""
@@ -58,6 +73,16 @@ class Terminal:
         while self._read(deadline):
             assert time.monotonic() < deadline, self.shown
         return self.process.wait(PATIENCE)
+
+    def _wait_for_prompt(self, question: str) -> None:
+        self.wait_for(question)
+        deadline = time.monotonic() + PATIENCE
+        while not self.shown.endswith(": "):
+            assert self._read(deadline), self.shown
+
+    def _sleeps(self) -> bool:
+        state = ["ps", "-o", "stat=", "-p", str(self.process.pid)]
+        return subprocess.run(state, capture_output=True, text=True, check=True).stdout.startswith("S")
 
     def _read(self, deadline: float) -> bool:
         ready, _, _ = select.select([self.ours], [], [], max(deadline - time.monotonic(), 0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +13,9 @@ from pytest_httpserver import HTTPServer
 from tests.project import Project
 from tests.servers import ServerAddress
 from tests.servers import postgres as postgres_server
-from tests.terminal import PATIENCE, on_terminal
+from tests.terminal import PATIENCE, Terminal, on_terminal
 
 from atlas_etl.api.atlas import Atlas
-
-CTRL_C, CTRL_D = "\x03", "\x04"
 
 
 @pytest.fixture
@@ -128,15 +127,15 @@ QUESTIONS = ("name,", "protocol,", "database_path", "another setting", "tables (
 ANSWERS = ("shop", "sqlite", "shop.db", "", "orders", "", "", "daily", "")
 
 
-@pytest.mark.parametrize("key", [CTRL_C, CTRL_D], ids=["ctrl-c", "ctrl-d"])
+@pytest.mark.parametrize("press", [Terminal.interrupt, Terminal.end_input], ids=["ctrl-c", "ctrl-d"])
 @pytest.mark.parametrize("stop", [0, 2, 4, 9])
-def test_breaking_off_writes_nothing(project: Project, source: Path, stop: int, key: str) -> None:
+def test_breaking_off_writes_nothing(
+    project: Project, source: Path, stop: int, press: Callable[[Terminal, str], None]
+) -> None:
     with on_terminal(project, "connector", "add") as terminal:
         for question, answer in zip(QUESTIONS[:stop], ANSWERS[:stop], strict=True):
             terminal.answer(question, answer)
-        terminal.wait_for(QUESTIONS[stop])
-        terminal.wait_for(":")
-        terminal.type(key)
+        press(terminal, QUESTIONS[stop])
         terminal.wait_for("interrupted; nothing was written")
         assert terminal.end() == 130
     assert written(project) == {}
@@ -160,7 +159,7 @@ def test_a_token_that_the_trial_replaced_outlives_breaking_off(
     with on_terminal(project, "connector", "add", "api", "--protocol", "http", *flags) as terminal:
         terminal.answer("another setting", "")
         terminal.wait_for("It works")
-        terminal.type(CTRL_C)
+        terminal.interrupt("streams (")
         terminal.wait_for("the source replaced api/auth/refresh_token while it was tried")
         terminal.wait_for("nothing was written")
         assert terminal.end() == 130
