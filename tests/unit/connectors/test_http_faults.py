@@ -176,6 +176,16 @@ def test_retry_after_is_honoured_and_capped(api: Api) -> None:
     assert 0.3 <= time.monotonic() - began < 30
 
 
+@pytest.mark.parametrize("past", ["0", "Wed, 21 Oct 2015 07:28:00 GMT"])
+def test_tries_are_no_burst_where_the_time_to_wait_has_passed(api: Api, past: str) -> None:
+    """So it is where this machine's clock is ahead of the server's."""
+    api.serve("/things", lambda _: Response(status=429, headers={"Retry-After": past}))
+    began = time.monotonic()
+    with pytest.raises(SourceError):
+        read(api.connector(longest_wait="300ms", attempts=3), THINGS)
+    assert time.monotonic() - began >= 0.6
+
+
 @pytest.mark.parametrize("rate", [{"requests_per_minute": 600}, {"requests_per_second": 10}])
 def test_a_rate_holds_back(api: Api, rate: dict[str, float]) -> None:
     api.serve_pages("/things", [f'[{{"id": {n}}}]' for n in range(3)])

@@ -10,6 +10,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+from pydantic import ValidationError
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
@@ -60,7 +61,8 @@ def api(httpserver: HTTPServer) -> Api:
         ({"format": "date", "boundary": "exclusive"}, INSTANT, None, "2026-02-28"),
         ({"format": "%d.%m.%Y %H:%M"}, INSTANT, None, "01.03.2026 12:30"),
         ({"format": "%d.%m.%Y", "boundary": "exclusive"}, INSTANT, None, "28.02.2026"),
-        ({"format": "%H:%M", "boundary": "exclusive"}, INSTANT, None, "12:29"),
+        ({"format": "%Y-%j %H:%M", "boundary": "exclusive"}, INSTANT, None, "2026-060 12:29"),
+        ({"format": "%Y-%m"}, INSTANT, None, "2026-03"),
         ({"format": "%d.%m.%Y %H:%M"}, NAIVE, "America/New_York", "01.03.2026 12:30"),
         ({"format": "%d.%m.%Y %H:%M"}, NAIVE, "Europe/Berlin", "01.03.2026 11:30"),
         ({"format": "%d.%m.%Y %H:%M %z"}, NAIVE, "America/New_York", "01.03.2026 17:30 +0000"),
@@ -89,6 +91,22 @@ def test_a_checkpoint_that_cannot_be_written_so(how: Mapping[str, object], bound
     with pytest.raises(ConfigError) as caught:
         written(Incremental.model_validate(how), bound, None)
     assert caught.value.code == "cursor_format"
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"format": "%H:%M"},
+        {"format": "%%Y %d.%m. %H:%M"},
+        {"format": "%Y-%m", "boundary": "exclusive"},
+        {"format": "%Y-%W", "start": "2026-01-01", "end_parameter": "until"},
+    ],
+    ids=["no year", "escaped", "no day", "no day of an end"],
+)
+def test_a_pattern_that_cannot_tell_what_it_has_to_is_refused(how: Mapping[str, object]) -> None:
+    """What is a month long would leave out, as an exclusive bound or an end, what comes in that month."""
+    with pytest.raises(ValidationError, match="a pattern"):
+        Incremental.model_validate({"parameter": "since", **how})
 
 
 @pytest.mark.parametrize("zone", ["America/Los_Angeles", "UTC", "Pacific/Kiritimati"])
@@ -144,18 +162,23 @@ def test_the_api_filters_and_no_tie_is_lost(api: Api, tmp_path: Path, into: str,
     assert rows(tmp_path, "SELECT id FROM api.orders ORDER BY id") == [(1,), (2,), (3,), (4,)]
 
 
-def test_reading_stops_early_where_the_newest_come_first(api: Api, tmp_path: Path) -> None:
-    held = [{"id": n, "at": f"2026-01-{n:02}T00:00:00Z"} for n in range(20, 0, -1)]
+@pytest.mark.parametrize("cursor", ["at", "meta__at"])
+def test_reading_stops_early_where_the_newest_come_first(api: Api, tmp_path: Path, cursor: str) -> None:
+    def record(number: int) -> dict[str, object]:
+        at = f"2026-01-{number:02}T00:00:00Z"
+        return {"id": number, **({"at": at} if cursor == "at" else {"meta": {"at": at}})}
+
+    held = [record(n) for n in range(20, 0, -1)]
 
     def answer(request: Request) -> Response:
         start = (int(request.args["page"]) - 1) * 2
         return as_json(held[start : start + 2])
 
     api.serve("/orders", answer)
-    stream = Stream("orders", table="orders", cursor="at")
-    more = {"resources": resource(order="descending"), "pagination": "page"}
+    stream = Stream("orders", table="orders", cursor=cursor)
+    more = {"resources": resource(order="descending"), "pagination": "page", "nested": "flatten"}
     assert sync(api.connector(**more), tmp_path, stream).rows_loaded == 20
-    held.insert(0, {"id": 21, "at": "2026-01-21T00:00:00Z"})
+    held.insert(0, record(21))
     api.asked.clear()
     assert sync(api.connector(**more), tmp_path, stream).rows_read == 2
     assert len(api.asked) == 3  # the first page again, behind the second

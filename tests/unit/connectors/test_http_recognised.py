@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import pytest
@@ -97,6 +98,41 @@ def algolia(found: list[dict[str, object]], number: int, following: str | None) 
     return {"hits": found, "page": number, "nbPages": PAGES, "nbHits": len(RECORDS)}
 
 
+def fhir(found: list[dict[str, object]], number: int, following: str | None) -> object:
+    """https://hl7.org/fhir/http.html#paging; `total` may be left out."""
+    links = [{"relation": "self", "url": "/things"}]
+    if following is not None:
+        links.append({"relation": "next", "url": f"http://HOST{following}"})
+    entries = [{"fullUrl": f"/things/{each['id']}", "resource": each} for each in found]
+    return {"resourceType": "Bundle", "type": "searchset", "link": links, "entry": entries}
+
+
+def ords(found: list[dict[str, object]], number: int, following: str | None) -> object:
+    """Oracle REST Data Services."""
+    links = [{"rel": "self", "href": "/things"}, {"rel": "first", "href": "/things"}]
+    if following is not None:
+        links.append({"rel": "next", "href": f"http://HOST{following}"})
+    return {
+        "items": found, "hasMore": following is not None, "limit": SIZE, "offset": number * SIZE,
+        "count": len(found), "links": links,
+    }  # fmt: skip
+
+
+def geojson(found: list[dict[str, object]], number: int, following: str | None) -> object:
+    """https://docs.ogc.org/is/17-069r4/17-069r4.html, section 7.15."""
+    links = [{"href": following, "rel": "next", "type": "application/geo+json"}] if following else []
+    return {"type": "FeatureCollection", "features": found, "links": links, "numberMatched": len(RECORDS)}
+
+
+def hydra(found: list[dict[str, object]], number: int, following: str | None) -> object:
+    view = {"@id": "/things", **({"hydra:next": following} if following else {})}
+    return {"hydra:member": found, "hydra:totalItems": len(RECORDS), "hydra:view": view}
+
+
+def kubernetes(found: list[dict[str, object]], number: int, following: str | None) -> object:
+    return {"items": found, "metadata": {"continue": f"page {number + 1}" if following else ""}}
+
+
 def jira(found: list[dict[str, object]], number: int, following: str | None) -> object:
     return {"startAt": number * SIZE, "maxResults": SIZE, "total": len(RECORDS), "issues": found}
 
@@ -107,6 +143,8 @@ def served(api: Api, shape: Shape, **headers: str) -> None:
     def answer(request: Request) -> Response:
         args = request.args
         counted = next((args[name] for name in ("start", "startAt", "skip") if name in args), None)
+        if "continue" in args:
+            counted = str(SIZE * int(args["continue"].removeprefix("page ")))
         start = int(counted) if counted is not None else SIZE * asked_page(request)
         is_more = start + SIZE < len(RECORDS)
         following = f"/things?at={start + SIZE}" if is_more else None
@@ -127,7 +165,7 @@ def served(api: Api, shape: Shape, **headers: str) -> None:
 
 SHAPES: tuple[Shape, ...] = (
     hal, spring_hal, json_api, json_api_object, odata, odata_2, spring, spring_slice, django, laravel,
-    enveloped, solr, algolia, jira,
+    enveloped, solr, algolia, jira, fhir, ords, geojson, hydra, kubernetes,
 )  # fmt: skip
 
 
@@ -141,8 +179,11 @@ def test_every_record_of_every_page_comes_once(api: Api, shape: Shape) -> None:
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: str(shape.__name__))
 def test_one_page_is_all_and_no_other_is_asked_for(api: Api, shape: Shape) -> None:
-    only = {"totalPages": 1, "last_page": 1, "nbPages": 1, "totalElements": 1, "total": 1, "count": 1,
-            "numFound": 1, "nbHits": 1, "@odata.count": 1, "last": True}  # fmt: skip
+    totals = (
+        "totalPages", "last_page", "nbPages", "totalElements", "total", "count", "numFound", "nbHits",
+        "numberMatched", "hydra:totalItems", "@odata.count",
+    )  # fmt: skip
+    only = {**dict.fromkeys(totals, 1), "last": True}
 
     def single(body: object) -> object:
         if not isinstance(body, dict):
@@ -162,6 +203,9 @@ def test_one_page_is_all_and_no_other_is_asked_for(api: Api, shape: Shape) -> No
         ({"hits": {"total": {"value": 0, "relation": "eq"}, "hits": []}}, None),
         ({"d": {"results": []}}, None),
         ({"errors": [], "data": {"items": []}}, None),
+        ({"resourceType": "Bundle", "type": "searchset", "total": 0, "link": [{"relation": "self"}]}, None),
+        ({"resourceType": "Patient", "id": "7", "link": []}, "resourceType"),
+        ({"id": 7, "links": [{"rel": "next", "href": "/things/8"}]}, "id"),
         ({"id": 7, "_links": {"self": {"href": "/"}}, "_embedded": {"lines": [{"n": 1}]}}, "id"),
         ({"data": {"id": 7, "items": [{"n": 1}]}}, "data"),
         ({"data": {"name": "x", "addresses": [{"n": 1}]}}, "data"),
@@ -193,6 +237,18 @@ def test_a_single_record_and_an_empty_list_are_what_they_are(
         ({"items": [{"id": 1}], "paging": {"next": {"page": 2}}}, {}, "paging.next"),
         ({"items": [{"id": 1}], "isLast": False}, {}, "isLast"),
         ({"items": [{"id": 1}], "meta": {"totalPages": 4}}, {}, "meta.totalPages"),
+        ({"hits": {"total": 250, "hits": [{"_id": "1"}]}}, {}, "hits.total"),
+        (
+            {"features": [{"id": 1}], "links": [{"rel": "next", "method": "POST", "href": "/"}]},
+            {},
+            "rel=next",
+        ),
+        ({"records": [{"id": 1}], "offset": "itrX/rec7"}, {}, "offset"),
+        ({"values": [{"id": 1}], "isLastPage": False, "nextPageStart": 25}, {}, "isLastPage"),
+        ({"result": [{"id": 1}], "result_info": {"total_pages": 3}}, {}, "result_info.total_pages"),
+        ([{"id": 1}], {"X-WP-TotalPages": "3"}, "x-wp-totalpages"),
+        ([{"id": 1}], {"Content-Range": "0-0/3573458"}, "content-range"),
+        ([{"id": 1}], {"X-MS-Continuation": "abc"}, "x-ms-continuation"),
     ],
 )
 def test_a_first_page_that_is_not_all_is_an_error_and_not_all(
@@ -230,3 +286,89 @@ def test_what_could_mean_several_things_is_an_error(api: Api, body: object, code
     with pytest.raises(SourceError) as caught:
         read(api.connector(), THINGS)
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("body", "place"),
+    [
+        ({"hits": {"hits": [{"_id": "1"}] * 10}}, "a search's"),
+        ({"Items": [], "LastEvaluatedKey": {"id": {"N": "7"}}}, "LastEvaluatedKey"),
+    ],
+    ids=["search", "empty"],
+)
+def test_a_page_may_not_be_all_without_a_total_or_a_record(api: Api, body: object, place: str) -> None:
+    api.serve("/things", lambda _: as_json(body))
+    with pytest.raises(SourceError) as caught:
+        read(api.connector(), THINGS)
+    assert (caught.value.code, place in caught.value.message) == ("pagination_unknown", True)
+
+
+def test_a_part_is_not_all_in_any_format(api: Api) -> None:
+    api.serve("/things", lambda _: Response("id\n1\n", status=206, content_type="text/csv"))
+    with pytest.raises(SourceError) as caught:
+        read(api.connector(format="csv"), THINGS)
+    assert (caught.value.code, "206" in caught.value.message) == ("pagination_unknown", True)
+
+
+def test_what_is_no_sign_of_more_is_taken_for_none(api: Api) -> None:
+    headers = {"Content-Range": "bytes 0-9/100", "X-Total-Pages": "1", "X-WP-Total": "1"}
+    body = {"items": [{"id": 1}], "offset": 0, "nextToken": None, "links": [{"rel": "self", "href": "/"}]}
+    api.serve("/things", lambda _: as_json(body, **headers))
+    assert read(api.connector(), THINGS).num_rows == 1
+
+
+def test_a_bundles_last_page_may_leave_its_entries_out(api: Api) -> None:
+    def answer(request: Request) -> Response:
+        if "at" in request.args:
+            return as_json({"resourceType": "Bundle", "type": "searchset", "link": []})
+        return as_json(json.dumps(fhir(RECORDS, 0, "/things?at=7")).replace("HOST", request.host))
+
+    api.serve("/things", answer)
+    assert read(api.connector(), THINGS).num_rows == len(RECORDS)
+
+
+def test_an_entry_without_a_resource_is_not_left_out_silently(api: Api) -> None:
+    """A history has entries of what was deleted: https://hl7.org/fhir/http.html#history."""
+    entries = [{"resource": {"id": "1"}}, {"request": {"method": "DELETE", "url": "things/2"}}]
+    api.serve("/things", lambda _: as_json({"resourceType": "Bundle", "type": "history", "entry": entries}))
+    with pytest.raises(SourceError) as caught:
+        read(api.connector(), THINGS)
+    assert caught.value.code == "records_not_found"
+    assert read(api.connector(records="entry"), THINGS).num_rows == 2
+
+
+def test_a_search_goes_on_behind_the_values_that_it_was_sorted_by(api: Api) -> None:
+    """https://www.elastic.co/docs/reference/elasticsearch/rest-apis/paginate-search-results."""
+    at = 9_007_199_254_740_993
+    hits = [{"_id": str(n), "_source": {"n": n}, "sort": [at + n // 2, f"id-{n}"]} for n in range(7)]
+
+    def answer(request: Request) -> Response:
+        asked = request.get_json()
+        assert request.method == "POST"
+        assert asked["sort"] == [{"at": "asc"}, {"id": "asc"}]
+        behind = [hit for hit in hits if "search_after" not in asked or hit["sort"] > asked["search_after"]]
+        found = behind[: asked.get("size", SIZE)]
+        return as_json({"hits": {"total": {"value": len(hits), "relation": "eq"}, "hits": found}})
+
+    api.serve("/things", answer)
+    pagination = {
+        "type": "keyset", "field": "sort", "parameter": "search_after", "into": "body", "page_size": 3,
+        "page_size_parameter": "size",
+    }  # fmt: skip
+    things = {"path": "/things", "method": "POST", "body": {"sort": [{"at": "asc"}, {"id": "asc"}]}}
+    connector = api.connector(resources={"things": {**things, "pagination": pagination}})
+    found = read(connector, Stream("things", table="things"))
+    assert found.column("_id").to_pylist() == [str(n) for n in range(7)]
+    pagination["into"] = "query"
+    with pytest.raises(SourceError) as caught:
+        read(api.connector(resources={"things": {**things, "pagination": pagination}}),
+             Stream("things", table="things"))  # fmt: skip
+    assert caught.value.code == "page_position"
+
+
+def test_the_error_of_a_search_says_what_to_write(api: Api) -> None:
+    body = {"hits": {"total": {"value": 11}, "hits": [{"_id": str(n)} for n in range(10)]}}
+    api.serve("/things", lambda _: as_json(body))
+    with pytest.raises(SourceError) as caught:
+        read(api.connector(), THINGS)
+    assert "parameter: search_after, into: body" in str(caught.value.hint)

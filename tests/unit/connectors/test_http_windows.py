@@ -260,3 +260,19 @@ def test_windows_of_children_and_of_their_parents(api: Api) -> None:
     found = read(connector, Stream("orders", table="orders", cursor="at"))
     assert found.column("shop").to_pylist() == ["2024-01"]
     assert asked == [("2024-01", "2024-01-01")]
+
+
+def test_a_cursor_inside_another_member_tells_its_window_too(api: Api) -> None:
+    days = ["2024-02-01", "2024-03-01", "2024-04-01"]
+    held = [{"id": day, "meta": {"o'f": {"at": f"{day}T00:00:00Z"}}} for day in days]
+
+    def answer(request: Request) -> Response:
+        begin, end = request.args["from"], request.args["to"]
+        return as_json([row for row in held if begin <= str(row["id"]) + "T00:00:00Z" <= end])
+
+    api.serve("/things", answer)
+    cursor = "meta__o'f__at"
+    resource = {"path": "/things", "primary_key": "id", "cursor": cursor, "incremental": ASKED}
+    connector = api.connector(resources={"things": resource}, nested="flatten", pagination="none")
+    found = read(connector, Stream("things", table="things", cursor=cursor))
+    assert sorted(found.column("id").to_pylist()) == [date.fromisoformat(day) for day in days]

@@ -20,6 +20,7 @@ import msgspec
 from defusedxml import DefusedXmlException
 
 from atlas_etl.connectors.http._records import EVERY, Document, Path, lines
+from atlas_etl.connectors.http._where_records import is_empty_list, records_path
 from atlas_etl.errors import SourceError
 
 _PLAIN = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?|true|false")
@@ -55,14 +56,20 @@ class _Json:
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
+        self._is_given = path is not None
 
     def read(self, content: bytes, where: str) -> Answer:
         document = Document(content, where)
         if self._path is None:
-            if document.is_empty_list():
+            if is_empty_list(document):
                 return document, []
-            self._path = document.records_path()
-        return document, document.records(self._path)
+            self._path = records_path(document, where)
+        try:
+            return document, document.records(self._path)
+        except SourceError:
+            if self._is_given or not is_empty_list(document):
+                raise
+            return document, []  # behind pages that had records
 
 
 def may_lack(path: Path, read: Callable[[bytes, str], Answer]) -> Callable[[bytes, str], Answer]:

@@ -21,7 +21,7 @@ from atlas_etl.connectors.clocks_back import earliest
 from atlas_etl.connectors.http._incremental_settings import Incremental, Since
 from atlas_etl.connectors.http._messages import Request
 from atlas_etl.connectors.http._parents import filled
-from atlas_etl.connectors.http._records import Document, parse_path
+from atlas_etl.connectors.http._records import Document
 from atlas_etl.errors import ConfigError
 from atlas_etl.model import CursorKind, CursorValue
 
@@ -122,7 +122,7 @@ class Newest:
     """Tells when records that come the newest first are older than all that is wanted."""
 
     def __init__(self, cursor: str, bound: CursorValue) -> None:
-        self._path = parse_path(f"['{cursor}']")
+        self._cursor = cursor
         self._kind = _TYPES.get(bound.kind)
         self._bound = values.cursor_scalar(bound, self._kind) if self._kind is not None else None
 
@@ -130,7 +130,7 @@ class Newest:
         """Whether the last of these, and so whatever follows it, comes before the bound."""
         if not records or self._bound is None:
             return False
-        last = Document(bytes(records[-1]), "a record").find(self._path)
+        last = Document(bytes(records[-1]), "a record").column(self._cursor)
         if last is None or isinstance(last, bool):
             return False
         try:

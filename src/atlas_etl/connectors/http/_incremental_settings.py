@@ -46,6 +46,15 @@ SpanField = Annotated[
 ]
 
 
+# Of strftime's directives, and their plain forms: %-d, %e.
+_YEARS = "YyGCDFxcs"
+_DAYS = "djeDFxcs"
+
+
+def _tells(form: str, directives: str) -> bool:
+    return re.search(rf"%-?[{directives}]", form.replace("%%", "")) is not None
+
+
 class Since(BaseModel):
     """How the checkpoint is written for an API, and what its answers hold then."""
 
@@ -80,6 +89,8 @@ class Since(BaseModel):
     def _known_format(self) -> Since:
         if self.format not in ("iso8601", "epoch", "epoch_ms", "date", "plain") and "%" not in self.format:
             raise ValueError("format: should be iso8601, epoch, epoch_ms, date, plain or a pattern with %")
+        if "%" in self.format and not _tells(self.format, _YEARS):
+            raise ValueError("format: a pattern should tell the year, or it says nothing of when")
         return self
 
 
@@ -121,5 +132,10 @@ def check_windows(how: Since, begin: str | None, end: str | None, *, names: str)
         raise ValueError(f"window needs {names}")
     if end is not None and how.start is None:
         raise ValueError("an end needs `start`, from which the first sync reads")
+    is_coarse = "%" in how.format and not _tells(how.format, _DAYS)
+    if is_coarse and (how.boundary == "exclusive" or end is not None):
+        raise ValueError(
+            "format: a pattern that does not tell the day is for an inclusive boundary and no end"
+        )
     if how.start is not None and begin is None:
         raise ValueError("start needs the parameter that it is sent as")

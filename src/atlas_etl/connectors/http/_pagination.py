@@ -5,9 +5,9 @@ A page that repeats, or a cursor that does not move, is an error (`pagination_st
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Hashable, Mapping
 from dataclasses import replace
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 import msgspec
@@ -19,12 +19,14 @@ from atlas_etl.connectors.http._messages import Request, origin
 from atlas_etl.connectors.http._page_ends import Moves, Total, stuck
 from atlas_etl.connectors.http._pagination_settings import Pagination
 from atlas_etl.connectors.http._parents import filled
-from atlas_etl.connectors.http._recognised import Page, next_link, recognised, says_more
-from atlas_etl.connectors.http._records import Document, Scalar, parse_path
+from atlas_etl.connectors.http._recognised import Page, next_link, recognised, unknown
+from atlas_etl.connectors.http._records import Document, Path, Scalar, parse_path
 from atlas_etl.connectors.http._standstill import moving
 from atlas_etl.errors import SourceError
 
 Flow: TypeAlias = Generator[Request, "Page", None]
+Place: TypeAlias = Scalar | tuple[Scalar, ...]
+Hashed = TypeVar("Hashed", bound=Hashable)
 
 
 def paged(pagination: Pagination, first: Request, *, has_key: bool) -> Flow:
@@ -118,12 +120,12 @@ def _cursor(how: Pagination, first: Request) -> Flow:
 def _keyset(how: Pagination, first: Request) -> Flow:
     sized = _sized(how, first, "limit")
     path = parse_path(how.field or "id")
-    seen: set[Scalar] = set()
+    seen: set[Place] = set()
     before: list[msgspec.Raw] = []
     page = yield sized
     while not _is_last(how, page) and not _has_only_repeated(how, before, page.records):
         before = page.records
-        last = Document(bytes(before[-1]), "the last record").find(path)
+        last = _place(before[-1], path)
         if last is None:
             raise SourceError(
                 f"the last record of a page has no {how.field or 'id'!r} to go on from",
@@ -140,19 +142,14 @@ def _behind(how: Pagination, sized: Request, records: list[msgspec.Raw]) -> Gene
     One that was deleted meanwhile is refused (Stripe: https://github.com/stripe/stripe-php/issues/1264).
     """
     name, path = how.parameter or "after", parse_path(how.field or "id")
-    refused: set[Scalar] = set()
+    refused: set[Place] = set()
     for record in reversed(records[-_MOST_GONE:]):
-        place = Document(bytes(record), "a record").find(path)
+        place = _place(record, path)
         if place is None:
             break
         page = yield replace(_placed(how, sized, {name: place}), empty_on=_GONE)
         if page.response.status not in _GONE:
-            places = (
-                {Document(bytes(found), "a record").find(path) for found in page.records}
-                if refused
-                else set()
-            )
-            if places & refused:
+            if refused and not refused.isdisjoint(_place(found, path) for found in page.records):
                 break  # what was refused is there: it was for another reason
             return page
         refused.add(place)
@@ -162,6 +159,13 @@ def _behind(how: Pagination, sized: Request, records: list[msgspec.Raw]) -> Gene
         code="page_position",
         retryable=True,
     )
+
+
+def _place(record: msgspec.Raw, path: Path) -> Place:
+    """What a record has there to go on from: one value, or those that a search sorted it by."""
+    document = Document(bytes(record), "a record")
+    found = document.find(path)
+    return found if found is not None else document.scalars(path) or None
 
 
 def _has_only_repeated(how: Pagination, before: list[msgspec.Raw], records: list[msgspec.Raw]) -> bool:
@@ -226,12 +230,8 @@ def _auto(how: Pagination, first: Request) -> Flow:
     page = yield request
     chosen = recognised(page)
     if chosen is None:
-        if page.records and (place := says_more(page)) is not None:
-            raise SourceError(
-                f"the first answer says by {place!r} that there is more, and not how to ask for it",
-                hint="describe `pagination`, e.g. {type: page} or {type: keyset}; with `none` one is read",
-                code="pagination_unknown",
-            )
+        if (failure := unknown(page)) is not None:
+            raise failure
         return
     rest = paged(chosen, request, has_key=how.overlap != 0)
     next(rest)
@@ -268,13 +268,23 @@ def _sized(how: Pagination, first: Request, usual: str) -> Request:
     return _placed(how, first, {how.page_size_parameter or usual: how.page_size})
 
 
-def _placed(how: Pagination, request: Request, values: dict[str, Scalar]) -> Request:
-    if how.into == "template":
-        return filled(request, values)
+def _placed(how: Pagination, request: Request, values: Mapping[str, Place]) -> Request:
+    """The request with these in it. Raises SourceError (`page_position`) for several values in a text."""
     if how.into == "body":
-        body: dict[str, JsonValue] = {**values}
+        body: dict[str, JsonValue] = {
+            name: list(value) if isinstance(value, tuple) else value for name, value in values.items()
+        }
         return request.with_body(body)
-    return request.with_params({name: str(value) for name, value in values.items()})
+    texts = {name: value for name, value in values.items() if not isinstance(value, tuple)}
+    if len(texts) < len(values):
+        raise SourceError(
+            "a page ends with a record that has several values to go on from, and only a body can hold them",
+            hint="set `into: body` of `pagination`, and `method: POST` of the resource",
+            code="page_position",
+        )
+    if how.into == "template":
+        return filled(request, texts)
+    return request.with_params({name: str(value) for name, value in texts.items()})
 
 
 def _more_of(first: Request) -> Request:
@@ -300,7 +310,7 @@ def _says_no_more(how: Pagination, page: Page) -> bool:
     return how.has_more is not None and page.find(parse_path(how.has_more)) in (False, None, 0, "false")
 
 
-def _advance(value: Scalar, seen: set[Scalar], *, what: str) -> None:
+def _advance(value: Hashed, seen: set[Hashed], *, what: str) -> None:
     if value in seen:
         raise stuck(f"a {what} came a second time")
     seen.add(value)

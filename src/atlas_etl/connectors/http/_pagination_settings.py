@@ -7,14 +7,15 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from atlas_etl.connectors.http._auth_settings import MODEL, RecordsPath
-from atlas_etl.connectors.http._records import parse_path
+from atlas_etl.connectors.http._records import Chosen, parse_path
 
 
 def check_members(*names: str | None) -> None:
     """Raises ValueError for a name that is no place in a body."""
     for name in names:
-        if name is not None and not parse_path(name):
-            raise ValueError("a parameter in the body should have a name")
+        steps = parse_path(name) if name is not None else ("",)
+        if not steps or any(isinstance(step, Chosen) for step in steps):
+            raise ValueError("a parameter in the body should have a name, or a path of names")
 
 
 class Pagination(BaseModel):
@@ -48,7 +49,8 @@ class Pagination(BaseModel):
         default=None, description="where a response holds the next page's URL; default next"
     )
     field: RecordsPath | None = Field(
-        default=None, description="keyset: the last record's member that is sent; default id"
+        default=None,
+        description="keyset: the last record's member that is sent, into a body also a list; default id",
     )
     total: RecordsPath | None = Field(
         default=None,

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 import msgspec
 
+from atlas_etl.connectors.http import _usual_names as usual
 from atlas_etl.connectors.http._messages import Response
 from atlas_etl.connectors.http._pagination_settings import Pagination
-from atlas_etl.connectors.http._records import ENVELOPES, Document, Path, Scalar, parse_path, written_path
+from atlas_etl.connectors.http._records import Document, Path, Scalar, parse_path, written_path
+from atlas_etl.connectors.http._where_records import ENVELOPES
 from atlas_etl.errors import SourceError
 
 
@@ -20,6 +22,11 @@ class Page:
     response: Response
     document: Document | None  # None: the format is not JSON
     records: list[msgspec.Raw]
+
+    @property
+    def is_single(self) -> bool:
+        """Whether it is one record, and no list of them."""
+        return self.document is not None and self.document.is_one(self.records)
 
     def find(self, path: Path) -> Scalar:
         return self.document.find(path) if self.document is not None else None
@@ -42,62 +49,11 @@ class Page:
 # A link with its parameters, whose texts may have quotes in them that are escaped.
 _LINK = re.compile(r"""<([^<>]*)>((?:\s*;\s*[^,;"]+(?:"(?:[^"\\]|\\.)*")?)*)""")
 _SMALLEST_PAGE = 10  # of those that APIs give by themselves
-# Where nothing but an address is, which may be a relative one (JSON:API, HAL, OData, Laravel, Salesforce).
-_LINKS = (
-    "links.next", "links.next.href", "_links.next.href", "_links.next", "@odata~nextLink", "odata~nextLink",
-    "__next", "nextLink", "next_page_url", "nextPageUrl", "next_url", "nextUrl", "nextRecordsUrl",
-    "pagination.next_url", "paging.next.link", "meta.next_url",
-)  # fmt: skip
-# Where an address may be, or something else.
-_NEXT = (
-    "next", "paging.next", "pagination.next", "meta.next", "info.next", "page.next", "pages.next",
-    "next_page", "nextPage", "meta.next_page", "pagination.next_page",
-)  # fmt: skip
-# Where the cursor is, and the parameter that such APIs want it in.
-_CURSORS = (
-    ("next_cursor", "cursor"), ("meta.next_cursor", "cursor"), ("pagination.next_cursor", "cursor"),
-    ("response_metadata.next_cursor", "cursor"), ("cursor.next", "cursor"), ("cursor", "cursor"),
-    ("next_page_token", "page_token"), ("nextPageToken", "pageToken"), ("paging.cursors.after", "after"),
-    ("paging.next.after", "after"), ("meta.cursor.next", "cursor"), ("nextCursor", "cursor"),
-)  # fmt: skip
-_NEXT_PAGES = ("next_page", "nextPage", "meta.next_page", "pagination.next_page")
-# The page's number, and how many there are. The second name is Spring's, which counts from 0.
-_PAGE_NUMBERS = (
-    ("page", "total_pages"), ("number", "totalPages"), ("page.number", "page.totalPages"),
-    ("page", "totalPages"), ("current_page", "last_page"), ("meta.current_page", "meta.last_page"),
-    ("currentPage", "totalPages"), ("current_page", "total_pages"), ("meta.page", "meta.total_pages"),
-    ("meta.current_page", "meta.total_pages"), ("meta.currentPage", "meta.totalPages"),
-    ("pagination.page", "pagination.total_pages"), ("pagination.current_page", "pagination.total_pages"),
-    ("page", "pages"), ("page", "nbPages"), ("meta.pagination.current_page", "meta.pagination.total_pages"),
-    ("meta.pagination.page", "meta.pagination.pageCount"),
-)  # fmt: skip
-_ABOVE = ("", "meta.", "pagination.", "paging.", "page_info.", "pageInfo.", "meta.pagination.")
-_FLAGS = tuple(
-    f"{above}{flag}"
-    for above in _ABOVE
-    for flag in ("has_more", "hasMore", "has_next", "hasNext", "has_next_page", "hasNextPage", "more")
-)
-_END_FLAGS = tuple(f"{above}{flag}" for above in _ABOVE for flag in ("last", "isLast", "is_last", "done"))
-# Where the records begin, how many there are, and the parameter.
-_OFFSETS = (
-    ("offset", "total", "offset"), ("meta.offset", "meta.total", "offset"),
-    ("pagination.offset", "pagination.total", "offset"), ("skip", "total", "skip"),
-    ("start", "total", "start"), ("startAt", "total", "startAt"), ("start", "numFound", "start"),
-)  # fmt: skip
-_TOTALS = tuple(
-    f"{above}{total}"
-    for above in (*_ABOVE, "page.")
-    for total in (
-        "total", "total_count", "totalCount", "total_results", "totalResults", "total_items", "totalItems",
-        "total_records", "totalRecords", "totalElements", "recordsTotal", "numFound", "nbHits",
-        "@odata~count", "count", "total.value",
-    )
-)  # fmt: skip
-_TOTAL_HEADERS = ("x-total-count", "x-total", "total-count")
-_TOTAL_PAGES = tuple(
-    f"{above}{total}"
-    for above in (*_ABOVE, "page.")
-    for total in ("total_pages", "totalPages", "last_page", "page_count", "pageCount")
+_CONTENT_RANGE = re.compile(r"(?:(?!bytes)\w+ )?\s*(?:\d+-\d+|\*)/(\d{1,15})")  # RFC 9110, section 14.4
+_PARTIAL = 206
+_OF_SEARCH = (  # https://www.elastic.co/docs/reference/elasticsearch/rest-apis/paginate-search-results
+    "set `pagination` to {type: keyset, field: sort, parameter: search_after, into: body, page_size: 1000, "
+    "page_size_parameter: size}"
 )
 
 
@@ -122,54 +78,120 @@ def _shown(page: Page, around: Path) -> Pagination | None:
     def place(path: str) -> str:
         return written_path(_steps(around, path))
 
-    for path in (*_LINKS, *_NEXT):
+    for path in (*usual.LINKS, *usual.NEXT):
         found = at(path)
-        if isinstance(found, str) and (found != "" if path in _LINKS else re.match(r"https?://|/|\?", found)):
+        if isinstance(found, str) and (
+            found != "" if path in usual.LINKS else re.match(r"https?://|/|\?", found)
+        ):
             return Pagination(type="next_url", next=place(path))
-    for path, parameter in _CURSORS:
+    if (linked := _listed_link(page, around)) is not None:
+        return linked
+    for path, parameter in usual.CURSORS:
         found = at(path)
         if isinstance(found, str | int | float) and not isinstance(found, bool) and found != "":
             return Pagination(type="cursor", cursor=place(path), parameter=parameter)
-    for path in _NEXT_PAGES:
+    for path in usual.NEXT_PAGES:
         if _count(at(path)) is not None:
             return Pagination(type="cursor", cursor=place(path), parameter="page")
-    for number, total in _PAGE_NUMBERS:
+    for number, total in usual.PAGE_NUMBERS:
         here, pages = _count(at(number)), _count(at(total))
         if here is not None and pages is not None and here < pages and pages > 1:
             return Pagination(type="page", start=here)
     if (here := _count(at("number"))) is not None and at("last") is False:
         return Pagination(type="page", start=here)  # a slice of Spring's, which counts no pages
-    for offset, total, parameter in _OFFSETS:
+    for offset, total, parameter in usual.OFFSETS:
         rows = _count(at(total))
         if at(offset) == 0 and rows is not None and len(page.records) < rows:
             return Pagination(type="offset", total=place(total), parameter=parameter)
     return None
 
 
+def _listed_link(page: Page, around: Path) -> Pagination | None:
+    """The same by a list of links, of which one is to be fetched as it is."""
+    for link, address in usual.LINK_LISTS:
+        steps = (*around, *link)
+        found, method = page.find((*steps, address)), page.find((*steps, "method"))
+        if isinstance(found, str) and found and method in (None, "GET") and not page.is_single:
+            return Pagination(type="next_url", next=written_path((*steps, address)))
+    return None
+
+
 def says_more(page: Page) -> str | None:
     """Where a response of several records says that there are more of them, or more pages."""
-    if page.document is None or page.document.is_one(page.records):
+    if page.is_single:
         return None
-    headers = page.response.headers
-    for header in _TOTAL_HEADERS:
-        if (_count(headers.get(header, "").strip()) or 0) > len(page.records):
-            return header
+    if (header := _header_says_more(page)) is not None or page.document is None:
+        return header
     for around in ((), *((name,) for name in ENVELOPES)):
-        for path in (*_FLAGS, *_END_FLAGS, *_TOTALS, *_TOTAL_PAGES, *_LINKS, *_NEXT):
+        for path in (
+            *usual.FLAGS,
+            *usual.END_FLAGS,
+            *usual.TOTALS,
+            *usual.TOTAL_PAGES,
+            *usual.LINKS,
+            *usual.NEXT,
+            *usual.TOKENS,
+        ):
             steps = _steps(around, path)
             found = page.find(steps)
             if (
-                (path in _FLAGS and found is True)
-                or (path in _END_FLAGS and found is False)
-                or (path in _TOTALS and (_count(found) or 0) > len(page.records))
-                or (path in _TOTAL_PAGES and (_count(found) or 0) > 1)
+                (path in usual.FLAGS and found is True)
+                or (path in usual.END_FLAGS and found is False)
+                or (path in usual.TOTALS and 0 < len(page.records) < (_count(found) or 0))
+                or (path in usual.TOTAL_PAGES and page.records and (_count(found) or 0) > 1)
                 or (
-                    path in _LINKS + _NEXT
+                    path in usual.LINKS + usual.NEXT + usual.TOKENS
                     and (found not in (None, "", False) or page.document.holds_several(steps))
                 )
             ):
                 return written_path(steps)
+        for link, _ in usual.LINK_LISTS:
+            if page.document.holds_several((*around, *link)):
+                return written_path((*around, *link))
+    if isinstance(page.find(("offset",)), str) and _count(page.find(("offset",))) is None:
+        return "offset"  # Airtable's
     return None
+
+
+def _header_says_more(page: Page) -> str | None:
+    """The same by headers, whatever the format is."""
+    headers, count = page.response.headers, len(page.records)
+    for header in (*usual.TOTAL_HEADERS, *usual.TOTAL_PAGES_HEADERS, *usual.TOKEN_HEADERS):
+        value = headers.get(header, "").strip()
+        is_more = bool(value)
+        if header in usual.TOTAL_HEADERS:
+            is_more = 0 < count < (_count(value) or 0)
+        elif header in usual.TOTAL_PAGES_HEADERS:
+            is_more = count > 0 and (_count(value) or 0) > 1
+        if is_more:
+            return header
+    found = _CONTENT_RANGE.fullmatch(headers.get("content-range", "").strip())
+    if found is not None and 0 < count < int(found[1]):
+        return "content-range"
+    return f"status {_PARTIAL}" if page.response.status == _PARTIAL else None
+
+
+def is_search(page: Page) -> bool:
+    """Whether it is of Elasticsearch or OpenSearch, which give ten hits of a search unless told otherwise."""
+    return page.document is not None and "hits" in page.document.lists(("hits",))
+
+
+def unknown(page: Page) -> SourceError | None:
+    """What is wrong with taking a page that shows no pagination for all; None where it may be all."""
+    searched = is_search(page)
+    place = says_more(page)
+    if place is not None:
+        why = f"the first answer says by {place!r} that there is more, and not how to ask for it"
+    elif searched and len(page.records) >= _SMALLEST_PAGE and page.find(("hits", "total")) is None:
+        if page.find(("hits", "total", "value")) is not None:
+            return None
+        why = "the first answer is a search's, and does not say how many hits there are"
+    else:
+        return None
+    hint = "describe `pagination`, e.g. {type: page} or {type: keyset}; with `none` one is read"
+    if searched:
+        hint = f"POST a `sort` that ends with a unique field, and {_OF_SEARCH}; with `none` one page is read"
+    return SourceError(why, hint=hint, code="pagination_unknown")
 
 
 def _steps(around: Path, path: str) -> Path:

@@ -1,7 +1,8 @@
 """Records in a JSON document: each as the text it was written in, found by a path.
 
 A path is JSONPath's plainest part: names with dots between them, and `[*]` or `*` for every item, e.g.
-`data`, `result.items`, `edges[*].node`; `$` or nothing is the document itself.
+`data`, `result.items`, `edges[*].node`; `$` or nothing is the document itself. One item of a list is chosen
+by what a member of it is: `links[rel=next].href`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ Path: TypeAlias = tuple[str, ...]
 Scalar: TypeAlias = str | int | float | bool | None
 
 EVERY: Final = "*"
-_STEP = re.compile(r"\.?(?:\[\s*(\*|'[^']*'|\"[^\"]*\")\s*\]|([^.\[\]]+))")
+SEPARATOR: Final = "__"  # of the names of members that are flattened
+_STEP = re.compile(r"\.?(?:\[\s*(\*|'[^']*'|\"[^\"]*\")\s*\]|\[\s*(\w+)\s*=\s*(\w+)\s*\]|([^.\[\]]+))")
 _PLAIN = re.compile(r"[^.\[\]]+")  # a step that needs no quotes
 
 _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -30,17 +32,17 @@ BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _BLANKS = b" \t\r\n"
 _NOTHING = msgspec.Raw(b"null")
 
-# Where most APIs keep their records, the commonest first.
-_USUAL = (
-    "data", "results", "items", "records", "value", "values", "rows", "entries", "content", "list", "docs",
-    "elements", "objects", "hits", "nodes",
-)  # fmt: skip
-# What else may be a list beside them, and around them.
-_BESIDE = frozenset({"errors", "warnings", "links", "link", "included", "facets"})
-ENVELOPES: Final = ("d", "data", "result", "results", "response", "payload", "hits")
-_HAL, _HAL_LINKS = "_embedded", "_links"
-_HAL_MOVES = ("next", "prev", "first", "last")
-_NONE_AT = (("page", "totalElements"), ("totalElements",), ("total",), ("count",), ("totalItems",))
+
+class Chosen(str):
+    """A step of a path to the item of a list whose `member` is `text`."""
+
+    member: str
+    text: str
+
+    def __new__(cls, member: str, text: str) -> Chosen:
+        made = super().__new__(cls, f"{member}={text}")
+        made.member, made.text = member, text
+        return made
 
 
 def parse_path(text: str) -> Path:
@@ -54,17 +56,25 @@ def parse_path(text: str) -> Path:
             raise ValueError(
                 f"is no path: write names with dots between them, such as data.items, not {text!r}"
             )
-        quoted, plain = found.groups()
-        steps.append(plain.strip() if plain is not None else quoted.strip("'\""))
+        quoted, member, text, plain = found.groups()
+        if member is not None:
+            steps.append(Chosen(member, text))
+        else:
+            steps.append(plain.strip() if plain is not None else quoted.strip("'\""))
         at = found.end()
     return tuple(steps)
 
 
 def written_path(path: Path) -> str:
     """The text that `parse_path` reads as these steps."""
-    steps = (f".{step}" if _PLAIN.fullmatch(step) else f"['{step}']" for step in path)
-    text = "".join(steps)
+    text = "".join(map(_written_step, path))
     return f"${text}" if text.startswith(".$") else text.removeprefix(".")
+
+
+def _written_step(step: str) -> str:
+    if isinstance(step, Chosen):
+        return f"[{step.member}={step.text}]"
+    return f".{step}" if _PLAIN.fullmatch(step) else f"['{step}']"
 
 
 class Document:
@@ -81,8 +91,29 @@ class Document:
         A number that no float holds with all its digits is its text.
         """
         found = self._at(path)
-        if found is None:
-            return None
+        return self._scalar(found) if found is not None else None
+
+    def column(self, name: str) -> Scalar:
+        """What the column of this name has: a member, or one inside of others, as they are flattened."""
+        found = self._inside(self._root, name)
+        return self._scalar(found) if found is not None else None
+
+    def _inside(self, value: msgspec.Raw, name: str) -> msgspec.Raw | None:
+        members = self._members(value) if _first(value) == b"{" else {}
+        found, at = members.get(name), name.find(SEPARATOR)
+        while found is None and at != -1:
+            above = members.get(name[:at])
+            found = self._inside(above, name[at + len(SEPARATOR) :]) if above is not None else None
+            at = name.find(SEPARATOR, at + 1)
+        return found
+
+    def scalars(self, path: Path) -> tuple[Scalar, ...]:
+        """What is in the list at a path; nothing where there is none, or it has other things, too."""
+        found = self._at(path)
+        items = _ITEMS.decode(found) if found is not None and _first(found) == b"[" else []
+        return tuple(map(self._scalar, items)) if all(_first(item) not in b"[{" for item in items) else ()
+
+    def _scalar(self, found: msgspec.Raw) -> Scalar:
         try:
             scalar: Scalar = _SCALAR.decode(found)
         except msgspec.ValidationError:
@@ -140,74 +171,32 @@ class Document:
         """Whether the document itself is the only record."""
         return len(records) == 1 and records[0] is self._root and _first(self._root) == b"{"
 
-    def is_empty_list(self) -> bool:
-        """Whether it is a list of nothing that leaves its records out: HAL's, as Spring writes it."""
-        if _first(self._root) != b"{":
-            return False
-        members = self._members(self._root)
-        return _HAL_LINKS in members and _HAL not in members and any(self.find(at) == 0 for at in _NONE_AT)
+    def members(self, path: Path = ()) -> Mapping[str, msgspec.Raw]:
+        """The members of the object at a path; none where there is no object."""
+        found = self._at(path)
+        return self._members(found) if found is not None and _first(found) == b"{" else {}
 
-    def records_path(self) -> Path:
-        """Where the records seem to be: the document, or its only list, or the one with a usual name.
-
-        In HAL (`_embedded`), OData's second version (`d.results`), Elasticsearch (`hits.hits`) and other
-        envelopes it is the list in that. Raises SourceError (`records_not_found`) where several lists could
-        be meant, and `answered_errors` where there are errors and nothing else.
-        """
-        if _first(self._root) != b"{":
-            return ()
-        members = self._members(self._root)
-        lists = _lists(members)
-        if candidates := [name for name in lists if name not in _BESIDE]:
-            return (self._likeliest(candidates),)
-        if (enclosed := self._enclosed(members)) is not None:
-            return enclosed
-        if "errors" in lists and self.holds_several(("errors",)):
-            raise SourceError(
-                f"{self._where} answered with `errors` and no records",
-                hint="check what the resource asks for, and the rights of these credentials",
-                code="answered_errors",
-            )
-        return tuple(lists) if len(lists) == len(members) == 1 else ()
-
-    def _enclosed(self, members: Mapping[str, msgspec.Raw]) -> Path | None:
-        """The list in an envelope; None where there is none, or it belongs to a single record."""
-        if _first(members.get(_HAL, _NOTHING)) == b"{":
-            inside = _lists(self._members(members[_HAL]))
-            is_list = "id" not in members or any(
-                self._at((_HAL_LINKS, move)) is not None for move in _HAL_MOVES
-            )
-            return (_HAL, self._likeliest(inside, above=_HAL)) if inside and is_list else None
-        for name in ENVELOPES:
-            if _first(members.get(name, _NOTHING)) != b"{":
-                continue
-            envelope = self._members(members[name])
-            inside = [each for each in _lists(envelope) if each not in _BESIDE]
-            usual = [each for each in _USUAL if each in inside]
-            if "id" not in envelope and (usual or (inside and len(envelope) == 1)):
-                return (name, (usual or inside)[0])
-        return None
-
-    def _likeliest(self, lists: Sequence[str], *, above: str = "") -> str:
-        """The only list, or the one with a usual name. Raises SourceError (`records_not_found`)."""
-        usual = [name for name in _USUAL if name in lists]
-        if len(lists) == 1 or usual:
-            return lists[0] if len(lists) == 1 else usual[0]
-        places = ", ".join(written_path((*((above,) if above else ()), name)) for name in lists[:12])
-        raise SourceError(
-            f"{self._where} has several lists, and nothing says which of them the records are",
-            hint=f"set `records` to one of {places}",
-            code="records_not_found",
-        )
+    def lists(self, path: Path = ()) -> list[str]:
+        """The names of those members that are lists."""
+        return [name for name, value in self.members(path).items() if _first(value) == b"["]
 
     def _at(self, path: Path) -> msgspec.Raw | None:
         found = self._root
         for step in path:
-            inside = self._members(found).get(step) if _first(found) == b"{" else None
+            inside = self._chosen(found, step) if isinstance(step, Chosen) else self._member(found, step)
             if inside is None:
                 return None
             found = inside
         return found
+
+    def _member(self, value: msgspec.Raw, name: str) -> msgspec.Raw | None:
+        return self._members(value).get(name) if _first(value) == b"{" else None
+
+    def _chosen(self, value: msgspec.Raw, step: Chosen) -> msgspec.Raw | None:
+        """The first item of a list whose member has this text."""
+        wanted = msgspec.Raw(msgspec.json.encode(step.text))
+        items = _ITEMS.decode(value) if _first(value) == b"[" else []
+        return next((item for item in items if self._member(item, step.member) == wanted), None)
 
     def _members(self, value: msgspec.Raw) -> dict[str, msgspec.Raw]:
         try:
@@ -237,10 +226,6 @@ class Document:
             else "set `records` to where they are",
             code="records_not_found",
         )
-
-
-def _lists(members: Mapping[str, msgspec.Raw]) -> list[str]:
-    return [name for name, value in members.items() if _first(value) == b"["]
 
 
 @cache

@@ -167,6 +167,6 @@ class Transport:
         failure = state.outcome.exception() if state.outcome is not None else None
         most = self._config.longest_wait.total_seconds()
         asked = failure.wait if isinstance(failure, StatusError) else None
-        if asked is not None:
-            return min(asked, most)
-        return float(wait_exponential_jitter(multiplier=0.5, max=min(30.0, most), jitter=0.5)(state))
+        # Also where a server's clock is behind, and its date has passed here.
+        usual = float(wait_exponential_jitter(multiplier=0.5, max=min(30.0, most), jitter=0.5)(state))
+        return max(min(asked or 0.0, most), usual)

@@ -33,7 +33,7 @@ from atlas_etl.connectors.http._incremental import (
 )
 from atlas_etl.connectors.http._incremental_settings import Incremental, Span
 from atlas_etl.connectors.http._messages import Request
-from atlas_etl.connectors.http._records import Document, Path, Scalar, parse_path
+from atlas_etl.connectors.http._records import Document, Scalar
 from atlas_etl.errors import ConfigError, SourceError
 from atlas_etl.model import CursorKind, CursorValue
 
@@ -59,7 +59,6 @@ class Windows:
     ) -> None:
         """Raises ConfigError (`cursor_format`) for a cursor that is no time."""
         self._how = how
-        self._path = parse_path(f"['{cursor}']")
         self._cursor = cursor
         self._begin, self._clock = _beginning(how, bound, timezone)
         # A clock without a zone may be anywhere, and is then ahead of this one.
@@ -95,7 +94,7 @@ class Windows:
         def kept(records: list[msgspec.Raw]) -> list[msgspec.Raw]:
             found: list[msgspec.Raw] = []
             for record in records:
-                at = self._instant(_member(record, self._path))
+                at = self._instant(Document(bytes(record), "a record").column(self._cursor))
                 if is_first if at is None else begin <= at and (end is None or at < end):
                     found.append(record)
             return found
@@ -180,7 +179,3 @@ def _up(how: Incremental, instant: datetime) -> datetime:
     unit = unit_of(how.format)
     left = (instant - datetime.min.replace(tzinfo=UTC)) % unit
     return instant + (unit - left) if left else instant
-
-
-def _member(record: msgspec.Raw, path: Path) -> Scalar:
-    return Document(bytes(record), "a record").find(path)
