@@ -11,6 +11,7 @@ import pymysql
 from pydantic import Field, SecretStr, field_validator, model_validator
 from sqlalchemy import Engine, create_engine, event
 
+from atlas_etl.config.exposure import refuse_exposed_to_all
 from atlas_etl.connectors.base import PlainName, ProjectPath, ServerConnection, with_fields_of_options
 from atlas_etl.connectors.sql._meaning import Failure
 from atlas_etl.connectors.sql._mysql_errors import translated
@@ -141,6 +142,7 @@ class MySQLConnection(ServerConnection):
                 context.verify_flags &= ~ssl.VERIFY_X509_STRICT
                 context.check_hostname = mode == "verify_identity"
             if self.ssl_cert:
+                refuse_exposed_to_all(self.ssl_key or self.ssl_cert)  # where there is no file of its own
                 password = self.ssl_key_password.get_secret_value() if self.ssl_key_password else ""
                 context.load_cert_chain(self.ssl_cert, self.ssl_key, password)
         except OSError as failure:

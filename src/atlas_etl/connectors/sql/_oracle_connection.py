@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import ssl
 from contextlib import suppress
+from pathlib import Path
 from typing import Self, cast
 
 import oracledb
 from pydantic import Field, SecretStr, field_validator, model_validator
 from sqlalchemy import Engine, create_engine, event
 
+from atlas_etl.config.exposure import refuse_exposed_to_all
 from atlas_etl.connectors.base import PlainName, ProjectPath, ServerConnection, with_fields_of_options
 from atlas_etl.connectors.sql._deadline import within
 from atlas_etl.connectors.sql._meaning import Failure
@@ -29,6 +31,7 @@ _FIELDS = {
     "ssl_server_cert": "ssl_ca",
     "wallet": "wallet_location",
 }
+_WALLET_FILE, _PRIVATE_KEY = "ewallet.pem", b"PRIVATE KEY-----"
 _KEEPALIVE_MINUTES = 1  # after which a server that is gone is noticed, in the middle of a query too
 
 
@@ -65,7 +68,7 @@ class OracleConnection(ServerConnection):
     )
     wallet_location: ProjectPath | None = Field(
         default=None,
-        description="folder of ewallet.pem: our certificate, or the authorities that are trusted",
+        description="folder of ewallet.pem: our certificate and its key, or the authorities that are trusted",
     )
     wallet_password: SecretStr | None = None
     application_name: str = Field(default="atlas", description="how V$SESSION.PROGRAM names our sessions")
@@ -128,6 +131,8 @@ class OracleConnection(ServerConnection):
 
         Raises ConfigError, and the driver's errors for a `dsn` that it cannot read.
         """
+        if self.wallet_location is not None:
+            _refuse_exposed_key(self.wallet_location / _WALLET_FILE)
         config_dir = str(self.config_dir) if self.config_dir else None
         found: oracledb.ConnectParams = oracledb.ConnectParams(
             config_dir=config_dir,
@@ -183,6 +188,13 @@ class OracleConnection(ServerConnection):
         if self.trust_server_certificate:
             context.trust_all()
         return context
+
+
+def _refuse_exposed_key(file: Path) -> None:
+    """Raises ConfigError. Certificates alone are no secret; what cannot be read is the driver's to refuse."""
+    with suppress(OSError):
+        if _PRIVATE_KEY in file.read_bytes():
+            refuse_exposed_to_all(file)
 
 
 class Server:
