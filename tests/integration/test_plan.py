@@ -121,6 +121,18 @@ def test_a_weaker_promise_says_why(project: Project, database: Database, cursor:
     assert why in found.promise
 
 
+@pytest.mark.parametrize("cursor", [None, "at"])
+def test_a_materialized_view_has_rows_that_come_late(
+    project: Project, database: Database, cursor: str | None
+) -> None:
+    """What committed after its refresh, and before the sync, comes with the next one: below the tail."""
+    database.execute("CREATE MATERIALIZED VIEW seen AS SELECT * FROM events")
+    stream = {"table": "seen", **({"cursor": cursor} if cursor else {})}
+    found = plan(defined(project, "postgresql", connection_of(database.address), streams=[stream]))
+    assert ("materialized view" in found.promise) is (cursor is not None)
+    assert found.promise.startswith("weaker: " if cursor else "exact: ")
+
+
 @pytest.mark.parametrize(
     ("pagination", "key", "why"),
     [

@@ -75,6 +75,18 @@ def told(changes: Sequence[SchemaChange]) -> tuple[str, ...]:
     return tuple(found)
 
 
+def unread_values(changes: Sequence[SchemaChange]) -> tuple[str, ...]:
+    """What a load that begins at a checkpoint leaves out of the columns that it adds, for a person."""
+    added = [change.field.name for change in changes if isinstance(change, AddColumn)]
+    names = ", ".join(repr(name) for name in added if not name.startswith("_atlas_"))
+    if not names:
+        return ()
+    return (
+        f"{names}: rows from before the tail are not read again, and have NULL there; where the source has "
+        "values in them (a default, a renamed column), run `connector verify --repair` or --full-refresh",
+    )
+
+
 def known_columns(there: pa.Schema | None, storable: Callable[[pa.Schema], pa.Schema]) -> KnownColumns | None:
     """What a table that is there tells of its stream; Atlas's own columns are not the source's."""
     if there is None:

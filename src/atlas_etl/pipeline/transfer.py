@@ -24,7 +24,7 @@ from atlas_etl.pipeline.plan import next_window
 from atlas_etl.pipeline.portions import LoadEnd, Portion, portions
 from atlas_etl.pipeline.prefetch import Prefetch
 from atlas_etl.pipeline.quarantine import Quarantine
-from atlas_etl.pipeline.schema import told
+from atlas_etl.pipeline.schema import told, unread_values
 from atlas_etl.pipeline.shape import shape, shaped_tail
 
 _LOADED_BEFORE = "the same rows were loaded before, so nothing was done"
@@ -86,6 +86,7 @@ def _transferred(
             plan = replace(plan, protection=source.protection(stream))
         table, disposition = str(found.table), found.disposition
         yield StreamStarted(job.connector, stream.name, table, disposition, resumed, extract.estimated_rows)
+        unread = () if resumed is None else unread_values(plan.changes)
         fitting = Fitting(shape(stream, job.run_id, job.started_at), plan)
         quarantine = Quarantine(stream, plan, found.state.quarantine, shaped_tail(stream, resumed))
         done = StreamRun(
@@ -115,7 +116,7 @@ def _transferred(
                     loads=read.loads + 1,
                     checkpoint=end.checkpoint.without_parents() if end.checkpoint else read.checkpoint,
                     nulled=end.nulled,
-                    warnings=end.warnings,
+                    warnings=(*unread, *end.warnings),
                     schema_changes=(*read.schema_changes, *told(plan.changes)),
                 )
                 more = end.more

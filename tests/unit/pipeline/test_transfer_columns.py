@@ -57,6 +57,18 @@ def test_columns_come_widen_and_go(house: House) -> None:
     assert house.rows(stream)[1][1:3] == (None, "2.5000")
 
 
+def test_a_sync_says_which_rows_lack_the_values_of_a_new_column(house: House) -> None:
+    house.source("CREATE TABLE orders AS SELECT * FROM (VALUES (1), (2)) AS rows(id)")
+    stream = orders(cursor="id")
+    assert house.sync(stream).warnings == ()
+    house.source("ALTER TABLE orders ADD COLUMN shop INTEGER DEFAULT 7", "INSERT INTO orders VALUES (3, 8)")
+    (warning,) = house.sync(stream).warnings
+    assert warning.startswith("'shop': rows from before the tail are not read again, and have NULL there")
+    assert house.rows(stream) == [("1", None), ("2", "7"), ("3", "8")]
+    assert house.sync(orders(cursor="id", metadata_columns=True)).warnings == ()
+    assert house.sync(stream, full_refresh=True).warnings == ()
+
+
 def test_a_type_that_cannot_be_widened_names_both_and_a_full_refresh_makes_the_table_again(
     house: House,
 ) -> None:

@@ -119,7 +119,8 @@ class SqlExtract:
         select = self._select(self._selects, self._selects.within(self._request, upper_bounds=True))
         rows = self.estimated_rows if _is_whole(self._request) else self._snapshot.forecast(select).rows
         late = self._late.caveat(self._kind(self._cursor)) if self._late and self._cursor else None
-        caveats = tuple(each for each in (self._relation.caveat, late) if each)
+        unseen = self._relation.late if self._cursor else None
+        caveats = tuple(each for each in (self._relation.caveat, unseen, late) if each)
         return ReadOutline(tuple(_written(each) for each in select.ranges or (select,)), rows, caveats)
 
     def interrupt(self) -> None:

@@ -40,6 +40,12 @@ _TYPE = """
 t.oid, coalesce(eb.typmod, b.typmod, a.atttypmod), format_type(t.oid, coalesce(b.typmod, a.atttypmod)),
 t.typtype = 'e', x.oid, format_type(x.oid, NULL), x.typtype = 'e', x.oid <> e.oid"""
 
+_WRITTEN_ELSEWHERE = {
+    "m": "what a materialized view had not seen comes with its next refresh, and is missed where its cursor "
+    "lies before the tail (set a `lag` that is longer than refreshes are apart)",
+    "f": "a foreign table's server has transactions of its own, and rows that are committed there later than "
+    "others with a greater cursor are missed (set a `lag`)",
+}
 _KINDS = "('r', 'p', 'v', 'm', 'f')"  # tables, partitioned ones, views, materialised ones, foreign tables
 _OURS = """n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND left(c.relname, 7) <> '_atlas_'
   AND NOT c.relispartition
@@ -63,7 +69,7 @@ SELECT n.nspname, c.relname, pg_table_is_visible(c.oid), has_schema_privilege(n.
     WHERE p.isleaf AND l.reltuples >= 0)
   WHEN 'r' THEN (SELECT c.reltuples WHERE c.reltuples > 0 OR c.reltuples = 0 AND c.relpages > 0)
   ELSE nullif(greatest(c.reltuples, 0), 0) END,
-  NOT (c.relkind = 'r' AND c.relhassubclass),
+  NOT (c.relkind = 'r' AND c.relhassubclass), c.relkind::text,
   a.attname, NOT a.attnotnull, {_TYPE},
   (SELECT k.place FROM pg_catalog.pg_index i, unnest(i.indkey) WITH ORDINALITY k(attnum, place)
    WHERE i.indrelid = c.oid AND i.indisprimary AND k.attnum = a.attnum AND k.place <= i.indnkeyatts),
@@ -113,6 +119,7 @@ class CatalogTable:
     readable: bool  # whether the role may read at least one column
     estimated_rows: int | None
     key_is_unique: bool  # no other table, whose rows are read as this one's, inherits from it
+    written_elsewhere: str | None  # why open transactions here do not tell which rows may still come
     columns: tuple[CatalogColumn, ...]
 
     @property
@@ -133,6 +140,7 @@ class CatalogTable:
             key_is_unique=self.key_is_unique,
             estimated_rows=self.estimated_rows,
             table=TableName(self.name, self.schema),
+            late=self.written_elsewhere,
         )
 
     def stream_info(self) -> StreamInfo:
@@ -208,15 +216,15 @@ def described_types(run: Run, types: Sequence[tuple[int, int]]) -> list[ServerTy
 
 def _tables(run: Run, found: str, parameters: Sequence[object]) -> list[CatalogTable]:
     rows = run(f"WITH RECURSIVE {_BASES}, {found} {_TABLES}", parameters)
-    return [_table(key, list(group)) for key, group in groupby(rows, key=lambda row: row[:7])]
+    return [_table(key, list(group)) for key, group in groupby(rows, key=lambda row: row[:8])]
 
 
 def _table(key: tuple[object, ...], rows: Rows) -> CatalogTable:
-    schema, name, on_search_path, usable, readable, estimated, has_no_heirs = key
+    schema, name, on_search_path, usable, readable, estimated, has_no_heirs, kind = key
     return CatalogTable(
         str(schema), str(name), bool(on_search_path), bool(usable), bool(readable),
         None if estimated is None else int(float(str(estimated))), bool(has_no_heirs),
-        tuple(_column(row[7:]) for row in rows if row[7] is not None),
+        _WRITTEN_ELSEWHERE.get(str(kind)), tuple(_column(row[8:]) for row in rows if row[8] is not None),
     )  # fmt: skip
 
 

@@ -21,13 +21,24 @@ from atlas_etl.connectors.sql._source import Select
 from atlas_etl.errors import ConfigError
 from atlas_etl.model import BatchLimits, WireFormat
 
-# A table that was truncated or rewritten after the snapshot looks empty in it:
-# https://www.postgresql.org/docs/current/mvcc-caveats.html. The catalog's row is the snapshot's, the function
-# knows today's file. Our locks name every table that was read, and keep it from changing from now on.
-REWRITTEN = """
-SELECT c.oid::regclass::text FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_class c ON c.oid = l.relation
-WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND c.relkind = 'r'
-  AND c.relfilenode <> 0 AND c.relfilenode <> pg_relation_filenode(c.oid) LIMIT 1"""
+# A table that was truncated, rewritten or made after the snapshot looks empty in it, and one that was renamed
+# is read in place of another: https://www.postgresql.org/docs/current/mvcc-caveats.html. The catalog's rows
+# are the snapshot's; the functions know today's files and names. Our locks name every relation that was read,
+# by way of views and partitions too, and keep it from changing from now on. A new index is harmless.
+_FIRST_OF_USERS = 16384  # the oids below are the system's
+REWRITTEN = f"""
+SELECT l.relation::regclass::text FROM pg_catalog.pg_locks l
+LEFT JOIN pg_catalog.pg_class c ON c.oid = l.relation
+LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND l.relation >= {_FIRST_OF_USERS} AND (
+  c.oid IS NULL AND pg_get_indexdef(l.relation) IS NULL
+  OR c.relkind = 'r' AND c.relfilenode <> 0 AND c.relfilenode <> pg_relation_filenode(c.oid)
+  OR c.relkind = 'r' AND NOT c.relispartition AND pg_get_partition_constraintdef(c.oid) IS NOT NULL
+  OR c.relkind IN ('r', 'p', 'v', 'm', 'f')
+    AND (pg_identify_object('pg_catalog.pg_class'::regclass, c.oid, coalesce(a.attnum, 0))).identity
+      <> concat_ws('.', quote_ident(n.nspname), quote_ident(c.relname), quote_ident(a.attname)))
+LIMIT 1"""
 
 
 class CopyReader:
@@ -78,7 +89,7 @@ class CopyReader:
         """Raise where a table that this session has read is not the one that the snapshot saw."""
         if rewritten:
             raise self._kind(
-                f"{rewritten[0]} was truncated or rewritten while it was read, so its rows cannot be seen",
+                f"{rewritten[0]} was truncated, replaced or rewritten while it was read, and looks empty",
                 hint="run again when the other job is done",
                 code="table_rewritten",
                 retryable=True,

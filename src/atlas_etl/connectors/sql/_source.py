@@ -47,6 +47,7 @@ class Relation:
     ranges: tuple[str, ...] = ()
     unsplit: str | None = None  # why there are none
     caveat: str | None = None  # why its rows may not be those of one moment
+    late: str | None = None  # why rows may appear before a cursor's tail that no open transaction tells of
 
 
 @dataclass(frozen=True, slots=True)
