@@ -89,8 +89,10 @@ class Terminal:
         more = b""
         with suppress(OSError):  # the other end is closed
             more = os.read(self.ours, 4096) if ready else b""
-        self.sent += more
-        self.shown += re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", more.decode(errors="replace")).replace("\r", "")
+        self.sent += more  # which may end within a character, or a control sequence
+        self.shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.sent.decode(errors="replace")).replace(
+            "\r", ""
+        )
         return bool(more)
 
 

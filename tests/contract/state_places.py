@@ -13,7 +13,7 @@ import pytest
 
 from atlas_etl.state import LeaseTimes, MemoryStateStore, SqlStateStore, open_state_store
 
-SHORT = LeaseTimes(heartbeat=0.1, expiry=1.5)
+SHORT = LeaseTimes(heartbeat=0.1, expiry=4.0)  # longer than a busy machine lets a living process rest
 """A dead run is given up after a second and a half."""
 
 # Answers every line of its standard input; ends when that closes.

@@ -26,6 +26,7 @@ from atlas_etl.model import (
 )
 from atlas_etl.state import SqlStateStore, schema
 from tests.contract.state_places import SHORT, Place, place, store
+from tests.waiting import until
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -241,12 +242,12 @@ class TestRuns:
             assert slot(opened).status is SlotStatus.RUNNING
             player.process.kill()
             player.process.wait()
-            deadline = threading.Event()
-            for _ in range(200):
+
+            def is_noticed() -> bool:
                 opened.schedule.recover(NOON)
-                if slot(opened).status is SlotStatus.FAILED:
-                    break
-                deadline.wait(0.05)
+                return slot(opened).status is SlotStatus.FAILED
+
+            until(is_noticed, "the slot has failed")
             error = slot(opened).error
             assert error is not None
             assert error.retryable

@@ -493,9 +493,9 @@ class TestLease:
     def test_the_heartbeat_goes_on_while_native_code_blocks_this_thread(self, state: StateStore) -> None:
         refused: list[bool] = []
         with state.lease("shop", triggered_by="t", destination=None) as lease:
-            rival = threading.Timer(2.2, lambda: refused.append(not can_take(state)))
+            rival = threading.Timer(SHORT.expiry + 0.5, lambda: refused.append(not can_take(state)))
             rival.start()
-            ctypes.CDLL(None).usleep(2_600_000)  # well past the expiry
+            ctypes.CDLL(None).usleep(int((SHORT.expiry + 1) * 1e6))
             rival.join()
             assert not lease.lost()
         assert refused == [True]

@@ -11,7 +11,7 @@ import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -21,17 +21,17 @@ import duckdb
 import pytest
 from pytest_httpserver import HTTPServer
 from tests.cage import CLOSED, WAYS, Cage, Parrot, descendants, kept
+from tests.due import just_due
 from tests.servers import ServerAddress
 from tests.servers import mysql as mysql_server
 from tests.servers import postgres as postgres_server
 from tests.servers.ssh import SshServer
+from tests.waiting import PATIENCE_SECONDS
 from werkzeug import Request, Response
 
-from atlas_etl.config.schedule import parse_schedule
 from atlas_etl.connectors.sql._postgresql_errors import translated
 from atlas_etl.errors import AtlasError, DestinationError
 from atlas_etl.model import DecidedSchedule
-from atlas_etl.scheduler.due import last_slot
 from atlas_etl.state.open import open_state_store
 
 
@@ -418,7 +418,7 @@ def test_the_scheduler_its_processes_and_its_notices(cage: Cage, httpserver: HTT
 
     def things(request: Request) -> Response:
         asked.set()
-        answer.wait(30)
+        answer.wait(50)
         return parrot(request)
 
     def hook(request: Request) -> Response:
@@ -439,10 +439,8 @@ def test_the_scheduler_its_processes_and_its_notices(cage: Cage, httpserver: HTT
             },
         },
     )
-    now = datetime.now(UTC)
-    slot = last_slot(parse_schedule("@hourly"), "UTC", now - timedelta(hours=2), now)
-    assert slot is not None
-    decided = DecidedSchedule("@hourly", "UTC", slot - timedelta(hours=2))
+    cron, slot = just_due()
+    decided = DecidedSchedule(cron, "UTC", slot - timedelta(hours=2))
     for kind in ("env", "cmd"):
         definition = {
             "protocol": "http",
@@ -451,20 +449,20 @@ def test_the_scheduler_its_processes_and_its_notices(cage: Cage, httpserver: HTT
                 "auth": {"type": "bearer", "token": kept(cage, kind, "scheduled", odd=False)},
             },
             "streams": [{"name": "things", "path": "things"}],
-            "schedule": "@hourly",
+            "schedule": cron,
         }
         cage.write(f"connectors.d/{kind}.yaml", definition)
     with closing(open_state_store(cage.project.folder / ".atlas" / "state.db")) as store:
         store.schedule.decide({"env": decided, "cmd": decided})
     daemon = cage.project.start("schedule", "-vv", "--jobs", "2", env=cage.environ)
     try:
-        assert asked.wait(40)
+        assert asked.wait(PATIENCE_SECONDS)
         for process in descendants(daemon.pid):
             with suppress(OSError):
                 cage.said[f"command line of {process}"] = Path(f"/proc/{process}/cmdline").read_bytes()
         assert sum(b"--slot" in found for found in cage.said.values()) >= 1
         answer.set()
-        assert hooked.wait(40)
+        assert hooked.wait(PATIENCE_SECONDS)
     finally:
         answer.set()
         daemon.send_signal(signal.SIGTERM)
@@ -482,7 +480,7 @@ def test_a_sync_that_is_killed(cage: Cage, httpserver: HTTPServer, how: signal.S
 
     def things(request: Request) -> Response:
         asked.set()
-        answer.wait(30)
+        answer.wait(50)
         return Parrot("500")(request)
 
     httpserver.expect_request("/v1/things").respond_with_handler(things)
@@ -491,7 +489,7 @@ def test_a_sync_that_is_killed(cage: Cage, httpserver: HTTPServer, how: signal.S
     cage.define("api", "http", connection, [{"name": "things", "path": "things"}])
     sync = cage.project.start("connector", "sync", "api", "-vv", env=cage.environ)
     try:
-        assert asked.wait(40)
+        assert asked.wait(PATIENCE_SECONDS)
         sync.send_signal(how)
     finally:
         answer.set()

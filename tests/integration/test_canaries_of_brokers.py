@@ -6,8 +6,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from datetime import UTC, datetime, timedelta
+from contextlib import closing, contextmanager, suppress
+from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote
 
@@ -18,17 +18,16 @@ from redis import Redis
 from tests.cage import CLOSED, Cage, deadline, descendants, kept
 from tests.canaries import Canaries
 from tests.conftest import unavailable
+from tests.due import just_due
 from tests.servers import ServerAddress, Unavailable
 from tests.servers import postgres as postgres_recipe
 from tests.servers import redis as redis_recipe
 from tests.servers.ssh import SshServer
 
-from atlas_etl.config.schedule import parse_schedule
 from atlas_etl.model import DecidedSchedule, SlotStatus
-from atlas_etl.scheduler.due import last_slot
 from atlas_etl.state.open import open_state_store
 
-SECONDS = 25
+SECONDS = 80
 
 
 @pytest.fixture(scope="module")
@@ -45,20 +44,18 @@ def locked_redis() -> Iterator[tuple[str, str]]:
     unavailable("redis", reason)
 
 
-def due_slot(cage: Cage) -> datetime:
+def due_slot(cage: Cage) -> tuple[str, datetime]:
     """A connector whose slot is due as soon as a scheduler looks."""
     cage.write("orders.csv", "id\n1\n")
     cage.write("atlas.yaml", {"schedule": {"executor": "celery", "retries": 0, "shutdown_grace": "1s"}})
-    definition = {"protocol": "csv", "connection": {"path": "orders.csv"}, "schedule": "@hourly"}
+    cron, slot = just_due()
+    definition = {"protocol": "csv", "connection": {"path": "orders.csv"}, "schedule": cron}
     cage.write(
         "connectors.d/orders.yaml", {**definition, "streams": [{"name": "orders", "path": "orders.csv"}]}
     )
-    now = datetime.now(UTC)
-    slot = last_slot(parse_schedule("@hourly"), "UTC", now - timedelta(hours=2), now)
-    assert slot is not None
     with closing(open_state_store(cage.project.folder / ".atlas" / "state.db")) as store:
-        store.schedule.decide({"orders": DecidedSchedule("@hourly", "UTC", slot - timedelta(hours=2))})
-    return slot
+        store.schedule.decide({"orders": DecidedSchedule(cron, "UTC", slot - timedelta(hours=2))})
+    return cron, slot
 
 
 BROKERS = {
@@ -77,7 +74,7 @@ BROKERS = {
 def test_brokers_that_do_not_let_the_scheduler_in(
     cage: Cage, how: str, locked_redis: tuple[str, str]
 ) -> None:
-    slot = due_slot(cage)
+    _, slot = due_slot(cage)
     canary = cage.canaries.at(f"broker {how}")
     url = BROKERS[how].format(quote(canary, safe=""), locked_redis[0])
     daemon = cage.project.start("schedule", "-vv", env={"CELERY_BROKER_URL": url})
@@ -168,13 +165,13 @@ def test_what_ps_shows_of_a_worker_and_its_run_through_a_tunnel(
         )
     )
     cage.own.append(key)
-    slot = due_slot(cage)
+    cron, slot = due_slot(cage)
     connection = {
         "host": postgres.host, "port": postgres.port, "database": postgres.database, "username": "canary",
         "password": kept(cage, "env", "database"),
         "tunnel": ssh.tunnel(key=str(key), passphrase=passphrase),
     }  # fmt: skip
-    definition = {"protocol": "postgresql", "connection": connection, "schedule": "@hourly"}
+    definition = {"protocol": "postgresql", "connection": connection, "schedule": cron}
     cage.write("connectors.d/orders.yaml", {**definition, "streams": [{"name": "orders", "table": "orders"}]})
     environ = {
         **cage.environ, "CELERY_BROKER_URL": f"redis://canary:{broker}@{where}/0",
@@ -202,7 +199,10 @@ def test_what_ps_shows_of_a_worker_and_its_run_through_a_tunnel(
                     if looking.execute(waiting).fetchone() is not None:
                         break
             runs = descendants(worker.pid) - {worker.pid}
-            for process in {*descendants(daemon.pid), *runs, worker.pid}:
+            for process in descendants(daemon.pid) - {daemon.pid}:  # tests, which may end meanwhile
+                with suppress(OSError):
+                    cage.said[f"command line of {process}"] = Path(f"/proc/{process}/cmdline").read_bytes()
+            for process in {daemon.pid, *runs, worker.pid}:
                 cage.said[f"command line of {process}"] = Path(f"/proc/{process}/cmdline").read_bytes()
             assert brokers.found({"worker": environment_of(worker.pid)}) == ["broker in worker"]
             assert runs

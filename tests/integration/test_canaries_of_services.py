@@ -8,7 +8,7 @@ import sys
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from urllib.error import HTTPError
@@ -20,15 +20,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from google.cloud import secretmanager_v1
 from pytest_httpserver import HTTPServer
 from tests.cage import CLOSED, WAYS, Cage, Parrot, deadline, kept
+from tests.due import just_due
 from tests.unit.connectors.test_soap import WSDL
 from werkzeug import Request, Response
 
-from atlas_etl.config.schedule import parse_schedule
 from atlas_etl.model import DecidedSchedule
-from atlas_etl.scheduler.due import last_slot
 from atlas_etl.state.open import open_state_store
 
-SECONDS = 25
+SECONDS = 80
 
 
 # APIs
@@ -127,20 +126,18 @@ def test_cassettes_of_apis_that_answer_with_what_they_heard(cage: Cage, httpserv
 def test_what_a_monitor_may_ask_tells_no_secret(cage: Cage, httpserver: HTTPServer) -> None:
     """/metrics, /healthz and /readyz of a scheduler whose run fails, and then whose state store is gone."""
     httpserver.expect_request("/v1/things").respond_with_handler(Parrot("401"))
-    now = datetime.now(UTC)
-    slot = last_slot(parse_schedule("@hourly"), "UTC", now - timedelta(hours=2), now)
-    assert slot is not None
+    cron, slot = just_due()
     auth = {"type": "bearer", "token": kept(cage, "env", "measured", odd=False)}
     definition = {
         "protocol": "http",
         "connection": {"base_url": httpserver.url_for("/v1"), "auth": auth,
                        "attempts": 1},
-        "streams": [{"name": "things", "path": "things"}], "schedule": "@hourly",
+        "streams": [{"name": "things", "path": "things"}], "schedule": cron,
     }  # fmt: skip
     cage.write("connectors.d/api.yaml", definition)
     cage.write("atlas.yaml", {"schedule": {"retries": 0, "test": "@hourly"}})
     with closing(open_state_store(cage.project.folder / ".atlas" / "state.db")) as store:
-        store.schedule.decide({"api": DecidedSchedule("@hourly", "UTC", slot - timedelta(hours=2))})
+        store.schedule.decide({"api": DecidedSchedule(cron, "UTC", slot - timedelta(hours=2))})
     log = cage.project.home / "daemon.log"
     with log.open("wb") as output:
         daemon = subprocess.Popen(

@@ -5,26 +5,34 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import time
 from contextlib import closing, suppress
 from pathlib import Path
 
 import duckdb
 import pytest
 from tests.project import Project
+from tests.waiting import until
 
 from atlas_etl import Atlas
 from atlas_etl.cli.app import run as run_command
 from atlas_etl.model import RunStatus
 from atlas_etl.pipeline.events import BatchLoaded
 
-ROWS = 5_000_000
+ROWS = 1_000
+FOR_EVER = 10**12
+
+
+def fill(project: Project, rows: int) -> None:
+    with duckdb.connect(str(project.folder / "big.duckdb")) as source:
+        source.execute(
+            f"CREATE OR REPLACE VIEW big AS SELECT i, hash(i)::VARCHAR AS x FROM range({rows}) t(i)"
+        )
 
 
 @pytest.fixture
 def big(project: Project) -> Project:
-    with duckdb.connect(str(project.folder / "big.duckdb")) as source:
-        source.execute(f"CREATE TABLE big AS SELECT i, hash(i)::VARCHAR AS x FROM range({ROWS}) t(i)")
+    """A load that is still going on whenever somebody comes to look."""
+    fill(project, FOR_EVER)
     project.write(
         "connectors.d/big.yaml", "protocol: duckdb\nconnection: {path: big.duckdb}\nstreams: [big]\n"
     )
@@ -44,16 +52,14 @@ def is_running(project: Project) -> bool:
 def test_a_signal_undoes_the_load_and_exits_130(big: Project, number: signal.Signals) -> None:
     assert not is_running(big)  # what that imports is there now
     running = big.start("connector", "sync", "big")
-    deadline = time.monotonic() + 30
-    while not is_running(big):
-        assert time.monotonic() < deadline
-        assert running.poll() is None, "the sync ended before it could be stopped"
+    until(lambda: is_running(big) or running.poll() is not None, "the run began")
     running.send_signal(number)
     _, text = running.communicate(timeout=60)
     assert running.returncode == 130, text
     assert text.splitlines()[-1].startswith(("error: ", "  hint: ")), text
     (run,) = big.atlas("connector", "history", "big", "--json").json()["runs"]
     assert run["status"] == "interrupted"
+    fill(big, ROWS)
     assert big.atlas("connector", "sync", "big").returncode == 0
     assert rows(big) == [[ROWS]]
 
@@ -67,7 +73,7 @@ def test_an_interrupt_at_any_moment_says_a_line(big: Project) -> None:
         answer, text = running.communicate(timeout=60)
         if running.returncode == 130:
             assert "error: interrupted" in text
-            assert not answer or "interrupted" in answer
+            assert not answer or json.loads(answer).keys() <= {"error", "connectors"}  # one document, whole
 
 
 def test_an_interrupt_while_a_command_works_is_answered(

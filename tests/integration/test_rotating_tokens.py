@@ -15,14 +15,14 @@ import pytest
 from pytest_httpserver import HTTPServer
 from tests.project import Finished, Project
 from tests.servers.address import ServerAddress
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 from werkzeug import Request, Response
 
 from atlas_etl.secrets.file import FileShelf
 from atlas_etl.state.open import look_at_state
 
 FIRST = "hush-refresh-0"
-LONG = 2.0  # seconds that a slow server takes
+LONG = 2.0  # seconds that one waits for another, who must not come
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Rotating:
     is_revoked: bool = False
     forgives: bool = False  # whether the token before is good until the newer one is used
     entered: threading.Event = field(default_factory=threading.Event)
-    is_slow: bool = False
+    go_on: threading.Event = field(default_factory=threading.Event)  # a slow server waits for it
     together: threading.Barrier | None = None
 
     def serve(self) -> None:
@@ -55,8 +55,7 @@ class Rotating:
         self.valid = f"hush-refresh-{self.used}"
         answer = {"access_token": "access", "expires_in": 3600, "refresh_token": self.valid}
         self.entered.set()
-        if self.is_slow:
-            threading.Event().wait(LONG)
+        self.go_on.wait(PATIENCE_SECONDS)
         return Response(json.dumps(answer), content_type="application/json")
 
     def _things(self, request: Request) -> Response:
@@ -68,8 +67,10 @@ class Rotating:
 def rotating() -> Iterator[Rotating]:
     with HTTPServer(threaded=True) as server:
         made = Rotating(server)
+        made.go_on.set()
         made.serve()
         yield made
+        made.go_on.set()
 
 
 @pytest.fixture
@@ -108,6 +109,15 @@ def test_two_processes_that_share_a_token_use_it_one_after_the_other(
     assert sync(shared).returncode == 0
 
 
+def pending(process: int) -> set[int]:
+    """The signals that were sent to a process and not yet taken; none where there is no /proc."""
+    with suppress(OSError):
+        status = Path(f"/proc/{process}/status").read_text()
+        masks = [int(line.split()[1], 16) for line in status.splitlines() if line[:6] in {"SigPnd", "ShdPnd"}]
+        return {number for number in range(1, 65) for mask in masks if mask >> (number - 1) & 1}
+    return set()
+
+
 @pytest.mark.parametrize(
     ("command", "number"),
     [("sync", signal.SIGINT), ("sync", signal.SIGTERM), ("test", signal.SIGINT)],
@@ -116,13 +126,14 @@ def test_two_processes_that_share_a_token_use_it_one_after_the_other(
 def test_a_signal_waits_until_the_new_token_is_stored(
     shared: Project, rotating: Rotating, command: str, number: signal.Signals
 ) -> None:
-    rotating.is_slow = True
+    rotating.go_on.clear()
     running = shared.start("connector", command, "one")
     assert rotating.entered.wait(60)  # the old token is spent by now, and the answer on its way
     running.send_signal(number)
+    until(lambda: number not in pending(running.pid), "the signal has arrived")
+    rotating.go_on.set()
     said = running.communicate(timeout=60)
     assert running.returncode == 130, said
-    rotating.is_slow = False
     done = sync(shared)
     assert (done.returncode, rotating.is_revoked) == (0, False), done.stderr
 
@@ -131,12 +142,13 @@ def test_a_signal_waits_until_the_new_token_is_stored(
 def test_a_token_that_was_lost_with_its_process_is_told(
     shared: Project, rotating: Rotating, forgives: bool
 ) -> None:
-    rotating.is_slow, rotating.forgives = True, forgives
+    rotating.forgives = forgives
+    rotating.go_on.clear()
     killed = shared.start("connector", "sync", "one")
     assert rotating.entered.wait(60)
     killed.kill()
     killed.communicate(timeout=60)
-    rotating.is_slow = False
+    rotating.go_on.set()
     done = sync(shared, "two")
     if forgives:  # what is stored is good for another try
         assert done.returncode == 0, done.stderr

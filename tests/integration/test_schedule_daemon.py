@@ -13,20 +13,19 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import duckdb
 import pytest
 import requests
 from pytest_httpserver import HTTPServer
+from tests.due import just_due
 from tests.project import Project
 from tests.waiting import PATIENCE_SECONDS, until
 from werkzeug import Request, Response
 
-from atlas_etl.config.schedule import parse_schedule
 from atlas_etl.model import DecidedSchedule, RunStatus, Slot, SlotStatus
-from atlas_etl.scheduler.due import last_slot
 from atlas_etl.state import SqlStateStore, open_state_store
 
 
@@ -40,17 +39,18 @@ class Api:
 
     def answer(self, _request: Request) -> Response:
         self.asked += 1
-        self.open.wait(60)
+        self.open.wait(PATIENCE_SECONDS)
         return Response('[{"id": 1}, {"id": 2}]', content_type="application/json")
 
 
 @dataclass
 class Schedule:
-    """A project with one connector whose slot of this hour is due as soon as a daemon looks."""
+    """A project with one connector whose slot is due as soon as a daemon looks."""
 
     project: Project
     location: str
     api: Api
+    cron: str
     slot: datetime
     daemons: list[subprocess.Popen[str]] = field(default_factory=list)
 
@@ -104,19 +104,17 @@ def schedule(
     if request.param == "postgres":
         location = request.getfixturevalue("postgres").url("postgresql")
     api = Api(httpserver)
+    cron, slot = just_due()
     httpserver.expect_request("/things").respond_with_handler(api.answer)
     project.write(
         "connectors.d/api.yaml",
-        f"protocol: http\nconnection: {{base_url: '{httpserver.url_for('')}'}}\n"
-        "streams: [{name: things, path: /things}]\nschedule: '@hourly'\n",
+        f"protocol: http\nconnection: {{base_url: '{httpserver.url_for('')}', timeout: 5m}}\n"
+        f"streams: [{{name: things, path: /things}}]\nschedule: {cron}\n",
     )
-    now = datetime.now(UTC)
-    slot = last_slot(parse_schedule("@hourly"), "UTC", now - timedelta(hours=2), now)
-    assert slot is not None
-    made = Schedule(project, location, api, slot)
+    made = Schedule(project, location, api, cron, slot)
     made.configure("retry_wait: 1s")
     with closing(made.store()) as store:
-        store.schedule.decide({"api": DecidedSchedule("@hourly", "UTC", slot - timedelta(hours=2))})
+        store.schedule.decide({"api": DecidedSchedule(cron, "UTC", slot - timedelta(hours=2))})
     yield made
     api.open.set()
     for daemon in made.daemons:
@@ -251,7 +249,7 @@ def test_signals_at_random_moments_lose_and_double_nothing(schedule: Schedule) -
     schedule.api.open.set()
     slots = [schedule.slot - number * timedelta(hours=1) for number in range(4)]
     with closing(schedule.store()) as store:
-        before = DecidedSchedule("@hourly", "UTC", slots[-1] - timedelta(minutes=1))
+        before = DecidedSchedule(schedule.cron, "UTC", slots[-1] - timedelta(minutes=1))
         store.schedule.decide({"api": before})
     lasting = schedule.daemon()
     with closing(schedule.store()) as store:  # a SIGHUP before a process listens ends it

@@ -27,7 +27,6 @@ from werkzeug import Request, Response
 from atlas_etl.state import SqlStateStore, open_state_store
 
 CANARY = "caNary-4f-9"
-ROWS = 5_000_000  # a load that is told of more than once, each second at most
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -101,7 +100,11 @@ class Terminal:
             stdin=inside, stdout=inside, stderr=inside,
         )  # fmt: skip
         os.close(inside)
-        self.shown = ""
+        self.sent = b""
+
+    @property
+    def shown(self) -> str:
+        return self.sent.decode(errors="replace")
 
     def shows(self, text: str) -> None:
         deadline = time.monotonic() + PATIENCE_SECONDS
@@ -114,13 +117,17 @@ class Terminal:
         while self.process.poll() is None:
             assert time.monotonic() < deadline, self.shown
             self._read()
-        self._read()
+        while self._read():
+            pass
         return self.process.returncode
 
-    def _read(self) -> None:
+    def _read(self) -> bool:
+        """Whether there was something; it comes in pieces, also at the end."""
+        before = len(self.sent)
         if select.select([self.descriptor], [], [], 0.1)[0]:
             with suppress(OSError):  # the other end is closed
-                self.shown += os.read(self.descriptor, 100_000).decode(errors="replace")
+                self.sent += os.read(self.descriptor, 100_000)
+        return len(self.sent) > before
 
     def close(self) -> None:
         self.process.kill()
@@ -204,7 +211,7 @@ def test_who_stops_watching_stops_nothing_else(
 
 def test_rows_and_speed_are_shown_while_a_load_goes_on(shop: Shop, terminal: Callable[..., Terminal]) -> None:
     with duckdb.connect(str(shop.project.folder / "big.duckdb")) as source:
-        source.execute(f"CREATE TABLE big AS SELECT i, hash(i)::VARCHAR AS x FROM range({ROWS}) t(i)")
+        source.execute("CREATE VIEW big AS SELECT i, hash(i)::VARCHAR AS x FROM range(1000000000000) t(i)")
     definition = "protocol: duckdb\nconnection: {path: big.duckdb}\nstreams: [big]\n"
     shop.project.write("connectors.d/big.yaml", definition)
     here = terminal("watch", "big")
@@ -220,15 +227,16 @@ def test_rows_and_speed_are_shown_while_a_load_goes_on(shop: Shop, terminal: Cal
     sync.send_signal(signal.SIGSTOP)
     (run,) = shop.project.atlas("watch", "big", "--json").json()["running"]
     (stream,) = run["progress"]["streams"]
-    assert (stream["name"], stream["table"], stream["estimated_rows"]) == ("big", "big.big", ROWS)
-    assert 0 < stream["rows"] <= ROWS
+    assert (stream["name"], stream["table"]) == ("big", "big.big")
+    assert stream["rows"] > 0
     assert stream["rows_per_second"] == pytest.approx(stream["rows"] / stream["seconds"], rel=0.2)
     assert stream["bytes_per_second"] > 0
+    here.shows("big: ")
     sync.send_signal(signal.SIGCONT)
+    sync.send_signal(signal.SIGTERM)
     _, log = sync.communicate(timeout=PATIENCE_SECONDS)
-    assert sync.returncode == 0, log
-    if here.process.poll() is None or here.ends() == 0:
-        assert here.ends() == 0, here.shown
+    assert sync.returncode == 130, log
+    assert here.ends() == 130, here.shown
 
 
 def test_a_scheduler_is_watched_until_it_ends(shop: Shop, terminal: Callable[..., Terminal]) -> None:

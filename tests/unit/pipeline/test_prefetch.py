@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Generator
 
 import pytest
@@ -10,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atlas_etl.model import Side
+from atlas_etl.pipeline import prefetch
 from atlas_etl.pipeline.prefetch import Prefetch
+from tests.waiting import until
 
 
 def nothing() -> None:
@@ -91,17 +94,35 @@ def test_closing_interrupts_a_wait_for_the_source() -> None:
 
 
 @pytest.mark.parametrize("slow", [Side.SOURCE, Side.DESTINATION])
-def test_the_side_that_is_waited_for_is_told(slow: Side) -> None:
+def test_the_side_that_is_waited_for_is_told(slow: Side, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that goes on only while the other side waits: it is asked when a wait begins and ends."""
+    now, asked = [0.0], Counter[int]()
+    reader = threading.get_ident()
+
+    def clock() -> float:
+        asked[threading.get_ident()] += 1
+        return now[0]
+
+    def waits(side: Side) -> bool:
+        return any(
+            times % 2 and (thread == reader) is (side is Side.DESTINATION)
+            for thread, times in list(asked.items())
+        )
+
     def delay(side: Side) -> None:
         if side is slow:
-            threading.Event().wait(0.02)
+            other = Side.DESTINATION if side is Side.SOURCE else Side.SOURCE
+            until(lambda: waits(other), "the other side waits")
+            now[0] += 1
 
     def items() -> Generator[int, None, None]:
         for item in range(5):
             delay(Side.SOURCE)
             yield item
 
+    monkeypatch.setattr(prefetch, "monotonic", clock)
     reading = ahead(items())
-    for _ in reading:
-        delay(Side.DESTINATION)
+    for item in reading:
+        if item < 3:  # the items behind it fill what may wait
+            delay(Side.DESTINATION)
     assert reading.slower is slow
