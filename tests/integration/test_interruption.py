@@ -15,8 +15,9 @@ from tests.waiting import until
 
 from atlas_etl import Atlas
 from atlas_etl.cli.app import run as run_command
+from atlas_etl.cli.sync_report import SyncReport
 from atlas_etl.model import RunStatus
-from atlas_etl.pipeline.events import BatchLoaded
+from atlas_etl.pipeline.events import BatchLoaded, Event
 
 ROWS = 1_000
 FOR_EVER = 10**12
@@ -74,6 +75,31 @@ def test_an_interrupt_at_any_moment_says_a_line(big: Project) -> None:
         if running.returncode == 130:
             assert "error: interrupted" in text
             assert not answer or json.loads(answer).keys() <= {"error", "connectors"}  # one document, whole
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_that_python_swallowed_ends_the_sync(
+    big: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: signal.Signals
+) -> None:
+    """Nothing that is raised in a `__del__` leaves it, and a signal may come while one runs."""
+
+    class Swallows:
+        def __del__(self) -> None:
+            signal.raise_signal(number)
+
+    def tell(report: SyncReport, event: Event) -> None:
+        told(report, event)
+        if isinstance(event, BatchLoaded):
+            Swallows()
+
+    told = SyncReport.tell
+    monkeypatch.setattr(SyncReport, "tell", tell)
+    fill(big, 3_000_000)
+    assert run_command(["--project", str(big.folder), "connector", "sync", "big"]) == 130
+    assert "interrupted" in capsys.readouterr().err or number == signal.SIGTERM
+    with Atlas.open(big.folder, {}).state() as store:
+        assert [run.status for run in store.history("big")] == [RunStatus.INTERRUPTED]
 
 
 def test_an_interrupt_while_a_command_works_is_answered(

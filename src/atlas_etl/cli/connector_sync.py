@@ -78,8 +78,9 @@ def sync(  # noqa: PLR0917  # Typer passes by name
         replay=replay,
         scheduled_at=instant(slot, "--slot") if slot else None,
     )
-    with interruptible(), closing(events), report:
+    with interruptible() as look, closing(events), report:
         for event in events:
+            look()
             report.tell(event)
     if session.output.as_json:
         runs = [documents.run_document(run) for run in report.runs]
@@ -91,23 +92,31 @@ def sync(  # noqa: PLR0917  # Typer passes by name
 def interruptible() -> Iterator[Callable[[], None]]:
     """SIGTERM ends the run as SIGINT does: what was committed stays, the rest is undone.
 
-    What is given raises as the signal did, where a library that called Python swallowed that.
+    What is given raises as the signal did, where that was swallowed: by a library that called Python, or by
+    Python itself, which lets nothing out of a `__del__` or a weak reference's callback. A SIGINT that this
+    process was started to ignore stays ignored.
     """
-    came = False
+    came: int | None = None
 
     def look() -> None:
-        if came:
+        if came == signal.SIGTERM:
             raise InterruptedRunError(
                 "stopped by SIGTERM", hint="what was committed stays; sync again to go on"
             )
+        if came == signal.SIGINT:
+            raise KeyboardInterrupt
 
-    def stop(_number: int, _frame: FrameType | None) -> None:
+    def stop(number: int, _frame: FrameType | None) -> None:
         nonlocal came
-        came = True
+        came = number
         look()
 
-    previous = signal.signal(signal.SIGTERM, stop)
+    taken = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        taken.append(signal.SIGINT)
+    previous = {number: signal.signal(number, stop) for number in taken}
     try:
         yield look
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -55,8 +55,9 @@ def verify(
         open_atlas(session, context.command_path), name, streams=stream or (), repair=repair
     )
     report = _VerifyReport(session.output)
-    with interruptible(), closing(events), report:
+    with interruptible() as look, closing(events), report:
         for event in events:
+            look()
             report.tell(event)
     found = list(report.comparisons.values())
     _show(session.output, name, found)

@@ -67,8 +67,9 @@ def copy(  # noqa: PLR0917  # Typer passes by name
     job = copy_job(*ends, wanted, full_refresh=full_refresh)
     report = SyncReport(session.output)
     events = run_once((job,), side_by_side=jobs)
-    with interruptible(), closing(events), report:
+    with interruptible() as look, closing(events), report:
         for event in events:
+            look()
             report.tell(event)
     conclude(session, report)
 

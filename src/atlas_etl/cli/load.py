@@ -70,10 +70,11 @@ def load(  # noqa: PLR0917  # Typer passes by name
     warn_of_secrets(session, DESTINATION=target)
     landing = Landing(table, key or (), disposition, again, _settings(settings or []))
     report = SyncReport(session.output)
-    with interruptible(), TemporaryFolder(Purpose.LOAD) as scratch:
+    with interruptible() as look, TemporaryFolder(Purpose.LOAD) as scratch:
         inputs = [input_of(each, form, sys.stdin.buffer, scratch.path) for each in given]
         with closing(run_load(inputs, load_jobs(inputs, target, landing, looking))) as events, report:
             for event in events:
+                look()
                 report.tell(event)
     conclude(session, report)
 
