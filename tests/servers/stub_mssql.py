@@ -71,7 +71,9 @@ class Database:
         )
         self._sqlite.execute("ATTACH ? AS dbo", (str(self._path),))
         self._sqlite.set_progress_handler(is_called_off, 100_000)
-        self._sqlite.create_function("SYSUTCDATETIME", 0, lambda: datetime.now(UTC).isoformat()[:26])
+        self._sqlite.create_function(
+            "SYSUTCDATETIME", 0, lambda: datetime.now(UTC).isoformat(timespec="microseconds")[:26]
+        )
         self._sqlite.create_collation(COLLATION, compared)
         add_functions(self._sqlite)
         self._catalog = Catalog(self._sqlite, name)

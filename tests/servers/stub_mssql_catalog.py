@@ -101,7 +101,7 @@ class Catalog:
         return {str(column[1]) for column in columns if column[3] or column[5]}
 
     def _server(self, _: str) -> Rows:
-        return tuple("ab"), [(datetime.now(UTC).isoformat()[:26], "READ_WRITE")]
+        return tuple("ab"), [(datetime.now(UTC).isoformat(timespec="microseconds")[:26], "READ_WRITE")]
 
     def _abilities(self, _: str) -> Rows:
         may = int("_denied" not in self._name)

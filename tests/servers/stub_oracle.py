@@ -385,7 +385,7 @@ def _literals(sql: str) -> list[str]:
 
 
 def _now() -> str:
-    return datetime.now(UTC).isoformat()[:26]
+    return datetime.now(UTC).isoformat(timespec="microseconds")[:26]
 
 
 def _quoted(name: str) -> str:
