@@ -110,6 +110,12 @@ def test_a_document_without_a_bottom_is_refused(here: Project, load: Load, name:
     assert "nested too deeply" in refused.stderr
 
 
+@pytest.mark.parametrize("content", [b'{"id\xff": 1}\n', b'[{"id\xff": 1}]'], ids=["lines", "document"])
+def test_a_name_that_is_no_text_is_refused(load: Load, content: bytes) -> None:
+    done = load("shop.duckdb", "--table", "t", "--json", stdin=content)
+    assert (done.returncode, '"code": "invalid_text"' in done.stdout) == (3, True)
+
+
 def test_gigantic_numbers_of_any_file_are_their_text(here: Project, load: Load) -> None:
     digits = "9" * 5000
     here.write("n.csv", f"n\n{digits}\n1e400000\n")
@@ -132,6 +138,16 @@ def test_the_same_bytes_are_added_once(here: Project, load: Load) -> None:
     assert loaded(load(*line, "--again", stdin=CSV)) == [2]
     assert loaded(load(*line, stdin=CSV + b"3,4\n")) == [3]
     assert asked("SELECT count(*) FROM orders") == [(7,)]
+
+
+@pytest.mark.parametrize(
+    ("uri", "home"), [("shop.duckdb", "main"), ("sqlite:///shop.db", "main"), ("lake/", "load")]
+)
+def test_a_table_with_and_without_its_schema_is_one(load: Load, uri: str, home: str) -> None:
+    assert loaded(load(uri, "--table", "orders", "--json", stdin=CSV)) == [2]
+    assert loaded(load(uri, "--table", f"{home}.orders", "--json", stdin=CSV)) == [0]
+    assert loaded(load(uri, "--table", f"{home}.orders", "--json", stdin=b"id,amount\n3,4\n")) == [1]
+    assert loaded(load(uri, "--table", "orders", "--json", stdin=b"id,amount\n3,4\n")) == [0]
 
 
 def test_files_are_loaded_one_after_another_each_whole(here: Project, load: Load) -> None:

@@ -132,6 +132,8 @@ def _by_content(found: Input) -> FileFormat:
         msgspec.json.decode(line, type=dict[str, msgspec.Raw])
     except (msgspec.DecodeError, RecursionError):
         return FileFormat.JSON if ends else FileFormat.JSONL
+    except UnicodeDecodeError:  # who reads the lines tells of it
+        return FileFormat.JSONL
     return FileFormat.JSONL
 
 

@@ -48,12 +48,13 @@ def load_jobs(
     if disposition is Disposition.REPLACE and len(inputs) > 1:
         raise UsageError("each file would replace the one before", hint="replace with one file, then append")
     schema, _, table = landing.table.rpartition(".")
+    home = target.home() or NAME
     stream = {
-        "name": landing.table,
+        "name": table if schema == home else landing.table,  # one stream, however the table is named
         "path": "input",
         "primary_key": [*landing.primary_key],
         "disposition": disposition,
-        "into": {"schema": schema or target.home() or NAME, "table": table},
+        "into": {"schema": schema or home, "table": table},
     }
     return [_job(each, target, stream, landing, context) for each in inputs]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import io
@@ -149,6 +150,34 @@ def test_nothing_at_all(file: Path) -> None:
 def test_encodings(file: Path, encoding: str, option: str) -> None:
     file.write_bytes("id,naïve\n1,é\n".encode(encoding))
     assert read(file, encoding=option) == {"id": [1], "naïve": ["é"]}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le"])
+@pytest.mark.parametrize("before", ["", "\n"], ids=["at once", "a blank line"])
+def test_a_mark_before_a_quoted_name(file: Path, encoding: str, before: str) -> None:
+    file.write_bytes(f'\ufeff{before}"last, first","id"\n"x, y",1\n'.encode(encoding))
+    assert read(file, encoding=encoding) == {"last, first": ["x, y"], "id": [1]}
+
+
+def test_a_mark_alone_is_no_column(file: Path) -> None:
+    file.write_bytes(codecs.BOM_UTF8)
+    assert fails(file).code == "no_columns"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"id,x\0\n1,b\n2,c\n", "id,x\n1,b\n".encode("utf-16-le"), "\ufeffid\n1\n".encode("utf-32-le")],
+    ids=["a NUL", "utf-16 without a mark", "utf-32"],
+)
+def test_names_with_nul_are_of_another_encoding(file: Path, content: bytes) -> None:
+    file.write_bytes(content)
+    failure = fails(file)
+    assert (failure.code, "encoding" in str(failure.hint)) == ("invalid_text", True)
+
+
+def test_a_long_field_without_a_header(file: Path) -> None:
+    file.write_text(f"1,{'x' * 200_000}\n")
+    assert read(file, header=False) == {"column_1": [1], "column_2": ["x" * 200_000]}
 
 
 @pytest.mark.parametrize("content", [b"a,b\n1,\xff\n", b"\xff\xff,b\n1,2\n", b"a,b\n1,\xc3"])

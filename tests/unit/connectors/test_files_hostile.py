@@ -93,6 +93,23 @@ def test_links_within_a_folder_are_read_once(inbox: Path) -> None:
     assert rows(connector("csv", inbox), Stream("s", path="named.csv")) == [{"a": 666}]
 
 
+@pytest.mark.parametrize("way", ["a folder", "a glob", "a glob of folders", "any folders"])
+def test_a_file_and_links_to_it_are_one_file(inbox: Path, way: str) -> None:
+    (inbox / "old").mkdir()
+    (inbox / "old/b.csv").write_text("a\n2\n")
+    os.symlink("b.csv", inbox / "old/a-newest.csv")
+    os.symlink("old", inbox / "latest")
+    pattern = {
+        "a folder": "old",
+        "a glob": "old/*.csv",
+        "a glob of folders": "*/*.csv",
+        "any folders": "**/[ab]*",
+    }
+    found = rows(connector("csv", inbox), Stream("s", path=pattern[way]))
+    assert found == [{"a": 1}] * (way == "any folders") + [{"a": 2}]
+    assert rows(connector("csv", inbox), Stream("s", path="old/*newest.csv")) == [{"a": 2}]
+
+
 def test_links_in_a_circle_have_an_end(inbox: Path) -> None:
     for name in "bcdefgh":
         (inbox / name).mkdir()

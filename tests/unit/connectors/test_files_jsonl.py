@@ -140,6 +140,12 @@ def test_bytes_that_are_no_text(file: Path, content: bytes) -> None:
     assert fails(file).code in ("invalid_text", "malformed_row")
 
 
+@pytest.mark.parametrize("more", [b"", b'{"a": 1\n'], ids=["alone", "beside-another-fault"])
+def test_a_name_that_is_no_text(file: Path, more: bytes) -> None:
+    file.write_bytes(b'{"a": 1}\n{"\xff": 1}\n' + more)
+    assert fails(file).code == "invalid_text"
+
+
 def test_declared_types(file: Path) -> None:
     types = {"x": "decimal(12,2)"}
     assert column(file, "1", '"2.50"', types=types) == (

@@ -144,6 +144,14 @@ def test_times_past_a_day_follow_the_policy(tmp_path: Path, unit: str, per_day: 
     assert texts[1].startswith("23:59:59")
 
 
+@pytest.mark.parametrize("unit", ["s", "ms", "us"])
+def test_a_duration_that_nanoseconds_do_not_hold_is_named(tmp_path: Path, unit: str) -> None:
+    file = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"took": pa.array([1, None, 2**62], pa.duration(unit))}), file)
+    with pytest.raises(HazardError, match="'took'"):
+        table_of(file)
+
+
 def test_infinite_and_far_times_follow_the_policy(tmp_path: Path) -> None:
     file = tmp_path / "d.parquet"
     with duckdb.connect() as db:

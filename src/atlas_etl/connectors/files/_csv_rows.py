@@ -103,7 +103,6 @@ class Records:
         if "UTF8" in str(failure):
             raise failure
         line, width = 1, len(self.names)
-        csv.field_size_limit(_LARGEST_BLOCK)
         ratio = self.dialect.largest_ratio
         with reading(self.file.path), _lines(self.store, self.file, self.encoding, ratio) as lines:
             records = _python_reader(lines, self.dialect, self.file.path, strict=True)
@@ -134,6 +133,12 @@ def records_of(store: Store, file: StoredFile, dialect: Dialect) -> Records | No
         names = tuple(f"column_{number}" for number in range(1, len(first) + 1))
         return Records(store, file, dialect, encoding, names, 0)
     names = tuple(name or f"column_{number}" for number, name in enumerate(first, 1))
+    if any("\0" in name for name in names):  # past which Arrow finds no row
+        raise SourceError(
+            f"{file.path} has a name of a column with a NUL in it",
+            hint="the file may be in another encoding: set `encoding`, e.g. utf-16-le",
+            code="invalid_text",
+        )
     twice = repeated(names)
     if twice is not None:
         raise SourceError(
@@ -153,7 +158,7 @@ def _first_record(
         try:
             for skipped, record in enumerate(_python_reader(lines, dialect, file.path, strict=False)):
                 if record:
-                    return skipped, [record[0].removeprefix("\ufeff"), *record[1:]]
+                    return skipped, record
         except csv.Error as failure:
             raise SourceError(
                 f"{file.path} does not begin like a CSV file: {brief(failure)}",
@@ -163,7 +168,8 @@ def _first_record(
     return 0, None
 
 
-def _python_reader(lines: io.TextIOWrapper, dialect: Dialect, path: str, *, strict: bool) -> CsvReader:
+def _python_reader(lines: Iterator[str], dialect: Dialect, path: str, *, strict: bool) -> CsvReader:
+    csv.field_size_limit(_LARGEST_BLOCK)
     return csv.reader(
         lines,
         delimiter=dialect.delimiter_of(path),
@@ -187,9 +193,11 @@ def _text(store: Store, file: StoredFile, encoding: str, ratio: int | None) -> I
 
 
 @contextmanager
-def _lines(store: Store, file: StoredFile, encoding: str, ratio: int | None) -> Iterator[io.TextIOWrapper]:
+def _lines(store: Store, file: StoredFile, encoding: str, ratio: int | None) -> Iterator[Iterator[str]]:
+    """The file's lines without its mark, before which a quote would be an ordinary character."""
     with open_text(store, file, ratio) as raw:
-        yield io.TextIOWrapper(raw, encoding=encoding, newline="")
+        lines = io.TextIOWrapper(raw, encoding=encoding, newline="")
+        yield (line if number else line.removeprefix("\ufeff") for number, line in enumerate(lines))
 
 
 class _Ended(io.RawIOBase):

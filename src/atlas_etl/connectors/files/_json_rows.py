@@ -30,6 +30,8 @@ def rows_of(store: Store, file: StoredFile, largest_ratio: int | None) -> Iterat
             rows = _ROWS.decode_lines(block)
         except (msgspec.DecodeError, RecursionError):
             raise _malformed(block, line, file.path) from None
+        except UnicodeDecodeError as failure:  # of a member's name; values are looked at later
+            raise invalid_text(file.path) from failure
         # More or fewer objects than lines: one of them spans lines, or shares one.
         if len(rows) != sum(1 for text in block.split(b"\n") if text.strip()):
             raise _malformed(block, line, file.path)
@@ -69,6 +71,8 @@ def _malformed(block: bytes, line: int, path: str) -> SourceError:
         try:
             if text.strip():
                 _ROWS.decode(text)
+        except UnicodeDecodeError:
+            return invalid_text(path)
         except (msgspec.DecodeError, RecursionError) as failure:
             array = number == 1 and text.lstrip().startswith(b"[")
             return SourceError(

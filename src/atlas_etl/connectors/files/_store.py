@@ -56,7 +56,10 @@ class Store(Protocol):
         """Whether links lead from a path below a folder out of it, where they are not to be followed."""
 
     def find(self, pattern: str) -> list[StoredFile]:
-        """The files that match a glob (`*`, `?`, `[a-z]`, `**`), by path; hidden ones need a literal dot."""
+        """The files that match a glob (`*`, `?`, `[a-z]`, `**`), by path; hidden ones need a literal dot.
+
+        One that is also reached by links is found once, without them where it can be.
+        """
 
     def folders(self, path: str) -> list[str]:
         """The visible folders directly in a folder, by name."""
@@ -140,7 +143,10 @@ class LocalStore:
         return not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
     def find(self, pattern: str) -> list[StoredFile]:
-        return [found for found in map(self.stat, sorted(matching(pattern))) if found is not None]
+        found: dict[str, str] = {}
+        for path in sorted(matching(pattern), key=lambda path: (_links(path), path)):
+            found.setdefault(os.path.realpath(path), path)
+        return [file for file in map(self.stat, sorted(found.values())) if file is not None]
 
     def folders(self, path: str) -> list[str]:
         with os.scandir(path) as entries:
@@ -191,3 +197,8 @@ class LocalStore:
             yield
         finally:
             os.close(descriptor)
+
+
+def _links(path: str) -> int:
+    """How many links a path goes by."""
+    return sum(each.is_symlink() for each in (Path(path), *Path(path).parents))

@@ -76,7 +76,12 @@ def as_held(column: pa.Array, kind: pa.DataType) -> pa.Array:
     if pa.types.is_duration(column.type):
         factor = _NANOSECONDS[column.type.unit]
         counts = column.cast(pa.int64()).to_pylist()
-        return pa.array([None if n is None else pa.MonthDayNano([0, 0, n * factor]) for n in counts], kind)
+        try:
+            return pa.array(
+                [None if n is None else pa.MonthDayNano([0, 0, n * factor]) for n in counts], kind
+            )
+        except OverflowError as failure:
+            raise pa.ArrowInvalid("a duration is too long for nanoseconds") from failure
     return values.convert(column, kind)
 
 

@@ -18,4 +18,5 @@ ADAPTER = Adapter(
     dispose=dispose,
     connector=_connector,
     destination=SqliteDestination,
+    home=lambda _: "main",
 )
