@@ -10,6 +10,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,7 +22,7 @@ from werkzeug import Request, Response
 
 from atlas_etl.connectors.http import _wire
 from atlas_etl.connectors.http._pages import Pages
-from atlas_etl.connectors.http._rate_limits import wait_for_more
+from atlas_etl.connectors.http._rate_limits import asked_wait, wait_for_more
 from atlas_etl.errors import SourceError
 from atlas_etl.model import ReadRequest, Stream
 from tests.unit.connectors.http_api import Api, as_json, read, rows, sync
@@ -132,7 +133,7 @@ def test_a_body_that_unpacks_to_too_much_is_neither_unpacked_nor_asked_for_again
     assert "largest_page" in str(caught.value.hint)
 
 
-@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504, 522, 529])
 def test_what_may_pass_is_tried_again(api: Api, status: int) -> None:
     def answer(_: Request) -> Response:
         return as_json([{"id": 1}]) if len(api.asked) == 3 else Response(status=status)
@@ -142,7 +143,7 @@ def test_what_may_pass_is_tried_again(api: Api, status: int) -> None:
     assert len(api.asked) == 3
 
 
-@pytest.mark.parametrize("status", [400, 403, 404, 410, 501])
+@pytest.mark.parametrize("status", [400, 403, 404, 410, 501, 505])
 def test_what_will_not_pass_is_an_error_at_once(api: Api, status: int) -> None:
     api.serve("/things", lambda _: Response('{"password": "hush-hush"}', status=status))
     with pytest.raises(SourceError) as caught:
@@ -176,6 +177,26 @@ def test_retry_after_is_honoured_and_capped(api: Api) -> None:
     began = time.monotonic()
     assert read(api.connector(longest_wait="300ms"), THINGS).num_rows == 1
     assert 0.3 <= time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["%a, %d %b %Y %H:%M:%S GMT", "%a, %d %b %Y %H:%M:%S -0000", "%a %b %d %H:%M:%S %Y",
+     "%A, %d-%b-%y %H:%M:%S GMT", "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d %H:%M:%S"],
+    ids=["imf", "no zone", "asctime", "rfc 850", "iso 8601", "iso without zone"],
+)  # fmt: skip
+@pytest.mark.parametrize("zone", ["America/New_York", "Asia/Tokyo"])
+def test_a_date_to_wait_for_is_in_utc(monkeypatch: pytest.MonkeyPatch, form: str, zone: str) -> None:
+    """RFC 9110, section 5.6.7: all its forms are, whatever the zone of this machine is."""
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        wait = asked_wait({"retry-after": (datetime.now(UTC) + timedelta(seconds=600)).strftime(form)})
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert wait is not None
+    assert 500 < wait <= 600
 
 
 @pytest.mark.parametrize("past", ["0", "Wed, 21 Oct 2015 07:28:00 GMT"])

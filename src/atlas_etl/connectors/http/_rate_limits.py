@@ -16,27 +16,33 @@ _MEMBER = re.compile(r"\b(\w+)\s*=\s*(\d{1,18})\b")
 
 
 def seconds(text: str) -> float | None:
-    """A time to wait: seconds, an instant since the epoch, or an HTTP date (RFC 9110, section 10.2.3)."""
+    """A time to wait: seconds, an instant since the epoch, or a date (RFC 9110, section 10.2.3; ISO 8601)."""
     text = text.strip()
     try:
         number = float(text)
     except ValueError:
-        try:
-            return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-        except (ValueError, TypeError, OverflowError):
-            return None
+        at = _instant(text)
+        return max(0.0, at.timestamp() - time.time()) if at is not None else None
     if number > 1_000_000_000_000:
         number /= 1000
     return max(0.0, number - time.time() if number > 1_000_000_000 else number)
 
 
+def _instant(text: str) -> datetime | None:
+    """A date in UTC, unless it says another zone."""
+    for parse in (parsedate_to_datetime, datetime.fromisoformat):
+        try:
+            found = parse(text)
+        except (ValueError, TypeError, OverflowError):
+            continue
+        return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+    return None
+
+
 def seconds_ahead(headers: Mapping[str, str], now: datetime) -> float:
     """By how much our clock is ahead of the server's, as its header Date tells; 0: it does not tell."""
-    try:
-        told = parsedate_to_datetime(headers.get("date", ""))
-    except (ValueError, TypeError):
-        return 0.0
-    return (now - (told if told.tzinfo is not None else told.replace(tzinfo=UTC))).total_seconds()
+    told = _instant(headers.get("date", ""))
+    return (now - told).total_seconds() if told is not None else 0.0
 
 
 def asked_wait(headers: Mapping[str, str]) -> float | None:
