@@ -66,6 +66,7 @@ def api(httpserver: HTTPServer) -> Api:
         ({"format": "%d.%m.%Y %H:%M"}, NAIVE, "America/New_York", "01.03.2026 12:30"),
         ({"format": "%d.%m.%Y %H:%M"}, NAIVE, "Europe/Berlin", "01.03.2026 11:30"),
         ({"format": "%d.%m.%Y %H:%M %z"}, NAIVE, "America/New_York", "01.03.2026 17:30 +0000"),
+        ({"format": "%Y-%m-%dT%H:%M:%S%z"}, DAY, None, "2026-03-01T00:00:00+0000"),
         ({"format": "plain"}, INSTANT, None, "2026-03-01T12:30:45.123456789Z"),
         ({"format": "plain"}, NUMBER, None, 42),
         ({"format": "plain", "boundary": "exclusive"}, NUMBER, None, 41),
@@ -83,6 +84,7 @@ def test_a_checkpoint_is_written_as_the_api_wants_it_and_never_later(
     ("how", "bound"),
     [
         ({"format": "epoch"}, NAIVE),
+        ({"format": "%Y-%m-%dT%H:%M:%S%z"}, NAIVE),
         ({"format": "iso8601"}, NUMBER),
         ({"format": "plain", "boundary": "exclusive"}, CursorValue(CursorKind.TEXT, "b")),
     ],

@@ -90,9 +90,10 @@ def written(how: Since, bound: CursorValue, timezone: str | None) -> str | int:
         clocks = (at, at.astimezone(UTC)) if at.tzinfo is not None else (at,)
         at = min(clock.replace(tzinfo=None) for clock in clocks)
         return at.date().isoformat() if how.format == "date" else at.strftime(how.format)
+    tells_instants = how.format in TICKS or "%z" in how.format
+    if tells_instants and bound.kind is CursorKind.TIMESTAMP and timezone is None:
+        raise _unfit(how, "the cursor's times have no zone: set `timezone` on the stream")
     if how.format in (_SECONDS, _MILLISECONDS):
-        if bound.kind is CursorKind.TIMESTAMP and timezone is None:
-            raise _unfit(how, "the cursor's times have no zone: set `timezone` on the stream")
         instant = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
         ticks = (instant - _EPOCH) // timedelta(milliseconds=1)
         return ticks if how.format == _MILLISECONDS else ticks // 1000
@@ -101,7 +102,7 @@ def written(how: Since, bound: CursorValue, timezone: str | None) -> str | int:
     if how.format in ("iso8601", "plain"):
         text = at.replace(tzinfo=None).isoformat(timespec="microseconds" if at.microsecond else "seconds")
         return f"{text}Z" if at.tzinfo is not None else text
-    return at.strftime(how.format)
+    return (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).strftime(how.format)
 
 
 def has_zone(form: str) -> bool:
