@@ -222,10 +222,29 @@ class MySQLSnapshot(OneFetchAtATime):
 def _rows(session: Session, select: Select, limits: BatchLimits) -> Batches:
     schema = pa.schema([column.field for column in select.columns])
     for batch, cells in session.stream(select.sql, parameters_of(select), limits):
-        columns = [
-            values.convert(column, field.type) for column, field in zip(batch.columns, schema, strict=True)
-        ]
+        columns = [_as_described(*each) for each in zip(batch.columns, schema, strict=True)]
         yield pa.RecordBatch.from_arrays(columns, schema=schema), cells
+
+
+def _as_described(column: pa.Array, field: pa.Field) -> pa.Array:
+    """The column in the type that the catalog told before; a statement that waited may find another one."""
+    try:
+        # Arrow would make numbers of instants, and times of day.
+        counts_as = [
+            (pa.types.is_temporal(kind), pa.types.is_time(kind)) for kind in (column.type, field.type)
+        ]
+        if pa.string() in (column.type, field.type) or counts_as[0] == counts_as[1]:
+            return values.convert(column, field.type)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        pass
+    raise SourceError(
+        f"column {field.name!r} was {values.type_name(field.type)} and is {values.type_name(column.type)}: "
+        "its table was changed while it was read",
+        hint="run again when the other job is done",
+        code="table_rewritten",
+        column=field.name,
+        retryable=True,
+    )
 
 
 def parameters_of(select: Select) -> list[Parameter]:
