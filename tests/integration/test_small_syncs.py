@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -102,6 +103,30 @@ def test_a_sync_of_files_imports_no_driver(project: Project) -> None:
         "atlas.yaml", json.dumps({"destinations": {"warehouse": {"protocol": "parquet", "path": "lake"}}})
     )
     assert loaded(project) & (_NEVER | {"duckdb", "psycopg", "pymysql", "adbc_driver_manager"}) == set()
+
+
+def test_decoding_rows_of_sqlite_imports_nothing_more(project: Project) -> None:
+    with closing(sqlite3.connect(project.folder / "shop.db")) as file:
+        file.execute(
+            "CREATE TABLE orders (id INTEGER PRIMARY KEY, price DECIMAL(10, 2), at DATETIME NOT NULL)"
+        )
+        file.execute(
+            "INSERT INTO orders VALUES (1, 9.99, '2026-01-01 00:00:00'), (2, NULL, '2026-01-02 00:00:00')"
+        )
+        file.commit()
+    stream = {"table": "orders", "cursor": "at"}
+    source = {"protocol": "sqlite", "connection": {"database_path": "shop.db"}, "streams": [stream]}
+    write(project.folder, "shop", source)
+    assert loaded(project) & (_NEVER | {"psycopg", "pymysql"}) == set()
+
+
+def test_decoding_rows_of_mysql_imports_nothing_more(project: Project, mysql: ServerAddress) -> None:
+    with mysql_servers.connect(mysql) as session, session.cursor() as cursor:
+        cursor.execute("CREATE TABLE orders (id bigint PRIMARY KEY, item text, at datetime NOT NULL)")
+        cursor.execute("INSERT INTO orders VALUES (1, 'a nut', '2026-01-01'), (2, NULL, '2026-01-02')")
+        session.commit()
+    write(project.folder, "shop", definition(mysql, "mysql", "orders", "at"))
+    assert loaded(project) & (_NEVER | {"psycopg", "adbc_driver_manager"}) == set()
 
 
 def loaded(project: Project) -> set[str]:

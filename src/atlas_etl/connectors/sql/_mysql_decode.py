@@ -90,7 +90,7 @@ def _gather(rows: Rows, begin: Ints, length: Ints, nulls: Nulls) -> pa.BinaryArr
     edges[-1] = edges[-2]
     buffers = [None, pa.py_buffer(edges), pa.py_buffer(rows.buffer)]
     spans = pa.Array.from_buffers(pa.binary(), 2 * rows.count, buffers)
-    return pc.take(spans, pa.array(np.arange(0, 2 * rows.count, 2), mask=nulls), boundscheck=False)
+    return pc.take(spans, primitive(pa.int64(), np.arange(0, 2 * rows.count, 2), nulls), boundscheck=False)
 
 
 def _decimals(raw: pa.BinaryArray, column: Column, kind: pa.DataType) -> pa.Array:

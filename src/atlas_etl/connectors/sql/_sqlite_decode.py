@@ -9,6 +9,7 @@ from itertools import product
 from string import hexdigits
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -214,7 +215,7 @@ def _decimals(raw: pa.Array, kind: pa.DataType) -> tuple[pa.Array, Found]:
         odd = (digits / 10.0**kind.scale != doubles) | (np.abs(digits) >= 10.0**kind.precision)
     whole = np.where(odd, 0, digits).astype(np.int64)
     halves = np.stack([whole, whole >> 63], axis=1)
-    valid = pc.and_(pc.is_valid(raw), pa.array(~odd))
+    valid = _validity(raw) & ~odd
     array = pa.Array.from_buffers(kind, len(raw), [_bitmap(valid), pa.py_buffer(halves.tobytes())])
     found: Found = []
     for row in np.flatnonzero(odd):
@@ -224,8 +225,13 @@ def _decimals(raw: pa.Array, kind: pa.DataType) -> tuple[pa.Array, Found]:
     return array, found
 
 
-def _bitmap(valid: pa.Array) -> pa.Buffer:
-    return pa.py_buffer(np.packbits(valid.to_numpy(zero_copy_only=False), bitorder="little").tobytes())
+def _validity(cells: pa.Array) -> npt.NDArray[np.bool_]:
+    valid: npt.NDArray[np.bool_] = pc.is_valid(cells).to_numpy(zero_copy_only=False)
+    return valid
+
+
+def _bitmap(valid: npt.NDArray[np.bool_]) -> pa.Buffer:
+    return pa.py_buffer(np.packbits(valid, bitorder="little").tobytes())
 
 
 _DASHES = (8, 13, 18, 23)
@@ -242,7 +248,7 @@ def _uuids(raw: pa.Array) -> pa.Array:
     if not pc.all(pc.equal(pc.binary_length(cells), 36), min_count=0).as_py():
         raise pa.ArrowInvalid("not the form of a uuid")
     packed = np.zeros((len(raw), 16), np.uint8)
-    valid = pc.is_valid(raw)
+    valid = _validity(raw)
     if len(cells):
         start = int(np.frombuffer(cells.buffers()[1], np.int32)[cells.offset])
         text = np.frombuffer(cells.buffers()[2], np.uint8)[start : start + 36 * len(cells)].reshape(-1, 36)
@@ -250,7 +256,7 @@ def _uuids(raw: pa.Array) -> pa.Array:
         pairs = _PAIRS[digits.view("<u2")]
         if (pairs == _NO_PAIR).any() or (text[:, _DASHES] != ord("-")).any():
             raise pa.ArrowInvalid("not the form of a uuid")
-        packed[valid.to_numpy(zero_copy_only=False)] = pairs
+        packed[valid] = pairs
     storage = pa.Array.from_buffers(pa.binary(16), len(raw), [_bitmap(valid), pa.py_buffer(packed.tobytes())])
     return pa.ExtensionArray.from_storage(pa.uuid(), storage)
 
