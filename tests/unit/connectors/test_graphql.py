@@ -216,6 +216,68 @@ def test_pages_that_do_not_move_on_are_an_error(api: Api, info: object, code: st
     assert caught.value.code == code
 
 
+@pytest.mark.parametrize("gone", [None, {"nodes": None, "pageInfo": None}])
+def test_a_connection_that_is_null_behind_its_first_page_is_no_end(api: Api, gone: object) -> None:
+    def answer(request: Request) -> Response:
+        if "after" not in variables(request):
+            return connection(request)
+        return as_json({"data": {"shop": {"orders": gone}}})
+
+    api.serve("/graphql", answer)
+    with pytest.raises(SourceError) as caught:
+        read(connector(api), ORDERS)
+    assert (caught.value.code, caught.value.retryable) == ("no_page_info", True)
+
+
+NESTED = """query ($after: String) { customers(first: 3, after: $after) {
+  nodes { id orders(first: 2) { edges { node { id } } pageInfo { hasNextPage } } }
+  pageInfo { hasNextPage endCursor }
+} }"""
+
+
+def nested(*infos: object) -> dict[str, object]:
+    """A customer for each, with two orders and this pageInfo."""
+    orders = [{"edges": [{"node": {"id": n}}, {"node": {"id": n + 1}}]} for n in range(0, 2 * len(infos), 2)]
+    nodes = [
+        {"id": n, "orders": {**found, "pageInfo": info} if info != "none" else None}
+        for n, (found, info) in enumerate(zip(orders, infos, strict=True))
+    ]
+    return {"customers": {"nodes": nodes, "pageInfo": {"hasNextPage": False, "endCursor": None}}}
+
+
+@pytest.mark.parametrize(
+    ("infos", "pagination", "code"),
+    [
+        (({"hasNextPage": False}, {"hasNextPage": True}), None, "nested_pages"),
+        (({"hasNextPage": True},), "none", "nested_pages"),
+        (({"hasNextPage": False}, None), None, "no_page_info"),
+        (({"hasNextPage": False}, None), "none", None),
+        (({"hasNextPage": False}, "none"), None, None),
+    ],
+)
+def test_connections_within_records_came_whole(
+    api: Api, infos: tuple[object, ...], pagination: str | None, code: str | None
+) -> None:
+    api.serve("/graphql", lambda _: as_json({"data": nested(*infos)}))
+    path = "customers.nodes[*].orders.edges[*].node"
+    reader = connector(api, query=NESTED, records=path, pagination=pagination)
+    if code is None:
+        assert read(reader, ORDERS).column("id").to_pylist()[:2] == [0, 1]
+        return
+    with pytest.raises(SourceError) as caught:
+        read(reader, ORDERS)
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize("more", ["1e999", "9" * 5000])
+def test_errors_with_numbers_that_nobody_can_read_are_errors(api: Api, more: str) -> None:
+    answer = f'{{"data": null, "errors": [{{"message": "no", "extensions": {{"n": {more}}}}}]}}'
+    api.serve("/graphql", lambda _: as_json(answer))
+    with pytest.raises(SourceError) as caught:
+        read(connector(api), ORDERS)
+    assert caught.value.code == "graphql_error"
+
+
 def test_a_parents_values_are_variables_and_the_query_stays_as_it_is(api: Api) -> None:
     def answer(request: Request) -> Response:
         asked = json.loads(request.data)

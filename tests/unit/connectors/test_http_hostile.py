@@ -24,7 +24,7 @@ from atlas_etl.connectors.http._messages import Response as Answer
 from atlas_etl.connectors.http._rate_limits import asked_wait, limit_of
 from atlas_etl.connectors.http._recognised import next_link
 from atlas_etl.connectors.http._wire import Network
-from atlas_etl.errors import SourceError
+from atlas_etl.errors import ConfigError, SourceError
 from atlas_etl.model import Stream
 from tests.unit.connectors.http_api import Api, as_json, read, sync
 from tests.unit.connectors.test_http_faults import answer_of, raw_server
@@ -424,3 +424,34 @@ def test_credentials_are_for_one_origin_however_a_link_is_written(
         assert ("hush" in str(request.headers)) is is_home, request.url
         assert "dXNlcjpwYXNz" not in str(request.headers)  # user:pass
     assert not is_home or len(asked) == 2
+
+
+@pytest.mark.parametrize(
+    "path", ["http://127.0.0.1:99999/x", "http://127.0.0.1:abc/x", "http://[::1/x", "ftp://a/b", "http:///x"]
+)
+def test_a_path_that_is_a_url_of_nothing_is_a_wrong_definition(api: Api, path: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read(api.connector(), Stream("things", path=path))
+    assert (caught.value.code, caught.value.exit_code) == ("invalid_url", 2)
+
+
+def test_a_port_that_a_parents_value_makes_is_looked_at_too(api: Api) -> None:
+    api.serve("/things", lambda _: Response('[{"id": 99999}]', content_type="application/json"))
+    parts = {"path": "http://127.0.0.1:{n}/x", "parent": {"resource": "things", "fields": {"n": "id"}}}
+    made = api.connector(resources={"things": "/things", "parts": parts}, pagination="none")
+    with pytest.raises(SourceError) as caught:
+        read(made, Stream("parts", table="parts"))
+    assert caught.value.code == "invalid_url"
+
+
+def test_a_url_within_a_path_is_a_part_of_it(api: Api) -> None:
+    api.serve("/things", lambda _: Response('[{"id": 1}]', content_type="application/json"))
+    found = read(api.connector(pagination="none"), Stream("things", path="/things?of=http://a:b"))
+    assert found.num_rows == 1
+    assert api.asked[0].args["of"] == "http://a:b"
+
+
+def test_a_slash_at_a_paths_end_is_asked_for(api: Api) -> None:
+    """Django's servers know no other address, or answer with a redirect first."""
+    api.serve("/things/", lambda _: Response('[{"id": 1}]', content_type="application/json"))
+    assert read(api.connector(pagination="none"), Stream("things", path="/things/")).num_rows == 1

@@ -18,6 +18,7 @@ from pyarrow import compute as pc
 
 from atlas_etl import values
 from atlas_etl.connectors.http._lines import Lines
+from atlas_etl.connectors.http._repeated_members import refuse_repeated, repeated_member
 from atlas_etl.connectors.infer import Date, Timestamp, first_misfit
 from atlas_etl.connectors.json_texts import JsonColumn, Row, names_of, text_column, texts_of, typed
 from atlas_etl.connectors.known import Known
@@ -104,6 +105,7 @@ class Columns:
     def _objects(self, records: Lines) -> list[Row]:
         try:
             rows = _MEMBERS.decode_lines(records.content)
+            refuse_repeated(_listed(records), rows, self._where)
         except (msgspec.DecodeError, RecursionError):
             raise SourceError(
                 f"{self._where} has records that are no JSON objects",
@@ -113,7 +115,7 @@ class Columns:
         return [self._flat(row) for row in rows] if self._flatten else rows
 
     def _flat(self, row: Row) -> Row:
-        members = _flattened(row)
+        members = _flattened(row, self._where)
         flat = dict(members)
         if len(flat) < len(members):
             raise SourceError(
@@ -162,6 +164,7 @@ class _Parser:
         plain = {name: _parsed_as(kind.type) for name, kind in kinds.items() if kind.is_plain}
         self._empty = [name for name, kind in kinds.items() if pa.types.is_null(kind.type)]
         by_text = [name for name in kinds if name not in plain]
+        self._ignored = [b'"%b"' % name.encode() for name in by_text]
         self._names = {name: f"f{index}" for index, name in enumerate(kinds)}
         self._options = pyarrow.json.ParseOptions(
             explicit_schema=pa.schema(list(plain.items())),
@@ -188,6 +191,8 @@ class _Parser:
         if any(table.column(name).null_count != records.count for name in self._empty):
             return None
         table.validate(full=True)  # text may be no UTF-8
+        if self._has_repeated(records):
+            return None
         checked: list[msgspec.Struct] = []
         if self._decoder is not None:
             checked = self._decoder.decode_lines(content)
@@ -207,6 +212,13 @@ class _Parser:
                 return None
             columns.append(found)
         return pa.RecordBatch.from_arrays(columns, schema=wanted)
+
+    def _has_repeated(self, records: Lines) -> bool:
+        """Whether a member stands twice in a record, of those that Arrow's parser does not look at."""
+        content = records.content
+        return any(content.count(name) > records.count for name in self._ignored) and (
+            repeated_member(_listed(records), _MEMBERS.decode_lines(content)) is not None
+        )
 
     def _checked_decoder(self, *, exhaustive: bool) -> msgspec.json.Decoder[msgspec.Struct]:
         fields: list[tuple[str, object, object]] = []
@@ -254,12 +266,17 @@ def _converted(column: pa.Array, kind: _Kind) -> pa.Array | None:
     return typed(column, kind.type)
 
 
-def _flattened(row: Row, prefix: str = "") -> list[tuple[str, msgspec.Raw]]:
+def _listed(records: Lines) -> bytes:
+    return b"[%b]" % records.content.replace(b"\n", b",")
+
+
+def _flattened(row: Row, where: str, prefix: str = "") -> list[tuple[str, msgspec.Raw]]:
     """The members of an object, those of objects in it as `a__b`."""
     found: list[tuple[str, msgspec.Raw]] = []
     for name, value in row.items():
         if memoryview(value)[0] == _OBJECT and (inside := _MEMBERS.decode(value)):
-            found += _flattened(inside, f"{prefix}{name}{_SEPARATOR}")
+            refuse_repeated(bytes(value), inside, where)
+            found += _flattened(inside, where, f"{prefix}{name}{_SEPARATOR}")
         else:
             found.append((f"{prefix}{name}", value))
     return found

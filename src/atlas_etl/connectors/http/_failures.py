@@ -89,7 +89,7 @@ def unreachable(url: str, failure: Exception) -> SourceError:
     elif isinstance(failure, requests.ConnectionError):
         why, code = "it cannot be reached", "unreachable"
     elif isinstance(failure, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
-        return SourceError(f"{where} is no URL", hint="check `base_url` and `path`", code="invalid_url")
+        return no_url(url)
     elif isinstance(failure, requests.exceptions.InvalidHeader | UnicodeError) and not _is_of_answer(failure):
         return SourceError(
             f"{where} was not asked: a header's value has a character that no header can have",
@@ -104,6 +104,10 @@ def unreachable(url: str, failure: Exception) -> SourceError:
         code=code,
         retryable=True,
     )
+
+
+def no_url(url: str) -> SourceError:
+    return SourceError(f"{shown(url)} is no URL", hint="check `base_url` and `path`", code="invalid_url")
 
 
 def _is_of_answer(failure: Exception) -> bool:

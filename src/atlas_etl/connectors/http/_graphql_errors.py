@@ -84,7 +84,10 @@ def refusal(request: Request, response: Response) -> SourceError | None:
 
 
 def _errors(raw: msgspec.Raw) -> list[_Error]:
-    found = msgspec.json.decode(raw)
+    try:
+        found = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, RecursionError):  # a number beyond all doubles, say
+        found = "its errors cannot be read"
     if not found:
         return []
     return [_error(each) for each in found] if isinstance(found, list) else [_error(found)]

@@ -1,4 +1,4 @@
-"""Where links and redirects of an answer lead: to one address, which all read in the same way, or nowhere."""
+"""Where requests, links and redirects lead: to one address, which all read in the same way, or nowhere."""
 
 from __future__ import annotations
 
@@ -7,8 +7,16 @@ from urllib.parse import urljoin, urlsplit
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
-from atlas_etl.connectors.http._failures import refused
-from atlas_etl.connectors.http._messages import without_user
+from atlas_etl.connectors.http._failures import no_url, refused
+from atlas_etl.connectors.http._messages import origin, without_user
+
+
+def check_address(url: str) -> None:
+    """Raises SourceError (`invalid_url`) for what no host and port can be read from."""
+    try:
+        origin(url)
+    except ValueError:
+        raise no_url(url) from None
 
 
 def target(base: str, link: str) -> str:

@@ -211,8 +211,15 @@ def _page_info(how: Pagination, first: Request) -> Flow:
     while True:
         page = yield request
         more, cursor = page.find((*path, "hasNextPage")), page.find((*path, "endCursor"))
-        if more is False or (more is None and not page.records):
+        if more in (False, "false") or (more is None and not page.records and not seen):
             return
+        if more is None and not page.records:
+            raise SourceError(
+                f"there is nothing at {at!r} any more behind the first page, and more was announced",
+                hint="nothing of this list was loaded: sync again, and if it stays, ask the API's makers",
+                code="no_page_info",
+                retryable=True,
+            )
         if more is None or cursor in (None, ""):
             missing = "hasNextPage" if more is None else "endCursor"
             raise SourceError(

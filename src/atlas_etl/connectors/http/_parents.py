@@ -23,6 +23,7 @@ from atlas_etl.errors import SourceError
 
 _LEADS_ASTRAY = re.compile(r"(?<!:)/(?:\.\.?)?(?=[/?#]|$)")  # segments that are empty, . or ..
 _BRACE = b"{"
+_NAMES = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def values_of(parent: Parent, record: msgspec.Raw) -> Values:
@@ -77,16 +78,19 @@ def filled(request: Request, values: Values) -> Request:
 
 def with_values(records: list[msgspec.Raw], values: Values) -> list[msgspec.Raw]:
     """The records with the parent's values as members; where they have such members, those count."""
-    members = msgspec.json.encode(values)[1:-1]
-    return [_spliced(record, members) for record in records]
+    return [_spliced(record, values) for record in records]
 
 
-def _spliced(record: msgspec.Raw, members: bytes) -> msgspec.Raw:
+def _spliced(record: msgspec.Raw, values: Values) -> msgspec.Raw:
     text = bytes(record)
     if text[:1] != _BRACE:
         return record  # no object: the columns refuse it
+    if any(f'"{name}"'.encode() in text for name in values):
+        own = _NAMES.decode(text)
+        values = {name: value for name, value in values.items() if name not in own}
+    members = msgspec.json.encode(values)[1:-1]
     rest = text[1:].lstrip()
-    return msgspec.Raw(_BRACE + members + (b"" if rest == b"}" else b",") + rest)
+    return msgspec.Raw(_BRACE + members + (b"" if rest == b"}" or not members else b",") + rest)
 
 
 def _in_path(text: str) -> str:

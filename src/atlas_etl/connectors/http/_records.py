@@ -15,6 +15,7 @@ from typing import Any, Final, TypeAlias, cast
 
 import msgspec
 
+from atlas_etl.connectors.http._repeated_members import refuse_repeated
 from atlas_etl.errors import SourceError
 
 Path: TypeAlias = tuple[str, ...]
@@ -84,6 +85,7 @@ class Document:
         self._where = where
         self._content = content
         self._root = msgspec.Raw(content.removeprefix(BYTE_ORDER_MARK).strip(_BLANKS))
+        self._has_no_repeated = False  # members at its root
 
     def find(self, path: Path) -> Scalar:
         """What is at a path: None where there is nothing, or no scalar.
@@ -146,6 +148,8 @@ class Document:
 
         Raises SourceError (`records_not_found`) where the path leads nowhere.
         """
+        if any(self._content.count(_quoted(step)) > 1 for step in path):
+            self._at(path)  # which looks at what stands twice
         try:
             return _listed(path)(self._root)
         except msgspec.ValidationError:
@@ -190,7 +194,15 @@ class Document:
         return found
 
     def _member(self, value: msgspec.Raw, name: str) -> msgspec.Raw | None:
-        return self._members(value).get(name) if _first(value) == b"{" else None
+        if _first(value) != b"{":
+            return None
+        members = self._members(value)
+        if name in members and not (value is self._root and self._has_no_repeated):
+            text = bytes(value)
+            if text.count(_quoted(name)) > 1:
+                refuse_repeated(text, members, self._where)
+                self._has_no_repeated |= value is self._root
+        return members.get(name)
 
     def _chosen(self, value: msgspec.Raw, step: Chosen) -> msgspec.Raw | None:
         """The first item of a list whose member has this text."""
@@ -211,11 +223,12 @@ class Document:
         if step == EVERY and first == b"[":
             return _ITEMS.decode(value)
         if first == b"{":
-            members = _MEMBERS.decode(value)
+            members = self._members(value)
             if step == EVERY:
                 return list(members.values())
-            if step in members:
-                return (members[step],)
+            found = self._member(value, step)
+            if found is not None:
+                return (found,)
             there = ", ".join(list(members)[:12])
         else:
             there = ""
@@ -251,6 +264,10 @@ def lines(content: bytes, where: str) -> list[msgspec.Raw]:
         return msgspec.json.Decoder(msgspec.Raw).decode_lines(content.removeprefix(BYTE_ORDER_MARK))
     except (msgspec.DecodeError, RecursionError) as failure:
         raise _malformed(content, where, failure) from None
+
+
+def _quoted(name: str) -> bytes:
+    return f'"{name}"'.encode()
 
 
 def _first(value: msgspec.Raw) -> bytes:

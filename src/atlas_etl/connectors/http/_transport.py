@@ -27,7 +27,7 @@ from atlas_etl.connectors.http._failures import (
     refused,
     status_error,
 )
-from atlas_etl.connectors.http._links import target
+from atlas_etl.connectors.http._links import check_address, target
 from atlas_etl.connectors.http._messages import Request, Response, origin, without_user
 from atlas_etl.connectors.http._pace import RetryBudget, Turns
 from atlas_etl.connectors.http._rate_limits import seconds_ahead, wait_for_more
@@ -83,6 +83,7 @@ class Transport:
     def fetch_once(self, request: Request) -> Response:
         """The answer to a request that is tried once, but for credentials that have to be renewed."""
         request = request.plain()
+        check_address(request.url)
         who = self._credentials.current()
         response = self._redirected(request, who)
         renewed = self._credentials.renewed(who) if response.status == 401 else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Literal
 from urllib.parse import urlsplit, urlunsplit
 
@@ -19,12 +19,17 @@ from atlas_etl.connectors.http._connection import (
     parents_lead_to_an_end,
 )
 from atlas_etl.connectors.http._graphql_errors import refusal
+from atlas_etl.connectors.http._graphql_pages import check_inner_pages
 from atlas_etl.connectors.http._incremental_settings import Since, check_windows
+from atlas_etl.connectors.http._messages import Request, Response
 from atlas_etl.connectors.http._named import NamedResources, asked_in_body
+from atlas_etl.connectors.http._one_list import pages_of_list
+from atlas_etl.connectors.http._pages import Records
 from atlas_etl.connectors.http._pagination_settings import Pagination
 from atlas_etl.connectors.http._reader import streams_of
+from atlas_etl.connectors.http._reading import Reading
 from atlas_etl.connectors.http._recording import wiring
-from atlas_etl.connectors.http._records import parse_path, written_path
+from atlas_etl.connectors.http._records import EVERY, Path, parse_path, written_path
 from atlas_etl.connectors.http._wire import Network, Wire, dispose, session
 
 _CONNECTION = ("nodes", "edges")  # of which a Relay connection has one or both
@@ -86,7 +91,9 @@ class Query(Offered):
     def is_paged(self) -> bool:
         if self.pagination is not None:
             return self.pagination == "page_info"
-        return any(step in _CONNECTION for step in parse_path(self.records))
+        steps = parse_path(self.records)
+        depth = next((at for at, step in enumerate(steps) if step in _CONNECTION), None)
+        return depth is not None and EVERY not in steps[:depth]
 
     @property
     def page_info(self) -> str:
@@ -94,6 +101,13 @@ class Query(Offered):
         steps = parse_path(self.records)
         depth = next((at for at, step in enumerate(steps) if step in _CONNECTION), len(steps) - 1)
         return written_path(("data", *steps[:depth], "pageInfo"))
+
+    @property
+    def inner(self) -> list[Path]:
+        """Where the answer has connections within records, each of which has pages of its own."""
+        steps = ("data", *parse_path(self.records))
+        found = [steps[:at] for at, step in enumerate(steps) if step in _CONNECTION]
+        return [path for path in found if EVERY in path]
 
 
 class GraphqlConnection(ApiConnection):
@@ -121,6 +135,20 @@ class GraphqlConnector(NamedResources):
     ) -> None:
         super().__init__(_as_http(config), protocol="graphql", refusal=refusal, wiring=wiring)
         self._endpoint = config.endpoint
+        self._queries = config.resources
+
+    def _pages_of(
+        self, resource: Resource, first: Request, reading: Reading
+    ) -> Generator[Records, None, None]:
+        query = self._queries[next(name for name, each in self.config.resources.items() if each is resource)]
+
+        def fetch(request: Request) -> Response:
+            response = self._transport.fetch(request)
+            for path in query.inner:
+                check_inner_pages(response, path, may_lack=query.pagination == "none")
+            return response
+
+        return pages_of_list(resource, first, reading, config=self.config, fetch=fetch)
 
     def _probe(self) -> Resource:
         return _posted(self._endpoint, "{ __typename }", {})
