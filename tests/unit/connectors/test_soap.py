@@ -351,3 +351,61 @@ def test_a_fault_in_another_encoding_is_read(api: Api) -> None:
     with pytest.raises(SourceError, match="no such shop") as caught:
         read(connector(api), ORDERS)
     assert caught.value.code == "soap_fault"
+
+
+ORDER = "<order><id>1</id><total>1</total><at>2026-01-01T00:00:00Z</at><note>n</note></order>"
+
+
+def answered(items: str) -> Response:
+    return envelope(
+        f'<ListOrdersResponse xmlns="{NAMESPACE}" xmlns:i="http://www.w3.org/2001/XMLSchema-instance">'
+        f"<orders>{items}</orders><count>1</count></ListOrdersResponse>"
+    )
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code"),
+    [
+        (ORDER.replace("<id>1", "<id>1<?x y?>2"), "soap_value"),
+        (ORDER.replace(">n<", ">a<b>c</b>d<"), "soap_value"),
+        (ORDER.replace("<id>1", "<id>1_000"), "soap_value"),
+        (ORDER.replace("<total>1", "<total>NaN"), "soap_value"),
+        ('<order href="#elsewhere"/>', "soap_value"),
+        ('<order i:nil="true"/>', "not_objects"),
+        (ORDER.replace("<id>1</id>", "").replace("<note>", "<id>1</id><note>"), "soap_answer"),
+    ],
+)  # fmt: skip
+def test_what_would_be_cut_or_made_up_is_an_error(api: Api, wrong: str, code: str) -> None:
+    serve(api, lambda _: answered(ORDER + wrong))
+    with pytest.raises(SourceError) as caught:
+        read(connector(api), ORDERS)
+    assert caught.value.code == code
+
+
+def test_records_that_are_nil_are_left_out_where_that_is_asked_for(api: Api) -> None:
+    serve(api, lambda _: answered('<order i:nil="true"/>' + ORDER))
+    assert read(connector(api, records="orders.order[*]"), ORDERS).num_rows == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"), [("gYear", "2026"), ("gMonthDay", "--01-02"), ("duration", "P1M"), ("duration", "PT2H")]
+)
+def test_what_is_no_value_of_json_is_as_it_was_written(api: Api, kind: str, text: str) -> None:
+    wsdl = WSDL.replace('name="note" type="x:string"', f'name="note" type="x:{kind}"')
+    serve(api, lambda _: answered(ORDER.replace(">n<", f">{text}<")), wsdl=wsdl)
+    assert read(connector(api, types={"note": "text"}), ORDERS).column("note").to_pylist() == [text]
+
+
+def test_a_type_that_is_missing_is_no_matter_of_ports(api: Api) -> None:
+    serve(api, orders, wsdl=WSDL.replace('type="s:Order"', 'type="s:Nothing"'))
+    with pytest.raises(SourceError, match="cannot be read") as caught:
+        read(connector(api), ORDERS)
+    assert caught.value.code == "wsdl"
+
+
+def test_a_password_that_no_message_holds_is_a_wrong_definition(api: Api) -> None:
+    security = {"username": "u", "password": "\x01secret"}
+    with pytest.raises(ValueError, match="digest") as caught:
+        connector(api, more={"security": security})
+    assert "secret" not in str(caught.value)
+    connector(api, more={"security": {**security, "digest": True}})

@@ -14,7 +14,7 @@ from atlas_etl.connectors.http._rate_limits import asked_wait
 from atlas_etl.errors import SourceError
 
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-_STATUSES = frozenset({200, 400, 500})
+_STATUSES = frozenset({200, 201, 202, 400, 500})
 # https://www.w3.org/TR/2000/NOTE-SOAP-20000508/#_Toc478383510, https://www.w3.org/TR/soap12-part1/#faultcodes
 _MAY_PASS = frozenset({"Server", "Receiver"})
 _LOGIN = frozenset({"FailedAuthentication", "InvalidSecurity", "InvalidSecurityToken", "FailedCheck"})

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr, model_validator
 
 from atlas_etl.connectors.http._auth_settings import RecordsPath, Url, check_token_url
 from atlas_etl.connectors.http._connection import ApiConnection, Offered, parents_lead_to_an_end
 from atlas_etl.connectors.http._incremental_settings import Since, check_windows
+
+_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, section 2.2
 
 
 class Security(BaseModel):
@@ -17,6 +21,14 @@ class Security(BaseModel):
     username: str = Field(min_length=1)
     password: SecretStr
     digest: bool = Field(default=False, description="whether the password is sent as a digest, not as text")
+
+    @model_validator(mode="after")
+    def _fits_into_a_message(self) -> Security:
+        if _NO_XML.search(self.username):
+            raise ValueError("the username has a character that no XML can hold")
+        if not self.digest and _NO_XML.search(self.password.get_secret_value()):
+            raise ValueError("the password has a character that no XML can hold: set `digest: true`")
+        return self
 
 
 class SinceArgument(Since):

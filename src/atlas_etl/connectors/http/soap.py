@@ -16,7 +16,6 @@ import requests
 import zeep
 from lxml import etree
 from zeep.exceptions import Error as ZeepError
-from zeep.exceptions import LookupError as ZeepLookupError
 from zeep.exceptions import ValidationError
 from zeep.helpers import serialize_object
 from zeep.wsdl.attachments import MessagePack
@@ -40,14 +39,13 @@ from atlas_etl.connectors.http._recording import wiring
 from atlas_etl.connectors.http._records import parse_path
 from atlas_etl.connectors.http._soap_faults import refusal
 from atlas_etl.connectors.http._soap_settings import Call, SoapConnection
-from atlas_etl.connectors.http._soap_values import exact_values
+from atlas_etl.connectors.http._soap_values import NIL, TRUE, exact_values
 from atlas_etl.connectors.http._transport import Transport
 from atlas_etl.connectors.http._wire import Network, Wire, dispose, session
 from atlas_etl.errors import ConfigError, SourceError, nearest
 from atlas_etl.model import ConnectionStatus
 
 _OF_ODD_ANSWERS = (AttributeError, IndexError, KeyError, TypeError, ValueError)  # zeep checks not all
-_NIL = "{http://www.w3.org/2001/XMLSchema-instance}nil"
 
 
 class _Operation(Resource):
@@ -131,9 +129,16 @@ class SoapConnector(NamedResources):
             client = zeep.Client(
                 config.wsdl, transport=carrier, wsse=token, settings=settings, plugins=[_Empty()]
             )
-            service = client.bind(config.service, config.port)
         except (ZeepError, etree.LxmlError, ValueError, KeyError) as failure:
             raise _unreadable(where, failure) from None
+        try:
+            service = client.bind(config.service, config.port)
+        except (ZeepError, ValueError, KeyError):
+            raise SourceError(
+                f"{where} has no such service or port",
+                hint="check `service` and `port`, or leave them out",
+                code="wsdl",
+            ) from None
         if service is None:
             raise _unreadable(where, ZeepError("no service"))
         address = str(service._binding_options.get("address"))
@@ -158,7 +163,7 @@ class _Empty(zeep.Plugin):  # type: ignore[misc]  # zeep has no types
         operation: object,  # noqa: ARG002
     ) -> tuple[etree._Element, object]:
         for element in envelope.iter(etree.Element):
-            if element.text is None and len(element) == 0 and element.get(_NIL) not in ("true", "1"):
+            if element.text is None and len(element) == 0 and element.get(NIL) not in TRUE:
                 element.text = ""
         return envelope, http_headers
 
@@ -208,12 +213,6 @@ def _as_zeep_reads(response: Response) -> requests.Response:
 
 
 def _unreadable(where: str, failure: Exception) -> SourceError:
-    if isinstance(failure, ValueError | KeyError | ZeepLookupError):
-        return SourceError(
-            f"{where} has no such service or port",
-            hint="check `service` and `port`, or leave them out",
-            code="wsdl",
-        )
     return SourceError(
         f"{where} gives what cannot be read as SOAP or WSDL: {type(failure).__name__}",
         hint="check `wsdl`, and that the answer is as the WSDL describes it",
