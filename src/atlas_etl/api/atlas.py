@@ -24,7 +24,9 @@ from atlas_etl.api.prepared import (
 )
 from atlas_etl.api.protect_key import key_holder
 from atlas_etl.api.quarantine import Quarantines
+from atlas_etl.api.reveal import revealed
 from atlas_etl.api.secrets import with_lookups, with_secrets
+from atlas_etl.api.standing import Standing, standing
 from atlas_etl.api.state_location import state_location
 from atlas_etl.api.sync import SyncJob, refused, sync_all
 from atlas_etl.config.connection import connector_connection
@@ -44,16 +46,11 @@ from atlas_etl.model import (
     AuditAction,
     AuditEntry,
     AuditKind,
-    Breaker,
     Change,
     ConnectionStatus,
-    ConnectorHealth,
-    Run,
     StreamInfo,
-    Verification,
 )
 from atlas_etl.pipeline.events import Event
-from atlas_etl.protection.pseudonyms import opened
 from atlas_etl.secrets.store import SecretStore
 from atlas_etl.state.holder import this_actor
 from atlas_etl.state.open import open_state_store
@@ -264,29 +261,11 @@ class Atlas:
 
         Raises ConfigError, StateError, UsageError (`not_a_token`).
         """
-        keys = self._protect_keys.found()
-        if keys is None:
-            raise ConfigError(
-                "this project has no key of `protect` yet, so none of its tokens either",
-                hint="run this in the project whose connector made them",
-                code="missing_key",
-            )
-        values = []
-        for number, token in enumerate(tokens, 1):
-            try:
-                values.append(opened(keys.tokens, token))
-            except ValueError:
-                raise UsageError(
-                    f"number {number} is no token that was made with this project's key",
-                    hint="tokens are made by `protect: {column: tokenize}`; hashes are for ever",
-                    code="not_a_token",
-                ) from None
-        with self.state() as store:
-            store.audit.record(
-                [Change(AuditKind.TOKEN, AuditAction.REVEALED, after={"values": len(values)})]
-                if values
-                else []
-            )
+        values = revealed(tokens, self._protect_keys)
+        if values:
+            asked = Change(AuditKind.TOKEN, AuditAction.REVEALED, after={"values": len(values)})
+            with self.state() as store:
+                store.audit.record([asked])
         return values
 
     def check(self, name: str, *, reach: bool) -> None:
@@ -347,34 +326,12 @@ class Atlas:
             store.remove(gone)
         return gone
 
-    def last_runs(self) -> dict[str, Run]:
-        """The latest run of each connector; none where nothing was ever run here."""
+    def standing(self) -> Standing:
+        """How the connectors stand; of nothing where nothing was ever run here. Raises StateError."""
         if not self.has_state():
-            return {}
+            return Standing()
         with self.state() as store:
-            runs = {name: store.history(name, limit=1) for name in self.names()}
-        return {name: found[0] for name, found in runs.items() if found}
-
-    def verified(self) -> Sequence[Verification]:
-        """The latest verification of each stream that was ever compared."""
-        if not self.has_state():
-            return ()
-        with self.state() as store:
-            return store.verifications.latest()
-
-    def breakers(self) -> Mapping[str, Breaker]:
-        """The circuit breakers of connectors whose scheduled runs failed of late."""
-        if not self.has_state():
-            return {}
-        with self.state() as store:
-            return store.schedule.breakers()
-
-    def health(self) -> Mapping[str, ConnectorHealth]:
-        """How connectors are, as the scheduler's last tests found them; of those that were tested."""
-        if not self.has_state():
-            return {}
-        with self.state() as store:
-            return store.health.health()
+            return standing(store, self.names())
 
     def audit(
         self,

@@ -59,17 +59,16 @@ def show_list(context: typer.Context) -> None:
     """
     session: Session = context.obj
     atlas = open_atlas(session)
-    runs, breakers, health = atlas.last_runs(), atlas.breakers(), atlas.health()
-    verified = atlas.verified()
+    standing = atlas.standing()
     lines: list[dict[str, object]] = []
     wrong: list[AtlasError] = []
     for name in atlas.names():
         try:
             lines.append(
-                _line(atlas, session, name, runs.get(name), verified)
+                _line(atlas, session, name, standing.runs.get(name), standing.verified)
                 | {
-                    "breaker": _state(breakers.get(name)),
-                    "health": health_document(health.get(name)),
+                    "breaker": _state(standing.breakers.get(name)),
+                    "health": health_document(standing.health.get(name)),
                 }
             )
         except ConfigError as failure:
@@ -89,7 +88,7 @@ def show_list(context: typer.Context) -> None:
     if session.output.as_json:
         session.output.document({"connectors": lines})
     elif lines:
-        told = {name: told_health(found) for name, found in health.items()}
+        told = {name: told_health(found) for name, found in standing.health.items()}
         shown = [line | {"health": told.get(str(line["name"]), "never tested")} for line in lines]
         headings = [column.replace("_", " ") for column in columns]
         render.table(headings, [[_shown(line.get(column)) for column in columns] for line in shown])
