@@ -284,6 +284,21 @@ def test_a_transfer_below_the_least_rate_is_given_up(api: Api, monkeypatch: pyte
     assert caught.value.code == "too_slow"
 
 
+def test_a_server_that_thinks_before_it_answers_is_not_slow(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(_wire, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    def answer(_: Request) -> Response:
+        now[0] += 59  # seconds
+        return as_json([{"id": 1}])
+
+    api.serve("/things", answer)
+    assert read(api.connector(attempts=1), THINGS).num_rows == 1
+    assert len(api.asked) == 1
+
+
 def test_a_page_has_a_deadline_over_all_its_tries(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """By a clock that only pauses move: a request may take any time on a busy machine."""
     now = [0.0]

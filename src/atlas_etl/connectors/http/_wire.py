@@ -105,7 +105,6 @@ class Network:
         url = request.url
         elsewhere = self._logins if request.is_login else self._elsewhere
         client = self._session if is_home else elsewhere
-        began = time.monotonic()
         try:
             prepared = requests.PreparedRequest()
             prepared.prepare(
@@ -126,7 +125,7 @@ class Network:
                 proxies=client.proxies,
             ) as answer:
                 found = {name.lower(): value for name, value in answer.headers.items()}
-                raw = self._body(answer.raw, shown(url), began)
+                raw = self._body(answer.raw, shown(url))
                 content = (
                     b""
                     if request.method == "HEAD"
@@ -149,8 +148,12 @@ class Network:
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, UnicodeError) as failure:
             raise unreachable(url, failure) from None
 
-    def _body(self, raw: urllib3.BaseHTTPResponse, where: str, began: float) -> bytes:
-        """The body as it came, within its least rate and its greatest size; each read has the deadline."""
+    def _body(self, raw: urllib3.BaseHTTPResponse, where: str) -> bytes:
+        """The body as it came, within its least rate and its greatest size; each read has the deadline.
+
+        How long a server thinks before it answers is no matter of its rate.
+        """
+        began = time.monotonic()
         found: list[bytes] = []
         size = 0
         while chunk := raw.read1(_CHUNK, decode_content=False):
