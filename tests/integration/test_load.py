@@ -116,6 +116,13 @@ def test_a_name_that_is_no_text_is_refused(load: Load, content: bytes) -> None:
     assert (done.returncode, '"code": "invalid_text"' in done.stdout) == (3, True)
 
 
+def test_half_of_a_character_is_named(here: Project, load: Load) -> None:
+    here.write("a.json", '[{"id": 1, "name": "\\ud83d"}]')
+    refused = load("shop.duckdb", "--table", "t", "a.json")
+    assert refused.returncode == 3
+    assert "a.json is not a JSON document: \\ud83d is half of a character" in refused.stderr
+
+
 def test_gigantic_numbers_of_any_file_are_their_text(here: Project, load: Load) -> None:
     digits = "9" * 5000
     here.write("n.csv", f"n\n{digits}\n1e400000\n")

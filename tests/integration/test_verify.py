@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import duckdb
@@ -11,7 +12,7 @@ from tests.project import Project
 from tests.servers import ServerAddress
 from tests.servers.postgres import connect
 
-DIFFERENT, LOCKED = 8, 6
+DIFFERENT, LOCKED, PARTIAL = 8, 6, 5
 KEYS = {"name", "status", "source_rows", "destination_rows", "missing", "extra", "changed"}
 
 
@@ -100,11 +101,33 @@ def test_what_cannot_be_verified_is_an_error(shop: Project) -> None:
 def test_a_stream_that_cannot_be_repaired_does_not_stop_the_others(shop: Project) -> None:
     execute(shop, "DELETE FROM orders", "INSERT INTO colours VALUES ('blue')")
     done = shop.atlas("connector", "verify", "shop", "--repair", "--json")
-    assert done.returncode == 7
+    assert done.returncode == PARTIAL
     assert done.json()["error"]["code"] == "too_many_deletes"
+    assert [stream["status"] for stream in done.json()["streams"]] == ["failed", "equal"]
     run, _ = shop.atlas("connector", "history", "shop", "--json").json()["runs"]
     assert (run["status"], run["rows_processed"]) == ("partial", 3)
     assert shop.atlas("connector", "verify", "shop", "--stream", "colours").returncode == 0
+
+
+def test_a_stream_that_cannot_be_compared_does_not_stop_the_others(shop: Project) -> None:
+    execute(shop, "DROP TABLE orders")
+    done = shop.atlas("connector", "verify", "shop", "--json")
+    assert done.returncode == PARTIAL
+    orders, colours = sorted(done.json()["streams"], key=lambda stream: stream["name"] != "orders")
+    assert (orders["name"], orders["status"]) == ("orders", "failed")
+    assert orders["error"] == done.json()["error"]
+    assert (orders["error"]["code"], orders["error"]["stream"]) == ("table_not_found", "orders")
+    assert (colours["name"], colours["status"], colours["source_rows"]) == ("colours", "equal", 2)
+    at_warehouse(shop, "INSERT INTO shop.colours VALUES ('red')")
+    done = shop.atlas("connector", "verify", "shop")
+    assert done.returncode == DIFFERENT
+    assert "error: shop orders: " in done.stderr
+    assert "colours differs from the source" in done.stderr
+    assert done.stderr.index("shop orders: ") < done.stderr.index("colours differs")
+    assert re.search(r"orders +failed", done.stdout)
+    done = shop.atlas("connector", "verify", "shop", "--stream", "orders", "--json")
+    assert done.returncode == 3
+    assert [stream["status"] for stream in done.json()["streams"]] == ["failed"]
 
 
 def test_blanks_at_the_end_of_a_char_are_a_difference(project: Project, postgres: ServerAddress) -> None:

@@ -13,6 +13,7 @@ from typing import BinaryIO
 import msgspec
 import pyarrow as pa
 
+from atlas_etl.connectors.json_faults import JOIN_HALVES, fault_of, half_pair
 from atlas_etl.errors import SourceError, UsageError
 
 STDIN = "-"
@@ -161,10 +162,9 @@ def _as_lines(found: Input) -> bytes:
         is_list = content.lstrip()[:1] == b"["
         objects = msgspec.json.decode(content if is_list else b"[" + content + b"]", type=list[msgspec.Raw])
     except (msgspec.DecodeError, RecursionError) as failure:
-        why = "it is nested too deeply" if isinstance(failure, RecursionError) else failure
         raise SourceError(
-            f"{found.called} is not a JSON document: {why}",
-            hint="give --format where it is of another one",
+            f"{found.called} is not a JSON document: {fault_of(content, failure)}",
+            hint=JOIN_HALVES if half_pair(content) else "give --format where it is of another one",
             code="invalid_json",
         ) from None
     # A line break in valid JSON is a blank between its tokens.

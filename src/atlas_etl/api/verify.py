@@ -53,6 +53,18 @@ class ResultNotKept:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamNotVerified:
+    """The stream could not be compared, or not be mended; the others are gone on with."""
+
+    connector: str
+    stream: str
+    error: AtlasError
+
+
+VerificationEvent = VerifyEvent | Event | ResultNotKept | StreamNotVerified
+
+
+@dataclass(frozen=True, slots=True)
 class _Verification:
     """One connector to compare with its destination."""
 
@@ -63,11 +75,12 @@ class _Verification:
 
 def verify_connector(
     atlas: Atlas, name: str, *, streams: Sequence[str] = (), repair: bool = False
-) -> Generator[VerifyEvent | Event | ResultNotKept, None, None]:
+) -> Generator[VerificationEvent, None, None]:
     """Compare a connector's streams with their source, told as events; `repair` brings what differs.
 
     Each stream has a StreamVerified, one that was repaired a second; their counts are kept in the state
-    store. Without `repair`, a store that cannot be written is told and holds nothing up. Raises AtlasError.
+    store. One that fails has a StreamNotVerified, and does not stop the others. Without `repair`, a store
+    that cannot be written is told and holds nothing up. Raises AtlasError where nothing can be compared.
     """
     prepared = atlas.connector(name)
     destination = atlas.destination(prepared.definition.destination)
@@ -75,7 +88,7 @@ def verify_connector(
     yield from (_mend if repair else _look)(job, atlas)
 
 
-def _look(job: _Verification, atlas: Atlas) -> Generator[VerifyEvent | ResultNotKept, None, None]:
+def _look(job: _Verification, atlas: Atlas) -> Generator[VerificationEvent, None, None]:
     """Compare each stream; the runs do not tell of it. Raises LockedError while the connector runs."""
     name, limits = job.connector.name, job.connector.definition.batch_limits
     with ExitStack() as held:
@@ -93,20 +106,21 @@ def _look(job: _Verification, atlas: Atlas) -> Generator[VerifyEvent | ResultNot
         keeper = _Keeper(name, VerifyMode.COMPARE, kept_in)
         with _opened(job) as (source, destination):
             for stream in job.streams:
-                with located(name, stream.name):
-                    for event in verify(source, destination, VerifyJob(name, stream, limits)):
-                        yield event
-                        yield from keeper.heard(event)
+                try:
+                    with located(name, stream.name):
+                        for event in verify(source, destination, VerifyJob(name, stream, limits)):
+                            yield event
+                            yield from keeper.heard(event)
+                except InterruptedRunError:
+                    raise
+                except AtlasError as failure:
+                    yield StreamNotVerified(name, stream.name, failure)
 
 
-def _mend(job: _Verification, atlas: Atlas) -> Generator[VerifyEvent | Event | ResultNotKept, None, None]:
-    """Compare each stream, and bring what differs: a run. The last event is its RunFinished.
-
-    Raises the first AtlasError after it; a stream that cannot be repaired does not stop the others.
-    """
+def _mend(job: _Verification, atlas: Atlas) -> Generator[VerificationEvent, None, None]:
+    """Compare each stream, and bring what differs: a run. The last event is its RunFinished."""
     name, limits = job.connector.name, job.connector.definition.batch_limits
     outcomes: list[StreamRun] = []
-    first: AtlasError | None = None
     with (
         atlas.state() as store,
         store.lease(name, triggered_by=REPAIR, destination=job.destination.name) as lease,
@@ -130,15 +144,13 @@ def _mend(job: _Verification, atlas: Atlas) -> Generator[VerifyEvent | Event | R
                 except (InterruptedRunError, LostLeaseError):
                     raise
                 except AtlasError as failure:
-                    first = first or failure
                     begun = outcomes and outcomes[-1].name == stream.name  # a part of it is committed
                     outcome = outcomes.pop() if begun else StreamRun(stream.name, RunStatus.FAILED)
                     outcomes.append(replace(outcome, status=RunStatus.FAILED, error=run_error(failure)))
+                    yield StreamNotVerified(name, stream.name, failure)
         run = finished(lease.run, outcomes)
         store.finish(run)
         yield RunFinished(run)
-    if first is not None:
-        raise first
 
 
 class _Keeper:

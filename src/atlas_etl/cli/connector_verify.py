@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import Annotated
 
 import typer
 
-from atlas_etl.api.verify import ResultNotKept, verify_connector
+from atlas_etl.api.verify import ResultNotKept, StreamNotVerified, VerificationEvent, verify_connector
 from atlas_etl.cli import documents, render
 from atlas_etl.cli.completion import Name, Streams
 from atlas_etl.cli.connector_sync import interruptible
 from atlas_etl.cli.event_report import EventReport
 from atlas_etl.cli.opening import open_atlas
-from atlas_etl.cli.output import Output
+from atlas_etl.cli.output import Output, error_document
 from atlas_etl.cli.quantities import counted
 from atlas_etl.cli.session import Session
-from atlas_etl.errors import VerifyError
+from atlas_etl.errors import AtlasError, ExitCode, VerifyError
 from atlas_etl.pipeline.differences import Example
-from atlas_etl.pipeline.events import BatchLoaded, Event, StreamFinished, StreamReconciled, StreamStarted
-from atlas_etl.pipeline.verify import Comparison, RowsCompared, StreamVerified, VerifyEvent, VerifyStarted
+from atlas_etl.pipeline.events import BatchLoaded, StreamFinished, StreamReconciled, StreamStarted
+from atlas_etl.pipeline.verify import Comparison, RowsCompared, StreamVerified, VerifyStarted
 
 _COLUMNS = (
     "name",
@@ -48,6 +48,8 @@ def verify(
     What the next sync brings is pending, and no difference. A repair deletes the rows that only the
     destination has. How many rows were equal is kept for `connector history --verifications` and `report`.
 
+    A stream that fails does not stop the others; the exit code is 5 then, where these are equal.
+
     Example: atlas connector verify shop
     """
     session: Session = context.obj
@@ -59,9 +61,11 @@ def verify(
         for event in events:
             look()
             report.tell(event)
-    found = list(report.comparisons.values())
-    _show(session.output, name, found)
-    differing = [comparison.stream for comparison in found if not comparison.is_equal]
+    found, failures = list(report.comparisons.values()), report.failures
+    _show(session.output, name, found, failures)
+    codes = [session.output.failure(failure) for failure in failures.values()]
+    compared = [comparison for comparison in found if comparison.stream not in failures]
+    differing = [comparison.stream for comparison in compared if not comparison.is_equal]
     if differing:
         raise VerifyError(
             f"{', '.join(differing)} {'differs' if len(differing) == 1 else 'differ'} from the source",
@@ -70,15 +74,22 @@ def verify(
             else f"`atlas connector verify {name} --repair` brings the rows that differ",
             connector=name,
         )
+    if codes:
+        raise typer.Exit(ExitCode.PARTIAL if compared else min(codes))
 
 
-def _show(output: Output, name: str, found: Sequence[Comparison]) -> None:
-    lines = [documents.comparison_document(comparison) for comparison in found]
+def _show(output: Output, name: str, found: Sequence[Comparison], failures: Mapping[str, AtlasError]) -> None:
+    lines = {comparison.stream: documents.comparison_document(comparison) for comparison in found}
+    for stream, failure in failures.items():
+        known = lines.get(stream, {"name": stream})
+        lines[stream] = known | {"status": "failed", "error": error_document(failure)}
     if output.as_json:
-        output.document({"connector": name, "streams": lines})
+        first = next(iter(failures.values()), None)
+        failed = {"error": error_document(first)} if first else {}
+        output.document({"connector": name, "streams": [*lines.values()], **failed})
         return
     headings = [column.replace("_", " ") for column in _COLUMNS]
-    render.table(headings, [[line[column] for column in _COLUMNS] for line in lines])
+    render.table(headings, [[line.get(column) for column in _COLUMNS] for line in lines.values()])
     for comparison in found:
         for example in comparison.examples:
             output.line(render.safe(f"{comparison.stream}: {example.kind} {_key(example)}"))
@@ -92,13 +103,14 @@ def _key(example: Example) -> str:
 
 
 class _VerifyReport(EventReport):
-    """Tells each event, and keeps what was found last of each stream."""
+    """Tells each event, and keeps what was found last of each stream, and what failed."""
 
     def __init__(self, output: Output) -> None:
         super().__init__(output)
         self.comparisons: dict[str, Comparison] = {}
+        self.failures: dict[str, AtlasError] = {}
 
-    def tell(self, event: VerifyEvent | Event | ResultNotKept) -> None:
+    def tell(self, event: VerificationEvent) -> None:
         match event:
             case VerifyStarted():
                 until = f" up to {event.high}" if event.high is not None else ""
@@ -117,6 +129,9 @@ class _VerifyReport(EventReport):
             case StreamVerified():
                 self.comparisons[event.comparison.stream] = event.comparison
                 self._ended(event.connector, event.comparison.stream)
+            case StreamNotVerified():
+                self.failures[event.stream] = event.error
+                self._ended(event.connector, event.stream)
             case StreamFinished():
                 self._ended(event.connector, event.outcome.name)
                 rows = event.outcome.rows_read

@@ -24,8 +24,15 @@ _NOT_SECRET = re.compile(
     r"(?:primary|partition|public|foreign|cursor|next|data|sort)_key$"
     r"|_(?:url|uri|file|path|name|header|param|parameter|field|type|id|endpoint|style|format|encoding|prefix)$"
 )
-_USER_PART = re.compile(r"(?<=://)([^/@\s:]*):\S*@")
+_USER_PART = re.compile(r"(?<=://)((?:\$\{[^}\s]{0,200}\}|[^/@\s:])*+):(\S*)@")
+_LONE_USER = re.compile(r"(?i)(?<![a-z])(https?://)[^/@\s:$]+:?@")  # of an API mostly a token
+_PLACELESS = re.compile(r"([^/@\s:]+):([^@\s/]+)@([\w.\[\]:-]+(?:/\S*)?)")
 _PARAMETER = re.compile(r"(^|[?&;\s])([\w.-]+)=([^&;\s#]+)")
+_WRITTEN_OUT = re.compile(  # PASSWORD = 'x', "password": "x", IDENTIFIED BY 'x'
+    r"""(?i)((?:passw(?:or)?d|passphrase|pwd|secret|token|api_?key|identified by)["']?\s{0,4}[=:]?\s{0,4})"""
+    r"""("(?:[^"\\]|\\.)*+"|'(?:[^'\\]|\\.|'')*+')"""
+)
+_HEADER = re.compile(r"(?i)\b((?:bearer|basic)\s+)([\w.~+/-]{8,}=*)")
 _DEFAULT = re.compile(r":-[^}]*\}")
 
 
@@ -80,16 +87,25 @@ def masked(value: object, path: KeyPath, declared: Collection[KeyPath] = ()) -> 
 
 
 def without_credentials(text: str) -> str:
-    """A text whose URLs have lost their passwords and the secrets among their parameters.
+    """A text without the passwords in its URLs, parameters, statements, documents and headers.
 
     Nothing is left of a private key, which stands where its file should be named.
     """
     if "PRIVATE KEY-----" in text:
         return MASK
-    text = _USER_PART.sub(rf"\1:{MASK}@", text)
+    text = _LONE_USER.sub(rf"\1{MASK}@", text)
+    text = _USER_PART.sub(_masked_password, text)
+    if found := _PLACELESS.fullmatch(text):
+        text = text if is_reference(found[2]) else f"{found[1]}:{MASK}@{found[3]}"
+    text = _HEADER.sub(rf"\1{MASK}", text)
+    text = _WRITTEN_OUT.sub(lambda found: f"{found[1]}{found[2][0]}{MASK}{found[2][0]}", text)
     return _PARAMETER.sub(
         lambda found: f"{found[1]}{found[2]}={MASK}" if is_secret_name(found[2]) else found[0], text
     )
+
+
+def _masked_password(found: re.Match[str]) -> str:
+    return found[0] if is_reference(found[2]) and ":-" not in found[2] else f"{found[1]}:{MASK}@"
 
 
 def literal_secrets(values: Mapping[str, object]) -> list[KeyPath]:
@@ -102,6 +118,17 @@ def literal_secrets(values: Mapping[str, object]) -> list[KeyPath]:
         and not (isinstance(value, str) and (not value or holds_reference(value)))
         and (is_secret_key(path) or (isinstance(value, str) and without_credentials(value) != value))
     ]
+
+
+def written_secrets(values: object, below: KeyPath = (), declared: Collection[KeyPath] = ()) -> Iterator[str]:
+    """The secrets that stand in these values as they are, also as passwords of URLs."""
+    for path, value in _scalars(values, below):
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            continue
+        text = str(value)
+        if is_secret_key(path, declared):
+            yield from () if holds_reference(text) else (text,)
+        yield from (found[2] for found in _USER_PART.finditer(text) if not holds_reference(found[2]))
 
 
 def _scalars(value: object, path: KeyPath) -> Iterator[tuple[KeyPath, object]]:

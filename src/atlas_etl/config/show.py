@@ -17,8 +17,11 @@ from atlas_etl.config.definitions import LoadedDefinition
 from atlas_etl.config.keys import KeyPath, dotted
 from atlas_etl.config.layers import Layered, LayerKind, Origin, mapping_layer, merge, settings
 from atlas_etl.config.project import Project
-from atlas_etl.config.secrecy import ends_in_secret, masked, secret_fields
+from atlas_etl.config.secrecy import ends_in_secret, masked, secret_fields, written_secrets
 from atlas_etl.config.settings import ProjectSettings
+from atlas_etl.redactor import Redactor
+
+_NAME = re.compile(r"[A-Za-z_]{1,11}")  # of a database or a user, which careless passwords repeat
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,10 @@ def effective_connector(
     )
     inner = merge([mapping_layer(LayerKind.DEFAULT, _defaults(model)), connection.as_layer()])
     secrets = {("connection", *path) for path in secret_fields(model)}
-    shown = [*_shown(own, ()), *_shown(inner, ("connection",), secrets)]
+    known = Redactor()
+    known.learn(written_secrets(own.values))
+    known.learn(written_secrets(inner.values, ("connection",), secrets))
+    shown = [*_shown(own, (), known), *_shown(inner, ("connection",), known, secrets)]
     order = list(ConnectorDefinition.model_fields)
     return sorted(shown, key=lambda setting: order.index(re.split(r"[.[]", setting.key)[0]))
 
@@ -52,7 +58,10 @@ def effective_project(project: Project) -> list[EffectiveValue]:
     defaults = mapping_layer(LayerKind.DEFAULT, _defaults(ProjectSettings))
     # Who has a webhook's address may post there.
     secrets = {("protect_key",), *(("notices", name, "url") for name in project.settings.notices)}
-    return list(_shown(merge([defaults, project.layered.as_layer()]), (), secrets))
+    whole = merge([defaults, project.layered.as_layer()])
+    known = Redactor()
+    known.learn(written_secrets(whole.values, (), secrets))
+    return list(_shown(whole, (), known, secrets))
 
 
 def _defaults(model: type[BaseModel]) -> dict[str, object]:
@@ -65,9 +74,20 @@ def _defaults(model: type[BaseModel]) -> dict[str, object]:
     }
 
 
-def _shown(layered: Layered, below: KeyPath, secrets: Collection[KeyPath] = ()) -> Iterator[EffectiveValue]:
+def _shown(
+    layered: Layered, below: KeyPath, known: Redactor, secrets: Collection[KeyPath] = ()
+) -> Iterator[EffectiveValue]:
     for path, value in settings(layered.values, whole=ends_in_secret):
         origin = layered.origin(path) or Origin(LayerKind.DEFAULT)
         whole = (*below, *path)
         safe = to_jsonable_python(masked(value, whole, secrets), fallback=str)
-        yield EffectiveValue(dotted(whole), safe, str(origin))
+        yield EffectiveValue(dotted(whole), _without(known, safe), str(origin))
+
+
+def _without(known: Redactor, value: object) -> object:
+    """The value without a secret that another key has: a database may be called as its password is."""
+    if isinstance(value, list):
+        return [_without(known, item) for item in value]
+    if not isinstance(value, str) or _NAME.fullmatch(value):
+        return value
+    return known.text(value)

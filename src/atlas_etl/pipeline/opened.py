@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from atlas_etl.contracts import Connector, Destination, Extract, ProtectedSource
+from atlas_etl.errors import ConfigError
 from atlas_etl.model import (
     BatchLimits,
     Checkpoint,
@@ -75,7 +76,11 @@ def opened(
     stream = job.stream
     table = destination.table_name(job.connector, stream)
     state = destination.inspect(job.connector, stream.name, table)
-    resumed = resume_from(stream, state, full_refresh=job.full_refresh)
+    try:
+        resumed = resume_from(stream, state, full_refresh=job.full_refresh)
+    except ConfigError:  # a cursor that the source does not have is the source's to refuse, by its names
+        with source.open(ReadRequest(stream, limits=job.limits, only_outline=True)):
+            raise
     window = window_for(stream, state, resumed, full_refresh=job.full_refresh, window=job.window)
     known = known_columns(state.schema, destination.storable)
     # One batch is filled while another waits, and one is written.

@@ -144,6 +144,40 @@ def test_passwords_in_urls(url: str) -> None:
     assert MASK in without_credentials(url)
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://hunter2token@h/v1", f"https://{MASK}@h/v1"),
+        ("https://hunter2token:@h/v1", f"https://{MASK}@h/v1"),
+        ("etl:hunter2@db:5432/shop", f"etl:{MASK}@db:5432/shop"),
+        ("SET PASSWORD = 'hunter2''x y'", f"SET PASSWORD = '{MASK}'"),
+        ("ALTER ROLE a IDENTIFIED BY 'hunter2'", f"ALTER ROLE a IDENTIFIED BY '{MASK}'"),
+        ('{"client_secret": "hunt\\"er2"}', f'{{"client_secret": "{MASK}"}}'),
+        ("Authorization: Bearer hunter2hunter2", f"Authorization: Bearer {MASK}"),
+        ("a://${env:U}:${env:P:-hunter2}@h", f"a://${{env:U}}:{MASK}@h"),
+    ],
+)
+def test_credentials_in_other_texts(text: str, shown: str) -> None:
+    assert without_credentials(text) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "postgresql://u@h/d",
+        "postgresql://u:${env:PG}@h",
+        "https://${secret:a/b}@h",
+        "SELECT token::text FROM t JOIN u ON t.key = u.key",
+        "me@example.com",
+        "10.0.0.1:9000",
+        "basic orders of the shop",
+        "https://example.com/a@b",
+    ],
+)
+def test_texts_without_credentials_stay(text: str) -> None:
+    assert without_credentials(text) == text
+
+
 def test_secrets_by_type() -> None:
     class Auth(BaseModel):
         pin: SecretStr

@@ -72,6 +72,22 @@ def test_a_connector_is_shown_whole_and_without_secrets(folder: Path, define: De
     ]
 
 
+def test_a_secret_is_masked_wherever_else_it_stands(folder: Path, define: Define) -> None:
+    define(
+        "protocol: server\ndescription: log in with hunter2hunter2\n"
+        "connection:\n  host: shop\n  password: hunter2hunter2\n  token: shop\n"
+        "streams:\n  - name: s\n    query: SELECT login('hunter2hunter2')\n"
+    )
+    loaded = load_definition(folder, "shop", {})
+    shown = effective_connector(
+        loaded, connector_connection(load_project(folder, {}), loaded, "server", Server), Server
+    )
+    values = {setting.key: setting.value for setting in shown}
+    assert values["description"] == f"log in with {MASK}"
+    assert values["streams[0].query"] == f"SELECT login('{MASK}')"
+    assert (values["connection.token"], values["connection.host"]) == (MASK, "shop")
+
+
 def test_a_project_is_shown_whole_and_without_secrets(folder: Path) -> None:
     (folder / "atlas.yaml").write_text(
         "destinations:\n  pg: postgresql://u:hunter2@h/d\n  b: ${env:NOT_SET}\n"

@@ -125,6 +125,35 @@ def test_a_line_that_is_not_one_object_is_named(file: Path, content: bytes, line
     assert failure.hint
 
 
+@pytest.mark.parametrize(
+    ("text", "half"),
+    [
+        (rb"\ud83d", "ud83d"),
+        (rb"a \uDE00", "uDE00"),
+        (rb"\ud83d and more", "ud83d"),
+        (rb"\ud83d\n", "ud83d"),
+        (rb"\ud83d\u0041", "ud83d"),
+        (rb"\ud83d\ude00\ude01", "ude01"),
+        (rb"\\ud83d \ude00", "ude00"),
+    ],
+)
+def test_half_of_a_character_is_named(file: Path, text: bytes, half: str) -> None:
+    file.write_bytes(rb'{"a": "\ud83d\ude00 \\ud83d"}' + b'\n{"a": "' + text + b'"}\n')
+    failure = fails(file)
+    assert failure.message == (
+        f"line 2 of {file} is not one JSON object: \\{half} is half of a character, without its other half"
+    )
+    assert "two such escapes" in str(failure.hint)
+
+
+@pytest.mark.parametrize("cut", [rb"\ud83d", rb"\ud83d\u", rb"\ud83d\ude0", rb"\\ud83d"])
+def test_what_is_cut_within_a_character_is_cut_short(file: Path, cut: bytes) -> None:
+    file.write_bytes(b'{"a": "' + cut)
+    failure = fails(file)
+    assert "truncated" in failure.message
+    assert "cut short" in str(failure.hint)
+
+
 def test_a_malformed_line_far_into_the_file(file: Path) -> None:
     file.write_text('{"a": "' + "x" * 90 + '"}\n')
     lines = 3 * _json_rows._BLOCK // 100

@@ -56,6 +56,7 @@ def other() -> Iterator[HTTPServer]:
         ("json", b'{"a":' + b"[" * 10_000 + b"]" * 10_000 + b"}", "malformed_json", "nested too deeply"),
         ("jsonl", b'{"a":' + b"[" * 10_000 + b"]" * 10_000 + b"}\n", "malformed_json", "nested too deeply"),
         ("json", b'{"data":[{"a":NaN}]}', "malformed_json", "invalid character"),
+        ("json", b'{"data":[{"a":"\\ud83d"}]}', "malformed_json", r"\\ud83d is half of a character"),
         ("json", b"<html>come back later</html>", "malformed_json", "HTML"),
         ("csv", b"a,a\n1,2\n", "malformed_csv", "names a column twice"),
         ("csv", b"a,b\n1,2,3\n4,5\n", "malformed_csv", "not as many cells"),
@@ -70,7 +71,7 @@ def test_an_answer_that_wants_harm(form: str, content: bytes, code: str, why: st
 
 
 WHOLE = {
-    "json": '[{"a": 1, "b": "ü", "c": [true, null]}]',
+    "json": '[{"a": 1, "b": "ü", "c": [true, null], "d": "\\ud83d\\ude00"}]',
     "jsonl": '{"a": 1, "b": "ü", "c": [true, null]}\n{"a": 2}',
     "xml": '<?xml version="1.0"?><!-- x --><r><i a="1">ü<![CDATA[x]]></i><i><b/></i></r>',
     "csv": 'a,b,c\n1,"x ""y"" ü",2',

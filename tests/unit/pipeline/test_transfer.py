@@ -7,7 +7,7 @@ from contextlib import closing
 import duckdb
 import pytest
 
-from atlas_etl.errors import ConfigError, DataError, DestinationError, SchemaChangeError
+from atlas_etl.errors import ConfigError, DataError, DestinationError, SchemaChangeError, SourceError
 from atlas_etl.model import (
     BatchLimits,
     Disposition,
@@ -119,6 +119,10 @@ def test_another_cursor_needs_a_full_refresh(house: House) -> None:
         house.sync(orders(cursor="version"))
     assert (caught.value.code, caught.value.column) == ("cursor_changed", "version")
     assert "--full-refresh" in str(caught.value.hint)
+    with pytest.raises(SourceError, match="'versoin'") as missing:  # is no other cursor, but none
+        house.sync(orders(cursor="versoin"))
+    assert (missing.value.code, missing.value.column) == ("column_not_found", "versoin")
+    assert "'version'" in str(missing.value.hint)
     house.sync(orders(cursor="version"), full_refresh=True)
     found = house.state(orders(cursor="version")).checkpoint
     assert found is not None

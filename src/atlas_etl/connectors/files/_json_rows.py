@@ -9,6 +9,7 @@ import msgspec
 from atlas_etl.connectors.files._codec import open_text
 from atlas_etl.connectors.files._failures import invalid_text, reading
 from atlas_etl.connectors.files._store import Store, StoredFile
+from atlas_etl.connectors.json_faults import JOIN_HALVES, fault_of, half_pair
 from atlas_etl.connectors.json_texts import Row
 from atlas_etl.errors import SourceError
 
@@ -75,17 +76,14 @@ def _malformed(block: bytes, line: int, path: str) -> SourceError:
             return invalid_text(path)
         except (msgspec.DecodeError, RecursionError) as failure:
             array = number == 1 and text.lstrip().startswith(b"[")
+            hint = "each line must be one JSON object; the last one may be cut short"
+            if array:
+                hint = "the file is one JSON array; JSON lines have one object per line"
+            elif half_pair(text):
+                hint = JOIN_HALVES
             return SourceError(
-                f"line {number} of {path} is not one JSON object: {_reason(failure)}",
-                hint="the file is one JSON array; JSON lines have one object per line"
-                if array
-                else "each line must be one JSON object; the last one may be cut short",
+                f"line {number} of {path} is not one JSON object: {fault_of(text, failure)}",
+                hint=hint,
                 code="malformed_row",
             )
     return SourceError(f"{path} is not JSON lines from line {line} on", code="malformed_row")
-
-
-def _reason(failure: Exception) -> str:
-    if isinstance(failure, RecursionError):
-        return "it is nested too deeply"
-    return str(failure).removeprefix("JSON is malformed: ")[:80]

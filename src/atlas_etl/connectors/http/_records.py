@@ -16,6 +16,7 @@ from typing import Any, Final, TypeAlias, cast
 import msgspec
 
 from atlas_etl.connectors.http._repeated_members import refuse_repeated
+from atlas_etl.connectors.json_faults import fault_of
 from atlas_etl.errors import SourceError
 
 Path: TypeAlias = tuple[str, ...]
@@ -277,14 +278,12 @@ def _first(value: msgspec.Raw) -> bytes:
 def _malformed(content: bytes, where: str, failure: Exception) -> SourceError:
     """What ends before its time may be whole the next time; what is wrong in itself is wrong again."""
     is_cut_off = not content.strip()
-    if isinstance(failure, RecursionError):
-        reason = "it is nested too deeply"
-    elif is_cut_off:
+    if is_cut_off:
         reason = "it is empty"
     elif content.lstrip()[:1] == b"<":
         reason = "it is HTML or XML"
     else:
-        reason = str(failure).removeprefix("JSON is malformed: ")[:80]
+        reason = fault_of(content, failure)
         is_cut_off = "truncated" in reason
     return SourceError(
         f"{where} answered with what is not JSON: {reason}",
