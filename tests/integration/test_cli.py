@@ -596,6 +596,23 @@ def test_a_table_that_is_not_there_is_not_added(shop: Project) -> None:
     assert shop.atlas("connector", "add", "again", *flags, "--no-test").returncode == 0
 
 
+def test_a_history_without_runs_says_what_begins_one(shop: Project) -> None:
+    done = shop.atlas("connector", "history", "shop")
+    assert (done.returncode, done.stdout) == (0, "no runs yet; `atlas connector sync` begins one\n")
+    done = shop.atlas("connector", "history", "--status", "failed")
+    assert (done.returncode, done.stdout) == (0, "no run is failed\n")
+
+
+@pytest.mark.parametrize("flag", ["--cursor", "--primary-key"])
+def test_a_column_that_is_not_there_is_not_added(shop: Project, flag: str) -> None:
+    flags = ("--protocol", "sqlite", "--set", "database_path=shop.db", "--table", "orders")
+    done = shop.atlas("connector", "add", "again", *flags, flag, "updatd_at", "--json")
+    error = done.json()["error"]
+    assert (done.returncode, error["code"], error["stream"]) == (3, "column_not_found", "orders")
+    assert "'updated_at'" in error["hint"]
+    assert not (shop.folder / "connectors.d/again.yaml").exists()
+
+
 def test_a_slot_is_run_once(shop: Project) -> None:
     slot = ("connector", "sync", "shop", "--slot", "2026-03-01T06:00:00Z", "--triggered-by", "cron", "--json")
     first = shop.atlas(*slot)

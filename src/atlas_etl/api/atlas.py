@@ -281,7 +281,7 @@ class Atlas:
     ) -> None:
         """Store new secrets of a connector, by their names, once `check` has nothing against them.
 
-        Where the source is tried, it must have these tables.
+        Where the source is tried, it must have these tables, with their cursors and keys.
 
         Raises AtlasError; then none is stored, and one that the source replaced has its new value in
         `pending`: the old one is spent.

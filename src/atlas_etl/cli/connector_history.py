@@ -65,6 +65,10 @@ def _runs(session: Session, name: str | None, limit: int, status: RunStatus | No
         lines = [documents.run_document(run, with_streams=False) for run in runs]
         session.output.document({"connector": name, "total_runs": total, "runs": lines})
         return
+    if not runs:
+        none = f"no run is {status}" if status else "no runs yet; `atlas connector sync` begins one"
+        session.output.line(none)
+        return
     rows = [
         (
             run.started_at,
@@ -78,7 +82,7 @@ def _runs(session: Session, name: str | None, limit: int, status: RunStatus | No
         for run in runs
     ]
     render.table(("started", "connector", "status", "rows", "took", "by", "error"), rows)
-    if runs and render.is_terminal_out() and render.draws(FAILED + SKIPPED):
+    if render.is_terminal_out() and render.draws(FAILED + SKIPPED):
         session.output.line("")
         render.table(("the last on the right", "rows", "took"), history_lines(runs))
 

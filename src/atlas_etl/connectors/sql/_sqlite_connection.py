@@ -84,7 +84,9 @@ def _refuse_unreadable(path: Path, raises: Failure) -> None:
         is_file = stat.S_ISREG(path.stat().st_mode)
     except (FileNotFoundError, NotADirectoryError) as failure:
         raise raises(
-            f"there is no SQLite file at {path}", hint="check `database_path`", code="database_not_found"
+            f"there is no SQLite file at {path}",
+            hint="check the path (`database_path` in a definition)",
+            code="database_not_found",
         ) from failure
     except OSError as failure:
         raise raises(
@@ -93,7 +95,11 @@ def _refuse_unreadable(path: Path, raises: Failure) -> None:
             code="not_readable",
         ) from failure
     if not is_file:
-        raise raises(f"{path} is not a file", hint="check `database_path`", code="not_a_database")
+        raise raises(
+            f"{path} is not a file",
+            hint="check the path (`database_path` in a definition)",
+            code="not_a_database",
+        )
     if not os.access(path, os.R_OK, effective_ids=os.access in os.supports_effective_ids):
         raise raises(f"{path} cannot be read", hint="check the file's permissions", code="not_readable")
 

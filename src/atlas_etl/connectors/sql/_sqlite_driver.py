@@ -148,7 +148,7 @@ _KNOWN = (
         "file is not a database",
         "not_a_database",
         "the file is not a SQLite database, or it is encrypted",
-        "check `database_path`",
+        "check the path (`database_path` in a definition)",
         False,
     ),
     (
