@@ -218,9 +218,25 @@ def test_discover(tmp_path: Path) -> None:
     assert [c.nullable for c in orders.columns] == [False, True, True, True, True]
     assert orders.cursor_candidates == ("at", "made_at", "id", "customer")
     assert orders.indexed == {"id", "customer", "at", "made_at", "note"}
-    assert orders.estimated_rows == 20
-    make(path, "ANALYZE")
-    assert connector(path).discover()[1].estimated_rows == 2
+    assert orders.estimated_rows == 2
+
+
+def test_rows_are_estimated_by_how_close_the_first_ones_are(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    make(path, "CREATE TABLE n (id INTEGER PRIMARY KEY)", "CREATE TABLE none (id INTEGER PRIMARY KEY)")
+
+    def estimated() -> list[int | None]:
+        return [each.estimated_rows for each in connector(path).discover()]
+
+    assert estimated() == [0, 0]
+    counted = "WITH RECURSIVE c(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM c WHERE i < {}) "
+    fill = counted + "INSERT INTO n SELECT {} FROM c"
+    make(path, fill.format(92, "5000000 - i * 1000"))
+    assert estimated() == [93, 0]
+    make(path, "DELETE FROM n", fill.format(4999, "9000000000000000000 - i * 1000000000000"))
+    assert estimated() == [5000, 0]
+    make(path, "DELETE FROM n WHERE id % 10000000000000 = 0", "ANALYZE")
+    assert estimated() == [4500, 0]
 
 
 def test_preview(tmp_path: Path) -> None:
