@@ -279,6 +279,43 @@ def test_two_tables_do_not_land_in_one(here: Project, atlas: Atlas) -> None:
     assert not (here.folder / "copy.duckdb").exists()
 
 
+def test_tables_that_the_destination_holds_as_one_do_not_land_in_it(
+    here: Project, atlas: Atlas, postgres: ServerAddress
+) -> None:
+    source = postgresql(postgres)
+    for name in ("Orders", "orders"):
+        source.run(f'CREATE TABLE "{name}" (id INT)')
+    done = atlas("copy", source.uri, "copy.duckdb", "--table", "orders", "--table", "Orders")
+    assert (done.returncode, "orders and Orders would land in one table" in done.stderr) == (2, True)
+    assert not (here.folder / "copy.duckdb").exists()
+
+
+@pytest.mark.parametrize("target", ["copy.duckdb", "sqlite:///copy.db"], ids=["duckdb", "sqlite"])
+def test_rows_of_another_spelling_of_the_table_are_not_replaced(
+    here: Project, atlas: Atlas, target: str
+) -> None:
+    for name, first in (("a", 0), ("b", 3)):
+        with duckdb.connect(f"{name}.duckdb") as connection:
+            connection.execute(f"CREATE TABLE t AS SELECT range AS id FROM range({first}, {first + 3})")
+    line = ("copy", target, "--table", "t", "--cursor", "id", "--primary-key", "id")
+    assert atlas(line[0], "a.duckdb", *line[1:], "--into", "Orders").returncode == 0
+    assert atlas(line[0], "b.duckdb", *line[1:], "--into", "orders").returncode == 0
+    done = atlas("copy", "a.duckdb", target, "--table", "t", "--into", "Orders", "--disposition", "replace")
+    assert (done.returncode, "table_not_ours" in done.stderr) == (4, True)
+
+
+@pytest.mark.parametrize(
+    "spelt", ["sub/../shop.db", "sqlite:////{folder}/shop.db", "sqlite://///{folder}/shop.db"]
+)
+def test_a_file_is_one_source_however_it_is_spelt(shop: Project, atlas: Atlas, spelt: str) -> None:
+    (shop.folder / "sub").mkdir()
+    line = ("copy.duckdb", "--table", "orders", "--cursor", "id", "--disposition", "append", "--json")
+    assert copied(atlas("copy", "shop.db", *line)) == [("orders", "append", 3)]
+    again = spelt.format(folder=str(shop.folder).removeprefix("/"))
+    assert atlas("copy", again, *line).returncode == 0
+    assert _duckdb(shop.folder).run("SELECT count(*) FROM orders") == [(3,)]
+
+
 def test_files_are_read_whole_and_a_key_makes_them_merge(here: Project, atlas: Atlas) -> None:
     here.write("orders.csv", "id,amount\n1,10.50\n2,3\n")
     assert copied(atlas("copy", "orders.csv", "copy.duckdb", "--json")) == [("orders", "replace", 2)]

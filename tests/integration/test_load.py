@@ -157,6 +157,29 @@ def test_a_table_with_and_without_its_schema_is_one(load: Load, uri: str, home: 
     assert loaded(load(uri, "--table", "orders", "--json", stdin=b"id,amount\n3,4\n")) == [0]
 
 
+@pytest.mark.parametrize(
+    ("uri", "one", "other"),
+    [
+        ("shop.duckdb", "orders", "Orders"),
+        ("shop.duckdb", "raw.Orders", "RAW.orders"),
+        ("sqlite:///shop.db", "Orders", "orders"),
+        ("sqlite:///shop.db", "raw.orders", "main.ORDERS"),
+    ],
+    ids=["duckdb", "duckdb-schema", "sqlite", "sqlite-schema"],
+)
+def test_a_table_is_one_however_it_is_spelt(load: Load, uri: str, one: str, other: str) -> None:
+    assert loaded(load(uri, "--table", one, "--json", stdin=CSV)) == [2]
+    assert loaded(load(uri, "--table", other, "--json", stdin=CSV)) == [0]
+    again = b"id,amount\n3,4\n"
+    assert loaded(load(uri, "--table", other, "--disposition", "replace", "--json", stdin=again)) == [1]
+    assert loaded(load(uri, "--table", one, "--json", stdin=CSV)) == [2]
+
+
+def test_letters_that_duckdb_tells_apart_name_two_tables(load: Load) -> None:
+    assert loaded(load("shop.duckdb", "--table", "Ärger", "--json", stdin=CSV)) == [2]
+    assert loaded(load("shop.duckdb", "--table", "ärger", "--json", stdin=CSV)) == [2]
+
+
 def test_files_are_loaded_one_after_another_each_whole(here: Project, load: Load) -> None:
     here.write("a.csv", "id\n1\n")
     here.write("b.jsonl", '{"id": 2}\n')

@@ -129,6 +129,16 @@ def test_a_file_is_replaced_whole_and_others_are_refused(query: Query) -> None:
         assert done.returncode == code, (arguments, done.stderr)
 
 
+@pytest.mark.parametrize("to", ["csv", "jsonl", "rows.parquet"])
+@pytest.mark.parametrize("value", ["TIME '24:00:00'", "[TIME '24:00:00']"], ids=["time", "list"])
+def test_the_end_of_a_day_is_refused_and_read_as_text(query: Query, to: str, value: str) -> None:
+    done, _ = query(f"SELECT {value} AS t", "--to", to)
+    assert (done.returncode, "24:00:00" in done.stderr) == (7, True)
+    assert not Path("rows.parquet").exists()
+    done, shown = query(f"SELECT {value} AS t", "--json")
+    assert (done.returncode, b"24:00:00" in shown) == (0, True)
+
+
 def start(project: Project, *arguments: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-m", "atlas_etl", "query", *arguments],

@@ -97,7 +97,7 @@ def _streams(source: End, target: End, wanted: Wanted) -> Iterator[StreamDefinit
             "table": table or stream.name,
         }
         name = str(reads.get("table") or stream.name)
-        other = landing.setdefault(into["table"], name)
+        other = landing.setdefault(target.table_id(into["table"]), name)
         if other != name:
             raise UsageError(
                 f"{other} and {name} would land in one table, {into['table']}",

@@ -20,6 +20,7 @@ from atlas_etl.config.references import KINDS, ReferenceContext, expand_uri, hol
 from atlas_etl.config.uri import parse_location
 from atlas_etl.connectors import registry
 from atlas_etl.connectors.base import Adapter, ConnectionConfig
+from atlas_etl.connectors.naming import folded_table
 from atlas_etl.errors import ConfigError, UsageError
 from atlas_etl.state.holder import this_actor
 
@@ -49,7 +50,7 @@ class End:
 
         The account is part of it, for it may be what decides which table is found by a name.
         """
-        parts = [(name, str(getattr(self.config, name, None))) for name in _ADDRESS]
+        parts = [(name, _spelt(getattr(self.config, name, None))) for name in _ADDRESS]
         parts += [(name, str(given)) for name in _BESIDE if (given := getattr(self.config, name, None))]
         options = getattr(self.config, "options", None)
         found = options.get("search_path") if isinstance(options, Mapping) else None
@@ -62,11 +63,22 @@ class End:
         schema: str | None = self.adapter.home(self.config)
         return schema
 
+    def table_id(self, text: str, home: str | None = None) -> str:
+        """The same for each way in which a table may be named; tables without a schema are in `home`."""
+        home = self.home() or home
+        named = f"{home}.{text}" if home and "." not in text else text
+        return (folded_table(named) if self.adapter.folds_tables else named).removeprefix(f"{home}.")
+
     def as_source(self, definition: ConnectorDefinition) -> PreparedConnector:
         return PreparedConnector(definition, self.protocol, self.adapter, self.config)
 
     def as_destination(self) -> PreparedDestination:
         return PreparedDestination(f"{self.protocol} {self.label}", self.protocol, self.adapter, self.config)
+
+
+def _spelt(part: object) -> str:
+    """A part of an address, the same for each path to one file's folder."""
+    return str(part.parent.resolve() / part.name) if isinstance(part, Path) else str(part)
 
 
 def reference_context(

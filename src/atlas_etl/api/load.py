@@ -49,8 +49,9 @@ def load_jobs(
         raise UsageError("each file would replace the one before", hint="replace with one file, then append")
     schema, _, table = landing.table.rpartition(".")
     home = target.home() or NAME
+    named = landing.table if target.adapter.has_schemas else table
     stream = {
-        "name": table if schema == home else landing.table,  # one stream, however the table is named
+        "name": target.table_id(named, NAME),  # one stream, however the table is named
         "path": "input",
         "primary_key": [*landing.primary_key],
         "disposition": disposition,

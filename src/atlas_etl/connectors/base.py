@@ -33,6 +33,8 @@ def _in_project(path: Path, info: ValidationInfo) -> Path:
         raise ValueError("should be the path of a file, and has several lines")
     folder = (info.context or {}).get("project")
     path = path.expanduser()
+    if path.anchor == "//":  # which POSIX leaves to each system: here it is the root, as everywhere
+        path = Path("/", *path.parts[1:])
     return folder / path if folder is not None and not path.is_absolute() else path
 
 
@@ -300,6 +302,8 @@ class Adapter(Generic[Config]):
     )
     form: Callable[[Config], FileForm] | None = None  # how one file of the protocol is written
     home: Callable[[Config], str | None] = lambda _: None  # the schema of tables that are named without one
+    folds_tables: bool = False  # whether tables' names are one that differ in the case of ASCII letters
+    has_schemas: bool = True  # whether a destination's tables stand in the schema that is asked for
     thread_bound: bool = False  # whether a client may only be used by the thread that made it
     shared: bool = False  # whether one connector, or one destination, may serve several threads at once
 

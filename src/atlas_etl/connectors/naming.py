@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
+from string import ascii_lowercase, ascii_uppercase
 
 from atlas_etl.errors import ConfigError
 
 _HASH_DIGITS = 10
+_SMALL = str.maketrans(ascii_uppercase, ascii_lowercase)
 
 
 def shorten(name: str, limit: int | None, *, size: Callable[[str], int]) -> str:
@@ -22,6 +24,16 @@ def shorten(name: str, limit: int | None, *, size: Callable[[str], int]) -> str:
     while limit is not None and size(head) > limit - _HASH_DIGITS - 1:
         head = head[:-1]
     return f"{head}_{digest}"
+
+
+def folded_table(name: str) -> str:
+    """A table's name in small letters, as SQLite and DuckDB compare names: of ASCII letters alone."""
+    return name.translate(_SMALL)
+
+
+def same_table(one: str, other: str) -> bool:
+    """Whether names of tables differ in the case of ASCII letters at most."""
+    return folded_table(one) == folded_table(other)
 
 
 def refuse_collisions(names: Iterable[str], *, fold_case: bool, where: str) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
+from string import ascii_lowercase, ascii_uppercase
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from atlas_etl import values
 from atlas_etl.connectors.sql._dialect import ROW, Connection, Trial, WriterDialect
@@ -28,7 +30,7 @@ from atlas_etl.connectors.sql._file_target import FileTargetLook
 from atlas_etl.connectors.sql._ledger import CHECKPOINTS, Ledger
 from atlas_etl.connectors.sql._writer import SqlDestination, SqlLoadSession
 from atlas_etl.contracts import Answer
-from atlas_etl.errors import DestinationError, UsageError
+from atlas_etl.errors import DestinationError, HazardError, UsageError
 from atlas_etl.model import (
     BatchLimits,
     CommittedCheckpoint,
@@ -48,15 +50,20 @@ _READING = [
 ]
 
 
+_DAY = 86_400_000_000  # microseconds
 _LOADS = 16  # until a checkpoint; before it each keeps a megabyte or two of its tables in memory
 
 
 class _WriterDialect(WriterDialect):
     fold_case = True
+    folds_tables = True
     keeps_keys = False  # DuckDB would keep their index in memory whole; merging does not need it
 
     def __init__(self, memory: LoadMemory) -> None:
         self._memory = memory
+
+    def folded_table(self, name: str) -> str:
+        return f"translate({name}, '{ascii_uppercase}', '{ascii_lowercase}')"  # lower() folds others, too
 
     def before_changing(self, rows: int) -> Sequence[str]:
         return self._memory.to_change(rows)
@@ -238,8 +245,8 @@ class DuckDBDestination(SqlDestination):
             yield DuckDBLook(snapshot, self.reader)
 
     @contextmanager
-    def answer(self, sql: str, as_text: Collection[str] = ()) -> Iterator[Answer]:  # noqa: ARG002
-        """Rows of DuckDB's own types, of which Arrow has every value."""
+    def answer(self, sql: str, as_text: Collection[str] = ()) -> Iterator[Answer]:
+        """Rows of DuckDB's own types, of which Arrow has every value but the time 24:00:00."""
         with self._cursor() as opened:
             with _asking():
                 if [statement.type for statement in opened.extract_statements(sql)] not in _READING:
@@ -249,7 +256,13 @@ class DuckDBDestination(SqlDestination):
                         code="query",
                     )
                 opened.execute("BEGIN TRANSACTION READ ONLY")
-                reader = opened.sql(sql).to_arrow_reader(BatchLimits().rows)
+                asked = opened.sql(sql)
+                if as_text:
+                    texts = (
+                        f"CAST({name} AS VARCHAR) AS {name}" for name in map(self.dialect.quote, as_text)
+                    )
+                    asked = asked.project(f"* REPLACE ({', '.join(texts)})")
+                reader = asked.to_arrow_reader(BatchLimits().rows)
             yield Answer(reader.schema, _asked(reader))
 
     def close(self) -> None:
@@ -296,4 +309,20 @@ def _asking() -> Iterator[None]:
 
 def _asked(reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
     with _asking():
-        yield from reader
+        for batch in reader:
+            _refuse_midnight(batch)
+            yield batch
+
+
+def _refuse_midnight(batch: pa.RecordBatch) -> None:
+    """Raise HazardError for 24:00:00, the end of a day, which DuckDB's TIME has."""
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        cells = column
+        while pa.types.is_list(cells.type):
+            cells = cells.flatten()
+        if cells.type == pa.time64("us") and (pc.max(cells.cast(pa.int64())).as_py() or 0) >= _DAY:
+            raise HazardError(
+                f"column {name!r} has the time 24:00:00, which no file or table holds as a time",
+                hint=f"read it as text: CAST({name} AS VARCHAR)",
+                column=name,
+            )

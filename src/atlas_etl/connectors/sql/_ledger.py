@@ -112,7 +112,7 @@ class Ledger:
         latest = ", ".join(f"max(CASE WHEN {condition} THEN {at} END)" for condition, _ in asked)
         (found,) = connection.execute(
             f"SELECT max({at}), {latest} FROM {self.dialect.table(self.loads_table)} "
-            f"WHERE {quote('table_name')} = {mark}",
+            f"WHERE {self._same_table()}",
             (*(parameter for _, parameters in asked for parameter in parameters), self.table.name),
         )
         with reading_own(LOADS, self.stream):
@@ -153,7 +153,7 @@ class Ledger:
         since, of_since = self._since()
         select = self.dialect.first_locked(
             f"SELECT {self.dialect.names(_KEY)} FROM {self.dialect.table(self.loads_table)}"
-            f"{self.dialect.lock_hint} WHERE {quote('table_name')} = {mark} "
+            f"{self.dialect.lock_hint} WHERE {self._same_table()} "
             f"AND NOT ({quote('connector')} = {mark} AND {quote('stream')} = {mark}) AND {since}"
         )
         found = connection.execute(select, (self.table.name, self.connector, self.stream, *of_since))
@@ -177,7 +177,7 @@ class Ledger:
         line = self._line(connection)
         if line is None:
             return None, 0, None
-        if line["table_name"] != self.table.name:
+        if not self.dialect.same_table(str(line["table_name"]), self.table.name):
             return None, _version(line), None
         protection = line["protection"]
         return _committed(line), _version(line), None if protection is None else str(protection)
@@ -228,7 +228,7 @@ class Ledger:
     def record_protection(self, connection: Connection, protection: str, *, version: int) -> None:
         """Count a commit of rows without a cursor. The checkpoint stays, unless it is of another table."""
         line = self._line(connection)
-        is_ours = line is not None and line["table_name"] == self.table.name
+        is_ours = line is not None and self.dialect.same_table(str(line["table_name"]), self.table.name)
         known = {} if is_ours else _NO_CHECKPOINT
         self._record(connection, version, {**known, "protection": protection})
 
@@ -266,7 +266,7 @@ class Ledger:
         of_kind = f"AND {quote('disposition')} = {mark}"
         where, parameters = self._of_table()
         replaced = f"SELECT max({at}) FROM {loads}{where} {of_kind}"
-        emptied = f"SELECT max({at}) FROM {loads} WHERE {quote('table_name')} = {mark} {of_kind}"
+        emptied = f"SELECT max({at}) FROM {loads} WHERE {self._same_table()} {of_kind}"
         return (
             f"{at} > COALESCE(({replaced}), {_BEFORE_ALL}) AND {at} > COALESCE(({emptied}), {_BEFORE_ALL})",
             (*parameters, Disposition.REPLACE.value, self.table.name, EMPTIED),
@@ -295,8 +295,12 @@ class Ledger:
 
     def _of_table(self) -> tuple[str, tuple[str, ...]]:
         where, parameters = self._of_stream()
-        table_name = f"{self.dialect.quote('table_name')} = {self.dialect.placeholder}"
-        return f"{where} AND {table_name}", (*parameters, self.table.name)
+        return f"{where} AND {self._same_table()}", (*parameters, self.table.name)
+
+    def _same_table(self) -> str:
+        """The SQL of whether a line is of the table, whose name is given as a parameter."""
+        folded = self.dialect.folded_table
+        return f"{folded(self.dialect.quote('table_name'))} = {folded(self.dialect.placeholder)}"
 
     def _of_stream(self) -> tuple[str, tuple[str, ...]]:
         quote, mark = self.dialect.quote, self.dialect.placeholder

@@ -39,7 +39,11 @@ class StreamQuarantine:
     def rows(self, connection: Connection) -> tuple[QuarantinedRow, ...]:
         """Every row, the first that was refused first."""
         quote, mark = self.dialect.quote, self.dialect.placeholder
-        where = " AND ".join(f"{quote(name)} = {mark}" for name in ("connector", "stream", "table_name"))
+        folded = self.dialect.folded_table
+        where = (
+            f"{quote('connector')} = {mark} AND {quote('stream')} = {mark} "
+            f"AND {folded(quote('table_name'))} = {folded(mark)}"
+        )
         names = self.dialect.names(QUARANTINE_COLUMNS)
         found = connection.execute(
             f"SELECT {names} FROM {self.dialect.table(self.place)} WHERE {where}",

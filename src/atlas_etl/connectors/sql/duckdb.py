@@ -32,6 +32,7 @@ ADAPTER = Adapter(
     connector=_connector,
     destination=DuckDBDestination,
     home=lambda _: "main",
+    folds_tables=True,
     thread_bound=True,  # one DuckDB connection is one transaction
     shared=True,
 )

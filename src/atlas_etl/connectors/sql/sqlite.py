@@ -19,4 +19,6 @@ ADAPTER = Adapter(
     connector=_connector,
     destination=SqliteDestination,
     home=lambda _: "main",
+    folds_tables=True,
+    has_schemas=False,
 )
