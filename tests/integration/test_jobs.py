@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import re
 import signal
+import threading
 from collections.abc import Iterable
 from contextlib import closing
 
 import duckdb
 import pytest
+from pytest_httpserver import HTTPServer
 from tests.integration.test_lease import Expiring
 from tests.project import Project
 from tests.waiting import until
+from werkzeug import Request, Response
 
 from atlas_etl import Atlas
 from atlas_etl.api.sync import sync_all
@@ -79,6 +84,42 @@ def test_jobs_counts_the_streams_of_all_connectors(shop: Project) -> None:
 def test_a_system_with_one_writer_loads_one_after_another(shop: Project) -> None:
     shop.write("atlas.yaml", "destinations: {warehouse: {protocol: sqlite, database_path: w.db}}\n")
     assert most_at_once(Atlas.open(shop.folder, {}).sync(["shop"], jobs=3)) == 1
+
+
+class AtOnce:
+    """An API whose answers wait until as many requests are in flight as were asked for."""
+
+    def __init__(self, wanted: int) -> None:
+        self._wanted = wanted
+        self._changed = threading.Condition()
+        self._in_flight = self.most = 0
+
+    def answer(self, _: Request) -> Response:
+        with self._changed:
+            self._in_flight += 1
+            self.most = max(self.most, self._in_flight)
+            self._changed.notify_all()
+            # Who waited in vain lets everybody go on.
+            self._wanted = self._wanted if self._changed.wait_for(self._is_met, timeout=60) else 0
+            self._in_flight -= 1
+        return Response(b'[{"id": 1}]', content_type="application/json")
+
+    def _is_met(self) -> bool:
+        return self.most >= self._wanted
+
+
+@pytest.mark.parametrize("concurrency", [1, 2])
+def test_requests_of_streams_go_out_at_once_as_many_as_the_connection_allows(
+    project: Project, concurrency: int
+) -> None:
+    api = AtOnce(concurrency)
+    with HTTPServer(threaded=True) as server:
+        server.expect_request(re.compile("/s[0-3]")).respond_with_handler(api.answer)
+        resources = {f"s{number}": {"path": f"/s{number}"} for number in range(4)}
+        connection = {"base_url": server.url_for("/"), "concurrency": concurrency, "resources": resources}
+        project.write("connectors.d/api.yaml", json.dumps({"protocol": "http", "connection": connection}))
+        assert project.atlas("connector", "sync", "api", "--jobs", "4").returncode == 0
+    assert api.most == concurrency
 
 
 def test_a_lost_lease_stops_every_commit(shop: Project) -> None:

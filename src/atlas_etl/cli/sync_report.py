@@ -77,7 +77,8 @@ class SyncReport(EventReport):
 
     def _finished(self, connector: str, outcome: StreamRun) -> None:
         if outcome.loads or outcome.error is None:
-            text = f"{counted(outcome.rows_loaded, 'row')} into {outcome.table} ({outcome.rows_read:,} read)"
+            place = f" into {outcome.table}" if outcome.table is not None else ""  # no row has ever come
+            text = f"{counted(outcome.rows_loaded, 'row')}{place} ({outcome.rows_read:,} read)"
             self._say(connector, outcome.name, text, rows=outcome.rows_loaded)
         for change in outcome.schema_changes:
             self._say(connector, outcome.name, f"{outcome.table}: {change}")

@@ -36,10 +36,9 @@ class JsonColumn:
     def __init__(self, known: pa.DataType | None = None) -> None:
         """`known` is the type that the member had before: what widened it then is not forgotten."""
         self._kinds: set[str] = set()
+        self._was_text = known == pa.string()
         scale = known.scale if known is not None and pa.types.is_decimal(known) else 0
-        if known == pa.string():
-            self._kinds = {"text", "other"}
-        elif known == pa.json_():
+        if known == pa.json_():
             self._kinds = {"document"}
         self._numbers: list[Number] = [Number(exponents=known == pa.float64(), scale=scale)]
         self._strings: list[Date | Timestamp] = [Date(), Timestamp(None), Timestamp("UTC")]
@@ -65,7 +64,12 @@ class JsonColumn:
 
     @property
     def type(self) -> pa.DataType:
-        """Text where the kinds differ, or where there are only nulls."""
+        """Text where the kinds differ, or where there are only nulls.
+
+        What was text stays text, also with documents: a string's spelling must be the same in each run.
+        """
+        if self._was_text:
+            return pa.string()
         if "document" in self._kinds:
             return pa.json_()
         if self._kinds == {"boolean"}:

@@ -366,6 +366,33 @@ def test_a_search_goes_on_behind_the_values_that_it_was_sorted_by(api: Api) -> N
     assert caught.value.code == "page_position"
 
 
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ({"timed_out": True, "_shards": {"total": 5, "successful": 5, "failed": 0}}, "it timed out"),
+        ({"timed_out": False, "_shards": {"total": 5, "successful": 3, "failed": 2}}, "2 of its shards"),
+    ],
+    ids=["timed_out", "shards"],
+)
+@pytest.mark.parametrize("pagination", ["auto", "none"])
+def test_a_search_that_says_that_it_is_partial_is_not_all(
+    api: Api, said: dict[str, object], why: str, pagination: str
+) -> None:
+    hits = {"hits": {"total": {"value": 1}, "hits": [{"_id": "1"}]}}
+    api.serve("/things", lambda _: as_json({**said, **hits}))
+    with pytest.raises(SourceError) as caught:
+        read(api.connector(pagination={"type": pagination}), THINGS)
+    assert (caught.value.code, caught.value.retryable) == ("partial_search", True)
+    assert why in caught.value.message
+
+
+def test_a_search_that_says_that_it_is_whole_is_all(api: Api) -> None:
+    hits = {"hits": {"total": {"value": 1}, "hits": [{"_id": "1"}]}}
+    said = {"timed_out": False, "_shards": {"total": 5, "successful": 5, "skipped": 4, "failed": 0}}
+    api.serve("/things", lambda _: as_json({**said, **hits}))
+    assert read(api.connector(), THINGS).num_rows == 1
+
+
 def test_the_error_of_a_search_says_what_to_write(api: Api) -> None:
     body = {"hits": {"total": {"value": 11}, "hits": [{"_id": str(n)} for n in range(10)]}}
     api.serve("/things", lambda _: as_json(body))

@@ -102,6 +102,18 @@ def test_types_hold_over_runs(api: Api, tmp_path: Path, first: str, second: str,
         assert (cell is None) == (value is None)
 
 
+def test_a_string_has_one_spelling_whatever_comes_beside_it(api: Api, tmp_path: Path) -> None:
+    pages = ['[{"id": 1, "v": "a"}]', '[{"id": 2, "v": "a"}, {"id": 3, "v": {"b": "c"}}, {"id": 4, "v": 5}]']
+    held = [""]
+    api.serve("/things", lambda _: as_json(held[0]))
+    stream = Stream("things", path="things", cursor="id", primary_key=("id",))
+    for page in (*pages, '[{"id": 5, "v": "a"}, {"id": 6, "v": ["x"]}]'):
+        held[0] = page
+        sync(api.connector(), tmp_path, stream)
+    found = rows(tmp_path, "SELECT v FROM api.things ORDER BY id")
+    assert found == [("a",), ("a",), ('{"b": "c"}',), ("5",), ("a",), ('["x"]',)]
+
+
 def test_nothing_new_and_nothing_ever(api: Api, tmp_path: Path) -> None:
     held: list[dict[str, object]] = []
     api.serve("/orders", lambda _: as_json({"data": held}))

@@ -18,6 +18,7 @@ from pyarrow import compute as pc
 
 from atlas_etl import values
 from atlas_etl.connectors.http._lines import Lines
+from atlas_etl.connectors.http._records import SEPARATOR
 from atlas_etl.connectors.http._repeated_members import refuse_repeated, repeated_member
 from atlas_etl.connectors.infer import Date, Timestamp, first_misfit
 from atlas_etl.connectors.json_texts import JsonColumn, Row, names_of, text_column, texts_of, typed
@@ -26,7 +27,6 @@ from atlas_etl.errors import SourceError
 from atlas_etl.model import KnownColumns
 
 _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_SEPARATOR = "__"
 _UNPARSED = re.compile(r'["\\\x00-\x1f]')  # in names: msgspec has no members of such names
 _ABSENT = msgspec.Raw(b"")
 _OBJECT = 0x7B  # {
@@ -276,7 +276,7 @@ def _flattened(row: Row, where: str, prefix: str = "") -> list[tuple[str, msgspe
     for name, value in row.items():
         if memoryview(value)[0] == _OBJECT and (inside := _MEMBERS.decode(value)):
             refuse_repeated(bytes(value), inside, where)
-            found += _flattened(inside, where, f"{prefix}{name}{_SEPARATOR}")
+            found += _flattened(inside, where, f"{prefix}{name}{SEPARATOR}")
         else:
             found.append((f"{prefix}{name}", value))
     return found

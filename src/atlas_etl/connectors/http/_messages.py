@@ -115,5 +115,7 @@ def shown(url: str) -> str:
         host = f"[{host}]" if ":" in host else host
         where = f"{host}:{parts.port}" if parts.port else host
     except ValueError:
-        return "a URL that cannot be read"
+        if "@" in url:  # what should be a port may be a password
+            return "a URL that cannot be read"
+        return url.partition("?")[0].partition("#")[0]
     return urlunsplit((parts.scheme, where, parts.path, "", ""))

@@ -11,7 +11,7 @@ from atlas_etl.connectors.http._messages import Request, Response, shown
 from atlas_etl.connectors.http._pages import Records
 from atlas_etl.connectors.http._pagination import Flow, paged
 from atlas_etl.connectors.http._reading import Reading
-from atlas_etl.connectors.http._recognised import Page, told
+from atlas_etl.connectors.http._recognised import Page, says_partial, told
 from atlas_etl.connectors.http._records import parse_path
 from atlas_etl.connectors.http._repeats import Repeats, behind
 
@@ -48,6 +48,8 @@ def pages_of_list(
         if response.status != _NO_CONTENT and response.status not in request.empty_on:
             document, records = read(response.content, where)
         page = Page(response, document, records)
+        if (failure := says_partial(page)) is not None:
+            raise failure
         if is_first and not reading.notes and (note := told(pagination, page)) is not None:
             reading.notes.append(note)
         is_first = False

@@ -319,5 +319,5 @@ def _says_no_more(how: Pagination, page: Page) -> bool:
 
 def _advance(value: Hashed, seen: set[Hashed], *, what: str) -> None:
     if value in seen:
-        raise stuck(f"a {what} came a second time")
+        raise stuck(f"the same {what} came a second time")
     seen.add(value)

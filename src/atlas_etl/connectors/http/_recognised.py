@@ -176,6 +176,26 @@ def is_search(page: Page) -> bool:
     return page.document is not None and "hits" in page.document.lists(("hits",))
 
 
+def says_partial(page: Page) -> SourceError | None:
+    """What is wrong with a search's answer that says itself that hits are missing; None where it does not.
+
+    https://www.elastic.co/docs/api/doc/elasticsearch/operation/operation-search#operation-search-200
+    """
+    if not is_search(page):
+        return None
+    failed = _count(page.find(("_shards", "failed"))) or 0
+    if page.find(("timed_out",)) is not True and failed == 0:
+        return None
+    why = f"{failed:,} of its shards failed" if failed else "it timed out"
+    return SourceError(
+        f"the answer of a search is not whole, it says: {why}",
+        hint="sync again; a smaller `page_size` or a longer `timeout` in the body may help, and "
+        "`params: {allow_partial_search_results: false}` has the server refuse such answers itself",
+        code="partial_search",
+        retryable=True,
+    )
+
+
 def unknown(page: Page) -> SourceError | None:
     """What is wrong with taking a page that shows no pagination for all; None where it may be all."""
     searched = is_search(page)

@@ -192,6 +192,7 @@ ADAPTER = Adapter(
     client=session,
     dispose=dispose,
     thread_bound=True,  # a session is not made for several
+    shared=True,
     connector=GraphqlConnector,
     taped=lambda config, tape: GraphqlConnector(config, wiring=wiring(tape)),
     default_streams=lambda config: streams_of(config.resources),

@@ -13,6 +13,7 @@ ADAPTER = Adapter(
     client=session,
     dispose=dispose,
     thread_bound=True,  # a session is not made for several
+    shared=True,
     connector=HttpConnector,
     taped=lambda config, tape: HttpConnector(config, wiring=wiring(tape)),
     default_streams=lambda config: streams_of(config.resources),

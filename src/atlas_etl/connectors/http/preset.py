@@ -188,6 +188,7 @@ def adapter(file: Path) -> Adapter[PresetConnection]:
         client=lambda config: session(config.http()),
         dispose=dispose,
         thread_bound=True,  # a session is not made for several
+        shared=True,
         connector=lambda config: HttpConnector(config.http(), protocol=file.stem),
         taped=lambda config, tape: HttpConnector(
             config.http(), protocol=file.stem, wiring=wiring(tape, config)
