@@ -32,7 +32,22 @@ def test_a_column_made_anew_while_a_read_waits_for_its_table(
     database.execute(
         f"CREATE TABLE made (id INT PRIMARY KEY, v {before})", "INSERT INTO made (id) VALUES (1)"
     )
-    connector, stream = database.connector(), Stream("made", table="made")
+    failure = refusal(database, f"ALTER TABLE made DROP v, ADD v {after}")
+    assert (failure.code, failure.column, failure.retryable) == ("table_rewritten", "v", True)
+    assert read(database.connector(), Stream("made", table="made")).num_rows == 1
+
+
+@pytest.mark.parametrize("change", ["DROP v", "RENAME TO old"])
+def test_what_is_dropped_while_a_read_waits_for_it_is_looked_up_again(
+    database: Database, change: str
+) -> None:
+    database.execute("CREATE TABLE made (id INT PRIMARY KEY, v INT)", "INSERT INTO made VALUES (1, 2)")
+    failure = refusal(database, f"ALTER TABLE made {change}")
+    assert (failure.code, failure.stream, failure.retryable) == ("table_rewritten", "made", True)
+
+
+def refusal(database: Database, change: str) -> SourceError:
+    """Why a read of `made` fails that waits for this statement."""
     waiting = (
         "SELECT COUNT(*) FROM information_schema.PROCESSLIST "
         "WHERE STATE LIKE 'Waiting for table%' AND DB = DATABASE()"
@@ -40,12 +55,11 @@ def test_a_column_made_anew_while_a_read_waits_for_its_table(
     with database.client() as client, ThreadPoolExecutor() as threads:
         cursor = client.cursor()
         cursor.execute("LOCK TABLES made WRITE")
-        reading = threads.submit(read, connector, stream)
+        reading = threads.submit(read, database.connector(), Stream("made", table="made"))
         while database.rows(waiting) == [(0,)]:
             assert not reading.done()
-        cursor.execute(f"ALTER TABLE made DROP v, ADD v {after}")
+        cursor.execute(change)
         cursor.execute("UNLOCK TABLES")
         with pytest.raises(SourceError) as caught:
             reading.result()
-    assert (caught.value.code, caught.value.column, caught.value.retryable) == ("table_rewritten", "v", True)
-    assert read(connector, stream).num_rows == 1
+    return caught.value

@@ -49,6 +49,11 @@ def test_a_table_replaced_after_the_snapshot_is_no_empty_table(
     expect_a_refusal(database, statements, Stream("made", table="public.made"), {"id": [3], "n": [4]})
 
 
+def test_a_column_dropped_after_the_snapshot_is_looked_up_again(database: Database) -> None:
+    database.execute("CREATE TABLE made AS SELECT 3 AS id, 4 AS n")
+    expect_a_refusal(database, ["ALTER TABLE made DROP n"], Stream("made", table="made"), {"id": [3]})
+
+
 def test_a_view_whose_table_is_replaced_after_the_snapshot_is_not_empty(database: Database) -> None:
     database.execute("CREATE TABLE old AS SELECT 1 AS id", "CREATE VIEW made AS SELECT * FROM old")
     swap = ["CREATE TABLE new AS SELECT 3 AS id", "CREATE OR REPLACE VIEW made AS SELECT * FROM new"]

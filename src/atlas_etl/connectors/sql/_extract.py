@@ -19,13 +19,22 @@ from atlas_etl.connectors.sql._checksums import CellText, read_buckets
 from atlas_etl.connectors.sql._greatest import Greatest
 from atlas_etl.connectors.sql._late import COUNTED, LateRows, beginning
 from atlas_etl.connectors.sql._selects import EVERY_ROW, Condition, StreamSelects
-from atlas_etl.connectors.sql._source import Dialect, Relation, Select, Snapshot, SourceColumn
+from atlas_etl.connectors.sql._source import (
+    Dialect,
+    Forecast,
+    Relation,
+    Select,
+    Snapshot,
+    SourceColumn,
+    found_before,
+)
 from atlas_etl.errors import ConfigError
 from atlas_etl.model import (
     BatchLimits,
     Checkpoint,
     CursorKind,
     CursorValue,
+    HazardCells,
     HazardPolicy,
     NextTail,
     NullCursor,
@@ -106,7 +115,7 @@ class SqlExtract:
     def _read(self, selects: StreamSelects) -> Iterator[pa.RecordBatch]:
         # Of upper bounds the source judges those that Arrow cannot.
         condition = selects.within(self._request, upper_bounds=not self._orders_as_arrow)
-        for batch, cells in self._snapshot.fetch(self._select(selects, condition), self._request.limits):
+        for batch, cells in self._fetch(self._select(selects, condition), self._request.limits):
             kept, refused = self._hazards.settle(batch, cells)
             self._refused += (found for found in refused if self._within(found.row).num_rows)
             for piece in values.split(self._within(kept), self._request.limits):
@@ -117,7 +126,7 @@ class SqlExtract:
 
     def outline(self) -> ReadOutline:
         select = self._select(self._selects, self._selects.within(self._request, upper_bounds=True))
-        rows = self.estimated_rows if _is_whole(self._request) else self._snapshot.forecast(select).rows
+        rows = self.estimated_rows if _is_whole(self._request) else self._forecast(select).rows
         late = self._late.caveat(self._kind(self._cursor)) if self._late and self._cursor else None
         unseen = self._relation.late if self._cursor else None
         caveats = tuple(each for each in (self._relation.caveat, unseen, late) if each)
@@ -194,8 +203,18 @@ class SqlExtract:
         condition = self._selects.within(wanted, upper_bounds=True)
         select = self._selects.buckets(checksums, [cells[name] for name in columns], condition)
         return read_buckets(
-            row for batch, _ in self._snapshot.fetch(select, BatchLimits()) for row in batch.to_pylist()
+            row for batch, _ in self._fetch(select, BatchLimits()) for row in batch.to_pylist()
         )
+
+    def _fetch(
+        self, select: Select, limits: BatchLimits
+    ) -> Iterator[tuple[pa.RecordBatch, Sequence[HazardCells]]]:
+        with found_before(self._stream):
+            yield from self._snapshot.fetch(select, limits)
+
+    def _forecast(self, select: Select) -> Forecast:
+        with found_before(self._stream):
+            return self._snapshot.forecast(select)
 
     def _cell_texts(self) -> Mapping[str, CellText]:
         checksums = self._dialect.checksums
@@ -256,7 +275,7 @@ class SqlExtract:
             return
         if self._request.limit is not None:
             return
-        for batch, _ in self._snapshot.fetch(self._selects.null_count(cursor), BatchLimits()):
+        for batch, _ in self._fetch(self._selects.null_count(cursor), BatchLimits()):
             nulls = batch.column(0)[0].as_py()
             if nulls:
                 raise null_cursor_error(nulls, self._stream)
@@ -279,7 +298,7 @@ class SqlExtract:
 
     def _maximum(self, cursor: SourceColumn, condition: Condition) -> CursorValue | None:
         found = None
-        for batch, cells in self._snapshot.fetch(self._selects.maximum(cursor, condition), BatchLimits()):
+        for batch, cells in self._fetch(self._selects.maximum(cursor, condition), BatchLimits()):
             self._hazards.settle(batch, cells)
             if batch.num_rows and batch.column(0)[0].is_valid:
                 found = values.cursor_value(batch.column(0)[0], stream=self._stream.name, column=cursor.name)
@@ -327,7 +346,7 @@ class SqlExtract:
         if sql is None:
             return None
         ordered = replace(plain, sql=sql)
-        forecast = self._snapshot.forecast(ordered)
+        forecast = self._forecast(ordered)
         if forecast.worth_windows is None:
             return None
         rows = forecast.rows if forecast.rows is not None else self._relation.estimated_rows
@@ -337,7 +356,7 @@ class SqlExtract:
         if tail_from.kind is not CursorKind.TEXT:
             return ()
         found: set[str] = set()
-        for batch, _ in self._snapshot.fetch(self._selects.tail(cursor, tail_from), BatchLimits()):
+        for batch, _ in self._fetch(self._selects.tail(cursor, tail_from), BatchLimits()):
             found.update(batch.column(0).unique().to_pylist())
         return tuple(sorted(found))
 

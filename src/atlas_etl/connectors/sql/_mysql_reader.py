@@ -38,6 +38,7 @@ from atlas_etl.connectors.sql._source import (
     Relation,
     Select,
     SourceColumn,
+    found_before,
     subquery,
     table_not_found,
 )
@@ -174,7 +175,8 @@ class MySQLSnapshot(OneFetchAtATime):
             return Relation(sql, tuple(columns))
         table = self._find(stream)
         names = ", ".join(quoted(column.name) for column in table.columns)
-        described = self._session.describe(f"SELECT {names or '*'} FROM {table.sql}")
+        with found_before(stream):
+            described = self._session.describe(f"SELECT {names or '*'} FROM {table.sql}")
         is_json = json_columns(self._session.rows, table) if self._session.is_mariadb else frozenset()
         ranges, unsplit = self._parted(table, stream.partitions)
         return Relation(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -71,6 +72,7 @@ class Forecast:
     worth_windows: int | None  # the order pays for more windows than this; None: never
 
 
+_NOT_FOUND = frozenset({"table_not_found", "column_not_found"})
 READ_IN_ORDER, SORTED = 1, 4  # of an index, and of rows that are sorted whole
 
 
@@ -136,3 +138,23 @@ def table_not_found(wanted: str, known: Sequence[str], stream: str) -> SourceErr
         code="table_not_found",
         stream=stream,
     )
+
+
+@contextmanager
+def found_before(stream: Stream) -> Iterator[None]:
+    """Read what the catalog has just told of: a table or column that is not there now was changed since.
+
+    Raises SourceError (`table_rewritten`), which may be retried.
+    """
+    try:
+        yield
+    except SourceError as failure:
+        if failure.code not in _NOT_FOUND:
+            raise
+        raise SourceError(
+            f"{stream.table or 'what the query reads'} was changed while it was read: {failure.message}",
+            hint="run again when the other job is done",
+            code="table_rewritten",
+            stream=stream.name,
+            retryable=True,
+        ) from failure
