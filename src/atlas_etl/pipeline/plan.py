@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from uuid import uuid4
 
@@ -10,6 +11,7 @@ import pyarrow as pa
 from atlas_etl import values
 from atlas_etl.errors import ConfigError, DestinationError, SchemaChangeError
 from atlas_etl.model import (
+    AddColumn,
     Checkpoint,
     CreateTable,
     CursorKind,
@@ -17,6 +19,7 @@ from atlas_etl.model import (
     DropTable,
     LoadPlan,
     NullCursor,
+    SchemaChange,
     Stream,
     TableName,
     TableState,
@@ -128,6 +131,9 @@ def plan_load(
             raise
         schema, changes = storable, (DropTable(), CreateTable())
     renamed = dict(zip(read.names, storable.names, strict=True))
+    key = tuple(renamed[name] for name in primary_key)
+    if disposition is Disposition.MERGE and not state.empty:
+        _refuse_new_key(stream, key, changes)
     cursor = renamed[stream.cursor] if stream.cursor else None
     appends = wanted is disposition is Disposition.APPEND and cursor is not None
     # A full refresh brings a key as often as a merge does.
@@ -139,7 +145,7 @@ def plan_load(
         table=table,
         disposition=disposition,
         schema=schema,
-        primary_key=tuple(renamed[name] for name in primary_key),
+        primary_key=key,
         cursor=cursor,
         changes=changes,
         tail=stored_tail(resumed, schema.field(cursor).type) if appends else None,
@@ -186,6 +192,20 @@ def may_pass(
     is_same = read.equals(shaped) and tuple(plan.schema.names) == offered.names
     is_looked_at = plan.careful or state.quarantine or (plan.merges and not plan.distinct)
     return is_ready and is_same and not is_looked_at
+
+
+def _refuse_new_key(stream: Stream, key: tuple[str, ...], changes: Sequence[SchemaChange]) -> None:
+    """Raise SchemaChangeError where the rows that are there have no value of the key, so that none is met."""
+    for change in changes:
+        if isinstance(change, AddColumn) and change.field.name in key:
+            raise SchemaChangeError(
+                f"the rows that are there have no {change.field.name!r}, by which rows are merged now: "
+                "they would stay beside those that replace them",
+                hint="run with --full-refresh to read the stream again by its new key",
+                code="key_changed",
+                stream=stream.name,
+                column=change.field.name,
+            )
 
 
 def _refuse_other_order(stream: Stream, resumed: Checkpoint, read: pa.Schema) -> None:

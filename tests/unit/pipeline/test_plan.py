@@ -174,6 +174,16 @@ def test_another_cursor_makes_the_checkpoint_meaningless() -> None:
     assert plan(stream(cursor="id"), LOADED, full_refresh=True).tail is None
 
 
+def test_rows_that_lack_the_key_are_not_merged_with() -> None:
+    renamed = pa.schema([("number", pa.int64()), ("at", pa.timestamp("us"))])
+    by_number = stream(cursor="at", primary_key=("number",))
+    kept = {"read": renamed, "storable": renamed, "primary_key": ("number",)}
+    with pytest.raises(SchemaChangeError) as caught:
+        plan(by_number, LOADED, **kept)
+    assert (caught.value.code, caught.value.column) == ("key_changed", "number")
+    assert plan(by_number, LOADED, full_refresh=True, **kept).disposition is Disposition.REPLACE
+
+
 def test_names_are_those_of_the_destination() -> None:
     storable = pa.schema([("id_1", pa.int64()), ("at_1", pa.timestamp("us"))])
     found = plan(stream(cursor="at"), primary_key=("id",), storable=storable)
