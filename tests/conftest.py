@@ -32,12 +32,18 @@ Served = TypeVar("Served")
 def pytest_configure() -> None:
     """A misspelt name in ATLAS_TEST_REQUIRE would hide the very skip it is there to show.
 
-    A busy machine is no failure of a property. A shell that starts the tests in its background has them
-    ignore the interrupt, and with them each command that they interrupt.
+    A busy machine is no failure of a property. With ATLAS_TEST_FIXED_EXAMPLES properties are tried with the
+    same examples each time, so that a verdict is of the change and not of the draw. A shell that starts the
+    tests in its background has them ignore the interrupt, and with them each command that they interrupt.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    settings.register_profile("atlas", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.register_profile(
+        "atlas",
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+        derandomize=bool(os.environ.get("ATLAS_TEST_FIXED_EXAMPLES")),
+    )
     settings.load_profile("atlas")
     try:
         required()

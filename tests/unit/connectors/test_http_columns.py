@@ -8,7 +8,7 @@ from decimal import Decimal
 import msgspec
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from atlas_etl import values
@@ -180,6 +180,7 @@ def test_both_ways_give_the_same(pages: list[list[str]]) -> None:
 
 @settings(deadline=None)
 @given(PAGES)
+@example([['{"b": 9223372036854775808}'], ['{"b": 1e3}']])
 def test_a_parsed_page_is_one_that_would_not_have_widened_anything(pages: list[list[str]]) -> None:
     found, exact = columns(), columns()
     found.see(records(*pages[0]))
@@ -193,8 +194,17 @@ def test_a_parsed_page_is_one_that_would_not_have_widened_anything(pages: list[l
             assert exact.schema.names == schema.names
             widened = {field.name: field.type for field in exact.schema}
             for field in schema:
-                cells = [values.to_text(values.storage(parsed.column(field.name))).to_pylist()]
+                cells = values.to_text(values.storage(parsed.column(field.name))).to_pylist()
+                if pa.types.is_decimal(field.type) and pa.types.is_string(widened[field.name]):
+                    written = exact._typed(exact._objects(records(*page)), pa.field(field.name, pa.string()))
+                    assert [*map(_number, cells)] == [*map(_number, written.to_pylist())]
+                    continue
                 assert widened[field.name] == field.type or _is_same(field.type, widened[field.name]), cells
+
+
+def _number(text: str | None) -> Decimal | None:
+    """A decimal holds a number with an exponent, too, which as a text would keep its spelling."""
+    return None if text is None else Decimal(text)
 
 
 def _is_same(one: pa.DataType, other: pa.DataType) -> bool:
