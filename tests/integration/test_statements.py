@@ -51,7 +51,8 @@ hostile = st.text(alphabet="aB\"'`;-/*\\)(%?:$[]{}.=,#@ é", max_size=9)
 names = st.lists(hostile, min_size=5, max_size=5).map(
     lambda found: [f"{NAME}{number}{text}{number}" for number, text in enumerate(found)]
 )
-texts = st.lists(hostile.map(lambda text: f"{VALUE}{text}"), min_size=3, max_size=3, unique=True)
+# Three keys: MySQL's are the same where they differ in blanks at the end.
+texts = st.lists(hostile.map(lambda text: f"{VALUE}{text}"), min_size=3, max_size=3, unique_by=str.rstrip)
 
 
 def left_bare(dialect: str, sql: str) -> str:
