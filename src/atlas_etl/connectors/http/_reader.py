@@ -229,6 +229,10 @@ class HttpConnector(BaseConnector[HttpConnection]):
         named = stream.table or stream.path or stream.query or ""
         return self.config.resources.get(named) or self._unnamed(named)
 
+    def _name_of(self, resource: Resource) -> str:
+        """The name of one of the connection's own resources."""
+        return next(name for name, each in self.config.resources.items() if each is resource)
+
     def _unnamed(self, name: str) -> Resource:
         """What a stream reads that names no resource."""
         return Resource(path=name)
@@ -265,7 +269,7 @@ class HttpConnector(BaseConnector[HttpConnection]):
             log.warning("%s: the whole job runs: nothing says how to ask for a few records", shown(first.url))
         beside = partial(self._lists.beside, resource)
         media_type = MEDIA_TYPES[resource.format or self.config.format]
-        name = next(name for name, each in self.config.resources.items() if each is resource)
+        name = self._name_of(resource)
         first = limited(job, first, reading.limit)
         with self._jobs.results(
             name, job, first, beside, media_type=media_type, notes=reading.notes

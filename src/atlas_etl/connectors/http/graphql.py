@@ -140,7 +140,7 @@ class GraphqlConnector(NamedResources):
     def _pages_of(
         self, resource: Resource, first: Request, reading: Reading
     ) -> Generator[Records, None, None]:
-        query = self._queries[next(name for name, each in self.config.resources.items() if each is resource)]
+        query = self._queries[self._name_of(resource)]
 
         def fetch(request: Request) -> Response:
             response = self._transport.fetch(request)
