@@ -78,18 +78,28 @@ def filled(request: Request, values: Values) -> Request:
 
 def with_values(records: list[msgspec.Raw], values: Values) -> list[msgspec.Raw]:
     """The records with the parent's values as members; where they have such members, those count."""
-    return [_spliced(record, values) for record in records]
+    members, names = _written_members(values), [f'"{name}"'.encode() for name in values]
+    return [
+        _spliced(record, _written_members(_unless_own(record, values)))
+        if any(name in record for name in names)
+        else _spliced(record, members)
+        for record in map(bytes, records)
+    ]
 
 
-def _spliced(record: msgspec.Raw, values: Values) -> msgspec.Raw:
-    text = bytes(record)
-    if text[:1] != _BRACE:
-        return record  # no object: the columns refuse it
-    if any(f'"{name}"'.encode() in text for name in values):
-        own = _NAMES.decode(text)
-        values = {name: value for name, value in values.items() if name not in own}
-    members = msgspec.json.encode(values)[1:-1]
-    rest = text[1:].lstrip()
+def _written_members(values: Values) -> bytes:
+    return msgspec.json.encode(values)[1:-1]
+
+
+def _unless_own(record: bytes, values: Values) -> Values:
+    own = _NAMES.decode(record) if record[:1] == _BRACE else {}
+    return {name: value for name, value in values.items() if name not in own}
+
+
+def _spliced(record: bytes, members: bytes) -> msgspec.Raw:
+    if record[:1] != _BRACE:
+        return msgspec.Raw(record)  # no object: the columns refuse it
+    rest = record[1:].lstrip()
     return msgspec.Raw(_BRACE + members + (b"" if rest == b"}" or not members else b",") + rest)
 
 
