@@ -233,6 +233,57 @@ def test_a_cassette_gives_back_what_it_was_given(
     assert list(read_cassette(path).interactions) == given
 
 
+_OF_ENTRIES = "1,Ann\n- 2,Jörg"  # which begins a line as an entry does
+
+
+@pytest.mark.parametrize("content", [b"", b"plain", _OF_ENTRIES.encode(), _OF_ENTRIES.encode("latin-1")])
+def test_a_cassette_that_is_cut_anywhere_has_its_whole_entries(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "api.yaml"
+    writer = CassetteWriter(path, datetime.now(UTC))
+    given = [
+        Interaction(
+            "POST",
+            f"http://a/{at}",
+            content,
+            {},
+            Answer(200, {"x-a": "b"}, content, f"http://a/{at}"),
+            at < 2,
+        )
+        for at in range(3)
+    ]
+    ends = [path.stat().st_size]
+    for each in given:
+        writer.append(each)
+        ends.append(path.stat().st_size)
+    writer.close()
+    whole = path.read_bytes()
+    for length in range(ends[0], len(whole)):
+        path.write_bytes(whole[:length])
+        found = read_cassette(path)
+        assert list(found.interactions) == given[: len(found.interactions)]
+        # All that is read of an entry may be there before the last word of its status.
+        assert sum(end <= length for end in ends[1:]) <= len(found.interactions)
+        assert found.is_cut or any(0 <= end - length <= len("OK\n") + 1 for end in ends)
+
+
+def test_a_recording_that_was_killed_replays_what_it_has(
+    api: Api, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    api.serve_pages("/things", [f'[{{"id": {number}}}]' for number in range(1, 4)])
+    connection = {"base_url": api.server.url_for("/"), "pagination": "page"}
+    streams = [{"path": "things", "primary_key": ["id"]}]
+    tape = tmp_path / "api.yaml"
+    done(project(tmp_path / "one", connection, streams=streams), record=tape)
+    tape.write_bytes(tape.read_bytes()[:-40])
+    failed = run(project(tmp_path / "two", connection, streams=streams), replay=tape)
+    (stream,) = failed.streams
+    assert failed.status is RunStatus.FAILED
+    assert stream.error is not None
+    assert stream.error.code == "not_recorded"
+    assert "its end is missing" in str(stream.error.hint)
+    assert "its end is missing" in caplog.text
+
+
 def test_windows_end_when_it_was_recorded(
     api: Api, tmp_path: Path, offline: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,4 +1,8 @@
-"""A cassette's file: vcrpy's YAML (version 1), one interaction appended after another."""
+"""A cassette's file: vcrpy's YAML (version 1), one interaction appended after another.
+
+A recording that is killed may leave half of an entry. The status stands last in one, and is asked for, so no
+half of an entry looks like a whole one.
+"""
 
 from __future__ import annotations
 
@@ -45,6 +49,7 @@ class _Sent(BaseModel):
 class _Status(BaseModel):
     model_config = _MODEL
     code: int
+    message: str | None
 
 
 class _Content(BaseModel):
@@ -95,7 +100,8 @@ class CassetteWriter:
     def append(self, interaction: Interaction) -> None:
         """Raises UsageError (`cassette`) where the disk is full or gone."""
         answer = interaction.response
-        entry: dict[str, object] = {
+        entry: dict[str, object] = {"is_login": True} if interaction.is_login else {}
+        entry |= {
             "request": {
                 "method": interaction.method,
                 "uri": interaction.url,
@@ -103,13 +109,11 @@ class CassetteWriter:
                 "headers": {name: [value] for name, value in interaction.headers.items()},
             },
             "response": {
-                "status": {"code": answer.status, "message": _phrase(answer.status)},
                 "headers": {name: [value] for name, value in answer.headers.items()},
                 "body": {"string": _text(answer.content)},
+                "status": {"code": answer.status, "message": _phrase(answer.status)},
             },
         }
-        if interaction.is_login:
-            entry["is_login"] = True
         written = yaml.dump([entry], Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=2**30)
         with self._lock:
             try:
@@ -131,21 +135,28 @@ class Cassette:
 
     recorded_at: datetime
     interactions: tuple[Interaction, ...] = field(repr=False)
+    is_cut: bool = False  # whether it ended within one more entry
 
 
 def read_cassette(path: Path) -> Cassette:
-    """Raises ConfigError (`cassette`) for a file that is none."""
+    """Whatever a file has whole. Raises ConfigError (`cassette`) for a file that is none."""
     try:
-        found = _File.model_validate(yaml.load(path.read_bytes(), Loader=_Loader))  # noqa: S506  # a safe one
+        content = path.read_bytes()
     except OSError as failure:
         raise ConfigError(f"{path} cannot be read: {failure.strerror}", code="cassette") from None
-    except (yaml.YAMLError, ValidationError, UnicodeError):
-        raise ConfigError(
-            f"{path} is no cassette",
-            hint="make one with `atlas connector sync NAME --record FILE`",
-            code="cassette",
-        ) from None
-    return Cassette(found.recorded_at, tuple(map(_interaction, found.interactions or ())))
+    before_last_entry = content[: content.rfind(b"\n-") + 1]
+    for whole in (content, before_last_entry):
+        try:
+            found = _File.model_validate(yaml.load(whole, Loader=_Loader))  # noqa: S506  # a safe one
+        except (yaml.YAMLError, ValidationError, UnicodeError):
+            continue
+        entries = tuple(map(_interaction, found.interactions or ()))
+        return Cassette(found.recorded_at, entries, is_cut=whole is before_last_entry)
+    raise ConfigError(
+        f"{path} is no cassette",
+        hint="make one with `atlas connector sync NAME --record FILE`",
+        code="cassette",
+    )
 
 
 def _interaction(found: _Recorded) -> Interaction:

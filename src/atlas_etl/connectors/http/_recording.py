@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
@@ -25,7 +26,11 @@ from atlas_etl.connectors.http._redaction import (
 from atlas_etl.connectors.http._wire import Network, Wire
 from atlas_etl.errors import SourceError
 
+log = logging.getLogger(__name__)
+
 _Key: TypeAlias = tuple[str, str, bytes]
+
+_CUT = "its end is missing, for the recording was broken off"
 
 
 def wiring(tape: Tape, *more: object) -> Callable[[HttpConnection], Wire]:
@@ -97,6 +102,11 @@ class Replay:
         cassette = read_cassette(tape.path)
         self._path = tape.path
         self._at = cassette.recorded_at
+        self._is_cut = cassette.is_cut
+        if cassette.is_cut:
+            log.warning(
+                "%s: %s; %s", tape.path.name, _CUT, f"{len(cassette.interactions):,} answers are whole"
+            )
         self._redaction = redaction
         self._lock = threading.Lock()
         self._answers: dict[_Key, deque[Response]] = defaultdict(deque)
@@ -114,8 +124,10 @@ class Replay:
         where = f"{request.method} {shown(request.url)}"
         raise SourceError(
             f"{self._path.name} has no {'further ' if known else ''}answer to {where}",
-            hint=f"it was recorded with another definition{self._nearest(key)}, or from another checkpoint: "
-            "`--full-refresh` on both asks for everything",
+            hint=f"{_CUT}: record it again"
+            if self._is_cut
+            else f"it was recorded with another definition{self._nearest(key)}, or from another checkpoint: "
+            "`--full-refresh` on both asks for everything; or the recording was broken off",
             code="not_recorded",
         )
 
