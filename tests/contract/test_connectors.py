@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from atlas_etl.errors import ConfigError, SourceError
 from atlas_etl.model import Checkpoint, CursorKind, CursorValue, ReadRequest
-from atlas_etl.testing import PEOPLE, ConnectorContract, Source, read
+from atlas_etl.testing import PEOPLE, ConnectorContract, Person, Source, read
 from tests.contract.connector_cases import CONNECTORS, ConnectorCase, SqlSource
 
 SQL_ONLY = [case for case in CONNECTORS if case.is_sql]
@@ -109,6 +110,28 @@ def test_a_query_that_is_wrong(sql_source: SqlSource) -> None:
     with pytest.raises(SourceError) as caught:
         sql_source.connector.describe(sql_source.stream(table=None, query="SELECT nope FROM people"))
     assert caught.value.exit_code == 3
+
+
+@pytest.mark.parametrize("cursor", ["id", "name", "updated_at"])
+def test_a_table_that_is_set_back(sql_source: SqlSource, cursor: str) -> None:
+    """Rows before the checkpoint that came after it; a deletion looks the same, and neither is an error."""
+    early: Person = (1, "a", None, "2026-01-01 10:00:00.000001")
+    late: Person = (2, "b", None, "2026-01-02 10:00:00.000001")
+    stream = sql_source.stream(cursor=cursor)
+    sql_source.create([early, late])
+    _, reached = read(sql_source, ReadRequest(stream))
+    assert reached is not None
+    again = ReadRequest(stream, since=reached.tail_from, past=reached.high, watermarks=reached.watermarks)
+    for statement, warned in [
+        (None, False), ("DELETE FROM people WHERE id = 2", True), ("DELETE FROM people", False)
+    ]:  # fmt: skip
+        if statement is not None:
+            sql_source.execute(statement)
+        with closing(sql_source.connector) as connector, connector.open(again) as extract:
+            left = sum(batch.num_rows for batch in extract.batches())
+            checkpoint, warnings = extract.checkpoint(), extract.warnings()
+        assert (checkpoint is None) is (left == 0) is (statement is not None)
+        assert [reached.tail_from.text in warning for warning in warnings] == [True] * warned
 
 
 def test_a_cursor_that_cannot_be_compared(sql_source: SqlSource) -> None:

@@ -19,6 +19,7 @@ from atlas_etl.connectors.sql._checksums import CellText, read_buckets
 from atlas_etl.connectors.sql._greatest import Greatest
 from atlas_etl.connectors.sql._late import COUNTED, LateRows, beginning
 from atlas_etl.connectors.sql._selects import EVERY_ROW, Condition, StreamSelects
+from atlas_etl.connectors.sql._set_back import set_back
 from atlas_etl.connectors.sql._source import (
     Dialect,
     Forecast,
@@ -130,7 +131,7 @@ class SqlExtract:
         late = self._late.caveat(self._kind(self._cursor)) if self._late and self._cursor else None
         unseen = self._relation.late if self._cursor else None
         caveats = tuple(each for each in (self._relation.caveat, unseen, late) if each)
-        return ReadOutline(tuple(_written(each) for each in select.ranges or (select,)), rows, caveats)
+        return ReadOutline(tuple(each.written for each in select.ranges or (select,)), rows, caveats)
 
     def interrupt(self) -> None:
         self._snapshot.interrupt()
@@ -150,6 +151,8 @@ class SqlExtract:
             return None
         high = self._high(self._cursor)
         if high is None:
+            greatest = self._maximum(self._cursor, EVERY_ROW) if self._request.past else None
+            self._warning = set_back(self._cursor.name, self._request.since, greatest)
             return None
         tail_from = self._tail_from(self._cursor, high)
         spellings = self._tail_values(self._cursor, tail_from)
@@ -381,12 +384,6 @@ def _columns(relation: Relation, stream: Stream) -> tuple[SourceColumn, ...]:
         column.as_text() if reads_as_text(stream, column.name, column.hazards) else column
         for column in wanted
     )
-
-
-def _written(select: Select) -> str:
-    """The statement as people read it, with what is bound to it behind."""
-    bound = ", ".join(str(parameter) for parameter in select.parameters)
-    return f"{select.sql} -- {bound}" if bound else select.sql
 
 
 def _is_whole(request: ReadRequest) -> bool:

@@ -63,6 +63,12 @@ class Select:
     beside: tuple[str, ...] | None = None
     ranges: tuple[Select, ...] = ()  # which give the same rows together, to be read side by side
 
+    @property
+    def written(self) -> str:
+        """The statement as people read it, with what is bound to it behind."""
+        bound = ", ".join(str(parameter) for parameter in self.parameters)
+        return f"{self.sql} -- {bound}" if bound else self.sql
+
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
