@@ -58,7 +58,7 @@ class Redactor:
         content = text.encode("utf-8", "surrogatepass")
         if not any(trace in content for trace in possible):
             return text
-        return pattern.sub(MASK.encode(), content).decode("utf-8", "surrogatepass")
+        return pattern.sub(MASK.encode(), content).decode("utf-8", "replace")
 
 
 class RedactingFormatter(logging.Formatter):

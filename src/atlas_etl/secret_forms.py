@@ -1,10 +1,11 @@
-"""Every way in which a text that must not be shown may be written: escaped, in base64, in hex, in UTF-16."""
+"""Every way in which a text that must not be shown may be written: escaped, base64, hex, any charset."""
 
 from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from functools import lru_cache
 from html.entities import html5
 
@@ -23,6 +24,8 @@ _OWN_WAYS = {
     "\r": (_BACKSLASH + b"{1,16}r",),
     "\t": (_BACKSLASH + b"{1,16}t",),
 }
+_CHARSETS = ("cp1252", "latin-1", "iso8859-15", "cp1250", "cp1251", "koi8-r", "cp932", "gb18030")
+_RUNS = re.compile(r"[\x00-\x7f]|[^\x00-\x7f]+")
 _UNESCAPED = re.compile(r"[A-Za-z0-9_.-]+")
 _SCHEME = re.compile(r"(?i)(?:bearer|basic|token)\s+")
 
@@ -49,7 +52,7 @@ def written_anyhow(
     """
     plain, encoded = set[bytes](), set[bytes]()
     for secret in sorted(set(secrets), key=len, reverse=True):
-        pattern = b"".join(map(_character, secret))
+        pattern = b"".join(map(_run, _RUNS.findall(secret)))
         plain.add(pattern if len(secret) >= shortest_inside else _BEFORE + pattern + _BEHIND)
         plain.update(map(re.escape, _in_other_bytes(secret)))
         encoded.update(form for form in _in_base64(secret) if len(form) >= shortest_base64)
@@ -80,6 +83,15 @@ def _any_of(patterns: Iterable[bytes]) -> bytes:
     return b"|".join(longest_first)
 
 
+def _run(characters: str) -> bytes:
+    """One character of ASCII, or others in a row: what cannot be read becomes U+FFFD, or `?`."""
+    found = b"".join(map(_character, characters))
+    if characters.isascii():
+        return found
+    unreadable = rb"(?:\xef\xbf\xbd){1,%d}|\?{%d}" % (4 * len(characters), len(characters))
+    return b"(?:" + found + b"|" + unreadable + b")"
+
+
 @lru_cache(maxsize=4096)
 def _character(character: str) -> bytes:
     """One character, in each way of its own: programs escape some of a text's and leave others as they are.
@@ -87,23 +99,26 @@ def _character(character: str) -> bytes:
     As JSON, Python, SQL, YAML, XML and URLs show it, also within each other. What repeats has a limit, so
     that no hostile text takes its time.
     """
-    raw, code = character.encode("utf-8", "surrogatepass"), ord(character)
+    code, spellings = ord(character), _in_charsets(character)
     if character.isascii() and (character.isalnum() or character in "-_."):
-        return raw
+        return character.encode()
     units = character.encode("utf-16-be", "surrogatepass")
     numbers = rf"#0{{0,6}}{code};".encode(), rb"#[xX]0{0,6}" + _hex(f"{code:x}") + b";"
     names = [name.encode() for name, text in html5.items() if text == character and name.endswith(";")]
     shown = [
-        re.escape(raw),
-        b"".join(_PERCENT + _hex(f"{byte:02x}") for byte in raw),
+        *map(re.escape, spellings),
+        *(b"".join(_PERCENT + _hex(f"{byte:02x}") for byte in raw) for raw in spellings),
         rb"&(?:amp;){0,3}(?:" + _any_of([*numbers, *(re.escape(name) for name in names)]) + b")",
     ]
     found = [
         _BACKSLASH + rb"{0,16}(?:" + _any_of(shown) + b")",
-        b"".join(_BACKSLASH + rb"{1,16}x" + _hex(f"{byte:02x}") for byte in raw),
-        b"".join(_BACKSLASH + rb"{1,16}u" + _hex(units[at : at + 2].hex()) for at in range(0, len(units), 2)),
+        *(b"".join(_BACKSLASH + rb"{1,16}x" + _hex(f"{byte:02x}") for byte in raw) for raw in spellings),
+        *(
+            b"".join(escape + _hex(units[at : at + 2].hex()) for at in range(0, len(units), 2))
+            for escape in (_BACKSLASH + rb"{1,16}u", _PERCENT + b"u")
+        ),
         _BACKSLASH + rb"{1,16}(?:x|U0{0,6})" + _hex(f"{code:02x}"),
-        *_OWN_WAYS.get(character, ()),
+        *_OWN_WAYS.get(character, () if character.isascii() else _misread(character)),
     ]
     return b"(?:" + _any_of(found) + b")"
 
@@ -113,20 +128,38 @@ def _hex(digits: str) -> bytes:
     return "".join(digit if digit.isdigit() else f"[{digit}{digit.upper()}]" for digit in digits).encode()
 
 
+@lru_cache(maxsize=4096)
+def _in_charsets(text: str) -> Collection[bytes]:
+    """Its bytes in each charset that has all of it, UTF-8's first."""
+    found = {text.encode("utf-8", "surrogatepass"): None}
+    for charset in () if text.isascii() else _CHARSETS:
+        with suppress(UnicodeEncodeError):
+            found[text.encode(charset)] = None
+    return found
+
+
+def _misread(character: str) -> Iterator[bytes]:
+    """What is shown of it where its bytes are taken for those of another charset."""
+    raw = character.encode("utf-8", "surrogatepass")
+    for charset in ("latin-1", "cp1252"):
+        yield re.escape(raw.decode(charset, "replace").encode())
+
+
 def _in_base64(secret: str) -> Iterator[bytes]:
     """The characters that it makes in base64 wherever it begins, without those that others have a part in."""
-    raw = secret.encode("utf-8", "surrogatepass")
-    for before in range(3):
-        written = base64.b64encode(b"\0" * before + raw).rstrip(b"=")
-        first = -(-before * 8 // 6)
-        last = (before + len(raw)) * 8 // 6
-        yield from (written[first:last], written[first:last].translate(bytes.maketrans(b"+/", b"-_")))
+    for raw in _in_charsets(secret):
+        for before in range(3):
+            written = base64.b64encode(b"\0" * before + raw).rstrip(b"=")
+            first = -(-before * 8 // 6)
+            last = (before + len(raw)) * 8 // 6
+            yield from (written[first:last], written[first:last].translate(bytes.maketrans(b"+/", b"-_")))
 
 
 def _in_other_bytes(secret: str) -> Iterator[bytes]:
     """Its bytes in hexadecimal digits, all small or all capitals, and the bytes that it has in UTF-16."""
-    digits = secret.encode("utf-8", "surrogatepass").hex().encode()
-    yield from (digits, digits.upper())
+    for raw in _in_charsets(secret):
+        digits = raw.hex().encode()
+        yield from (digits, digits.upper())
     for order in ("utf-16-le", "utf-16-be"):
         # A NUL at its end may be a part of what stands beside it in the other order.
         yield secret.encode(order, "surrogatepass").strip(b"\0")

@@ -11,7 +11,7 @@ from html import escape
 from urllib.parse import quote, quote_plus
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from atlas_etl.errors import ConfigError
@@ -94,6 +94,36 @@ def test_errors_and_logs_are_masked() -> None:
 @pytest.mark.parametrize("text", ["\ud800 hunter2-hunter2", "\0"])
 def test_any_text_may_be_shown(text: str) -> None:
     assert "hunter2" not in redactor("hunter2-hunter2").text(text)
+
+
+_SINGLE_BYTES = st.text(st.characters(codec="cp1252", categories=["L", "N", "P"]), min_size=6, max_size=20)
+
+
+@pytest.mark.parametrize("charset", ["cp1252", "latin-1", "iso8859-15"])
+@given(_SINGLE_BYTES)
+def test_a_secret_is_masked_in_each_charset(charset: str, secret: str) -> None:
+    raw = b"etl-" + secret.encode(charset, "ignore")
+    secret = raw.decode(charset)
+    known = redactor(secret)
+    unreadable = raw.decode("utf-8", "replace")
+    assume(set(unreadable) - set(ascii(unreadable)) <= {"\ufffd"})  # and not other letters
+    assert re.search(written_anyhow([secret], MASK), b"\xe4 " + raw + b" \xff")
+    for form in (
+        raw.hex(),
+        quote(raw, safe=""),
+        quote(quote(raw)),
+        repr(raw),
+        base64.b64encode(b"etl:" + raw).decode(),
+        unreadable,
+        secret.encode("ascii", "replace").decode(),
+        secret.encode().decode("latin-1"),
+        html_of(secret),
+    ):
+        assert MASK in known.text(f"it said {form} to us"), form
+
+
+def html_of(text: str) -> str:
+    return escape(text).encode("ascii", "xmlcharrefreplace").decode()
 
 
 def written_in_part(secret: str, choices: list[int]) -> str:

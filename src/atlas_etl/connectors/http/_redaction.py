@@ -1,7 +1,8 @@
 """What a cassette may hold: requests and answers without credentials, wherever and however they are written.
 
 A secret is found by its place (headers, parameters and logins) and by its text: as it is, escaped in JSON,
-XML or a URL, and inside base64. Both a recording and its replay go through here, and meet in what is left.
+XML or a URL, inside base64, and in any charset. Both a recording and its replay go through here, and meet in
+what is left.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote_to_bytes, urlencode, urlsplit, urlunsplit
 
 import msgspec
 from pydantic import BaseModel, JsonValue, SecretStr
@@ -22,6 +23,7 @@ REDACTED = "REDACTED"
 _NUMBER = "9999"  # a number in the place of one, so that JSON stays JSON
 _SHORTEST_LEARNED = 8
 _SHOWN_OF_LOGINS = frozenset({"grant_type", "scope", "token_type", "expires_in", "error"})
+_UTF_16 = ("utf-16-le", "utf-16-be")
 _SIGNATURE = re.compile(r"(?i)\b(?:response|cnonce|signature)=\"?([0-9a-z+/=_-]{8,})")
 _SECURITY = re.compile(rb"<(?:\w+:)?Security[\s>].*?</(?:\w+:)?Security>", re.DOTALL)
 _SECURITY_SECRET = re.compile(rb"<(?:\w+:)?(?:Password|Nonce)\b[^>]*>([^<]+)<")
@@ -61,18 +63,20 @@ class Redaction:
         with self._lock:
             pattern = self._pattern
         if parts := {part for each in once for part in parts_of(each) if len(part) >= _SHORTEST_LEARNED}:
-            content = _pattern(parts).sub(_replaced, content)
-        return content if pattern is None else pattern.sub(_replaced, content)
+            content = _without(_pattern(parts), content)
+        return content if pattern is None else _without(pattern, content)
 
     def text(self, text: str, once: Iterable[str] = ()) -> str:
-        return self.content(text.encode("utf-8", "surrogatepass"), once).decode("utf-8", "surrogatepass")
+        return self.content(_utf_8(text), once).decode("utf-8", "replace")
 
     def url(self, url: str, params: Parameters = ()) -> str:
         """The URL with these parameters, without its user part."""
         parts = urlsplit(url)
         place = parts.netloc.rpartition("@")[2]
-        given = [*parse_qsl(parts.query, keep_blank_values=True), *params]
-        query = urlencode([(self.text(name), self.text(value)) for name, value in given])
+        given = [pair.partition("=")[::2] for pair in parts.query.replace("+", " ").split("&") if pair]
+        raw = [(unquote_to_bytes(name), unquote_to_bytes(value)) for name, value in given]  # of any charset
+        raw += [(_utf_8(name), _utf_8(value)) for name, value in params]
+        query = urlencode([(self.content(name), self.content(value)) for name, value in raw])
         return urlunsplit((parts.scheme, self.text(place), self.text(parts.path), query, ""))
 
     def headers(
@@ -177,6 +181,20 @@ def _pattern(secrets: Iterable[str]) -> re.Pattern[bytes]:
     Placeholders are among them, so that what is redacted once stays as it is.
     """
     return re.compile(b"(?:" + written_anyhow(secrets, REDACTED) + b"|REDACTED)=*")
+
+
+def _utf_8(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _without(pattern: re.Pattern[bytes], content: bytes) -> bytes:
+    """The content with placeholders, also within UTF-16, where escapes are of two bytes each."""
+    for order in _UTF_16 if b"\0" in content and len(content) % 2 == 0 else ():
+        text = _utf_8(content.decode(order, "surrogatepass"))
+        found = pattern.sub(_replaced, text)
+        if found != text:
+            content = found.decode("utf-8", "replace").encode(order)
+    return pattern.sub(_replaced, content)
 
 
 def _replaced(found: re.Match[bytes]) -> bytes:
