@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
@@ -292,6 +292,37 @@ def test_a_table_that_is_made_twice_at_once_may_be_tried_again(database: Databas
             second.result()
     assert (caught.value.code, caught.value.retryable) == ("table_exists", True)
     assert database.rows("SELECT count(*) FROM shop.orders") == [(1,)]
+
+
+LOOKS: dict[str, Callable[[PostgresDestination], object]] = {
+    "inspect": lambda destination: destination.inspect("shop", "orders", ORDERS),
+    "has_load": lambda destination: destination.has_load("shop", "orders", ORDERS, "id"),
+    "reconciled_at": lambda destination: destination.reconciled_at("shop", "orders", ORDERS),
+    "checkpoints": lambda destination: destination.checkpoints("shop"),
+    "set_checkpoint": lambda destination: destination.set_checkpoint("shop", "orders", ORDERS, None),
+    "load": lambda destination: load(destination, orders((2, "b"))),
+}
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_a_look_waits_for_a_lock_no_longer_than_the_destination_says(database: Database, look: str) -> None:
+    load(database.destination(), orders((1, "a")))
+    destination = database.destination(lock_timeout=0.05)
+    with database.session() as session:
+        session.execute("SET idle_in_transaction_session_timeout = '20s'")  # ends one that waits for ever
+        session.execute("BEGIN; LOCK TABLE shop.orders, shop._atlas_loads, shop._atlas_checkpoints")
+        with pytest.raises(DestinationError) as caught:
+            LOOKS[look](destination)
+    assert (caught.value.code, caught.value.retryable) == ("lock_timeout", True)
+
+
+def test_looks_have_the_settings_of_loads(database: Database) -> None:
+    wanted = {"statement_timeout": 7, "options": {"work_mem": "8MB", "search_path": "a%b"}}
+    with database.destination(**wanted).connect() as connection:
+        names = ("TimeZone", "statement_timeout", "work_mem", "search_path", "lock_timeout")
+        found = [connection.execute(f"SHOW {name}")[0][0] for name in names]
+    assert found == ["UTC", "7s", "8MB", "a%b", "1min"]
+    assert database.rows("SELECT 1 FROM pg_stat_activity WHERE state = 'idle in transaction'") == []
 
 
 def test_a_load_that_is_open_does_not_keep_others_from_making_their_tables(database: Database) -> None:

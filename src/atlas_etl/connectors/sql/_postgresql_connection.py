@@ -169,6 +169,13 @@ class PostgresConnection(ServerConnection):
         """The statements that begin a transaction of this mode, its settings pinned.
 
         `imported` names a snapshot that another transaction has exported.
+        """
+        # No query may come before it.
+        seen = f"SET TRANSACTION SNAPSHOT {sql.Literal(imported).as_string(None)}; " if imported else ""
+        return f"BEGIN {mode}; {seen}{self.settings(snapshot=snapshot)}"
+
+    def settings(self, *, snapshot: bool = False) -> str:
+        """The statement that pins the settings of the transaction that it is in.
 
         They are the transaction's own and not the session's, so that a pooler in front of the server
         cannot lose them or hand them to others.
@@ -182,10 +189,7 @@ class PostgresConnection(ServerConnection):
             settings["application_name"] = name + SNAPSHOT_MARK
         settings |= self.server_settings()
         calls = [sql.SQL("set_config({}, {}, true)").format(name, value) for name, value in settings.items()]
-        chosen = sql.SQL(", ").join(calls).as_string(None)
-        # No query may come before it.
-        seen = f"SET TRANSACTION SNAPSHOT {sql.Literal(imported).as_string(None)}; " if imported else ""
-        return f"BEGIN {mode}; {seen}SELECT {chosen}"
+        return f"SELECT {sql.SQL(', ').join(calls).as_string(None)}"
 
 
 def route_to(config: PostgresConnection, kind: Failure) -> Route:

@@ -7,12 +7,13 @@ from contextlib import suppress
 
 import psycopg
 import pyarrow as pa
+from psycopg import pq
 
 from atlas_etl import values
 from atlas_etl.connectors.sql._pgcopy_types import PgCopyError, PgType, UnrepresentableError, text_type
 from atlas_etl.connectors.sql._pgcopy_values import accepts
 from atlas_etl.connectors.sql._postgresql_catalog import CatalogColumn, table_called
-from atlas_etl.connectors.sql._postgresql_connection import Session
+from atlas_etl.connectors.sql._postgresql_connection import PostgresConnection, Session
 from atlas_etl.connectors.sql._postgresql_copy_in import CopyIn
 from atlas_etl.connectors.sql._postgresql_errors import quoted, translated
 from atlas_etl.connectors.sql._postgresql_types import wire_form
@@ -25,17 +26,23 @@ _SPELLED = '"_atlas_spelled"'  # a batch on its way to columns whose types have 
 class LoadConnection:
     """A session that is written through (_dialect.Connection)."""
 
-    def __init__(self, session: Session, opening: str) -> None:
+    def __init__(self, session: Session, config: PostgresConnection) -> None:
         self._session = session
-        self._opening = opening
+        self._opening = config.opening("ISOLATION LEVEL READ COMMITTED")
+        self._settings = config.settings().replace("%", "%%")
         self._columns: dict[str, dict[str, CatalogColumn]] = {}
         self._copying: CopyIn | None = None
         self.about: str | None = None  # the table that a GRANT would name
 
     def execute(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
         self._end_copy()
+        is_alone = self._session.info.transaction_status is pq.TransactionStatus.IDLE
+        # Settings hold within a transaction, which statements that are sent together are.
+        statement = f"{self._settings}; {sql}" if is_alone else sql
         with translated(DestinationError, self._session, about=self.about):
-            cursor = self._session.execute(sql.encode(), tuple(parameters))
+            cursor = self._session.execute(statement.encode(), tuple(parameters))
+            if is_alone:
+                cursor.nextset()
             return cursor.fetchall() if cursor.description else []
 
     def forms(self, table: str) -> dict[str, str]:

@@ -126,7 +126,7 @@ class PostgresDestination(SqlDestination):
     @contextmanager
     def connect(self) -> Iterator[LoadConnection]:
         with self._pool.session() as session:
-            opened = LoadConnection(session, self._config.opening("ISOLATION LEVEL READ COMMITTED"))
+            opened = LoadConnection(session, self._config)
             try:
                 yield opened
             finally:
