@@ -8,19 +8,19 @@ by what a member of it is: `links[rel=next].href`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from functools import cache
-from typing import Any, Final, TypeAlias, cast
+from typing import Final, TypeAlias, TypeVar
 
 import msgspec
 
-from atlas_etl.connectors.http._repeated_members import refuse_repeated
+from atlas_etl.connectors.http._repeated_members import has_room_for, refuse_repeated
 from atlas_etl.connectors.json_faults import fault_of
 from atlas_etl.errors import SourceError
 
 Path: TypeAlias = tuple[str, ...]
 Scalar: TypeAlias = str | int | float | bool | None
+Found = TypeVar("Found")
 
 EVERY: Final = "*"
 SEPARATOR: Final = "__"  # of the names of members that are flattened
@@ -29,6 +29,7 @@ _PLAIN = re.compile(r"[^.\[\]]+")  # a step that needs no quotes
 
 _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
+_ANYTHING = msgspec.json.Decoder(msgspec.Raw)
 _SCALAR = msgspec.json.Decoder(str | int | float | bool | None)
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _BLANKS = b" \t\r\n"
@@ -86,6 +87,7 @@ class Document:
         self._where = where
         self._content = content
         self._root = msgspec.Raw(content.removeprefix(BYTE_ORDER_MARK).strip(_BLANKS))
+        self._of_root: dict[str, msgspec.Raw] | None = None  # its members, once they were asked for
         self._has_no_repeated = False  # members at its root
 
     def find(self, path: Path) -> Scalar:
@@ -113,7 +115,7 @@ class Document:
     def scalars(self, path: Path) -> tuple[Scalar, ...]:
         """What is in the list at a path; nothing where there is none, or it has other things, too."""
         found = self._at(path)
-        items = _ITEMS.decode(found) if found is not None and _first(found) == b"[" else []
+        items = self._items(found) if found is not None and _first(found) == b"[" else []
         return tuple(map(self._scalar, items)) if all(_first(item) not in b"[{" for item in items) else ()
 
     def _scalar(self, found: msgspec.Raw) -> Scalar:
@@ -132,7 +134,7 @@ class Document:
         found = self._at(path)
         if found is None or _first(found) not in (b"{", b"["):
             return False
-        return bool(self._members(found) if _first(found) == b"{" else _ITEMS.decode(found))
+        return bool(self._members(found) if _first(found) == b"{" else self._items(found))
 
     def lacks(self, path: Path) -> bool:
         """Whether a path leads to an object that has all but the path's last member."""
@@ -149,14 +151,8 @@ class Document:
 
         Raises SourceError (`records_not_found`) where the path leads nowhere.
         """
-        if any(self._content.count(_quoted(step)) > 1 for step in path):
-            self._at(path)  # which looks at what stands twice
-        try:
-            return _listed(path)(self._root)
-        except msgspec.ValidationError:
-            pass  # it is not that plain, or there is nothing
-        except (msgspec.DecodeError, RecursionError) as failure:
-            raise _malformed(self._content, self._where, failure) from None
+        if _first(self._root) not in (b"{", b"["):
+            self._decoded(_ANYTHING, self._root)
         found = [self._root]
         for depth, step in enumerate(path):
             inside: list[msgspec.Raw] = []
@@ -167,7 +163,7 @@ class Document:
         for value in found:
             first = _first(value)
             if first == b"[":
-                records += _ITEMS.decode(value)
+                records += self._items(value)
             elif first != b"n":
                 records.append(value)
         return records
@@ -198,7 +194,8 @@ class Document:
         if _first(value) != b"{":
             return None
         members = self._members(value)
-        if name in members and not (value is self._root and self._has_no_repeated):
+        is_checked = value is self._root and self._has_no_repeated
+        if name in members and not is_checked and has_room_for(name, value, members):
             text = bytes(value)
             if text.count(_quoted(name)) > 1:
                 refuse_repeated(text, members, self._where)
@@ -208,12 +205,22 @@ class Document:
     def _chosen(self, value: msgspec.Raw, step: Chosen) -> msgspec.Raw | None:
         """The first item of a list whose member has this text."""
         wanted = msgspec.Raw(msgspec.json.encode(step.text))
-        items = _ITEMS.decode(value) if _first(value) == b"[" else []
+        items = self._items(value) if _first(value) == b"[" else []
         return next((item for item in items if self._member(item, step.member) == wanted), None)
 
     def _members(self, value: msgspec.Raw) -> dict[str, msgspec.Raw]:
+        if value is not self._root:
+            return self._decoded(_MEMBERS, value)
+        if self._of_root is None:
+            self._of_root = self._decoded(_MEMBERS, value)
+        return self._of_root
+
+    def _items(self, value: msgspec.Raw) -> list[msgspec.Raw]:
+        return self._decoded(_ITEMS, value)
+
+    def _decoded(self, decoder: msgspec.json.Decoder[Found], value: msgspec.Raw) -> Found:
         try:
-            return _MEMBERS.decode(value)
+            return decoder.decode(value)
         except (msgspec.DecodeError, RecursionError) as failure:
             raise _malformed(self._content, self._where, failure) from None
 
@@ -222,7 +229,7 @@ class Document:
         if first == b"n":
             return ()
         if step == EVERY and first == b"[":
-            return _ITEMS.decode(value)
+            return self._items(value)
         if first == b"{":
             members = self._members(value)
             if step == EVERY:
@@ -240,23 +247,6 @@ class Document:
             else "set `records` to where they are",
             code="records_not_found",
         )
-
-
-@cache
-def _listed(path: Path) -> Callable[[msgspec.Raw], list[msgspec.Raw]]:
-    """The list at a plain path, in a single pass over the document. Raises msgspec.ValidationError."""
-    kind: Any = list[msgspec.Raw]
-    for step in reversed(path):
-        kind = msgspec.defstruct("Level", [("inside", kind)], rename={"inside": step}, gc=False)
-    decoder = msgspec.json.Decoder(kind)
-
-    def records(root: msgspec.Raw) -> list[msgspec.Raw]:
-        found: Any = decoder.decode(root)
-        for _ in path:
-            found = found.inside
-        return cast(list[msgspec.Raw], found)
-
-    return records
 
 
 def lines(content: bytes, where: str) -> list[msgspec.Raw]:

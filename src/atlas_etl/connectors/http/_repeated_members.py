@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 import msgspec
 
 from atlas_etl.errors import SourceError
+
+
+def has_room_for(name: str, text: msgspec.Raw, members: Mapping[str, msgspec.Raw]) -> bool:
+    """Whether an object is long enough to hold a member of this name besides those that were read of it."""
+    written = sum(len(each) + len(value) + len('"":,') for each, value in members.items()) + len("{")
+    return len(text) - written >= len(name) + len('"":0,')
 
 
 def refuse_repeated(text: bytes, read: object, where: str) -> None:
