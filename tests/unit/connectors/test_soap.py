@@ -373,6 +373,11 @@ def answered(items: str) -> Response:
         ('<order href="#elsewhere"/>', "soap_value"),
         ('<order i:nil="true"/>', "not_objects"),
         (ORDER.replace("<id>1</id>", "").replace("<note>", "<id>1</id><note>"), "soap_answer"),
+        (ORDER.replace("<total>", '<total currency="EUR">'), "soap_value"),
+        (ORDER.replace("<total>", "lost<total>"), "soap_value"),
+        (ORDER.replace("<total>", '<total href="#elsewhere">'), "soap_value"),
+        ("lost" + ORDER, "soap_value"),
+        (ORDER + "</orders><count>1</count></ListOrdersResponse><ListOrdersResponse><orders>", "soap_answer"),
     ],
 )  # fmt: skip
 def test_what_would_be_cut_or_made_up_is_an_error(api: Api, wrong: str, code: str) -> None:
@@ -380,6 +385,20 @@ def test_what_would_be_cut_or_made_up_is_an_error(api: Api, wrong: str, code: st
     with pytest.raises(SourceError) as caught:
         read(connector(api), ORDERS)
     assert caught.value.code == code
+
+
+def test_attributes_that_the_wsdl_does_not_have_are_read(api: Api) -> None:
+    more = ORDER.replace("<order>", '<order status="open" y:more="&lt;" xmlns:y="urn:y" i:type="Order">')
+    serve(api, lambda _: answered(more + ORDER))
+    found = read(connector(api), ORDERS).select(["@status", "@more"]).to_pylist()
+    assert found == [{"@status": "open", "@more": "<"}, {"@status": None, "@more": None}]
+
+
+def test_a_date_keeps_its_zone(api: Api) -> None:
+    wsdl = WSDL.replace('name="note" type="x:string"', 'name="note" type="x:date"')
+    items = "".join(ORDER.replace(">n<", f">{text}<") for text in ("2024-01-01+02:00", "2024-01-01"))
+    serve(api, lambda _: answered(items), wsdl=wsdl)
+    assert read(connector(api), ORDERS).column("note").to_pylist() == ["2024-01-01+02:00", "2024-01-01"]
 
 
 def test_records_that_are_nil_are_left_out_where_that_is_asked_for(api: Api) -> None:

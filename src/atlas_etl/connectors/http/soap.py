@@ -37,15 +37,24 @@ from atlas_etl.connectors.http._reader import streams_of
 from atlas_etl.connectors.http._reading import Reading
 from atlas_etl.connectors.http._recording import wiring
 from atlas_etl.connectors.http._records import parse_path
+from atlas_etl.connectors.http._soap_encoding import ENCODING, SCHEMA
+from atlas_etl.connectors.http._soap_envelope import Envelope
 from atlas_etl.connectors.http._soap_faults import refusal
 from atlas_etl.connectors.http._soap_settings import Call, SoapConnection
-from atlas_etl.connectors.http._soap_values import NIL, TRUE, exact_values
+from atlas_etl.connectors.http._soap_values import exact_values
 from atlas_etl.connectors.http._transport import Transport
 from atlas_etl.connectors.http._wire import Network, Wire, dispose, session
 from atlas_etl.errors import ConfigError, SourceError, nearest
 from atlas_etl.model import ConnectionStatus
 
-_OF_ODD_ANSWERS = (AttributeError, IndexError, KeyError, TypeError, ValueError)  # zeep checks not all
+_OF_ODD_ANSWERS = (
+    AttributeError,
+    IndexError,
+    KeyError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)  # zeep checks not all
 
 
 class _Operation(Resource):
@@ -127,7 +136,7 @@ class SoapConnector(NamedResources):
         carrier = _Carrier(self._transport)
         try:
             client = zeep.Client(
-                config.wsdl, transport=carrier, wsse=token, settings=settings, plugins=[_Empty()]
+                config.wsdl, transport=carrier, wsse=token, settings=settings, plugins=[Envelope()]
             )
         except (ZeepError, etree.LxmlError, ValueError, KeyError) as failure:
             raise _unreadable(where, failure) from None
@@ -153,21 +162,6 @@ class SoapConnector(NamedResources):
         return service
 
 
-class _Empty(zeep.Plugin):  # type: ignore[misc]  # zeep has no types
-    """An element that is empty and not nil is an empty text, which zeep would take for nothing."""
-
-    def ingress(
-        self,
-        envelope: etree._Element,
-        http_headers: object,
-        operation: object,  # noqa: ARG002
-    ) -> tuple[etree._Element, object]:
-        for element in envelope.iter(etree.Element):
-            if element.text is None and len(element) == 0 and element.get(NIL) not in TRUE:
-                element.text = ""
-        return envelope, http_headers
-
-
 class _Carrier(zeep.Transport):  # type: ignore[misc]  # zeep has no types
     """Carries zeep's requests by the family's transport; files are not read."""
 
@@ -176,6 +170,8 @@ class _Carrier(zeep.Transport):  # type: ignore[misc]  # zeep has no types
         self._by = transport
 
     def load(self, url: str) -> bytes:
+        if url == ENCODING:
+            return SCHEMA
         return self._by.fetch(Request(_web(url))).content
 
     def get(self, address: str, params: Mapping[str, str], headers: Mapping[str, str]) -> requests.Response:
