@@ -145,13 +145,13 @@ class DestinationError(AtlasError):
 
 
 class OvertakenError(DestinationError):
-    """Another load of the stream was committed since this one was planned; nothing of this one was."""
+    """Another load into the table was committed since this one was planned; nothing of this one was."""
 
     default_code = "overtaken"
 
     def __init__(self, stream: str) -> None:
         super().__init__(
-            "another load of this stream was committed in the meantime",
+            "another load into the table was committed in the meantime",
             hint="run again; the destination's checkpoint tells where to go on",
             stream=stream,
             retryable=True,

@@ -329,7 +329,8 @@ def test_a_table_with_rows_of_another_stream_is_refused(mirror: Mirror) -> None:
         mirror.reconcile(ids(1))
     assert caught.value.code == "table_not_ours"
     assert mirror.column() == ["1", "2", "3"]
-    plan = replace(plan, stream="orders", disposition=Disposition.REPLACE, load_id="load-2")
+    seen = mirror.destination.inspect("shop", "orders", mirror.table).loaded_at
+    plan = replace(plan, stream="orders", disposition=Disposition.REPLACE, load_id="load-2", after=seen)
     with mirror.destination.begin(plan) as session:
         session.write(conform(orders(1, 2), schema))
         session.commit(None)

@@ -7,10 +7,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from atlas_etl.connectors.sql._writer import SqlDestination
+from atlas_etl.errors import OvertakenError
 from atlas_etl.model import Checkpoint, Disposition, LoadPlan, TableState
 from atlas_etl.pipeline.schema import conform
 from tests.contract.destination_cases import DESTINATIONS
-from tests.contract.test_destinations import SCHEMA, Warehouse, at, batch, warehouse
+from tests.contract.test_destinations import SCHEMA, Warehouse, at, batch, names, warehouse
 
 __all__ = ["warehouse"]
 
@@ -97,6 +98,35 @@ def test_rows_from_before_the_first_load_are_known(warehouse: Warehouse) -> None
     assert foreign(warehouse.state()) == (True, True)
     warehouse.load([batch((1, "a", 1))], Disposition.REPLACE, after=warehouse.state().loaded_at)
     assert foreign(warehouse.state()) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("disposition", "tail"),
+    [(Disposition.REPLACE, None), (Disposition.APPEND, Checkpoint("seen", at(1), at(1)))],
+    ids=["replace", "append"],
+)
+def test_rows_that_come_after_the_plan_are_not_deleted(
+    warehouse: Warehouse, disposition: Disposition, tail: Checkpoint | None
+) -> None:
+    warehouse.load([batch((1, "a", 1))])
+    more = {"cursor": "seen", "tail": tail, "after": warehouse.state().loaded_at}
+    plan = warehouse.plan(SCHEMA, disposition, **more)
+    joined(warehouse, (2, "b", 2))
+    with pytest.raises(OvertakenError), warehouse.destination.begin(plan):
+        pass
+    assert names(warehouse) == ["a", "b"]
+
+
+def test_rows_that_come_while_others_are_replaced_are_known(warehouse: Warehouse) -> None:
+    if warehouse.case.protocol not in {"postgresql", "duckdb"}:
+        pytest.skip("whoever replaces a table has others wait")
+    warehouse.load([batch((1, "a", 1))])
+    plan = warehouse.plan(SCHEMA, Disposition.REPLACE, after=warehouse.state().loaded_at)
+    with warehouse.destination.begin(plan) as session:
+        joined(warehouse, (2, "b", 2))
+        session.commit(None)
+    assert names(warehouse) == ["b"]
+    assert foreign(warehouse.state()) == (True, True)
 
 
 def test_commits_follow_each_other_whatever_the_clock_says(warehouse: Warehouse) -> None:

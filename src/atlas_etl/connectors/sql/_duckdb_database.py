@@ -12,7 +12,7 @@ from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
 
 from atlas_etl.connectors.base import ConnectionConfig, ProjectPath
 from atlas_etl.connectors.enclosed import ENCLOSE, NO_EXTENSIONS
-from atlas_etl.connectors.sql._meaning import Failure
+from atlas_etl.connectors.sql._meaning import TABLE_EXISTS, Failure
 from atlas_etl.errors import AtlasError, DestinationError, InterruptedRunError, RefusedRowError
 
 OUT_OF_MEMORY = "out_of_memory"
@@ -98,6 +98,10 @@ def translated(kind: Failure) -> Iterator[None]:
     except duckdb.IOException as failure:
         raise _unreachable(kind, failure) from failure
     except (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException) as failure:
+        if "already exists" in str(failure):
+            raise kind(
+                _first_line(failure), hint=TABLE_EXISTS.hint, code=TABLE_EXISTS.code, retryable=True
+            ) from failure
         near = _NEAR.search(str(failure))
         hint = f"did you mean {near[1]}?" if near else "check the table, the query and its columns"
         raise kind(_first_line(failure), hint=hint, code="sql") from failure

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from atlas_etl.connectors.sql._dialect import Connection, WriterDialect
 from atlas_etl.connectors.sql._own_rows import read, reading_own, text, written
 from atlas_etl.connectors.sql._quarantine import QUARANTINE, QUARANTINE_COLUMNS, QUARANTINE_KEY
-from atlas_etl.connectors.sql._table_history import TableHistory
+from atlas_etl.connectors.sql._table_history import TableHistory, is_after
 from atlas_etl.errors import DestinationError, LostLeaseError, OvertakenError
 from atlas_etl.model import (
     Checkpoint,
@@ -171,6 +171,14 @@ class Ledger:
                 code="table_not_ours",
                 stream=self.stream,
             )
+
+    def refuse_overtaken(self, connection: Connection, plan: LoadPlan) -> None:
+        """Raise OvertakenError where another stream loaded into the table since the plan was made.
+
+        Asked behind a DELETE, so that whatever that one saw has its line.
+        """
+        if is_after(self.history(connection).of_others, plan.after):
+            raise OvertakenError(plan.stream)
 
     def committed(self, connection: Connection) -> tuple[CommittedCheckpoint | None, int, str | None]:
         """The checkpoint of this stream in this table, the stream's version, and the rows' protection."""

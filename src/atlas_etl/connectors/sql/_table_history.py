@@ -22,13 +22,13 @@ class TableHistory:
     @property
     def is_loaded(self) -> bool:
         """Whether the table may have rows of this stream."""
-        return _is_after(self.ours, self.emptied)
+        return is_after(self.ours, self.emptied)
 
     @property
     def is_shared(self) -> bool:
         """Whether the table may have rows of others: of another stream, or from before the first load."""
         return any(
-            _is_after(found, self.emptied) and _is_after(found, self.replaced)
+            is_after(found, self.emptied) and is_after(found, self.replaced)
             for found in (self.of_others, self.joined)
         )
 
@@ -39,5 +39,6 @@ def following(before: datetime | None) -> datetime:
     return now if before is None else max(now, before + timedelta(microseconds=1))
 
 
-def _is_after(one: datetime | None, other: datetime | None) -> bool:
+def is_after(one: datetime | None, other: datetime | None) -> bool:
+    """Whether a line is past another; one that is not there is before all others."""
     return (one or _NEVER) > (other or _NEVER)

@@ -231,6 +231,8 @@ class SqlDestination(ABC):
         ledger = Ledger(self.dialect, plan.connector, plan.stream, plan.table)
         ledger.create(connection)
         ledger.begin(connection, plan.run_id)
+        if DropTable() in plan.changes:
+            ledger.refuse_overtaken(connection, plan)
         self._change(connection, plan)
 
     def dialect_of(self, plan: LoadPlan) -> WriterDialect:  # noqa: ARG002
@@ -286,11 +288,16 @@ class SqlLoadSession:
             keys = [*(plan.schema.field(name) for name in plan.primary_key), pa.field(ROW, pa.int64())]
             stage = self._dialect.create_stage(self._gone, pa.schema(keys), plan.primary_key)
             connection.execute(stage)
+        self._ledger = Ledger(dialect, plan.connector, plan.stream, plan.table)
+        # What others commit from here on stays beside this load's rows, so its line comes before theirs.
+        self._began_at = following(plan.after)
         # After the stages: where making one commits, nothing is lost.
         if plan.disposition is Disposition.REPLACE:
             connection.execute(self._dialect.empty(plan.table))
+            self._ledger.refuse_overtaken(connection, plan)
         elif plan.disposition is Disposition.APPEND and plan.tail is not None:
             self._delete_tail(plan.tail)
+            self._ledger.refuse_overtaken(connection, plan)
 
     def write(self, batch: pa.RecordBatch) -> Mapping[int, RefusedRowError]:
         refusals = self._trial.refusals(batch) if self._trial is not None else {}
@@ -317,8 +324,9 @@ class SqlLoadSession:
     def commit(self, checkpoint: Checkpoint | None, quarantine: QuarantineChange = NO_CHANGE) -> LoadResult:
         plan, connection = self._plan, self._connection
         rows = self._settle()
-        committed_at = following(plan.after)
-        ledger = Ledger(self._dialect, plan.connector, plan.stream, plan.table)
+        replaces = plan.disposition is Disposition.REPLACE
+        committed_at = self._began_at if replaces else following(plan.after)
+        ledger = self._ledger
         version = ledger.claim(connection, plan) + 1
         if plan.begins and plan.after is not None:
             ledger.record_event(connection, EMPTIED, run_id=plan.run_id, at=plan.after)
@@ -326,7 +334,7 @@ class SqlLoadSession:
             ledger.record_event(connection, JOINED, run_id=plan.run_id, at=committed_at)
         if checkpoint is not None:
             ledger.record_checkpoint(connection, checkpoint, run_id=plan.run_id, version=version)
-        elif plan.disposition is Disposition.REPLACE:
+        elif replaces:
             ledger.record_replaced(connection, plan.protection, version=version)
         elif plan.protection is not None and plan.cursor is None:
             ledger.record_protection(connection, plan.protection, version=version)
@@ -371,8 +379,7 @@ class SqlLoadSession:
     def _delete_gone(self) -> None:
         plan, connection = self._plan, self._connection
         if self._deleted:
-            ledger = Ledger(self._dialect, plan.connector, plan.stream, plan.table)
-            ledger.refuse_other_streams(connection)
+            self._ledger.refuse_other_streams(connection)
             self._run(self._dialect.filled_stage(self._gone))
             connection.execute(self._dialect.delete_staged(plan, self._gone))
         self._run(self._dialect.drop_stage(self._gone))
