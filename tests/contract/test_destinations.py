@@ -50,7 +50,8 @@ class Warehouse:
         return self.destination.table_name("shop", Stream(stream))
 
     def plan(self, schema: pa.Schema, disposition: Disposition, stream: str = "orders", **more) -> LoadPlan:
-        target, changes = evolve(self.state(stream).schema, self.destination.storable(schema))
+        there = self.state(stream).schema
+        target, changes = evolve(there, self.destination.storable(schema, there))
         settings = {"primary_key": (), "cursor": None, **more}
         return LoadPlan(
             "run-1", "shop", stream, self.table(stream), disposition, target, changes=changes, **settings
@@ -111,6 +112,29 @@ def test_nothing_is_there_at_first(warehouse: Warehouse) -> None:
     assert warehouse.state() == TableState()
     assert list(warehouse.destination.checkpoints("shop")) == []
     assert warehouse.destination.test().message
+
+
+def test_a_name_that_changed_in_case_is_its_old_column_where_a_table_cannot_have_both(
+    warehouse: Warehouse,
+) -> None:
+    def cannot_have_both() -> bool:
+        try:
+            warehouse.destination.storable(pa.schema([("name", pa.string()), ("NAME", pa.string())]))
+        except ConfigError as failure:
+            return failure.code == "name_collision"
+        return False
+
+    warehouse.load([batch((1, "a", 1))])
+    renamed = batch((2, "b", 2)).rename_columns({"name": "NAME"})
+    there = warehouse.state().schema
+    is_one = cannot_have_both()
+    assert warehouse.destination.storable(renamed.schema, there).field(1).name == (
+        "name" if is_one else "NAME"
+    )
+    if is_one:
+        warehouse.load([renamed])
+        assert names(warehouse) == ["a", "b"]
+        assert warehouse.state().schema.names == SCHEMA.names
 
 
 def test_rows_checkpoint_and_ledger_are_committed_together(warehouse: Warehouse) -> None:

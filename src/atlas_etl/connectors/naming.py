@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from string import ascii_lowercase, ascii_uppercase
 
 from atlas_etl.errors import ConfigError
@@ -36,8 +36,17 @@ def same_table(one: str, other: str) -> bool:
     return folded_table(one) == folded_table(other)
 
 
-def refuse_collisions(names: Iterable[str], *, fold_case: bool, where: str) -> None:
-    """Raise ConfigError (`name_collision`) where two names would be one in the destination."""
+def in_table(names: Sequence[str], there: Sequence[str], *, fold_case: bool, where: str) -> list[str]:
+    """The names of columns as the table spells those that it has, where only the case may differ.
+
+    `there` are the table's own. Raises ConfigError (`name_collision`) where two names would be one there.
+    """
+    _refuse_collisions(names, fold_case=fold_case, where=where)
+    spelled = {name.casefold(): name for name in there} if fold_case else {}
+    return [name if name in there else spelled.get(name.casefold(), name) for name in names]
+
+
+def _refuse_collisions(names: Sequence[str], *, fold_case: bool, where: str) -> None:
     seen: dict[str, str] = {}
     for name in names:
         folded = name.casefold() if fold_case else name

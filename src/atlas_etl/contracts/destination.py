@@ -111,10 +111,12 @@ class Destination(Protocol):
     def place(self) -> str | None:
         """What the tables are in, to be compared with an Extract's."""
 
-    def storable(self, schema: pa.Schema) -> pa.Schema:
+    def storable(self, schema: pa.Schema, there: pa.Schema | None = None) -> pa.Schema:
         """The same columns in the types that this destination would give back after storing them.
 
-        A type that cannot be held exactly becomes its text form, never a lossy one.
+        A type that cannot be held exactly becomes its text form, never a lossy one. `there` are the columns
+        of the table that they go to: one whose name is theirs but for its case is spelt as the table has it,
+        where a table cannot have both.
         """
 
     def inspect(self, connector: str, stream: str, table: TableName) -> TableState:

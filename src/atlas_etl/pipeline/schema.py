@@ -87,17 +87,19 @@ def unread_values(changes: Sequence[SchemaChange]) -> tuple[str, ...]:
     )
 
 
-def known_columns(there: pa.Schema | None, storable: Callable[[pa.Schema], pa.Schema]) -> KnownColumns | None:
+def known_columns(
+    there: pa.Schema | None, storable: Callable[[pa.Schema, pa.Schema], pa.Schema]
+) -> KnownColumns | None:
     """What a table that is there tells of its stream; Atlas's own columns are not the source's."""
     if there is None:
         return None
     schema = pa.schema([field for field in there if not field.name.startswith("_atlas_")])
     texts = [field.name for field in schema if field.type == pa.string()]
-    stands_for_more = pa.string() in storable(_PROBES).types if texts else False
+    stands_for_more = pa.string() in storable(_PROBES, there).types if texts else False
 
     @cache
     def stored_name(name: str) -> str:
-        (stored,) = storable(pa.schema([pa.field(name, pa.string())])).names
+        (stored,) = storable(pa.schema([pa.field(name, pa.string())]), there).names
         return str(stored)
 
     return KnownColumns(schema, frozenset(() if stands_for_more else texts), stored_name)

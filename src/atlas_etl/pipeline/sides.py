@@ -238,7 +238,7 @@ def sides_of(connector: str, stream: Stream, destination: Destination, extract: 
     state = destination.inspect(connector, stream.name, table)
     resume_from(stream, state, full_refresh=False)  # refuses another cursor than the checkpoint's
     read = shaped_schema(stream, extract.schema)
-    storable = destination.storable(read)
+    storable = destination.storable(read, state.schema)
     schema, _ = evolve(state.schema, storable)
     renamed = dict(zip(read.names, storable.names, strict=True))
     checkpoint = state.checkpoint

@@ -109,12 +109,15 @@ class FilesDestination:
     def place(self) -> str:
         return place_of_root(self._path)
 
-    def storable(self, schema: pa.Schema) -> pa.Schema:
+    def storable(self, schema: pa.Schema, there: pa.Schema | None = None) -> pa.Schema:
         stored = [field.with_type(self._format.storable(field.type)).with_nullable(True) for field in schema]
-        named = [field.with_name(naming.shorten(field.name, None, size=len)) for field in stored]
-        names = [field.name for field in named]
-        naming.refuse_collisions(names, fold_case=True, where="the readers of its files")
-        return pa.schema(named)
+        names = naming.in_table(
+            [naming.shorten(name, None, size=len) for name in schema.names],
+            there.names if there is not None else (),
+            fold_case=True,
+            where="the readers of its files",
+        )
+        return pa.schema([field.with_name(name) for field, name in zip(stored, names, strict=True)])
 
     def inspect(self, connector: str, stream: str, table: TableName) -> TableState:
         folder = self._folder(table)

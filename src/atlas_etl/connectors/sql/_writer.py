@@ -109,13 +109,15 @@ class SqlDestination(ABC):
             return TableName(self._shorten(name))
         return TableName(self._shorten(into.name), self._shorten(into.schema or connector))
 
-    def storable(self, schema: pa.Schema) -> pa.Schema:
-        stored = pa.schema([self.dialect.stored(field) for field in schema])
-        named = [field.with_name(self._shorten(field.name)) for field in stored]
-        naming.refuse_collisions(
-            [field.name for field in named], fold_case=self.dialect.fold_case, where="the destination's table"
+    def storable(self, schema: pa.Schema, there: pa.Schema | None = None) -> pa.Schema:
+        names = naming.in_table(
+            [self._shorten(name) for name in schema.names],
+            there.names if there is not None else (),
+            fold_case=self.dialect.fold_case,
+            where="the destination's table",
         )
-        return pa.schema(named)
+        stored = map(self.dialect.stored, schema)
+        return pa.schema([field.with_name(name) for field, name in zip(stored, names, strict=True)])
 
     def inspect(self, connector: str, stream: str, table: TableName) -> TableState:
         with self.connect() as connection:
