@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import socket
 import sqlite3
+import subprocess
+import sys
 
 import duckdb
 import pytest
@@ -230,3 +232,15 @@ def test_yaml_that_means_harm_or_nothing(shop: Project) -> None:
         shop.write("connectors.d/shop.yaml", text)
         error = refused(shop.atlas("connector", "sync", "shop", "--json"), 2)
         assert "connectors.d/shop.yaml" in error["message"]
+
+
+def test_a_folder_that_was_deleted_meanwhile(project: Project) -> None:
+    gone = project.folder / "gone"
+    gone.mkdir()
+    script = 'cd "$1" && rmdir "$1" && exec "$2" -m atlas_etl connector list'
+    done = subprocess.run(
+        ["sh", "-c", script, "-", gone, sys.executable],
+        env=project.environment(), capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert "the folder that this command was started in is there no longer" in done.stderr

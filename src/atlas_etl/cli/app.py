@@ -20,7 +20,7 @@ from atlas_etl.cli.output import LogFormat, Output
 from atlas_etl.cli.session import Session
 from atlas_etl.cli.streams import open_standard_streams
 from atlas_etl.config.atomic import keep_new_files_private
-from atlas_etl.errors import AtlasError, ExitCode, InterruptedRunError, UsageError, nearest
+from atlas_etl.errors import AtlasError, ConfigError, ExitCode, InterruptedRunError, UsageError, nearest
 
 GROUPS = {
     "quickstart": Command(
@@ -88,7 +88,18 @@ def options(  # noqa: PLR0917  # Typer passes by name
 ) -> None:
     output: Output = context.obj
     output.configure(as_json=as_json, quiet=quiet, verbosity=verbose, log_format=log_format)
-    context.obj = Session(output, project, dict(os.environ), Path.cwd())
+    context.obj = Session(output, project, dict(os.environ), _working_folder())
+
+
+def _working_folder() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise ConfigError(
+            "the folder that this command was started in is there no longer",
+            hint="go to one that is there, such as by `cd`",
+            code="no_working_folder",
+        ) from None
 
 
 def main() -> None:

@@ -70,6 +70,12 @@ def _problem(
         return path, "unknown key", hint
     if detail["input"] is None and path:
         return path, "has no value", None
+    if detail["type"] == "string_type" and isinstance(detail["input"], Mapping | list):
+        return (
+            path,
+            f"should be text, not a {'list' if isinstance(detail['input'], list) else 'mapping'}",
+            None,
+        )
     if detail["type"] in _WORDS:
         return path, _WORDS[detail["type"]], None
     hint = nearest(str(detail["input"]), _QUOTED.findall(str(detail.get("ctx", {}).get("expected", ""))))

@@ -279,6 +279,10 @@ def test_a_stream_is_named_after_what_it_reads(written: str, name: str, load: Lo
             ["connectors.d/shop.yaml:2: schedule: should be five cron fields "],
         ),
         ("protocol: true", ["connectors.d/shop.yaml:1: protocol: should be text; put it in quotes"]),
+        (
+            "protocol: x\ndestination: {protocol: duckdb}",
+            ["connectors.d/shop.yaml:2: destination: should be text, not a mapping"],
+        ),
         ("protocol: x\nconnection: hunter2", ["connectors.d/shop.yaml:2: connection: should be a mapping "]),
         (
             "protocol: x\nenv_prefix: 'A B'",
@@ -304,7 +308,7 @@ def test_a_stream_is_named_after_what_it_reads(written: str, name: str, load: Lo
             "protocol:\n  - x\nbatch_bytes: 0\nstreams:\n  - table: a\n    curser: b\n    disposition: merg\n"
             "timezone: europe/berlin\nenv_prefx: A\n",
             [
-                "connectors.d/shop.yaml:1: protocol: should be text; put it in quotes",
+                "connectors.d/shop.yaml:1: protocol: should be text, not a list",
                 "connectors.d/shop.yaml:7: streams[0].disposition: should be 'append', 'merge' or 'replace' "
                 "(did you mean 'merge'?)",
                 "connectors.d/shop.yaml:6: streams[0].curser: unknown key (did you mean 'cursor'?)",
