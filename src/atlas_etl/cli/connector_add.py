@@ -122,8 +122,8 @@ def _write(
     """Write the file and keep the secrets, or neither. Raises AtlasError."""
     session: Session = context.obj
     with recording(context, name):
-        path = add_definition(session.project, name, values, session.environ)
         atlas, pending = open_atlas(session, context.command_path), {**secrets}
+        path = add_definition(session.project, name, values, session.environ)
         try:
             atlas.adopt(name, pending, reach=reach, tables=tables)
         except (AtlasError, KeyboardInterrupt):
