@@ -2,47 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import NoReturn, TypeAlias
 
 import pyarrow as pa
 
 from atlas_etl.contracts import Connector, ExaminedSource, Extract
-from atlas_etl.errors import (
-    AtlasError,
-    ConfigError,
-    DataError,
-    HazardError,
-    RefusedRowError,
-    SourceError,
-    nearest,
-)
+from atlas_etl.errors import ConfigError, SourceError, nearest
 from atlas_etl.model import (
-    Checkpoint,
     ConnectionStatus,
-    CursorValue,
     Examination,
     Finding,
-    NextTail,
     ParentBound,
     Protection,
-    ReadOutline,
     ReadRequest,
-    RefusedRow,
     Rule,
     Severity,
     Stream,
     StreamInfo,
-    TableName,
 )
+from atlas_etl.protection.extract import ProtectedExtract
 from atlas_etl.protection.keys import KeyHolder, fingerprint, is_keyed, keyed
-from atlas_etl.protection.rules import protected, protected_column, protected_schema
-
-_Told: TypeAlias = Callable[[Sequence[ParentBound] | None], str]
-_MOST_BYTES = 256 * 1024 * 1024  # at once: what a rule makes of them has to fit a column of text
+from atlas_etl.protection.unseen import without_values
 
 
 class ProtectedConnector:
@@ -84,7 +67,7 @@ class ProtectedConnector:
         dropped = {name for name, rule in rules.items() if rule.how is Protection.DROP}
         with ExitStack() as opened:
             # What the block itself raises is of rows that are protected, and stays as it is.
-            with _without_values(rules), self._telling_keys(stream):
+            with without_values(rules), self._telling_keys(stream):
                 asked = replace(_undropped(request, rules, dropped), keyed=self._keyed)
                 extract = opened.enter_context(self._unprotected.open(asked))
             key = [name for name in extract.primary_key if name in rules and not rules[name].tells_apart]
@@ -144,114 +127,6 @@ class ProtectedConnector:
             raise _changed(request.stream)
 
 
-class ProtectedExtract:
-    """One stream of one snapshot (contracts.Extract), after its rules."""
-
-    wire_format = None  # rows that pass undecoded would pass as they are
-
-    def __init__(self, unprotected: Extract, rules: Mapping[str, Rule], keys: KeyHolder, told: _Told) -> None:
-        """`told` is what a checkpoint with these bounds of parents says of the rules."""
-        self._unprotected = unprotected
-        self._rules = rules
-        self._keys = keys
-        self._told = told
-        self._rows = 0
-        self._empty = set(rules)  # columns that had no value so far
-        self.schema = protected_schema(unprotected.schema, rules)
-
-    @property
-    def primary_key(self) -> tuple[str, ...]:
-        return self._unprotected.primary_key
-
-    @property
-    def key_is_unique(self) -> bool:
-        return self._unprotected.key_is_unique
-
-    @property
-    def tables(self) -> frozenset[TableName]:
-        return self._unprotected.tables
-
-    def place(self) -> str | None:
-        return self._unprotected.place()
-
-    @property
-    def estimated_rows(self) -> int | None:
-        return self._unprotected.estimated_rows
-
-    @property
-    def next_tail(self) -> NextTail | None:
-        return self._unprotected.next_tail
-
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        with _without_values(self._rules):
-            for batch in self._unprotected.batches():
-                self._rows += batch.num_rows
-                self._empty -= {
-                    name for name in self._empty if batch.column(name).null_count < batch.num_rows
-                }
-                for piece in _pieces(batch):
-                    yield protected(piece, self._rules, self._keys)
-
-    def wire_batches(self) -> Iterator[pa.RecordBatch]:
-        return self.batches()
-
-    def outline(self) -> ReadOutline:
-        return self._unprotected.outline()
-
-    def interrupt(self) -> None:
-        self._unprotected.interrupt()
-
-    def reached(self) -> Checkpoint | None:
-        return self._marked(self._unprotected.reached())
-
-    def checkpoint(self) -> Checkpoint | None:
-        return self._marked(self._unprotected.checkpoint())
-
-    def nulled(self) -> Mapping[str, int]:
-        return self._unprotected.nulled()
-
-    def refused(self) -> Sequence[RefusedRow]:
-        return [self._hidden(found) for found in self._unprotected.refused()]
-
-    def again(
-        self,
-        *,
-        since: CursorValue | None = None,
-        until: CursorValue | None = None,
-        after: CursorValue | None = None,
-    ) -> ProtectedExtract:
-        other = self._unprotected.again(since=since, until=until, after=after)
-        return ProtectedExtract(other, self._rules, self._keys, self._told)
-
-    def warnings(self) -> Sequence[str]:
-        own = [
-            f"`protect` names the column {name!r}, which had no value in any of {self._rows:,} rows"
-            for name in sorted(self._empty)
-            if self._rows
-        ]
-        return (*self._unprotected.warnings(), *own)
-
-    def text_forms(self) -> Mapping[str, str]:
-        return {}
-
-    def checksums(self, columns: Sequence[str], *, until: CursorValue | None = None) -> None:
-        """Of values that are not as the source has them it cannot tell any."""
-
-    def _marked(self, checkpoint: Checkpoint | None) -> Checkpoint | None:
-        return checkpoint and replace(checkpoint, protection=self._told(checkpoint.parents))
-
-    def _hidden(self, refused: RefusedRow) -> RefusedRow:
-        texts = {
-            name: protected_column(pa.array([text], pa.string()), self._rules[name], self._keys)[0].as_py()
-            if name in self._rules
-            else text
-            for name, text in refused.texts.items()
-        }
-        row = protected(refused.row, self._rules, self._keys)
-        why = _told_without_values(refused.why, self._rules)
-        return RefusedRow(row, why if isinstance(why, DataError) else refused.why, texts)
-
-
 def _changed(stream: Stream) -> ConfigError:
     return ConfigError(
         "the rules of `protect`, or their key, are others than those that the rows which are there "
@@ -289,15 +164,6 @@ def _undropped(request: ReadRequest, rules: Mapping[str, Rule], dropped: set[str
     return replace(request, stream=replace(stream, columns=left, exclude=out), known=known)
 
 
-def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-    if batch.nbytes <= _MOST_BYTES or batch.num_rows <= 1:
-        yield batch
-        return
-    half = batch.num_rows // 2
-    yield from _pieces(batch.slice(0, half))
-    yield from _pieces(batch.slice(half))
-
-
 def _hidden_key(stream: Stream, column: str, rule: Rule) -> ConfigError:
     return ConfigError(
         f"`protect` has the rule {rule.how} for {column!r}, a column of the primary key: rows could not be "
@@ -306,43 +172,4 @@ def _hidden_key(stream: Stream, column: str, rule: Rule) -> ConfigError:
         code="protected_key",
         stream=stream.name,
         column=column,
-    )
-
-
-@contextmanager
-def _without_values(rules: Mapping[str, Rule]) -> Iterator[None]:
-    """Errors of the block, without values of columns that have rules."""
-    try:
-        yield
-    except AtlasError as failure:
-        told = _told_without_values(failure, rules)
-        if told is failure:
-            raise
-        raise told from None
-    except Exception as failure:
-        _refuse_untold(failure)
-
-
-def _refuse_untold(failure: Exception) -> NoReturn:
-    raise AtlasError(
-        f"unexpected {type(failure).__name__}; its text is left out, for it may hold values that "
-        "`protect` hides",
-        hint="try the stream without `protect`, into a destination that may hold its values",
-    ) from None
-
-
-def _told_without_values(failure: AtlasError, rules: Mapping[str, Rule]) -> AtlasError:
-    if failure.column not in rules or failure.code in ("column_not_found", "protected_key"):
-        return failure
-    kind = next(
-        (each for each in (HazardError, RefusedRowError, DataError) if isinstance(failure, each)), None
-    )
-    return (kind or SourceError)(
-        f"column {failure.column!r} has a value that cannot be read; `protect` hides it",
-        hint=failure.hint,
-        code=failure.code,
-        connector=failure.connector,
-        stream=failure.stream,
-        column=failure.column,
-        retryable=failure.retryable,
     )
