@@ -32,10 +32,11 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from atlas_etl.state.column_types import UtcDateTime
 from atlas_etl.state.failures import state_error
 from atlas_etl.state.holder import has_ended, this_process
 from atlas_etl.state.lease import LeaseRecord
-from atlas_etl.state.schema import SCHEMA, UtcDateTime
+from atlas_etl.state.schema import SCHEMA
 
 _WRITING = "atlas_writing"
 

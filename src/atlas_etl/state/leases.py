@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, Connection, case, insert, literal, select,
 from atlas_etl.errors import LockedError
 from atlas_etl.model import LiveRun, Run, RunError, RunProgress, RunStatus
 from atlas_etl.state import slots
+from atlas_etl.state.column_types import UtcDateTime
 from atlas_etl.state.database import Database
 from atlas_etl.state.failures import reading_content
 from atlas_etl.state.holder import this_process
@@ -32,7 +33,7 @@ from atlas_etl.state.records import (
     run_values,
     told,
 )
-from atlas_etl.state.schema import UtcDateTime, leases, scheduled_runs
+from atlas_etl.state.schema import leases, scheduled_runs
 
 
 def acquire(

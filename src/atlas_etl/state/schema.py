@@ -7,17 +7,11 @@ views, and a file with such views cannot be attached to another.)
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime
-
 from sqlalchemy import (
-    JSON,
     BigInteger,
     Boolean,
     Column,
     ColumnElement,
-    DateTime,
-    Dialect,
     Double,
     Identity,
     Index,
@@ -27,51 +21,16 @@ from sqlalchemy import (
     MetaData,
     Select,
     Table,
-    Text,
-    TypeDecorator,
     and_,
     func,
     select,
 )
 from sqlalchemy.sql.ddl import CreateView
 
+from atlas_etl.state.column_types import JSON_TEXT, PlainText, UtcDateTime
+
 SCHEMA = "pipeline"
 SCHEMA_VERSION = 8
-
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """An instant at microseconds: an aware datetime in UTC, whatever the session's zone is."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, _: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError("the state store takes no naive datetime")
-        return value.astimezone(UTC)
-
-    def process_result_value(self, value: datetime | None, _: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-class PlainText(TypeDecorator[str]):
-    """Text in which what no database holds (NUL, lone surrogates) is U+FFFD."""
-
-    impl = Text
-    cache_ok = True
-
-    def process_bind_param(self, value: str | None, _: Dialect) -> str | None:
-        return None if value is None else _UNSTORABLE.sub("\ufffd", value)
-
-
-# The type json, not jsonb: it keeps every escape of the text, NUL and lone surrogates included.
-_Json = JSON(none_as_null=True)
 
 metadata = MetaData()
 
@@ -97,7 +56,7 @@ connector_state = Table(
     metadata,
     Column("connector", PlainText, primary_key=True),
     Column("stream", PlainText, primary_key=True),
-    Column("checkpoint", _Json, nullable=False),
+    Column("checkpoint", JSON_TEXT, nullable=False),
     Column("committed_at", UtcDateTime, nullable=False),
     Column("run_id", PlainText, nullable=False),
 )
@@ -111,8 +70,8 @@ checkpoint_changes = Table(
     Column("connector", PlainText, nullable=False),
     Column("stream", PlainText, nullable=False),
     Column("action", PlainText, nullable=False),
-    Column("before", _Json),
-    Column("after", _Json),
+    Column("before", JSON_TEXT),
+    Column("after", JSON_TEXT),
     Column("run_id", PlainText),
     Column("changed_at", UtcDateTime, nullable=False),
     Column("changed_by", PlainText),
@@ -132,8 +91,8 @@ scheduled_runs = Table(
     Column("destination", PlainText),
     Column("rows_processed", BigInteger, nullable=False),
     Column("bytes_processed", BigInteger, nullable=False),
-    Column("error", _Json),
-    Column("streams", _Json, nullable=False),
+    Column("error", JSON_TEXT),
+    Column("streams", JSON_TEXT, nullable=False),
     Column("fencing_token", BigInteger),
 )
 
@@ -153,7 +112,7 @@ leases = Table(
     Column("heartbeat_at", UtcDateTime),
     Column("heartbeat_tick", Double),
     Column("expiry_seconds", Double),
-    Column("progress", _Json),
+    Column("progress", JSON_TEXT),
 )
 
 slots = Table(
@@ -168,7 +127,7 @@ slots = Table(
     Column("run_id", PlainText),
     Column("retry_at", UtcDateTime),
     Column("reason", PlainText),
-    Column("error", _Json),
+    Column("error", JSON_TEXT),
 )
 
 schedules = Table(
@@ -199,8 +158,8 @@ audit_log = Table(
     Column("action", PlainText, nullable=False),
     Column("connector", PlainText),
     Column("subject", PlainText),
-    Column("before", _Json),
-    Column("after", _Json),
+    Column("before", JSON_TEXT),
+    Column("after", JSON_TEXT),
     Column("run_id", PlainText),
     Column("reason", PlainText),
     Column("outside", Boolean, nullable=False),
@@ -217,7 +176,7 @@ known_definitions = Table(
     "known_definitions",
     metadata,
     Column("name", PlainText, primary_key=True),
-    Column("settings", _Json, nullable=False),
+    Column("settings", JSON_TEXT, nullable=False),
 )
 
 Index("ix_slots_status", slots.c.status)
@@ -232,8 +191,8 @@ connection_tests = Table(
     Column("seconds", Double, nullable=False),
     Column("message", PlainText, nullable=False),
     Column("server_version", PlainText),
-    Column("warnings", _Json, nullable=False),
-    Column("error", _Json),  # NULL: it succeeded
+    Column("warnings", JSON_TEXT, nullable=False),
+    Column("error", JSON_TEXT),  # NULL: it succeeded
 )
 
 # Beside the tests, which are pruned: since when a connector is as it is, and whose turn it is to test it.
@@ -244,7 +203,7 @@ connector_health = Table(
     Column("slot", UtcDateTime),
     Column("claimed_until", UtcDateTime),  # NULL: nobody tests it
     Column("since", UtcDateTime),
-    Column("last_test", _Json),
+    Column("last_test", JSON_TEXT),
 )
 
 Index("ix_connection_tests_connector", connection_tests.c.connector, connection_tests.c.test_id)

@@ -26,6 +26,7 @@ from atlas_etl.model import (
 )
 from atlas_etl.state import changes, slots
 from atlas_etl.state.audit import SqlAuditLog
+from atlas_etl.state.column_types import UtcDateTime
 from atlas_etl.state.database import Database
 from atlas_etl.state.failures import reading_content
 from atlas_etl.state.health import SqlHealth
@@ -36,7 +37,6 @@ from atlas_etl.state.migrate import migrate
 from atlas_etl.state.records import change_of, committed_of, new_run_id, run_of, run_values
 from atlas_etl.state.schedule import SqlSchedule
 from atlas_etl.state.schema import (
-    UtcDateTime,
     checkpoint_changes,
     connector_state,
     connectors,

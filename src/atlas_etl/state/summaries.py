@@ -24,11 +24,12 @@ from sqlalchemy import (
 )
 
 from atlas_etl.model import Run, RunStatus, RunSummary, SchemaChanged, Span, StreamTotal
+from atlas_etl.state.column_types import UtcDateTime
 from atlas_etl.state.database import Database
 from atlas_etl.state.failures import reading_content
 from atlas_etl.state.leases import end_dead_runs
 from atlas_etl.state.records import run_of
-from atlas_etl.state.schema import UtcDateTime, latest_first, scheduled_runs
+from atlas_etl.state.schema import latest_first, scheduled_runs
 
 _MOST_TIMED = 1000
 _FAILURES = [status.value for status in RunStatus if status.is_failure]
