@@ -343,6 +343,10 @@ def test_add_refuses_what_cannot_work_and_writes_nothing(project: Project) -> No
         "--protocol", "sqlite", "--set", "database_path=missing.db", "--table", "t", "--schedule", "soon"
     )
     assert code == 2
+    own = project.write("atlas.yaml", "destinaton: warehouse\n")
+    code, text = add("--protocol", "sqlite", "--set", "database_path=x.db", "--table", "t", "--no-test")
+    assert (code, "destinaton: unknown key" in text) == (2, True)
+    own.unlink()
     assert not list((project.folder / "connectors.d").glob("x.*"))
     code, _ = add("--protocol", "sqlite", "--set", "database_path=missing.db", "--table", "t", "--no-test")
     assert code == 0
