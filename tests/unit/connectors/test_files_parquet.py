@@ -269,6 +269,22 @@ def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
         table_of(tmp_path / "t.parquet")
 
 
+@pytest.mark.parametrize("within", ["struct", "list", "map"])
+def test_two_fields_of_one_name_are_refused_and_may_be_left_out(tmp_path: Path, within: str) -> None:
+    fields = [pa.field("a", pa.int64()), pa.field("a", pa.string())]
+    cells: pa.Array = pa.StructArray.from_arrays([pa.array([1]), pa.array(["x"])], fields=fields)
+    if within == "list":
+        cells = pa.ListArray.from_arrays([0, 1], cells)
+    elif within == "map":
+        cells = pa.MapArray.from_arrays([0, 1], pa.array(["k"]), cells)
+    written(tmp_path / "t.parquet", pa.array([7]), cells)
+    with pytest.raises(SourceError, match="two fields named 'a'") as caught:
+        table_of(tmp_path / "t.parquet")
+    assert (caught.value.code, caught.value.column) == ("duplicate_column", "c1")
+    left = table_of(tmp_path / "t.parquet", Stream("s", exclude=("c1",)))
+    assert left.to_pylist() == [{"c0": 7}]
+
+
 def test_a_damaged_file_is_an_error(tmp_path: Path) -> None:
     file = tmp_path / "t.parquet"
     text = pa.array(["x" * 100 + str(n) for n in range(5000)])

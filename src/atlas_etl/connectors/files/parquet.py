@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 
 from atlas_etl import values
 from atlas_etl.connectors.base import RowWriter
+from atlas_etl.connectors.columns import repeated
 from atlas_etl.connectors.files._adapter import adapter
 from atlas_etl.connectors.files._codec import LARGEST_RATIO, LargestRatio
 from atlas_etl.connectors.files._format import FileConnection, Survey
@@ -98,6 +99,8 @@ class ParquetFormat:
             reading = reading_of(source, groups, wanted.limits)
         with opened(store, file, unit, as_dictionaries=reading.as_dictionaries) as source:
             there = [name for name in wanted.schema.names if name in source.schema.names]
+            for name in there:
+                _refuse_repeated(source.schema.field(name).type, name, file.path)
             for group, rows in reading.rows.items():
                 # Without columns of its own a file still has rows: those of a column to count them by.
                 chosen = there or source.schema.names[:1]
@@ -189,6 +192,21 @@ def _unified(one: pa.DataType, other: pa.DataType, column: str, path: str) -> pa
             column=column,
         )
     return found
+
+
+def _refuse_repeated(kind: pa.DataType, column: str, path: str) -> None:
+    """Raise SourceError where a column's structs have a name twice, which no JSON can tell apart."""
+    inner = [kind.field(number) for number in range(kind.num_fields)]
+    twice = repeated([field.name for field in inner])
+    if twice is not None:
+        raise SourceError(
+            f"column {column!r} of {path} has structs with two fields named {twice!r}",
+            hint="leave the column out with `exclude`, or write the file again with other names",
+            code="duplicate_column",
+            column=column,
+        )
+    for field in inner:
+        _refuse_repeated(field.type, column, path)
 
 
 def _in_schema(batch: pa.RecordBatch, schema: pa.Schema, path: str) -> pa.RecordBatch:
