@@ -50,8 +50,7 @@ class Warehouse:
         return self.destination.table_name("shop", Stream(stream))
 
     def plan(self, schema: pa.Schema, disposition: Disposition, stream: str = "orders", **more) -> LoadPlan:
-        there = self.state(stream).schema
-        target, changes = evolve(there, self.destination.storable(schema, there))
+        target, changes = evolve(self.state(stream).schema, schema, self.destination.storable)
         settings = {"primary_key": (), "cursor": None, **more}
         return LoadPlan(
             "run-1", "shop", stream, self.table(stream), disposition, target, changes=changes, **settings
@@ -389,6 +388,20 @@ def test_a_load_of_no_rows_makes_an_empty_table(warehouse: Warehouse) -> None:
     assert state.loaded_by_atlas
     assert state.schema is not None
     assert state.schema.names == SCHEMA.names
+
+
+def test_numbers_that_together_have_more_digits_than_the_table_can_hold(warehouse: Warehouse) -> None:
+    """Each of the two types is held; what holds the values of both may be text only."""
+    whole, fine = (
+        pa.record_batch([pa.array([Decimal(7)], pa.decimal128(38, scale))], names=["id"]) for scale in (0, 37)
+    )
+    warehouse.load([whole])
+    if warehouse.case.protocol == "oracle":  # which makes no text of a column that has rows
+        with pytest.raises(DestinationError, match="is to become text"):
+            warehouse.load([fine])
+        return
+    warehouse.load([fine])
+    assert [Decimal(str(row["id"])) for row in warehouse.rows()] == [7, 7]
 
 
 def test_columns_are_added_and_types_widened(warehouse: Warehouse) -> None:

@@ -60,7 +60,7 @@ class Mirror:
         self, *batches: pa.RecordBatch, key: Sequence[str] = ("id",), table: TableName | None = None
     ) -> None:
         state = self.state()
-        schema, changes = evolve(state.schema, self.destination.storable(batches[0].schema))
+        schema, changes = evolve(state.schema, batches[0].schema, self.destination.storable)
         plan = LoadPlan(
             self.run_id, "shop", self.stream, self.table, Disposition.MERGE, schema, tuple(key), None,
             changes=changes, keyed=True, version=state.version,
@@ -72,7 +72,7 @@ class Mirror:
 
     def plan(self, keys: pa.Schema, deletes: Deletes = HARD, at: datetime = AT) -> ReconcilePlan:
         state = self.state()
-        there, changes = evolve(state.schema, self.destination.storable(keys))
+        there, changes = evolve(state.schema, keys, self.destination.storable)
         assert state.schema is not None
         assert not changes
         has_marks = DELETED_AT in state.schema.names

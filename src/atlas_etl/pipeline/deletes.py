@@ -19,7 +19,7 @@ from atlas_etl.model import (
     TableName,
     TableState,
 )
-from atlas_etl.pipeline.schema import evolve
+from atlas_etl.pipeline.schema import Storable, evolve
 
 # A schedule's runs begin a little early or late; a daily one must not find that a day has not quite passed.
 _EARLY = 0.01
@@ -113,16 +113,17 @@ def plan_reconcile(
     run_id: str,
     connector: str,
     table: TableName,
-    storable: pa.Schema,
+    read: pa.Schema,
+    storable: Storable,
     state: TableState,
     at: datetime,
 ) -> ReconcilePlan:
-    """How the source's keys meet their table. `storable` has them as the destination names and types them.
+    """How the source's keys, in their shape `read`, meet their table.
 
     Raises SourceError (`source_changed`) where they are no longer as the load that went before found them.
     """
     try:
-        keys, changes = evolve(state.schema, storable)
+        keys, changes = evolve(state.schema, read, storable)
     except SchemaChangeError as failure:
         raise _changed(stream) from failure
     has_marks = state.schema is not None and DELETED_AT in state.schema.names

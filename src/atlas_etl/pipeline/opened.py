@@ -114,7 +114,7 @@ def opened(
             connector=job.connector,
             table=table,
             read=read,
-            storable=destination.storable(read, state.schema),
+            storable=destination.storable,
             primary_key=extract.primary_key,
             key_is_unique=extract.key_is_unique,
             state=state,

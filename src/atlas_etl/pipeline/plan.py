@@ -27,7 +27,7 @@ from atlas_etl.model import (
     WireFormat,
 )
 from atlas_etl.pipeline.deletes import refuse_unreconcilable
-from atlas_etl.pipeline.schema import evolve
+from atlas_etl.pipeline.schema import Storable, evolve
 from atlas_etl.pipeline.shape import stored_bound, stored_tail
 
 _NUMBERS = frozenset({CursorKind.INTEGER, CursorKind.DECIMAL, CursorKind.FLOAT})
@@ -89,7 +89,7 @@ def plan_load(
     connector: str,
     table: TableName,
     read: pa.Schema,
-    storable: pa.Schema,
+    storable: Storable,
     primary_key: tuple[str, ...],
     key_is_unique: bool,
     state: TableState,
@@ -99,9 +99,8 @@ def plan_load(
 ) -> LoadPlan:
     """How the rows of one read meet their table.
 
-    `read` is the extract's schema, `storable` the same columns as the destination names and types them,
-    and `resumed` the checkpoint as the shaped cursor has it. Raises ConfigError, SchemaChangeError, and
-    DestinationError for a table that is not ours.
+    `read` is the extract's schema in the stream's shape, and `resumed` the checkpoint as the shaped cursor
+    has it. Raises ConfigError, SchemaChangeError, and DestinationError for a table that is not ours.
     """
     if resumed is not None:
         _refuse_other_order(stream, resumed, read)
@@ -124,13 +123,14 @@ def plan_load(
             code="table_not_ours",
             stream=stream.name,
         )
+    stored = storable(read, state.schema)
     try:
-        schema, changes = evolve(state.schema, storable)
+        schema, changes = evolve(state.schema, read, storable)
     except SchemaChangeError:
         if not full_refresh:
             raise
-        schema, changes = storable, (DropTable(), CreateTable())
-    renamed = dict(zip(read.names, storable.names, strict=True))
+        schema, changes = stored, (DropTable(), CreateTable())
+    renamed = dict(zip(read.names, stored.names, strict=True))
     key = tuple(renamed[name] for name in primary_key)
     if disposition is Disposition.MERGE and not state.empty:
         _refuse_new_key(stream, key, changes)
@@ -138,6 +138,8 @@ def plan_load(
     appends = wanted is disposition is Disposition.APPEND and cursor is not None
     # A full refresh brings a key as often as a merge does.
     by_key = wanted is Disposition.MERGE and not key_is_unique
+    if cursor is not None and (wanted is Disposition.APPEND or by_key):
+        _refuse_number_as_text(stream, read.field(stream.cursor).type, schema.field(cursor).type)
     return LoadPlan(
         run_id=run_id,
         connector=connector,
@@ -206,6 +208,21 @@ def _refuse_new_key(stream: Stream, key: tuple[str, ...], changes: Sequence[Sche
                 stream=stream.name,
                 column=change.field.name,
             )
+
+
+def _refuse_number_as_text(stream: Stream, read: pa.DataType, stored: pa.DataType) -> None:
+    """Raise ConfigError where the table would compare a cursor's digits: as texts, `10` stands before `9`."""
+    kind = values.cursor_kind(read, stream=stream.name, column=str(stream.cursor))
+    if kind in _NUMBERS and stored == pa.string():
+        raise ConfigError(
+            f"the cursor {stream.cursor!r} is {values.type_name(read)}, which the destination holds as text, "
+            "in another order: rows would be lost",
+            hint="choose another cursor, a merge by a key that the source keeps unique, or a destination "
+            "that holds such numbers (postgresql, sqlite, parquet)",
+            code="cursor_type",
+            stream=stream.name,
+            column=stream.cursor,
+        )
 
 
 def _refuse_other_order(stream: Stream, resumed: Checkpoint, read: pa.Schema) -> None:

@@ -44,7 +44,8 @@ def reconcile(source: Connector, destination: Destination, job: Job) -> Generato
             run_id=job.run_id,
             connector=job.connector,
             table=table,
-            storable=destination.storable(pa.schema([there.field(name) for name in key]), state.schema),
+            read=pa.schema([there.field(name) for name in key]),
+            storable=destination.storable,
             state=state,
             at=at,
         )

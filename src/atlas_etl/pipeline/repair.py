@@ -175,8 +175,7 @@ def _wanted(sides: Sides, differences: Differences, found: Comparison) -> _Keys 
 def _mended(job: Job, sides: Sides, destination: Destination, wanted: _Keys | _Rows) -> Repairing:
     """One load of the rows that are wanted, and of deletions."""
     stream, state, extract = job.stream, sides.state, sides.extract
-    storable = destination.storable(shaped_schema(stream, extract.schema), state.schema)
-    schema, changes = evolve(state.schema, storable)
+    schema, changes = evolve(state.schema, shaped_schema(stream, extract.schema), destination.storable)
     plan = LoadPlan(
         job.run_id,
         job.connector,

@@ -29,12 +29,19 @@ _PROBES = pa.schema(
 _MAX_DIGITS_128, _MAX_DIGITS_256 = 38, 76
 
 
-def evolve(existing: pa.Schema | None, incoming: pa.Schema) -> tuple[pa.Schema, tuple[SchemaChange, ...]]:
-    """The schema that incoming rows are written in, and the changes that let the table take it.
+Storable = Callable[[pa.Schema, pa.Schema | None], pa.Schema]
+"""A schema as a destination names and types it beside what is there (contracts.Destination.storable)."""
+
+
+def evolve(
+    existing: pa.Schema | None, read: pa.Schema, storable: Storable
+) -> tuple[pa.Schema, tuple[SchemaChange, ...]]:
+    """The schema that rows of the schema `read` are written in, and the changes that let the table take it.
 
     Columns are added, types widened and never narrowed; a column that no longer arrives stays and gets
     NULL. Raises SchemaChangeError for a type that cannot be widened.
     """
+    incoming = storable(read, existing)
     if existing is None:
         return incoming, (CreateTable(),)
     changes: list[SchemaChange] = []
@@ -47,6 +54,8 @@ def evolve(existing: pa.Schema | None, incoming: pa.Schema) -> tuple[pa.Schema, 
             continue
         before = existing.field(index).type
         after = widest(before, field.type)
+        if after not in (None, before, field.type):  # neither's: the destination may know no such type
+            after = storable(pa.schema([field.with_type(after)]), existing).field(0).type
         if after is None:
             raise SchemaChangeError(
                 f"column {field.name!r} changed from {values.type_name(before)} to "
@@ -87,9 +96,7 @@ def unread_values(changes: Sequence[SchemaChange]) -> tuple[str, ...]:
     )
 
 
-def known_columns(
-    there: pa.Schema | None, storable: Callable[[pa.Schema, pa.Schema], pa.Schema]
-) -> KnownColumns | None:
+def known_columns(there: pa.Schema | None, storable: Storable) -> KnownColumns | None:
     """What a table that is there tells of its stream; Atlas's own columns are not the source's."""
     if there is None:
         return None

@@ -238,9 +238,8 @@ def sides_of(connector: str, stream: Stream, destination: Destination, extract: 
     state = destination.inspect(connector, stream.name, table)
     resume_from(stream, state, full_refresh=False)  # refuses another cursor than the checkpoint's
     read = shaped_schema(stream, extract.schema)
-    storable = destination.storable(read, state.schema)
-    schema, _ = evolve(state.schema, storable)
-    renamed = dict(zip(read.names, storable.names, strict=True))
+    schema, _ = evolve(state.schema, read, destination.storable)
+    renamed = dict(zip(read.names, destination.storable(read, state.schema).names, strict=True))
     checkpoint = state.checkpoint
     return Sides(
         stream,

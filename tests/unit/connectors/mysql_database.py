@@ -107,7 +107,7 @@ def load(
 ) -> LoadResult:
     """A load as the pipeline drives it."""
     state = destination.inspect("shop", "orders", into)
-    schema, changes = evolve(state.schema, destination.storable(batches[0].schema))
+    schema, changes = evolve(state.schema, batches[0].schema, destination.storable)
     settings = {"primary_key": (), "cursor": None, "changes": changes, **more}
     plan = LoadPlan("run-1", "shop", "orders", into, disposition, schema, **settings)
     with destination.begin(plan) as session:

@@ -68,7 +68,7 @@ def plan_of(
 ) -> LoadPlan:  # fmt: skip
     table = destination.table_name("shop", Stream(stream))
     state = destination.inspect("shop", stream, table)
-    target, changes = evolve(state.schema, destination.storable(schema))
+    target, changes = evolve(state.schema, schema, destination.storable)
     settings = {"primary_key": ("id",), "cursor": "id", **more}
     return LoadPlan("run", "shop", stream, table, disposition, target, changes=changes, **settings)
 

@@ -96,7 +96,7 @@ class Lake:
 
     def plan(self, disposition: Disposition, with_nulls: bool) -> LoadPlan:
         state = self.destination.inspect("shop", "orders", self.table)
-        target, changes = evolve(state.schema, self.destination.storable(self.schema))
+        target, changes = evolve(state.schema, self.schema, self.destination.storable)
         tail = self.checkpoint if disposition is Disposition.APPEND else None
         return LoadPlan(
             "run", "shop", "orders", self.table, disposition, target,

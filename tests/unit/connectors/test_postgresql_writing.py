@@ -36,7 +36,7 @@ def plan_of(
     **more: object,
 ) -> LoadPlan:
     there = destination.inspect("shop", into.name, into).schema
-    stored, changes = evolve(there, destination.storable(schema))
+    stored, changes = evolve(there, schema, destination.storable)
     settings = {"primary_key": ("id",), "cursor": None, **more}
     return LoadPlan("run", "shop", into.name, into, disposition, stored, changes=changes, **settings)
 

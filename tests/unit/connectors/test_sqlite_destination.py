@@ -57,7 +57,7 @@ def load(
 ) -> int:
     """One load as the pipeline does it; how many rows it added or changed."""
     state = into.inspect("shop", "t", TABLE)
-    schema, changes = evolve(state.schema, into.storable(rows.schema))
+    schema, changes = evolve(state.schema, rows.schema, into.storable)
     made = plan(schema, changes=changes, **more)
     with into.begin(made) as session:
         session.write(conform(rows, schema))

@@ -37,7 +37,7 @@ def destination(server: StubServer, allows: str = "snapshot") -> Iterator[MSSQLD
 def plan(to: MSSQLDestination, schema: pa.Schema = SCHEMA, **more: object) -> LoadPlan:
     table = to.table_name("shop", Stream("orders"))
     there = to.inspect("shop", "orders", table).schema
-    target, changes = evolve(there, to.storable(schema))
+    target, changes = evolve(there, schema, to.storable)
     settings: dict[str, object] = {"primary_key": ("id",), "cursor": None, "keyed": True, **more}
     return LoadPlan("run-1", "shop", "orders", table, Disposition.MERGE, target, changes=changes, **settings)
 

@@ -50,7 +50,7 @@ def plan(
 ) -> LoadPlan:
     table = to.table_name("shop", Stream("orders"))
     there = to.inspect("shop", "orders", table)
-    target, changes = evolve(there.schema, to.storable(schema))
+    target, changes = evolve(there.schema, schema, to.storable)
     settings: dict[str, object] = {"primary_key": ("id",), "cursor": None, "keyed": True, **more}
     return LoadPlan(
         "run-1",

@@ -35,7 +35,7 @@ def plan(
 ) -> LoadPlan:
     settings: dict[str, object] = {
         "read": SCHEMA,
-        "storable": SCHEMA,
+        "storable": lambda schema, _: schema,
         "primary_key": (),
         "key_is_unique": False,
         **more,
@@ -161,8 +161,8 @@ def test_a_full_refresh_of_a_merge_goes_by_key_where_the_source_has_it_several_t
 def test_a_full_refresh_replaces_and_may_change_types() -> None:
     other = pa.schema([("id", pa.bool_()), ("at", pa.timestamp("us"))])
     with pytest.raises(SchemaChangeError):
-        plan(stream(cursor="at"), LOADED, storable=other)
-    found = plan(stream(cursor="at"), LOADED, full_refresh=True, storable=other)
+        plan(stream(cursor="at"), LOADED, read=other)
+    found = plan(stream(cursor="at"), LOADED, full_refresh=True, read=other)
     assert (found.disposition, found.tail) == (Disposition.REPLACE, None)
     assert found.changes == (DropTable(), CreateTable())
 
@@ -177,14 +177,28 @@ def test_another_cursor_makes_the_checkpoint_meaningless() -> None:
 def test_rows_that_lack_the_key_are_not_merged_with() -> None:
     renamed = pa.schema([("number", pa.int64()), ("at", pa.timestamp("us"))])
     by_number = stream(cursor="at", primary_key=("number",))
-    kept = {"read": renamed, "storable": renamed, "primary_key": ("number",)}
+    kept = {"read": renamed, "primary_key": ("number",)}
     with pytest.raises(SchemaChangeError) as caught:
         plan(by_number, LOADED, **kept)
     assert (caught.value.code, caught.value.column) == ("key_changed", "number")
     assert plan(by_number, LOADED, full_refresh=True, **kept).disposition is Disposition.REPLACE
 
 
+def as_text(schema: pa.Schema, _: pa.Schema | None) -> pa.Schema:
+    return pa.schema([field.with_type(pa.string()) for field in schema])
+
+
+def test_a_number_that_is_held_as_text_is_no_cursor_of_what_is_compared_by_it() -> None:
+    by_id = stream(cursor="id")
+    for refused in ({}, {"primary_key": ("at",)}):  # an append's tail, and the latest row of a key
+        with pytest.raises(ConfigError, match="as text") as caught:
+            plan(by_id, storable=as_text, **refused)
+        assert (caught.value.code, caught.value.column) == ("cursor_type", "id")
+    plan(by_id, storable=as_text, primary_key=("at",), key_is_unique=True)
+    plan(stream(cursor="id", disposition=Disposition.REPLACE), storable=as_text)
+
+
 def test_names_are_those_of_the_destination() -> None:
     storable = pa.schema([("id_1", pa.int64()), ("at_1", pa.timestamp("us"))])
-    found = plan(stream(cursor="at"), primary_key=("id",), storable=storable)
+    found = plan(stream(cursor="at"), primary_key=("id",), storable=lambda *_: storable)
     assert (found.primary_key, found.cursor) == (("id_1",), "at_1")

@@ -23,6 +23,11 @@ def decimals(draw: st.DrawFn) -> pa.DataType:
     return pa.decimal128(precision, draw(st.integers(0, precision)))
 
 
+def as_it_is(schema: pa.Schema, _: pa.Schema | None) -> pa.Schema:
+    """What a destination stores that has every type."""
+    return schema
+
+
 NUMBERS = st.one_of(st.sampled_from(INTEGERS), decimals())
 
 
@@ -88,13 +93,13 @@ def test_what_widens(one: pa.DataType, other: pa.DataType, expected: pa.DataType
 
 def test_a_missing_table_is_created() -> None:
     incoming = pa.schema([("a", pa.int64())])
-    assert evolve(None, incoming) == (incoming, (CreateTable(),))
+    assert evolve(None, incoming, as_it_is) == (incoming, (CreateTable(),))
 
 
 def test_columns_are_added_widened_and_left() -> None:
     there = pa.schema([("a", pa.int32()), ("gone", pa.string()), ("same", pa.int64())])
     incoming = pa.schema([("new", pa.string()), ("a", pa.int64()), ("same", pa.int16())])
-    schema, changes = evolve(there, incoming)
+    schema, changes = evolve(there, incoming, as_it_is)
     assert schema == pa.schema([("new", pa.string()), ("a", pa.int64()), ("same", pa.int64())])
     assert changes == (
         AddColumn(incoming.field("new")),
@@ -102,9 +107,22 @@ def test_columns_are_added_widened_and_left() -> None:
     )
 
 
+def test_what_is_widened_is_of_a_type_that_the_destination_has() -> None:
+    there, read = (pa.schema([("a", pa.decimal128(38, scale))]) for scale in (0, 10))
+
+    def of_few_digits(schema: pa.Schema, _: pa.Schema | None) -> pa.Schema:
+        return pa.schema([("a", pa.string())]) if pa.types.is_decimal256(schema.field("a").type) else schema
+
+    schema, changes = evolve(there, read, of_few_digits)
+    assert schema == pa.schema([("a", pa.string())])
+    assert changes == (WidenColumn("a", pa.decimal128(38, 0), schema.field("a")),)
+    schema, _ = evolve(there, read, as_it_is)
+    assert schema == pa.schema([("a", pa.decimal256(48, 10))])
+
+
 def test_what_cannot_be_widened_names_the_column_and_both_types() -> None:
     with pytest.raises(SchemaChangeError, match=r"'a'.*boolean.*timestamp with time zone") as caught:
-        evolve(pa.schema([("a", pa.bool_())]), pa.schema([("a", pa.timestamp("us", "UTC"))]))
+        evolve(pa.schema([("a", pa.bool_())]), pa.schema([("a", pa.timestamp("us", "UTC"))]), as_it_is)
     assert (caught.value.exit_code, caught.value.column) == (7, "a")
 
 
