@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
@@ -131,14 +132,27 @@ def without_hazards(
 _FIRST, _AFTER = np.datetime64("0001-01-01"), np.datetime64("10000-01-01")
 
 
+def temporal_hazards(kind: pa.DataType) -> frozenset[Hazard]:
+    """What `mask_temporal` may find in a column of this type."""
+    if pa.types.is_list(kind):
+        return temporal_hazards(kind.value_type)
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        return frozenset({Hazard.INFINITY, Hazard.OUT_OF_RANGE})
+    return frozenset({Hazard.TIME_RANGE}) if pa.types.is_time(kind) else frozenset()
+
+
 def mask_temporal(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, list[HazardCells]]:
     """Find infinite and far dates and timestamps, and times past a day, in a batch that came as Arrow.
 
-    They are NULL then. Infinity is the type's greatest and smallest integer, as DuckDB and PostgreSQL
-    write it.
+    They are NULL then, and so is a list with one of them. Infinity is the type's greatest and smallest
+    integer, as DuckDB and PostgreSQL write it.
     """
     cells: list[HazardCells] = []
     for index, field in enumerate(batch.schema):
+        if pa.types.is_list(field.type):
+            batch, found = _mask_lists(batch, index)
+            cells += found
+            continue
         if pa.types.is_time(field.type):
             batch, found = _mask_times(batch, index)
             cells += found
@@ -177,6 +191,27 @@ def _mask_times(batch: pa.RecordBatch, index: int) -> tuple[pa.RecordBatch, list
     return batch.set_column(index, field, masked), [
         HazardCells(field.name, Hazard.TIME_RANGE, tuple(rows.tolist()), texts)
     ]
+
+
+def _mask_lists(batch: pa.RecordBatch, index: int) -> tuple[pa.RecordBatch, list[HazardCells]]:
+    field, column = batch.schema.field(index), batch.column(index)
+    items, within = mask_temporal(pa.record_batch([column.flatten()], names=[field.name]))
+    if not within:
+        return batch, []
+    texts = values.to_text(items.column(0)).to_pylist()
+    for found in within:
+        for item, text in zip(found.rows, found.texts, strict=True):
+            texts[item] = text
+    lists = pc.list_parent_indices(column).to_numpy()
+    cells: list[HazardCells] = []
+    for found in within:
+        rows = np.unique(lists[list(found.rows)])
+        found_in = ([texts[item] for item in np.flatnonzero(lists == row)] for row in rows)
+        whole = (json.dumps(items_of_one, separators=(",", ":")) for items_of_one in found_in)
+        cells.append(HazardCells(field.name, found.hazard, tuple(rows.tolist()), tuple(whole)))
+    odd = np.isin(np.arange(batch.num_rows), [row for found in cells for row in found.rows])
+    masked = pc.if_else(pa.array(odd), pa.scalar(None, field.type), column)
+    return batch.set_column(index, field, masked), cells
 
 
 def _time_text(number: int, unit: str) -> str:

@@ -15,7 +15,7 @@ from atlas_etl import values
 from atlas_etl.connectors import columns
 from atlas_etl.connectors.ahead import Ahead
 from atlas_etl.connectors.clocks_back import before_repeats
-from atlas_etl.connectors.hazards import HazardCounter, mask_temporal, reads_as_text
+from atlas_etl.connectors.hazards import HazardCounter, mask_temporal, reads_as_text, temporal_hazards
 from atlas_etl.connectors.order import Edges, at_or_after, before, edges, within
 from atlas_etl.connectors.row_source import LowerBound, RowSource, Wanted
 from atlas_etl.errors import SourceError
@@ -23,7 +23,6 @@ from atlas_etl.model import (
     Checkpoint,
     CursorKind,
     CursorValue,
-    Hazard,
     NextTail,
     NullCursor,
     ReadOutline,
@@ -31,12 +30,6 @@ from atlas_etl.model import (
     RefusedRow,
     TableName,
 )
-
-
-def _hazards_of(kind: pa.DataType) -> frozenset[Hazard]:
-    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        return frozenset({Hazard.INFINITY, Hazard.OUT_OF_RANGE})
-    return frozenset({Hazard.TIME_RANGE}) if pa.types.is_time(kind) else frozenset()
 
 
 class UnorderedExtract:
@@ -53,7 +46,7 @@ class UnorderedExtract:
         self._times_as_text = [
             field.name
             for field in self._stored
-            if reads_as_text(self._stream, field.name, source.time_hazards & _hazards_of(field.type))
+            if reads_as_text(self._stream, field.name, source.time_hazards & temporal_hazards(field.type))
         ]
         self.schema = pa.schema(
             [f.with_type(pa.string()) if f.name in self._times_as_text else f for f in self._stored]

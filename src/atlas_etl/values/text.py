@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from atlas_etl.values.types import type_name
 
 _UUID_PARTS = ((0, 8), (8, 12), (12, 16), (16, 20), (20, 32))
+_NO_TIME = "<value"  # as Arrow writes what no calendar or clock has, and goes on
 _DIGITS = r"^[+-]?0*(?P<whole>\d*)(?:\.(?P<fraction>\d*))?$"
 
 
@@ -22,7 +23,8 @@ def to_text(column: pa.Array) -> pa.Array:
 
     Numbers are plain digits (never an exponent for integers and decimals), doubles the shortest text that
     reads back equal, times ISO 8601 with `T` and `Z`, bytes lower-case hexadecimal, uuids 8-4-4-4-12,
-    intervals ISO 8601 durations, lists, structs and maps JSON.
+    intervals ISO 8601 durations, lists, structs and maps JSON. Raises pa.ArrowInvalid for a date or time
+    within one of these that is none, as 24:00.
     """
     kind = column.type
     if pa.types.is_string(kind):
@@ -143,4 +145,7 @@ def _json_value(cell: pa.Scalar) -> object:
         return cell.as_py()
     if pa.types.is_floating(cell.type) and math.isfinite(cell.as_py()):
         return cell.as_py()
-    return to_text(pa.array([cell], type=cell.type))[0].as_py()
+    text = to_text(pa.array([cell], type=cell.type))[0].as_py()
+    if pa.types.is_temporal(cell.type) and text.startswith(_NO_TIME):
+        raise pa.ArrowInvalid(f"{type_name(cell.type)}: {text}")
+    return text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date, datetime, time
 from decimal import Decimal
 from pathlib import Path
 
@@ -267,6 +267,37 @@ def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
     pq.write_table(pa.table([pa.array([1]), pa.array([2])], names=["a", "a"]), tmp_path / "t.parquet")
     with pytest.raises(SourceError, match="two columns named 'a'"):
         table_of(tmp_path / "t.parquet")
+
+
+def test_a_time_past_the_day_within_a_list_follows_the_policy(tmp_path: Path) -> None:
+    times = pa.array([0, 86_400_000_000, None], pa.time64("us"))
+    whole = pa.ListArray.from_arrays(pa.array([0, 3, 3, 4], pa.int32()), pa.concat_arrays([times, times[:1]]))
+    file = written(tmp_path / "t.parquet", whole)
+    with pytest.raises(HazardError, match=r"24:00:00"):
+        table_of(file)
+    nulls, texts = (
+        table_of(file, Stream("s", hazards={Hazard.TIME_RANGE: policy})).column(0).to_pylist()
+        for policy in (HazardPolicy.NULL, HazardPolicy.TEXT)
+    )
+    assert nulls == [None, [], [time(0)]]
+    assert texts == ['["00:00:00.000000","24:00:00",null]', "[]", '["00:00:00.000000"]']
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [pa.array([86_400_000_000], pa.time64("us")), pa.array([2**63 - 1], pa.timestamp("us", "UTC"))],
+    ids=["time", "instant"],
+)
+@pytest.mark.parametrize("within", ["struct", "map", "list of structs"])
+def test_no_struct_has_a_time_that_is_none(tmp_path: Path, odd: pa.Array, within: str) -> None:
+    cells: pa.Array = pa.StructArray.from_arrays([odd], ["a"])
+    if within == "map":
+        cells = pa.MapArray.from_arrays([0, 1], pa.array(["k"]), odd)
+    elif within == "list of structs":
+        cells = pa.ListArray.from_arrays([0, 1], cells)
+    with pytest.raises(HazardError) as caught:
+        table_of(written(tmp_path / "t.parquet", cells))
+    assert (caught.value.code, caught.value.column) == ("value_does_not_fit", "c0")
 
 
 @pytest.mark.parametrize("within", ["struct", "list", "map"])

@@ -9,7 +9,7 @@ import duckdb
 import pyarrow as pa
 
 from atlas_etl import values
-from atlas_etl.connectors.hazards import mask_temporal
+from atlas_etl.connectors.hazards import mask_temporal, temporal_hazards
 from atlas_etl.connectors.sql._checksums import CellText, form_of
 from atlas_etl.connectors.sql._duckdb_database import (
     HERE,
@@ -39,13 +39,10 @@ from atlas_etl.model import (
     ColumnInfo,
     ConnectionStatus,
     CursorValue,
-    Hazard,
     Stream,
     StreamInfo,
     TableName,
 )
-
-_TEMPORAL = frozenset({Hazard.INFINITY, Hazard.OUT_OF_RANGE})
 
 
 class DuckDBChecksums:
@@ -255,7 +252,4 @@ def source_column(name: str, native: str, nullable: bool) -> SourceColumn:
     field = values.with_source_type(pa.field(name, exact or pa.string(), nullable), native)
     if exact is None:
         return SourceColumn(name, native, nullable, field, text, text)
-    hazards = _TEMPORAL if pa.types.is_temporal(exact) and not pa.types.is_time(exact) else frozenset()
-    if native == "TIME":
-        hazards = frozenset({Hazard.TIME_RANGE})
-    return SourceColumn(name, native, nullable, field, quoted, text, hazards)
+    return SourceColumn(name, native, nullable, field, quoted, text, temporal_hazards(exact))
