@@ -18,7 +18,7 @@ from command_tree import commands_json
 from pydantic.json_schema import JsonSchemaValue
 from typer.core import TyperGroup
 
-from atlas_etl.cli import completing, connector, explanations, schedule
+from atlas_etl.cli import command_file, connector, explanations, schedule
 from atlas_etl.cli.app import GROUPS, app
 from atlas_etl.connectors import registry
 
@@ -166,7 +166,7 @@ def _named(choice: JsonSchemaValue) -> str:
 
 def _pages(folder: Path) -> Iterator[tuple[Path, str]]:
     notes = folder / "protocols" / "_notes"
-    yield completing.COMMANDS, commands_json()
+    yield command_file.COMMANDS, commands_json()
     yield folder / "cli.md", cli_page()
     yield folder / "errors.md", errors_page()
     for code in explanations.codes():

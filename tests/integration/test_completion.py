@@ -15,12 +15,12 @@ import typer
 from tests.project import Project
 from tests.terminal import program_on_terminal
 
-from atlas_etl.cli import completing
+from atlas_etl.cli import command_file, completing
 from atlas_etl.cli.app import app
 from atlas_etl.cli.shells import SHELLS
 from atlas_etl.cli.start import main
 
-COMMANDS: completing.Commands = json.loads(completing.COMMANDS.read_bytes())
+COMMANDS: completing.Commands = json.loads(command_file.COMMANDS.read_bytes())
 HEAVY = (
     "typer", "pydantic", "rich", "importlib.metadata", "atlas_etl.cli.app", "atlas_etl.model", "pyarrow",
     "numpy", "sqlalchemy", "duckdb", "psycopg", "pymysql", "requests",

@@ -57,6 +57,19 @@ def test_on_the_command_line(
     assert re.search(rf"hint: did you mean ['\"]{re.escape(wanted)}['\"]", told), told
 
 
+@pytest.mark.parametrize(
+    ("command", "wanted"),
+    [
+        ("sync shop", "did you mean `atlas connector sync`?"),
+        ("connector export", "did you mean `atlas schedule export`?"),
+        ("history shop", "did you mean `atlas connector history` or `atlas state history`?"),
+    ],
+)
+def test_a_command_of_another_group(capsys: pytest.CaptureFixture[str], command: str, wanted: str) -> None:
+    assert run(command.split()) == 2
+    assert wanted in capsys.readouterr().err
+
+
 def test_where_nothing_is_near_the_hint_is_the_help_of_that_command(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -13,6 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from atlas_etl.cli.arguments import hoisted
+from atlas_etl.cli.command_file import commands_called
 from atlas_etl.cli.crashes import redact_crashes
 from atlas_etl.cli.lazy import Command, lazy_app
 from atlas_etl.cli.memory import give_back_at_once
@@ -53,6 +54,7 @@ _UNKNOWN = re.compile(
     r"(?P<told>No such \w+:? '?(?P<name>[^' ]+?)'?)"
     r"(?:\. Did you mean | \(Possible options: )(?P<known>.+)[?)]"
 )
+_NO_COMMAND = re.compile(r"No such command '(?P<name>[^']+)'.*")
 _LISTED = re.compile(r".*: '(?P<name>[^']*)' is not one of (?P<known>.+)", re.DOTALL)
 
 app = lazy_app(
@@ -154,6 +156,11 @@ def _usage_error(message: str, command: str) -> UsageError:
     """The parser's own words, with what it says of near names, and of an option's values, as a hint."""
     message = message.replace("Value error, ", "")
     near = None
+    no_command = _NO_COMMAND.fullmatch(message)
+    if no_command and (found := commands_called(no_command["name"])):
+        return UsageError(
+            f"No such command {no_command['name']!r}", hint=f"did you mean {' or '.join(found)}?"
+        )
     if unknown := _UNKNOWN.fullmatch(message):
         message, name = unknown["told"], unknown["name"]
         near = nearest(name, (known.strip("'") for known in unknown["known"].split(", ")))

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import NamedTuple, TypedDict
 
 from atlas_etl.cli.candidates import Line
+from atlas_etl.cli.command_file import COMMANDS
 from atlas_etl.cli.shells import SHELLS, Offer
 
-COMMANDS = Path(__file__).with_name("commands.json")
 _PROJECT = "--project"
 
 
