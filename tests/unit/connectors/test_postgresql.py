@@ -205,9 +205,17 @@ def test_locks_and_slow_statements_have_an_end(database: Database) -> None:
         with pytest.raises(SourceError) as caught:
             read(database.connector(lock_timeout=0.05), Stream("busy", table="busy"))
     assert (caught.value.code, caught.value.retryable) == ("lock_timeout", True)
-    with pytest.raises(SourceError) as caught:
+    with pytest.raises(SourceError, match="longer than its `statement_timeout`") as caught:
         read(database.connector(statement_timeout=0.05), Stream("s", query="SELECT 1 AS n FROM pg_sleep(9)"))
     assert caught.value.code == "timeout"
+
+
+def test_a_statement_that_somebody_ended_did_not_take_too_long(database: Database) -> None:
+    ended = "SELECT count(pg_cancel_backend(pg_backend_pid())) AS n"
+    with pytest.raises(SourceError, match="user request") as caught:
+        read(database.connector(), Stream("s", query=ended))
+    assert caught.value.code == "cancelled"
+    assert "statement_timeout" not in str(caught.value.hint)
 
 
 def test_test_says_what_it_found(database: Database) -> None:

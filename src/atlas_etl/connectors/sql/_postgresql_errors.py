@@ -28,6 +28,7 @@ _TLS = Meaning(
     "whoever answers) or `sslmode: disable`",
 )
 _TIMEOUT = Meaning("timeout", "check host, port and firewalls, or raise `connect_timeout`", True)
+_CANCELLED = Meaning("cancelled", "somebody ended it there (pg_cancel_backend); ask who, and run again")
 _PERMISSION = Meaning("permission_denied", "grant the role what it needs")
 
 _SQLSTATES: Mapping[str, Meaning] = {
@@ -55,7 +56,10 @@ _SQLSTATES: Mapping[str, Meaning] = {
     "53200": Meaning("out_of_memory", "the server ran out of memory"),
     "53300": _TOO_MANY,
     "55P03": Meaning("lock_timeout", "somebody holds a lock on it; wait, or raise `lock_timeout`", True),
-    "57014": Meaning("timeout", "raise `statement_timeout`, or the server's own for this role"),
+    "57014": Meaning(
+        "timeout",
+        "raise `statement_timeout` of the connection (seconds; 0: none), which goes before the server's own",
+    ),
     "57P03": _STARTING,
     "P0001": Meaning("raised", "a trigger of the table raised this; correct the data or the trigger"),
 }
@@ -160,6 +164,10 @@ def _meant(
     if state == "23505" and failure.diag.schema_name == "pg_catalog":  # it was made at the same time
         return TABLE_EXISTS.failure(kind, text)
     meaning = _SQLSTATES.get(state) or _CLASSES.get(state[:2]) or Meaning(kind.default_code)
+    if state == "57014" and "user request" in text:
+        meaning = _CANCELLED
+    elif state == "57014":
+        text = f"a statement took longer than its `statement_timeout`: {text}"
     if state[:2] in ("22", "42", "55") and _SETTING.search(text):  # of the settings in `options`
         return ConfigError(text, hint="correct it in `options`", code="option")
     if state[:2] == "22":
