@@ -45,6 +45,23 @@ def write(folder: Path, name: str, *lines: str) -> None:
     (folder / "in" / name).write_text("\n".join(("id,at", *lines)) + "\n")
 
 
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("**/*.csv", "'month', 'year': "),
+        ("year=2026/**/*.csv", "'month': "),
+        ("year=2026/month=1/a.csv", None),
+        ("at=*/*.csv", None),
+    ],
+)
+def test_what_folders_of_partitions_say_is_no_column(tmp_path: Path, path: str, told: str | None) -> None:
+    for folder in ("year=2026/month=1", "at=1", "plain"):
+        (tmp_path / "in" / folder).mkdir(parents=True)
+        write(tmp_path, f"{folder}/a.csv", "1,2026-01-01")
+    done = sync(tmp_path, Stream("s", path=path))
+    assert [warning[: len(told or "")] for warning in done.warnings] == ([told] if told else [])
+
+
 @pytest.mark.parametrize("to", ["parquet", "jsonl", "csv"])
 def test_each_sync_brings_what_is_new_once(tmp_path: Path, to: str) -> None:
     stream = Stream("s", cursor="at", disposition=Disposition.APPEND)

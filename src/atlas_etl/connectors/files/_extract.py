@@ -58,8 +58,13 @@ class FileRows:
         return sum(batch.column(0).null_count for batch in self._batches(only))
 
     def warnings(self) -> tuple[str, ...]:
-        """Files are as they are."""
-        return ()
+        lost = [repr(name) for name in self._selection.partitions if name not in self.schema.names]
+        if not lost:
+            return ()
+        return (
+            f"{', '.join(lost)}: the files have no such columns, and what the names of their folders say "
+            f"(`{lost[0][1:-1]}=...`) is not read; write these values into the files to have them",
+        )
 
     def statements(self) -> tuple[str, ...]:
         return (f"{len(self._selection.files):,} file(s) of {self._selection.path}",)

@@ -45,6 +45,14 @@ class Selection:
         split = (file.path.rpartition("/") for file in self.files)
         return frozenset(folder for folder, _, name in split if is_own_name(name))
 
+    @property
+    def partitions(self) -> tuple[str, ...]:
+        """What folders that were found, and not named in `path`, give values to: `year` in `year=2026/`."""
+        named = _WILD.sub("", self.path).split("/")
+        folders = {part for file in self.files for part in os.path.dirname(file.path).split("/")}
+        pairs = (part.partition("=") for part in sorted(folders.difference(named)))
+        return tuple(dict.fromkeys(name for name, equals, _ in pairs if name and equals))
+
 
 def select(store: Store, form: Format, root: str, stream: Stream) -> Selection:
     """The files of a stream of a connection whose path is `root`.
