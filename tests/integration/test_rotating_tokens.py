@@ -157,7 +157,9 @@ def test_a_token_that_was_lost_with_its_process_is_told(
         assert "an exchange of this refresh token began at" in done.stderr
         assert "authorize the app again" in done.stderr
         assert "hush" not in done.stdout + done.stderr
-        assert "began at" in sync(shared, "two").stderr  # until there is another one
+        again = shared.atlas("connector", "sync", "two", "--json")  # until there is another one
+        (stream,) = again.json()["runs"][0]["streams"]
+        assert stream["error"]["code"] == "token_lost"
         rotating.is_revoked, rotating.valid = False, "hush-another"
         store(shared, "hush-another")
         done = sync(shared)

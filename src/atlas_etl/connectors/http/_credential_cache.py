@@ -112,6 +112,7 @@ class CredentialCache:
                 if self._take_stored():
                     continue
                 if broken_off is not None:
+                    failure.code = "token_lost"
                     failure.hint = _BROKEN_OFF.format(when=broken_off)
                     raise
                 return failure
