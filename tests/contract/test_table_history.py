@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from atlas_etl.connectors.sql._writer import SqlDestination
-from atlas_etl.errors import OvertakenError
+from atlas_etl.errors import DestinationError, OvertakenError
 from atlas_etl.model import Checkpoint, Disposition, LoadPlan, TableState
 from atlas_etl.pipeline.schema import conform
 from tests.contract.destination_cases import DESTINATIONS
@@ -127,6 +127,14 @@ def test_rows_that_come_while_others_are_replaced_are_known(warehouse: Warehouse
         session.commit(None)
     assert names(warehouse) == ["b"]
     assert foreign(warehouse.state()) == (True, True)
+
+
+def test_a_table_that_another_load_has_just_made_is_met_by_the_next_attempt(warehouse: Warehouse) -> None:
+    plan = warehouse.plan(SCHEMA, Disposition.APPEND)
+    warehouse.load([batch((1, "a", 1))])
+    with pytest.raises(DestinationError) as caught, warehouse.destination.begin(plan):
+        pass
+    assert (caught.value.code, caught.value.retryable) == ("table_exists", True)
 
 
 def test_commits_follow_each_other_whatever_the_clock_says(warehouse: Warehouse) -> None:

@@ -32,6 +32,11 @@ _UNWRITABLE = _Meaning(
     "make the file and its folder writable for this user, on a disk that is not read-only, or name another "
     "place for the state",
 )
+_DISK = _Meaning(
+    "state_unwritable",
+    "could not be read or written",
+    "check the disk, its free space and file size limits; what was committed before is safe",
+)
 _FULL = _Meaning("state_full", "has no room left to write", "free some space on its disk, then run again")
 _BUSY = _Meaning(
     "state_busy",
@@ -73,7 +78,7 @@ _SQLITE: Mapping[int, _Meaning] = {
     sqlite3.SQLITE_BUSY: _BUSY,
     sqlite3.SQLITE_LOCKED: _BUSY,
     sqlite3.SQLITE_READONLY: _UNWRITABLE,
-    sqlite3.SQLITE_IOERR: _UNWRITABLE,
+    sqlite3.SQLITE_IOERR: _DISK,
     sqlite3.SQLITE_CORRUPT: _CORRUPT,
     sqlite3.SQLITE_FULL: _FULL,
     sqlite3.SQLITE_CANTOPEN: _UNWRITABLE,

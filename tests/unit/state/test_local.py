@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import sqlite3
 import stat
 import subprocess
@@ -175,6 +176,16 @@ class TestUnwritable:
         with unprivileged(public):
             assert refused(lambda: LocalStateStore(public / "closed" / "state.db")).code == "state_unwritable"
         assert list((public / "closed").iterdir()) == []
+
+    def test_a_disk_that_takes_no_more(self, tmp_path: Path) -> None:
+        limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limit[1]))
+        try:
+            error = refused(lambda: LocalStateStore(tmp_path / "state.db"))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        assert error.code == "state_unwritable"
+        assert "free space and file size limits" in str(error.hint)
 
     def test_a_file_that_cannot_be_read(self, public: Path) -> None:
         LocalStateStore(public / "state.db").close()

@@ -85,6 +85,7 @@ def _first_line(failure: Exception) -> str:
     return str(failure).strip().partition("\n")[0]
 
 
+_MADE = re.compile(r'Table with name ".*" already exists')
 _NEAR = re.compile(r'^(?:Did you mean|Candidate bindings:) ("[^?\n]+)', re.M)  # in DuckDB's second line
 
 
@@ -98,13 +99,12 @@ def translated(kind: Failure) -> Iterator[None]:
     except duckdb.IOException as failure:
         raise _unreachable(kind, failure) from failure
     except (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException) as failure:
-        if "already exists" in str(failure):
-            raise kind(
-                _first_line(failure), hint=TABLE_EXISTS.hint, code=TABLE_EXISTS.code, retryable=True
-            ) from failure
+        line = _first_line(failure)
+        if _MADE.search(line):
+            raise kind(line, hint=TABLE_EXISTS.hint, code=TABLE_EXISTS.code, retryable=True) from failure
         near = _NEAR.search(str(failure))
         hint = f"did you mean {near[1]}?" if near else "check the table, the query and its columns"
-        raise kind(_first_line(failure), hint=hint, code="sql") from failure
+        raise kind(line, hint=hint, code="sql") from failure
     except duckdb.TransactionException as failure:
         line = _first_line(failure)
         if "Could not write file" in line:
