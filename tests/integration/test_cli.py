@@ -320,6 +320,11 @@ def test_definitions_are_changed_and_removed(shop: Project) -> None:
     wrong = shop.atlas("connector", "update", "shop", "--set", "databse_path=x")
     assert (wrong.returncode, "database_path" in wrong.stderr) == (2, True)
     assert shop.atlas("connector", "show", "shop", "--json").json()["settings"] == settings
+    assert shop.atlas("connector", "update", "shop", "--set", "streams[0].lag=5m").returncode == 0
+    settings = shop.atlas("connector", "show", "shop", "--json").json()["settings"]
+    assert settings["streams[0].lag"] == "5m"
+    by_name = shop.atlas("connector", "update", "shop", "--set", "streams.orders.lag=5m")
+    assert (by_name.returncode, "streams[0].lag" in by_name.stderr) == (2, True)
     shop.atlas("connector", "disable", "shop")
     assert shop.atlas("connector", "list", "--json").json()["connectors"][0]["enabled"] is False
     assert shop.atlas("connector", "sync", "--all", "--json").json() == {"status": "completed", "runs": []}
@@ -343,6 +348,8 @@ def test_add_refuses_what_cannot_work_and_writes_nothing(project: Project) -> No
         "--protocol", "sqlite", "--set", "database_path=missing.db", "--table", "t", "--schedule", "soon"
     )
     assert code == 2
+    code, text = add("--protocol", "sqlite", "--set", "streams[0].table=t")
+    assert (code, "--table" in text) == (2, True)
     own = project.write("atlas.yaml", "destinaton: warehouse\n")
     code, text = add("--protocol", "sqlite", "--set", "database_path=x.db", "--table", "t", "--no-test")
     assert (code, "destinaton: unknown key" in text) == (2, True)

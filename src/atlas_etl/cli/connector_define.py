@@ -27,6 +27,8 @@ def update(context: typer.Context, name: Name, settings: Settings = None) -> Non
     """Set keys of a definition; an empty VALUE removes the key.
 
     Example: atlas connector update shop --set schedule="0 6 * * *" --set host=db2.example.com
+
+    Example: atlas connector update shop --set 'streams[0].cursor=updated_at'
     """
     session: Session = context.obj
     if not settings:

@@ -13,7 +13,7 @@ from atlas_etl.cli.asking import ask_secret
 from atlas_etl.cli.output import Output
 from atlas_etl.cli.session import Session
 from atlas_etl.config.definition import ConnectorDefinition
-from atlas_etl.config.keys import KeyPath
+from atlas_etl.config.keys import KeyPath, dotted, parse_key
 from atlas_etl.config.references import literal
 from atlas_etl.config.scalars import plain_scalar
 from atlas_etl.config.schedule_words import schedule_of
@@ -85,7 +85,7 @@ def assignments(
         key, separator, text = setting.partition("=")
         if not separator or not key:
             raise UsageError(f"--set takes KEY=VALUE, not {key!r}", hint="e.g. --set host=db.example.com")
-        parts: KeyPath = tuple(key.split("."))
+        parts = parse_key(key)
         at = parts if parts[0] in ConnectorDefinition.model_fields else ("connection", *parts)
         secret = ask_secret(key) if text == "-" else literal(text)
         if secret and at[0] == "connection" and len(at) > 1 and is_secret_field(model, at[1:]):
@@ -110,6 +110,11 @@ def tell_what_was_seen(session: Session, settings: Sequence[str] | None, secrets
 
 def put(values: dict[str, Value], at: KeyPath, value: Value) -> None:
     for part in at[:-1]:
+        if isinstance(part, int):
+            raise UsageError(
+                f"{dotted(at)} cannot be set: a new definition has no list to change",
+                hint="name its streams by --table and --cursor, or give a whole file by --from-file",
+            )
         inner = values.setdefault(str(part), {})
         if not isinstance(inner, dict):
             raise UsageError(f"{part!r} is set both as a value and as a mapping")

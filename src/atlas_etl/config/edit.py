@@ -59,6 +59,10 @@ def _changed(container: Value, at: KeyPath, value: Value, whole: KeyPath) -> Val
         return {**mapping, head: value}
     raise ConfigError(
         f"{dotted(whole)} cannot be set: {dotted(whole[: len(whole) - len(rest)])} is not there",
+        hint=f"{dotted(whole[: -len(at)])} is a list, whose items are numbered: "
+        f"{dotted((*whole[: -len(at)], 0, *rest))}"
+        if isinstance(container, list)
+        else None,
         code="no_such_key",
     )
 

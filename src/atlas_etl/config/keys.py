@@ -8,6 +8,7 @@ from typing import TypeAlias
 KeyPath: TypeAlias = tuple[str | int, ...]
 
 _PLAIN_KEY = re.compile(r"[\w-]+")
+_ITEM = re.compile(r"(\w+)\[(\d+)\]")
 
 
 def dotted(path: KeyPath) -> str:
@@ -21,3 +22,13 @@ def dotted(path: KeyPath) -> str:
         else:
             text += f"[{part!r}]"
     return text
+
+
+def parse_key(text: str) -> KeyPath:
+    """The path of a key as it is given on a command line: names with dots, behind `streams[0]` or a name.
+
+    Further brackets are of names: parameters of APIs are called `filter[status]`.
+    """
+    first, *names = text.split(".")
+    item = _ITEM.fullmatch(first)
+    return (item[1], int(item[2]), *names) if item else (first, *names)
