@@ -103,3 +103,72 @@ def test_a_name_that_changes_in_case_is_mended_in_its_old_column(source: SqliteF
     source.run(("ALTER TABLE t RENAME v TO V", "UPDATE t SET v = 'z' WHERE k = 1"))
     list(repair(pipe.connector, pipe.destination, Job("run", pipe.name, pipe.stream, STARTED)))
     assert sorted(pipe.rows("k", "c", "v")) == [("1", "1", "z"), ("2", "2", "b")]
+
+
+KEY_CHANGES = {
+    "renamed": ("ALTER TABLE t RENAME k TO n",),
+    "dropped": (
+        "DROP TABLE t", "CREATE TABLE t (c INTEGER, v TEXT)", "INSERT INTO t VALUES (1, 'a'), (2, 'b')",
+    ),
+    "longer": (
+        "DROP TABLE t", "CREATE TABLE t (k INTEGER, u INTEGER, c INTEGER, v TEXT, PRIMARY KEY (k, u))",
+        "INSERT INTO t VALUES (1, 1, 1, 'a'), (1, 2, 2, 'b')",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", KEY_CHANGES)
+@pytest.mark.parametrize("protocol", [DUCKDB, MYSQL, PARQUET, POSTGRESQL, SQLITE])
+def test_a_full_refresh_takes_another_key(
+    source: SqliteFile, piped: Piped, protocol: str, change: str
+) -> None:
+    pipe = piped(protocol, cursor="c")
+    pipe.synced()
+    source.run(KEY_CHANGES[change])
+    for _ in range(2):
+        pipe.sync(full_refresh=True)
+        assert sorted(pipe.rows("c", "v")) == [("1", "a"), ("2", "b")]
+        assert pipe.state().checkpoint is not None
+        assert is_equal(pipe)
+    source.run(("UPDATE t SET c = 3, v = 'z' WHERE c = 2",))
+    if change != "dropped":  # by the new key, so that no row stays
+        pipe.synced()
+        assert sorted(pipe.rows("c", "v")) == [("1", "a"), ("3", "z")]
+
+
+@pytest.mark.parametrize("change", ["renamed", "dropped"])
+@pytest.mark.parametrize("protocol", [DUCKDB, MYSQL, PARQUET, POSTGRESQL, SQLITE])
+def test_a_replace_takes_rows_that_lack_the_key_that_they_had(
+    source: SqliteFile, piped: Piped, protocol: str, change: str
+) -> None:
+    pipe = piped(protocol, disposition=Disposition.REPLACE)
+    pipe.synced()
+    source.run(KEY_CHANGES[change])
+    for _ in range(2):
+        pipe.synced()
+        assert sorted(pipe.rows("c", "v")) == [("1", "a"), ("2", "b")]
+        assert is_equal(pipe)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "key"),
+    [
+        (MYSQL, "BIGINT AUTO_INCREMENT PRIMARY KEY"),
+        (POSTGRESQL, "bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY"),
+        (POSTGRESQL, "uuid DEFAULT gen_random_uuid() PRIMARY KEY"),
+        (SQLITE, "INTEGER PRIMARY KEY"),
+    ],
+)
+def test_a_table_that_numbers_its_rows_itself_is_not_made_again(
+    piped: Piped, tmp_path: Path, request: pytest.FixtureRequest, protocol: str, key: str
+) -> None:
+    into = system_of(protocol, tmp_path / "into", request)
+    pipe = piped(protocol, cursor="c")
+    schema = f"{into.schema or 'shop'}." if into.schema or protocol == POSTGRESQL else ""
+    makes_schema = ("CREATE SCHEMA shop",) if protocol == POSTGRESQL else ()
+    into.run((*makes_schema, f"CREATE TABLE {schema}copy (own {key}, k BIGINT, c BIGINT, v VARCHAR(9))"))
+    for _ in range(2):
+        pipe.sync(full_refresh=True)
+        assert pipe.state().schema.names[0] == "own"
+        assert sorted(pipe.rows("k", "c", "v")) == [("1", "1", "a"), ("2", "2", "b")]
+        assert None not in {own for (own,) in pipe.rows("own")}

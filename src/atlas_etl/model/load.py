@@ -87,7 +87,8 @@ class TableState:
     `loaded_by_atlas`: this stream loaded rows into it since it was made or emptied; `shared`: so did others,
     or it had rows before. `version` counts the commits of this stream; `loaded_at` is when the last of all
     streams committed here. `quarantine` has the rows that were refused and not loaded since, in their order.
-    `protection` is what the plan of the last load said of its rows; None where it is not known.
+    `protection` is what the plan of the last load said of its rows; None where it is not known. `key` are the
+    columns of the table's primary key for which a row has to bring the value.
     """
 
     schema: pa.Schema | None = None
@@ -99,6 +100,7 @@ class TableState:
     protection: str | None = None
     shared: bool = False
     loaded_at: datetime | None = None
+    key: frozenset[str] = frozenset()
 
     @property
     def has_foreign_rows(self) -> bool:

@@ -124,14 +124,22 @@ def plan_load(
             stream=stream.name,
         )
     stored = storable(read, state.schema)
+    renamed = dict(zip(read.names, stored.names, strict=True))
+    key = tuple(renamed[name] for name in primary_key)
+    # An append may bring a row of a key again, each time that it changed.
+    keyed = wanted is Disposition.MERGE or (key_is_unique and wanted is not Disposition.APPEND)
+    is_refused = disposition is Disposition.REPLACE and (
+        bool(state.key - set(stored.names))  # whose rows have no value of the table's key
+        or (full_refresh and keyed and bool(state.key) and not set(key) <= state.key)
+    )
     try:
         schema, changes = evolve(state.schema, read, storable)
     except SchemaChangeError:
         if not full_refresh:
             raise
+        is_refused = True
+    if is_refused:
         schema, changes = stored, (DropTable(), CreateTable())
-    renamed = dict(zip(read.names, stored.names, strict=True))
-    key = tuple(renamed[name] for name in primary_key)
     if disposition is Disposition.MERGE and not state.empty:
         _refuse_new_key(stream, key, changes)
     cursor = renamed[stream.cursor] if stream.cursor else None
@@ -155,8 +163,7 @@ def plan_load(
         distinct=key_is_unique and all(_is_same_anywhere(read.field(name).type) for name in primary_key),
         unique=key_is_unique,
         tail_has_nulls=stream.null_cursor is NullCursor.INCLUDE,
-        # An append may bring a row of a key again, each time that it changed.
-        keyed=wanted is Disposition.MERGE or (key_is_unique and wanted is not Disposition.APPEND),
+        keyed=keyed,
         by_key=by_key,
         version=state.version,
         begins=state.empty and (state.shared or stream.load_id is not None),

@@ -75,7 +75,7 @@ def told(changes: Sequence[SchemaChange]) -> tuple[str, ...]:
     for change in changes:
         match change:
             case DropTable():
-                found.append("the table was made again, for types that it could not take")
+                found.append("the table was made again, for types or a key that it could not take")
             case AddColumn(field):
                 found.append(f"column {field.name!r} was added ({values.type_name(field.type)})")
             case WidenColumn(name, before, after):

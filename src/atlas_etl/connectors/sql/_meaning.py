@@ -46,7 +46,8 @@ def duplicate_key(name: str | None) -> RefusedRowError:
     key = f"the unique key {name!r} of the table" if name else "a unique key of the table"
     return RefusedRowError(
         f"two rows have the same value in {key}",
-        hint="use the disposition merge, drop the key, or choose another table with `into`",
+        hint="use the disposition merge, drop the key, or choose another table with `into`; where the source "
+        "has another key now, run with --full-refresh",
         code="duplicate_key",
     )
 

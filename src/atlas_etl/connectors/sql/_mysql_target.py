@@ -22,6 +22,9 @@ SELECT COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, COALESCE(NUMERIC_PRECISION, 0), COAL
   COALESCE(DATETIME_PRECISION, 0), COALESCE(COLLATION_NAME, ''), COLUMN_COMMENT,
   IS_NULLABLE = 'YES'
 FROM information_schema.COLUMNS WHERE {_ONE} ORDER BY ORDINAL_POSITION"""
+_KEY = f"""
+SELECT COLUMN_NAME FROM information_schema.COLUMNS
+WHERE {_ONE} AND COLUMN_KEY = 'PRI' AND COLUMN_DEFAULT IS NULL AND EXTRA NOT LIKE '%auto_increment%'"""
 _KEYS = f"""
 SELECT INDEX_NAME, NON_UNIQUE, COALESCE(COLUMN_NAME, ''), SUB_PART IS NOT NULL
 FROM information_schema.STATISTICS WHERE {_ONE} ORDER BY INDEX_NAME, SEQ_IN_INDEX"""
@@ -100,6 +103,11 @@ def kept_columns(execute: Execute, table: TableName) -> tuple[KeptColumn, ...]:
             _COLUMNS, (table.schema, table.name)
         )
     )  # fmt: skip
+
+
+def key_to_bring(execute: Execute, table: TableName) -> frozenset[str]:
+    """The columns of the primary key that give themselves no value."""
+    return frozenset(str(name) for (name,) in execute(_KEY, (table.schema, table.name)))
 
 
 def ledger_there(execute: Execute, schema: str) -> tuple[bool, bool]:

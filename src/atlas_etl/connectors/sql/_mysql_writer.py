@@ -23,7 +23,7 @@ from atlas_etl.connectors.sql._mysql_query import answered
 from atlas_etl.connectors.sql._mysql_reader import MySQLSnapshot, ReaderDialect, session_of
 from atlas_etl.connectors.sql._mysql_session import READING, Session
 from atlas_etl.connectors.sql._mysql_stored import is_long
-from atlas_etl.connectors.sql._mysql_target import kept_columns, ledger_there, look_at
+from atlas_etl.connectors.sql._mysql_target import kept_columns, key_to_bring, ledger_there, look_at
 from atlas_etl.connectors.sql._referenced import refuse_remaking
 from atlas_etl.connectors.sql._remade import RemadeTable
 from atlas_etl.connectors.sql._writer import SqlDestination, SqlLoadSession
@@ -97,6 +97,9 @@ class MySQLDestination(SqlDestination):
     def table_schema(self, connection: Connection, table: TableName) -> pa.Schema | None:
         columns = kept_columns(connection.execute, table)
         return pa.schema([(column.name, column.type) for column in columns]) if columns else None
+
+    def table_key(self, connection: Connection, table: TableName) -> frozenset[str]:
+        return key_to_bring(connection.execute, table)
 
     def ledger_schemas(self, connection: Connection) -> Sequence[str | None]:
         rows = connection.execute(

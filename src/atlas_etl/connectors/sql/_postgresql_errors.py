@@ -61,6 +61,10 @@ _SQLSTATES: Mapping[str, Meaning] = {
         "raise `statement_timeout` of the connection (seconds; 0: none), which goes before the server's own",
     ),
     "57P03": _STARTING,
+    "23505": Meaning(
+        "constraint",
+        "use the disposition merge; where the source has another key now, run with --full-refresh",
+    ),
     "P0001": Meaning("raised", "a trigger of the table raised this; correct the data or the trigger"),
 }
 _CLASSES: Mapping[str, Meaning] = {

@@ -37,6 +37,10 @@ from atlas_etl.model import (
 )
 
 _DDL_LOCK = 0x61746C6173  # "atlas": who makes schemas and ledgers in this database waits for each other
+_KEY = """
+SELECT a.attname FROM pg_catalog.pg_index i
+JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
+WHERE i.indrelid = to_regclass(%s) AND i.indisprimary AND NOT a.atthasdef AND a.attidentity = ''"""
 _READER = ReaderDialect()
 _STATEMENT_IS_WRONG = frozenset({
     "sql", "table_not_found", "column_not_found", "data", "read_only", "unsupported", "duplicate_column",
@@ -167,6 +171,9 @@ class PostgresDestination(SqlDestination):
                 code="permission_denied",
             )
         return pa.schema([(column.name, arrow_type(column.type)) for column in found.columns])
+
+    def table_key(self, connection: Connection, table: TableName) -> frozenset[str]:
+        return frozenset(str(name) for (name,) in connection.execute(_KEY, (_sql(table),)))
 
     def ledger_schemas(self, connection: Connection) -> Sequence[str | None]:
         rows = connection.execute(

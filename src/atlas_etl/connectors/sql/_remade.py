@@ -34,9 +34,9 @@ class RemadeTable(SqlLoadSession):
     def commit(self, checkpoint: Checkpoint | None, quarantine: QuarantineChange = NO_CHANGE) -> LoadResult:
         plan, connection = self._final, self._connection
         self._settle()
-        ledger = Ledger(self._dialect, plan.connector, plan.stream, plan.table)
-        version = ledger.claim(connection, plan) + 1
-        ledger.forget_checkpoint(connection, version=version)
+        self._ledger = Ledger(self._dialect, plan.connector, plan.stream, plan.table)
+        version = self._ledger.claim(connection, plan) + 1
+        self._ledger.forget_checkpoint(connection, version=version)
         connection.commit()
         self._run(self._swap)
         self._plan = replace(plan, version=version)

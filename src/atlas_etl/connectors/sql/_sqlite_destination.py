@@ -16,7 +16,13 @@ from atlas_etl.connectors.sql._sqlite_driver import Driver
 from atlas_etl.connectors.sql._sqlite_examined import SqliteLook
 from atlas_etl.connectors.sql._sqlite_reader import ReaderDialect
 from atlas_etl.connectors.sql._sqlite_snapshot import SqliteSnapshot
-from atlas_etl.connectors.sql._sqlite_writer import SqliteDialect, SqliteWriter, rebuild, table_schema
+from atlas_etl.connectors.sql._sqlite_writer import (
+    SqliteDialect,
+    SqliteWriter,
+    rebuild,
+    table_key,
+    table_schema,
+)
 from atlas_etl.connectors.sql._writer import SqlDestination
 from atlas_etl.contracts import Answer
 from atlas_etl.errors import DestinationError, SourceError, UsageError
@@ -70,6 +76,9 @@ class SqliteDestination(SqlDestination):
 
     def table_schema(self, connection: Connection, table: TableName) -> pa.Schema | None:
         return table_schema(connection, table)
+
+    def table_key(self, connection: Connection, table: TableName) -> frozenset[str]:
+        return table_key(connection, table)
 
     def ledger_schemas(self, connection: Connection) -> Sequence[str | None]:
         return (None,) if table_schema(connection, TableName(CHECKPOINTS)) is not None else ()

@@ -118,7 +118,10 @@ def _is_of_a_row(text: str) -> bool:
 def _refused(why: str) -> RefusedRowError:
     """A constraint, a trigger's RAISE, or a STRICT table's type (SQLITE_CONSTRAINT, SQLITE_MISMATCH)."""
     unique = "UNIQUE constraint failed" in why or "PRIMARY KEY constraint failed" in why
-    hint = "two rows have the same key: use the disposition merge, or another primary key"
+    hint = (
+        "two rows have the same key: use the disposition merge, or another primary key; where the source has "
+        "another one now, run with --full-refresh"
+    )
     return RefusedRowError(
         f"a row breaks a rule of its table: {why}",
         hint=hint if unique else "correct the data, or the table's rule",

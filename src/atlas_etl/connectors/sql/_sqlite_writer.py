@@ -82,6 +82,15 @@ def table_schema(connection: Connection, table: TableName) -> pa.Schema | None:
     return pa.schema([(str(name), kept_type(str(kind))) for name, kind in rows]) if rows else None
 
 
+def table_key(connection: Connection, table: TableName) -> frozenset[str]:
+    """The columns of the table's primary key; none where it is the rowid, which gives itself a value."""
+    rows = connection.execute(
+        "SELECT name, type FROM pragma_table_info(?, 'main') WHERE pk > 0", (table.name,)
+    )
+    is_rowid = len(rows) == 1 and str(rows[0][1]).upper() == "INTEGER"
+    return frozenset() if is_rowid else frozenset(str(name) for name, _ in rows)
+
+
 def rebuild(
     driver: Connection, dialect: SqliteDialect, table: TableName, change: WidenColumn
 ) -> Sequence[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
@@ -63,6 +64,10 @@ class SqlDestination(ABC):
     @abstractmethod
     def table_schema(self, connection: Connection, table: TableName) -> pa.Schema | None:
         """The table's columns as they read in Arrow, or None where there is no such table."""
+
+    def table_key(self, connection: Connection, table: TableName) -> frozenset[str]:  # noqa: ARG002
+        """The columns of a table's primary key for which a row has to bring the value."""
+        return frozenset()
 
     @abstractmethod
     def reading(self) -> AbstractContextManager[Snapshot]:
@@ -125,8 +130,10 @@ class SqlDestination(ABC):
             ledger = Ledger(self.dialect, connector, stream, table)
             if self.table_schema(connection, ledger.loads_table) is None:
                 empty = schema is None or not has_rows(self.dialect, connection, table)
-                return TableState(schema, empty=empty)
-            return table_state(self.dialect, connection, ledger, schema)
+                found = TableState(schema, empty=empty)
+            else:
+                found = table_state(self.dialect, connection, ledger, schema)
+            return replace(found, key=self.table_key(connection, table)) if schema is not None else found
 
     def has_load(self, connector: str, stream: str, table: TableName, load_id: str) -> bool:
         with self.connect() as connection:
