@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from decimal import Decimal
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -289,24 +290,38 @@ def test_what_is_wrong_is_said(here: Project, load: Load, monkeypatch: pytest.Mo
     assert not (here.folder / "shop.duckdb").exists()
 
 
+def append(file: Path) -> None:
+    with file.open("a") as more:
+        more.write("3,4\n")
+
+
+def rewrite_unseen(file: Path) -> None:
+    """As many bytes, and the time of the last change put back, as `rsync --times` does."""
+    before = file.stat()
+    file.write_text(CSV.decode().replace("2.50", "9.50"))
+    while file.stat().st_ctime_ns == before.st_ctime_ns:  # the kernel's clock has ticks
+        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.parametrize(("change", "rows"), [(append, 3), (rewrite_unseen, 2)])
 def test_a_file_that_changes_meanwhile_is_not_loaded(
-    here: Project, load: Load, monkeypatch: pytest.MonkeyPatch
+    here: Project, load: Load, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None], rows: int
 ) -> None:
     file = here.write("orders.csv", CSV.decode())
     opened = transfer.opened
 
-    def appended(*args: Any, **named: Any) -> Any:
-        with file.open("a") as more:
-            more.write("3,4\n")
+    def changed(*args: Any, **named: Any) -> Any:
+        change(file)
         monkeypatch.setattr(transfer, "opened", opened)
         return opened(*args, **named)
 
-    monkeypatch.setattr(transfer, "opened", appended)
+    monkeypatch.setattr(transfer, "opened", changed)
     line = ("shop.duckdb", "--table", "orders", "--json")
     done = load(*line, "orders.csv")
     assert (done.returncode, done.json()["error"]["code"]) == (3, "changed_while_reading")
-    assert loaded(load(*line, "orders.csv")) == [3]
-    assert asked("SELECT id FROM orders ORDER BY id") == [(1,), (2,), (3,)]
+    assert loaded(load(*line, "orders.csv")) == [rows]
+    assert asked("SELECT id FROM orders ORDER BY id") == [(number,) for number in range(1, rows + 1)]
 
 
 @pytest.mark.parametrize("protocol", ["duckdb", "postgresql"])

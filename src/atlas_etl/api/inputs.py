@@ -85,7 +85,7 @@ def input_of(given: str, form: FileFormat | None, stdin: BinaryIO, scratch: Path
 
 def _version(path: Path) -> tuple[int, ...]:
     found = path.stat()
-    return found.st_size, found.st_mtime_ns, found.st_ino
+    return found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns
 
 
 def _kept(stdin: BinaryIO, scratch: Path) -> tuple[Path, str]:

@@ -131,9 +131,19 @@ def test_scripts_fetch_a_path(data: Path) -> None:
         assert [item.data for item in opened.connect().fetch_data("events/2025/*.csv")] == [{"id": 2}]
 
 
+def rewrite_unseen(file: Path) -> None:
+    """Other rows in as many bytes, and the time of the last change put back, as `rsync --times` does."""
+    before = file.stat()
+    file.write_text("id\n3\n4\n")
+    while file.stat().st_ctime_ns == before.st_ctime_ns:  # the kernel's clock has ticks
+        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
 CHANGES: list[Callable[[Path], object]] = [
     lambda file: file.write_text("id\n1\n2\n3\n"),
     lambda file: os.utime(file, ns=(0, 0)),
+    rewrite_unseen,
     lambda file: file.unlink(),
     lambda file: (file.with_name("new").write_text(file.read_text()), file.with_name("new").replace(file)),
 ]

@@ -27,7 +27,9 @@ class StoredFile:
 
     path: str
     size: int
-    version: tuple[int, ...]  # local files: modified at (nanoseconds), inode
+    version: tuple[
+        int, ...
+    ]  # local files: modified at (nanoseconds), inode, status changed at, which nobody can set
 
 
 class NewFile(Protocol):
@@ -135,7 +137,7 @@ class LocalStore:
             return None
         if not stat.S_ISREG(found.st_mode):
             return None
-        return StoredFile(path, found.st_size, (found.st_mtime_ns, found.st_ino))
+        return StoredFile(path, found.st_size, (found.st_mtime_ns, found.st_ino, found.st_ctime_ns))
 
     def leaves(self, path: str, folder: str) -> bool:
         if self._follow_links:
