@@ -179,3 +179,27 @@ def test_ties_of_the_place_come_once(api: Api) -> None:
 
     api.serve("/things", answer)
     assert ids(api, pagination={"type": "keyset", "field": "at"}) == IDS
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"error": {"message": "expired"}},
+        {"error": "invalid_auth", "ok": False},
+        {"success": False, "data": []},
+        {"status": 403, "error": "Forbidden", "path": "/things", "timestamp": "2026-01-01"},
+    ],
+)
+@pytest.mark.parametrize("behind", [0, 1])
+def test_an_error_with_a_status_200_is_no_record_and_no_end(api: Api, said: object, behind: int) -> None:
+    first = records(IDS) if "data" not in str(said) else {"data": records(IDS)}
+    api.serve("/things", lambda request: as_json(said if int(request.args["page"]) > behind else first))
+    assert code_of(api, pagination="page") == "answered_errors"
+
+
+@pytest.mark.parametrize(
+    "only", [{"id": 1, "error": "E1"}, {"id": 1, "success": False}, {"data": records([1]), "success": False}]
+)
+def test_a_record_with_an_error_of_its_own_is_one(api: Api, only: object) -> None:
+    api.serve("/things", lambda _: as_json(only))
+    assert ids(api, pagination="none") == [1]

@@ -20,7 +20,12 @@ import msgspec
 from defusedxml import DefusedXmlException
 
 from atlas_etl.connectors.http._records import EVERY, Document, Path, lines
-from atlas_etl.connectors.http._where_records import is_empty_list, records_path
+from atlas_etl.connectors.http._where_records import (
+    answered_errors,
+    is_empty_list,
+    records_path,
+    says_failure,
+)
 from atlas_etl.errors import SourceError
 
 _PLAIN = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?|true|false")
@@ -57,6 +62,7 @@ class _Json:
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._is_given = path is not None
+        self._was_list = False  # the document itself, in an answer before
 
     def read(self, content: bytes, where: str) -> Answer:
         document = Document(content, where)
@@ -65,11 +71,16 @@ class _Json:
                 return document, []
             self._path = records_path(document, where)
         try:
-            return document, document.records(self._path)
+            records = document.records(self._path)
         except SourceError:
             if self._is_given or not is_empty_list(document):
                 raise
             return document, []  # behind pages that had records
+        is_one = document.is_one(records)
+        if (is_one and self._was_list) or (not records and says_failure(document)):
+            raise answered_errors(where)
+        self._was_list |= not self._path and bool(records) and not is_one
+        return document, records
 
 
 def may_lack(path: Path, read: Callable[[bytes, str], Answer]) -> Callable[[bytes, str], Answer]:
@@ -80,11 +91,7 @@ def may_lack(path: Path, read: Callable[[bytes, str], Answer]) -> Callable[[byte
         if not document.lacks(path):
             return read(content, where)
         if document.holds_several(_ERRORS):
-            raise SourceError(
-                f"{where} answered with `errors` and no records",
-                hint="check what the resource asks for, and the rights of these credentials",
-                code="answered_errors",
-            )
+            raise answered_errors(where)
         return document, []
 
     return lenient

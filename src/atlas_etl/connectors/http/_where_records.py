@@ -16,6 +16,11 @@ _USUAL = (
 # What else may be a list beside them, and around them.
 _BESIDE = frozenset({"errors", "warnings", "links", "link", "included", "facets"})
 ENVELOPES: Final = ("d", "data", "result", "results", "response", "payload", "hits")
+_ERROR, _SUCCESS = "error", ("success", "ok")
+_OF_ERRORS = frozenset(
+    {_ERROR, *_SUCCESS, "errors", "error_description", "error_code", "message", "code", "status", "detail",
+     "details", "documentation_url", "path", "timestamp", "request_id", "requestId", "trace_id"}
+)  # fmt: skip
 _HAL, _HAL_LINKS = "_embedded", "_links"
 _HAL_MOVES = ("next", "prev", "first", "last")
 _NONE_AT = (("page", "totalElements"), ("totalElements",), ("total",), ("count",), ("totalItems",))
@@ -46,13 +51,28 @@ def records_path(document: Document, where: str) -> Path:
         return (_likeliest(candidates, where),)
     if (enclosed := _enclosed(document, where)) is not None:
         return enclosed
-    if "errors" in lists and document.holds_several(("errors",)):
-        raise SourceError(
-            f"{where} answered with `errors` and no records",
-            hint="check what the resource asks for, and the rights of these credentials",
-            code="answered_errors",
-        )
+    if ("errors" in lists and document.holds_several(("errors",))) or _is_error_alone(document):
+        raise answered_errors(where)
     return tuple(lists) if len(lists) == len(document.members()) == 1 else ()
+
+
+def says_failure(document: Document) -> bool:
+    """Whether it says of itself that what was asked for failed, as some APIs do with a status 200."""
+    return any(document.find((name,)) is False for name in _SUCCESS)
+
+
+def answered_errors(where: str) -> SourceError:
+    return SourceError(
+        f"{where} answered with an error and no records",
+        hint="check what the resource asks for, and the rights of these credentials",
+        code="answered_errors",
+    )
+
+
+def _is_error_alone(document: Document) -> bool:
+    """Whether it has nothing but an error, and what belongs to one."""
+    has_error = document.holds_several((_ERROR,)) or document.find((_ERROR,)) not in (None, False, "", 0)
+    return has_error and _OF_ERRORS.issuperset(document.members())
 
 
 def _is_bundle(document: Document) -> bool:
