@@ -78,6 +78,17 @@ def test_a_partition_replaced_after_the_snapshot_is_not_empty(database: Database
     expect_a_refusal(database, swap, Stream("made", table="made"), {"id": [3]})
 
 
+@pytest.mark.parametrize("parent", ["made", "kid"])
+def test_a_child_made_anew_after_the_snapshot_is_not_left_out(database: Database, parent: str) -> None:
+    """The parent's own rows are there all the while, so that the table does not look empty."""
+    database.execute(
+        "CREATE TABLE made AS SELECT 1 AS id", "CREATE TABLE kid () INHERITS (made)",
+        f"CREATE TABLE late () INHERITS ({parent})", "INSERT INTO late VALUES (2)",
+    )  # fmt: skip
+    swap = ["DROP TABLE late", f"CREATE TABLE late () INHERITS ({parent})", "INSERT INTO late VALUES (3)"]
+    expect_a_refusal(database, swap, Stream("made", table="made"), {"id": [1, 3]})
+
+
 def test_an_index_made_after_the_snapshot_is_no_reason_to_refuse(database: Database) -> None:
     database.execute("CREATE TABLE made AS SELECT 1 AS id")
     with database.connector().open(ReadRequest(Stream("made", table="made"))) as extract:

@@ -24,7 +24,8 @@ from atlas_etl.model import BatchLimits, WireFormat
 # A table that was truncated, rewritten or made after the snapshot looks empty in it, and one that was renamed
 # is read in place of another: https://www.postgresql.org/docs/current/mvcc-caveats.html. The catalog's rows
 # are the snapshot's; the functions know today's files and names. Our locks name every relation that was read,
-# by way of views and partitions too, and keep it from changing from now on. A new index is harmless.
+# by way of views and partitions too, and keep it from changing from now on. A new index is harmless. A child
+# that was dropped while its lock was waited for is read no more, and one made in its place not yet.
 _FIRST_OF_USERS = 16384  # the oids below are the system's
 REWRITTEN = f"""
 SELECT l.relation::regclass::text FROM pg_catalog.pg_locks l
@@ -35,6 +36,9 @@ WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND l.relation >= {_F
   c.oid IS NULL AND pg_get_indexdef(l.relation) IS NULL
   OR c.relkind = 'r' AND c.relfilenode <> 0 AND c.relfilenode <> pg_relation_filenode(c.oid)
   OR c.relkind = 'r' AND NOT c.relispartition AND pg_get_partition_constraintdef(c.oid) IS NOT NULL
+  OR c.relkind = 'r' AND c.relhassubclass AND EXISTS (
+    SELECT FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class k ON k.oid = i.inhrelid
+    WHERE i.inhparent = c.oid AND k.relkind = 'r' AND pg_relation_filenode(k.oid) IS NULL)
   OR c.relkind IN ('r', 'p', 'v', 'm', 'f')
     AND (pg_identify_object('pg_catalog.pg_class'::regclass, c.oid, coalesce(a.attnum, 0))).identity
       <> concat_ws('.', quote_ident(n.nspname), quote_ident(c.relname), quote_ident(a.attname)))
