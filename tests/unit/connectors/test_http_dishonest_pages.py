@@ -203,3 +203,14 @@ def test_an_error_with_a_status_200_is_no_record_and_no_end(api: Api, said: obje
 def test_a_record_with_an_error_of_its_own_is_one(api: Api, only: object) -> None:
     api.serve("/things", lambda _: as_json(only))
     assert ids(api, pagination="none") == [1]
+
+
+@pytest.mark.parametrize(
+    ("following", "code"), [(2, "page_position"), (True, "page_position"), (False, None), (0, None)]
+)
+def test_a_next_link_that_is_none_is_no_end(api: Api, following: object, code: str | None) -> None:
+    api.serve("/things", lambda _: as_json({"data": records([1]), "next": following}))
+    if code is not None:
+        assert code_of(api, pagination="next_url") == code
+    else:
+        assert ids(api, pagination="next_url") == [1]

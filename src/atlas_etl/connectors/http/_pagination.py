@@ -189,8 +189,14 @@ def _followed(how: Pagination, first: Request, following: Callable[[Page], Scala
     while True:
         page = yield request
         link = following(page)
-        if not isinstance(link, str) or not link or _says_no_more(how, page):
+        if not link or _says_no_more(how, page):
             return
+        if not isinstance(link, str):
+            raise SourceError(
+                f"the answer says that {link!r} is the link to the next page, which is none",
+                hint="set `pagination` to {type: page}, or to {type: cursor, cursor: ..., parameter: ...}",
+                code="page_position",
+            )
         url = target(page.response.url, link)
         if first.body is not None and origin(url) != origin(first.url):
             raise refused(url, "what is sent may hold credentials, which are for the first address only")
