@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import duckdb
 from pydantic import Field
-from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
+from tenacity import RetryCallState, retry, stop_after_delay, wait_fixed
 
 from atlas_etl.connectors.base import ConnectionConfig, ProjectPath
 from atlas_etl.connectors.enclosed import ENCLOSE, NO_EXTENSIONS
@@ -17,6 +19,9 @@ from atlas_etl.errors import AtlasError, DestinationError, InterruptedRunError, 
 
 OUT_OF_MEMORY = "out_of_memory"
 _CLOSED_WITHIN = 10  # seconds
+_MADE_WITHIN = 1  # second
+_IN_USE = "Unique file handle conflict"
+_INVALID = "not a valid DuckDB database"
 _CORRECT = "correct the data or the table"
 
 HERE = "WHERE schema_name = ? AND table_name = ? AND database_name = current_database()"
@@ -41,17 +46,22 @@ class DuckDBConnection(ConnectionConfig):
         return chosen.get("enable_external_access") in ("true", "1", "on", "yes")
 
 
-def _is_being_closed(failure: BaseException) -> bool:
-    """Whether another thread of this process gave the file back and DuckDB has not let go of it yet."""
-    return isinstance(failure, duckdb.Error) and "Unique file handle conflict" in str(failure)
+def _may_pass(state: RetryCallState) -> bool:
+    """Whether a file is being let go of by another thread, or made by another process, right now."""
+    failure = state.outcome.exception() if state.outcome is not None else None
+    text = str(failure) if isinstance(failure, duckdb.Error) else ""
+    config: DuckDBConnection = state.args[0]
+    return _IN_USE in text or (_INVALID in text and config.path is not None and _is_new(config.path))
 
 
-@retry(
-    retry=retry_if_exception(_is_being_closed),
-    stop=stop_after_delay(_CLOSED_WITHIN),
-    wait=wait_fixed(0.01),
-    reraise=True,
-)
+def _is_new(path: Path) -> bool:
+    try:
+        return time.time() - path.stat().st_mtime < _MADE_WITHIN
+    except OSError:
+        return False
+
+
+@retry(retry=_may_pass, stop=stop_after_delay(_CLOSED_WITHIN), wait=wait_fixed(0.01), reraise=True)
 def connect(config: DuckDBConnection, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
     """Open the database, sessions pinned to UTC. Raises duckdb.Error."""
     path = ":memory:" if config.path is None else str(config.path)
@@ -157,7 +167,7 @@ def _unreachable(kind: Failure, failure: duckdb.Error) -> AtlasError:
             code="database_locked",
             retryable=True,
         )
-    if "not a valid DuckDB database" in line:
+    if _INVALID in line:
         return kind("the file is not a DuckDB database", hint="check `path`", code="not_a_database")
     if "Could not write file" in line:
         return _unwritable(kind, line)
