@@ -17,6 +17,7 @@ class CursorKind:
     groups: tuple[tuple[str, ...], ...]  # literals
     before: tuple[str, ...] = ()  # statements that make the type
     timezone: str | None = None
+    is_wide: bool = False  # of more digits than DuckDB has, where it is text and no cursor of an append
 
     def __str__(self) -> str:
         return f"{self.system} {self.sql}"
@@ -42,7 +43,7 @@ POSTGRES_KINDS = (
     CursorKind(POSTGRESQL, "numeric", plain("-10", "-9.5", "9|9.0|9.00", "9.75", "10", "100.1", "1e30")),
     CursorKind(POSTGRESQL, "numeric(38,10)", plain("-0.0000000001", "0", f"{_LONG}.0000000001",
                                                    f"{_LONG}.0000000002", f"{_NINES}.9999999999")),
-    CursorKind(POSTGRESQL, "numeric(60,5)", plain(f"-{'9' * 55}", "-1", f"{'9' * 55}.00001")),
+    CursorKind(POSTGRESQL, "numeric(60,5)", plain(f"-{'9' * 55}", "-1", f"{'9' * 55}.00001"), is_wide=True),
     CursorKind(POSTGRESQL, "real", plain("-0.1", "0.1", "0.2|0.200000003", "16777216")),
     CursorKind(POSTGRESQL, "double precision", plain("'-Infinity'", "-1e-300", "0.1", "0.30000000000000004",
                                                      "1e300")),

@@ -132,22 +132,24 @@ def plan_load(
         bool(state.key - set(stored.names))  # whose rows have no value of the table's key
         or (full_refresh and keyed and bool(state.key) and not set(key) <= state.key)
     )
+    cursor = renamed[stream.cursor] if stream.cursor else None
+    # A full refresh brings a key as often as a merge does.
+    by_key = wanted is Disposition.MERGE and not key_is_unique
+    orders = cursor is not None and (wanted is Disposition.APPEND or by_key)
     try:
         schema, changes = evolve(state.schema, read, storable)
+        is_refused |= full_refresh and orders and _is_number_as_text(stream, read, schema.field(cursor))
     except SchemaChangeError:
         if not full_refresh:
             raise
         is_refused = True
     if is_refused:
         schema, changes = stored, (DropTable(), CreateTable())
+    if orders and _is_number_as_text(stream, read, schema.field(cursor)):
+        raise _number_as_text(stream, read, stored.field(cursor))
     if disposition is Disposition.MERGE and not state.empty:
         _refuse_new_key(stream, key, changes)
-    cursor = renamed[stream.cursor] if stream.cursor else None
     appends = wanted is disposition is Disposition.APPEND and cursor is not None
-    # A full refresh brings a key as often as a merge does.
-    by_key = wanted is Disposition.MERGE and not key_is_unique
-    if cursor is not None and (wanted is Disposition.APPEND or by_key):
-        _refuse_number_as_text(stream, read.field(stream.cursor).type, schema.field(cursor).type)
     return LoadPlan(
         run_id=run_id,
         connector=connector,
@@ -217,19 +219,29 @@ def _refuse_new_key(stream: Stream, key: tuple[str, ...], changes: Sequence[Sche
             )
 
 
-def _refuse_number_as_text(stream: Stream, read: pa.DataType, stored: pa.DataType) -> None:
-    """Raise ConfigError where the table would compare a cursor's digits: as texts, `10` stands before `9`."""
-    kind = values.cursor_kind(read, stream=stream.name, column=str(stream.cursor))
-    if kind in _NUMBERS and stored == pa.string():
-        raise ConfigError(
-            f"the cursor {stream.cursor!r} is {values.type_name(read)}, which the destination holds as text, "
-            "in another order: rows would be lost",
-            hint="choose another cursor, a merge by a key that the source keeps unique, or a destination "
-            "that holds such numbers (postgresql, sqlite, parquet)",
-            code="cursor_type",
-            stream=stream.name,
-            column=stream.cursor,
+def _is_number_as_text(stream: Stream, read: pa.Schema, stored: pa.Field) -> bool:
+    """Whether the table would compare a cursor's digits: as texts, `10` stands before `9`."""
+    kind = read.field(stream.cursor).type
+    is_number = values.cursor_kind(kind, stream=stream.name, column=str(stream.cursor)) in _NUMBERS
+    return is_number and stored.type == pa.string()
+
+
+def _number_as_text(stream: Stream, read: pa.Schema, stored: pa.Field) -> ConfigError:
+    hint = "run with --full-refresh to make the table again with the new type"
+    if stored.type == pa.string():
+        hint = (
+            "choose another cursor, a merge by a key that the source keeps unique, or a destination that "
+            "holds such numbers (postgresql, sqlite, parquet)"
         )
+    kind = values.type_name(read.field(stream.cursor).type)
+    return ConfigError(
+        f"the cursor {stream.cursor!r} is {kind}, which the table holds as text, in another order: rows "
+        "would be lost",
+        hint=hint,
+        code="cursor_type",
+        stream=stream.name,
+        column=stream.cursor,
+    )
 
 
 def _refuse_other_order(stream: Stream, resumed: Checkpoint, read: pa.Schema) -> None:

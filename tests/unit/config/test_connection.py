@@ -155,7 +155,7 @@ def test_a_reference_that_another_layer_replaces_is_not_looked_up(
         (
             "  folder: [hunter2]",
             {"PW": "x"},
-            "connectors.d/dev-shop.yaml:8: connection.folder: should be text; ",
+            "connectors.d/dev-shop.yaml:8: connection.folder: should be text, not a list",
         ),
         ("  folder:", {"PW": "x"}, "connectors.d/dev-shop.yaml:8: connection.folder: has no value"),
         ("", {"PW": "x", "SHOP_PORT": "hunter2"}, "SHOP_PORT: connection.port: should be a valid integer"),
