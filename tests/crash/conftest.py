@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.harness import DEADLINE, Harness
+from tests.crash.harness import AFTER, DEADLINE, ENDED, Harness, Moment
+from tests.crash.sabotage import Point
 from tests.crash.sources import PostgresSource, Source, SqliteSource
 from tests.crash.targets import EMBEDDED, MySQLTarget, PostgresTarget, StubMSSQLTarget, Target, embedded
 from tests.project import Project
@@ -60,6 +61,19 @@ def harness(project: Project, source: Source, target: Target, seed: int, *, rows
     made = Harness(project, source, target, seed=seed)
     source.add(rows, made.dice)
     return made
+
+
+def kill_around_commits(crash: Harness, *, rows: int) -> None:
+    """Kill syncs before and after commits of its two streams, and within a load; then nothing may differ."""
+    with crash.being_written():
+        commit = crash.dice.choice([1, 2])  # the first stream's, or the other's
+        assert crash.disturb(Point("commit", commit, "before")) != ENDED
+        timing = crash.measure()
+        crash.source.add(rows, crash.dice)
+        crash.disturb(Moment(crash.dice.random(), in_load=True), timing)
+        assert crash.disturb(Point("commit", 3 - commit, "after")) == AFTER
+    assert not crash.finish()
+    assert not crash.report.findings
 
 
 def until_waiting(address: ServerAddress, process: subprocess.Popen[str]) -> None:

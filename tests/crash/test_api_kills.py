@@ -8,9 +8,7 @@ import pytest
 from pytest_httpserver import HTTPServer
 
 from tests.crash.api_sources import ApiSource, GraphqlSource, SoapSource
-from tests.crash.conftest import harness
-from tests.crash.harness import AFTER, ENDED, Moment
-from tests.crash.sabotage import Point
+from tests.crash.conftest import harness, kill_around_commits
 from tests.crash.targets import Target
 from tests.project import Project
 
@@ -26,12 +24,4 @@ def test_a_killed_sync_of_an_api_loses_and_doubles_nothing(
     seed: int,
 ) -> None:
     crash = harness(project, source(tmp_path, httpserver), target, seed, rows=1000)
-    with crash.being_written():
-        commit = crash.dice.choice([1, 2])  # the first stream's, or the other's
-        assert crash.disturb(Point("commit", commit, "before")) != ENDED
-        timing = crash.measure()
-        crash.source.add(1000, crash.dice)
-        crash.disturb(Moment(crash.dice.random(), in_load=True), timing)
-        assert crash.disturb(Point("commit", 3 - commit, "after")) == AFTER
-    assert not crash.finish()
-    assert not crash.report.findings
+    kill_around_commits(crash, rows=1000)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.conftest import DESTINATIONS, harness
-from tests.crash.harness import AFTER, BEFORE, ENDED, Moment
+from tests.crash.conftest import DESTINATIONS, harness, kill_around_commits
+from tests.crash.harness import BEFORE, Moment
 from tests.crash.sabotage import Point
 from tests.crash.sources import PostgresSource, SqliteSource
 from tests.crash.targets import Target, embedded
@@ -19,15 +19,7 @@ def test_a_killed_sync_loses_and_doubles_nothing(
     project: Project, postgres_source: PostgresSource, target: Target, seed: int
 ) -> None:
     crash = harness(project, postgres_source, target, seed, rows=2000)
-    with crash.being_written():
-        commit = crash.dice.choice([1, 2])  # the first stream's, or the other's
-        assert crash.disturb(Point("commit", commit, "before")) != ENDED
-        timing = crash.measure()
-        crash.source.add(2000, crash.dice)
-        crash.disturb(Moment(crash.dice.random(), in_load=True), timing)
-        assert crash.disturb(Point("commit", 3 - commit, "after")) == AFTER
-    assert not crash.finish()
-    assert not crash.report.findings
+    kill_around_commits(crash, rows=2000)
 
 
 def test_a_killed_sync_from_sqlite_loses_and_doubles_nothing(

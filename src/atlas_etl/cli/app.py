@@ -158,10 +158,9 @@ def _usage_error(message: str, command: str) -> UsageError:
     near = None
     no_command = _NO_COMMAND.fullmatch(message)
     if no_command and (found := commands_called(no_command["name"])):
-        return UsageError(
-            f"No such command {no_command['name']!r}", hint=f"did you mean {' or '.join(found)}?"
-        )
-    if unknown := _UNKNOWN.fullmatch(message):
+        message = f"No such command {no_command['name']!r}"
+        near = f"did you mean {' or '.join(found)}?"
+    elif unknown := _UNKNOWN.fullmatch(message):
         message, name = unknown["told"], unknown["name"]
         near = nearest(name, (known.strip("'") for known in unknown["known"].split(", ")))
     elif listed := _LISTED.fullmatch(message):

@@ -57,12 +57,12 @@ def _changed(container: Value, at: KeyPath, value: Value, whole: KeyPath) -> Val
         elif value is None:
             return {key: item for key, item in mapping.items() if key != head}
         return {**mapping, head: value}
+    above, hint = whole[: -len(at)], None
+    if isinstance(container, list):
+        hint = f"{dotted(above)} is a list, whose items are numbered: {dotted((*above, 0, *rest))}"
     raise ConfigError(
-        f"{dotted(whole)} cannot be set: {dotted(whole[: len(whole) - len(rest)])} is not there",
-        hint=f"{dotted(whole[: -len(at)])} is a list, whose items are numbered: "
-        f"{dotted((*whole[: -len(at)], 0, *rest))}"
-        if isinstance(container, list)
-        else None,
+        f"{dotted(whole)} cannot be set: {dotted((*above, head))} is not there",
+        hint=hint,
         code="no_such_key",
     )
 

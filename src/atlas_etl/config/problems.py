@@ -71,11 +71,8 @@ def _problem(
     if detail["input"] is None and path:
         return path, "has no value", None
     if detail["type"] == "string_type" and isinstance(detail["input"], Mapping | list):
-        return (
-            path,
-            f"should be text, not a {'list' if isinstance(detail['input'], list) else 'mapping'}",
-            None,
-        )
+        what = "a list" if isinstance(detail["input"], list) else "a mapping"
+        return path, f"should be text, not {what}", None
     if detail["type"] in _WORDS:
         return path, _WORDS[detail["type"]], None
     hint = nearest(str(detail["input"]), _QUOTED.findall(str(detail.get("ctx", {}).get("expected", ""))))

@@ -206,8 +206,8 @@ def _mask_lists(batch: pa.RecordBatch, index: int) -> tuple[pa.RecordBatch, list
     cells: list[HazardCells] = []
     for found in within:
         rows = np.unique(lists[list(found.rows)])
-        found_in = ([texts[item] for item in np.flatnonzero(lists == row)] for row in rows)
-        whole = (json.dumps(items_of_one, separators=(",", ":")) for items_of_one in found_in)
+        ends = zip(np.searchsorted(lists, rows), np.searchsorted(lists, rows, "right"), strict=True)
+        whole = (json.dumps(texts[first:last], separators=(",", ":")) for first, last in ends)
         cells.append(HazardCells(field.name, found.hazard, tuple(rows.tolist()), tuple(whole)))
     odd = np.isin(np.arange(batch.num_rows), [row for found in cells for row in found.rows])
     masked = pc.if_else(pa.array(odd), pa.scalar(None, field.type), column)

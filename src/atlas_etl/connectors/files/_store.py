@@ -27,9 +27,8 @@ class StoredFile:
 
     path: str
     size: int
-    version: tuple[
-        int, ...
-    ]  # local files: modified at (nanoseconds), inode, status changed at, which nobody can set
+    # Of local files: modified at (nanoseconds), inode, and status changed at, which nobody can set.
+    version: tuple[int, ...]
 
 
 class NewFile(Protocol):

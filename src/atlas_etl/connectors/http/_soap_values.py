@@ -92,11 +92,10 @@ def _parsed_complex(self: ComplexType, element: etree._Element, *args: object, *
         return _parse_complex(self, element, *args, **kwargs)
     described = {each.qname.text for _, each in self.attributes if each.name}
     takes_any = any(not each.name for _, each in self.attributes)
-    more = (
-        {} if takes_any else {key: text for key, text in _attributes(element).items() if key not in described}
-    )
-    if element.get(NIL) in TRUE and not _attributes(element):
+    attributes = _attributes(element)
+    if element.get(NIL) in TRUE and not attributes:
         return None
+    more = {} if takes_any else {key: text for key, text in attributes.items() if key not in described}
     if not len(element) and _refers(element):
         name = etree.QName(element).localname
         raise SourceError(

@@ -47,14 +47,8 @@ from atlas_etl.connectors.http._wire import Network, Wire, dispose, session
 from atlas_etl.errors import ConfigError, SourceError, nearest
 from atlas_etl.model import ConnectionStatus
 
-_OF_ODD_ANSWERS = (
-    AttributeError,
-    IndexError,
-    KeyError,
-    RecursionError,
-    TypeError,
-    ValueError,
-)  # zeep checks not all
+# zeep checks not all.
+_OF_ODD_ANSWERS = (AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError)
 
 
 class _Operation(Resource):
