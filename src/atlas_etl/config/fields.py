@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -103,6 +104,15 @@ def check_zone(name: str) -> str:
     return name
 
 
+def check_encoding(name: str) -> str:
+    """Python's own name of a charset, such as `cp1252` of `windows-1252`. Raises ValueError."""
+    try:
+        b"a".decode(name, "ignore")  # some codecs are none of text
+        return codecs.lookup(name).name
+    except (LookupError, ValueError):
+        raise ValueError(f"there is no encoding {name!r}") from None
+
+
 @dataclass(frozen=True, slots=True)
 class Retention:
     """How much history is kept: runs younger than `age`, or the newest `runs` of each connector."""
@@ -166,6 +176,7 @@ Line = Annotated[str, AfterValidator(_text)]
 Schedule = Annotated[str, AfterValidator(check_schedule)]
 TestSchedule = Annotated[str, AfterValidator(check_test_schedule)]
 Zone = Annotated[str, AfterValidator(check_zone)]
+Encoding = Annotated[str, AfterValidator(check_encoding)]
 Duration = Annotated[timedelta, BeforeValidator(parse_duration), WithJsonSchema(_DURATION_SCHEMA)]
 Size = Annotated[
     int,

@@ -419,11 +419,11 @@ BOMB = '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;">]><rows><row>&b
     ("form", "body"),
     [
         ("jsonl", '{"id": 1}\n{"id"'), ("csv", "a,b\n1,2\n3"),
-        ("csv", "a,a\n1,2\n"), ("csv", "a,\n1,2\n"), ("csv", 'a\n"1'), ("csv", b"a\n\xff"),
+        ("csv", "a,a\n1,2\n"), ("csv", "a,\n1,2\n"), ("csv", 'a\n"1'),
         ("xml", "<rows><row>"), ("xml", BOMB), ("json", "<html>"), ("json", ""),
     ],
 )  # fmt: skip
-def test_bodies_that_are_not_what_they_should_be(api: Api, form: str, body: str | bytes) -> None:
+def test_bodies_that_are_not_what_they_should_be(api: Api, form: str, body: str) -> None:
     api.serve("/things", lambda _: Response(body))
     with pytest.raises(SourceError) as caught:
         read(api.connector(format=form), Stream("things", path="things"))

@@ -20,7 +20,6 @@ DuckDB:
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -32,6 +31,7 @@ import pyarrow.csv
 from pydantic import AfterValidator, Field
 
 from atlas_etl import values
+from atlas_etl.config.fields import Encoding
 from atlas_etl.connectors.base import RowWriter
 from atlas_etl.connectors.declared import declared, known_types
 from atlas_etl.connectors.files._adapter import adapter
@@ -46,14 +46,6 @@ from atlas_etl.connectors.row_source import Wanted
 from atlas_etl.errors import ConfigError, SourceError
 from atlas_etl.model import Hazard
 
-
-def _known_encoding(name: str) -> str:
-    try:
-        return codecs.lookup(name).name
-    except LookupError:
-        raise ValueError(f"there is no encoding {name!r}") from None
-
-
 Character = Annotated[str, Field(min_length=1, max_length=1, pattern=r"^[\x00-\x7f]$")]
 
 
@@ -62,9 +54,7 @@ class CsvConnection(FileConnection):
 
     delimiter: Character | None = Field(default=None, description="default: a comma; a tab for .tsv files")
     quote: Character | None = Field(default='"', description="null: quotes are ordinary characters")
-    encoding: Annotated[str, AfterValidator(_known_encoding)] = Field(
-        default="utf-8", description="e.g. latin-1; byte order marks are understood"
-    )
+    encoding: Encoding = Field(default="utf-8", description="e.g. latin-1; byte order marks are understood")
     header: bool | list[str] = Field(
         default=True, description="whether the first record has the names; or the names, where none has"
     )

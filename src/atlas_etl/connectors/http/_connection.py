@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from atlas_etl.config.fields import Columns, Duration, Size
+from atlas_etl.config.fields import Columns, Duration, Encoding, Size
 from atlas_etl.connectors.base import ConnectionConfig, ProjectPath
 from atlas_etl.connectors.declared import known_types
 from atlas_etl.connectors.http._auth_settings import MODEL, Auth, RecordsPath, Url, check_token_url
@@ -89,6 +89,11 @@ class Resource(Offered):
     )
     format: Literal["json", "jsonl", "csv", "xml"] | None = Field(
         default=None, description="default: the connection's"
+    )
+    encoding: Encoding | None = Field(
+        default=None,
+        description="the charset of CSV and JSON, e.g. latin-1; default: what the header Content-Type names, "
+        "or UTF-8; XML names its own",
     )
     given: dict[str, Given] = Field(
         default_factory=dict,

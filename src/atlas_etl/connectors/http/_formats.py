@@ -53,7 +53,7 @@ class Format(Protocol):
     """Reads the answers of one resource."""
 
     def read(self, content: bytes, where: str) -> Answer:
-        """The document, where it is JSON, and its records. Raises SourceError."""
+        """The document, where it is JSON, and its records. All but XML is in UTF-8. Raises SourceError."""
 
 
 class _Json:
@@ -107,16 +107,13 @@ class _Lines:
 
 
 class _Csv:
-    """RFC 4180 with a header, in UTF-8."""
+    """RFC 4180 with a header."""
 
     def __init__(self, _: Path | None) -> None: ...
 
     def read(self, content: bytes, where: str) -> Answer:
         try:
             rows = list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True))
-        except UnicodeDecodeError as failure:
-            is_cut_off = failure.end == len(failure.object)
-            raise _malformed(where, "CSV", failure, is_cut_off=is_cut_off) from None
         except csv.Error as failure:
             raise _malformed(where, "CSV", failure, is_cut_off="unexpected end" in str(failure)) from None
         if not rows:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from dataclasses import replace
 
+from atlas_etl.connectors.http._charsets import text_of
 from atlas_etl.connectors.http._connection import HttpConnection, Resource
 from atlas_etl.connectors.http._formats import FORMATS, NOTHING, Answer, may_lack
 from atlas_etl.connectors.http._messages import Request, Response, shown
@@ -30,7 +31,8 @@ def pages_of_list(
     where = shown(first.url)
     written = resource.records if resource.records is not None else config.records
     path = parse_path(written) if written is not None else None
-    read: Callable[[bytes, str], Answer] = FORMATS[resource.format or config.format](path).read
+    form = resource.format or config.format
+    read: Callable[[bytes, str], Answer] = FORMATS[form](path).read
     if resource.records_may_lack and path is not None:
         read = may_lack(path, read)
     pagination = resource.pagination or config.pagination
@@ -46,7 +48,7 @@ def pages_of_list(
         response = fetch(request)
         document, records = NOTHING
         if response.status != _NO_CONTENT and response.status not in request.empty_on:
-            document, records = read(response.content, where)
+            document, records = read(text_of(response, where, form=form, encoding=resource.encoding), where)
         page = Page(response, document, records)
         if (failure := says_partial(page)) is not None:
             raise failure
