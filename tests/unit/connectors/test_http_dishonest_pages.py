@@ -69,6 +69,65 @@ def test_a_total_that_is_too_great_is_an_error(api: Api, how: str) -> None:
     assert ids(api, pagination={"type": how}) == IDS[: 2 * SIZE]
 
 
+def without_list(how: str, end: str, total: int) -> Callable[[Request], Response]:
+    """Two pages of three records each, and no list behind them."""
+
+    def answer(request: Request) -> Response:
+        at = int(request.args.get("offset", request.args.get("cursor", 0)))
+        at = int(request.args.get("page", 0)) * SIZE if how in ("page", "next_url") else at
+        found = [number for number in IDS[: 2 * SIZE] if number > int(request.args.get("after", at))][:SIZE]
+        if not found:
+            body = {"data": None} if end == "null" else {"data": None, "total": total}
+            return Response(status=204) if end == "204" else as_json(body)
+        more = {"next_cursor": at + SIZE, "next": f"/things?page={at // SIZE + 1}"}
+        return as_json({"data": records(found), "total": total, **more})
+
+    return answer
+
+
+@pytest.mark.parametrize("keyed", [False, True])
+@pytest.mark.parametrize("end", ["null", "null and total", "204"])
+@pytest.mark.parametrize("how", ["auto", "offset", "page", "cursor", "next_url", "keyset"])
+def test_no_list_is_no_end_where_a_total_says_more(api: Api, how: str, end: str, *, keyed: bool) -> None:
+    pagination = {"type": how, **({"start": 0} if how == "page" else {})}
+    key = {"primary_key": "id"} if keyed else {}
+    resources = {"things": {"path": "/things", "pagination": pagination, **key}}
+    stream = Stream("things", table="things")
+    api.serve("/things", without_list("next_url" if how == "auto" else how, end, 7))
+    with pytest.raises(SourceError) as caught:
+        read(api.connector(resources=resources), stream)
+    assert (caught.value.code, caught.value.retryable) == ("pages_incomplete", True)
+    api.server.clear()
+    api.serve("/things", without_list("next_url" if how == "auto" else how, end, 6))
+    assert read(api.connector(resources=resources), stream).num_rows == 2 * SIZE
+
+
+def test_a_header_may_have_the_total_that_no_content_contradicts(api: Api) -> None:
+    def answer(request: Request) -> Response:
+        if request.args:
+            return Response(status=204)
+        return as_json(records(IDS[:SIZE]), **{"Link": '</things?page=2>; rel="next"', "X-Total": "7"})
+
+    api.serve("/things", answer)
+    assert code_of(api) == "pages_incomplete"
+
+
+@pytest.mark.parametrize("how", ["cursor", "next_url", "link_header", "keyset"])
+def test_a_declared_total_counts_for_each_pagination(api: Api, how: str) -> None:
+    """However the pages end."""
+
+    def answer(request: Request) -> Response:
+        found = records(IDS[:SIZE]) if not request.args else []
+        more = {"next_cursor": 1, "next": "/things?page=2"} if found else {}
+        return as_json(
+            {"data": found, "total": 7, **more}, Link='</things?page=2>; rel="next"' if more else ""
+        )
+
+    api.serve("/things", answer)
+    assert code_of(api, pagination={"type": how, "total": "total"}) == "pages_incomplete"
+    assert ids(api, pagination={"type": how}) == IDS[:SIZE]
+
+
 @pytest.mark.parametrize("refused", [400, 404, 416, 422])
 def test_a_page_behind_the_total_may_be_refused(
     api: Api, refused: int, monkeypatch: pytest.MonkeyPatch

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Generator
 from dataclasses import replace
 
 import msgspec
 
 from atlas_etl.connectors.http._messages import Request
 from atlas_etl.connectors.http._pagination_settings import Pagination
-from atlas_etl.connectors.http._recognised import Page
+from atlas_etl.connectors.http._recognised import Page, said_total
 from atlas_etl.connectors.http._records import parse_path
 from atlas_etl.errors import SourceError
 
@@ -53,13 +54,72 @@ class Total:
     def check(self) -> None:
         """Raises SourceError (`pages_incomplete`) where the pages ended before all of them."""
         if self._total is not None and self._reached < self._total:
-            raise SourceError(
-                f"the pages ended behind {self._reached:,} records, and {self._how.total!r} says "
-                f"that there are {self._total:,}",
-                hint="sync again; leave `total` out where the API counts what it does not show",
-                code="pages_incomplete",
-                retryable=True,
+            raise _incomplete(
+                self._reached,
+                f"{self._how.total!r} says that there are {self._total:,}",
+                "sync again; leave `total` out where the API counts what it does not show",
             )
+
+
+def counted(flow: Generator[Request, Page, None], total: Total) -> Generator[Request, Page, None]:
+    """The same requests, for pages that have as many records as a declared total says.
+
+    Raises SourceError (`pages_incomplete`).
+    """
+    reached = 0
+    request = next(flow)
+    while True:
+        page = yield request
+        reached += len(page.records)
+        total.is_reached(page, reached=reached)
+        try:
+            request = flow.send(page)
+        except StopIteration:
+            total.check()
+            return
+
+
+def ended_by_list(flow: Generator[Request, Page, None]) -> Generator[Request, Page, None]:
+    """The same requests, for pages of which a null or no content is not the end that others contradict.
+
+    Where nobody declared a total, what looks like one may count what is not shown, so an empty list does end
+    the pages. Raises SourceError (`pages_incomplete`).
+    """
+    reached = 0
+    last = before = None  # page of all, and of those with records
+    request = next(flow)
+    while True:
+        page = yield request
+        if not request.is_again:
+            last, before = page, page if page.records else before
+            reached += max(0, len(page.records) - request.repeats)
+        try:
+            request = flow.send(page)
+        except StopIteration:
+            if last is not None and before is not None and last.lacks_list:
+                _refuse_end(last, before, reached)
+            return
+
+
+def _refuse_end(last: Page, before: Page, reached: int) -> None:
+    """Where the last page, or the one that had records last, says that there are more than were reached."""
+    said = said_total(last) or said_total(before)
+    if said is not None and reached < said[1]:
+        raise _incomplete(
+            reached,
+            f"an answer without a list follows, though {said[0]!r} says that there are {said[1]:,}",
+            "sync again; where it comes so each time, ask the API's makers, or describe `pagination` so "
+            "that it ends before that answer, e.g. by `stop_on_short_page`",
+        )
+
+
+def _incomplete(reached: int, why: str, hint: str) -> SourceError:
+    return SourceError(
+        f"the pages ended behind {reached:,} records, and {why}",
+        hint=hint,
+        code="pages_incomplete",
+        retryable=True,
+    )
 
 
 class Moves:

@@ -16,7 +16,7 @@ from pydantic import JsonValue
 from atlas_etl.connectors.http._failures import refused
 from atlas_etl.connectors.http._links import target
 from atlas_etl.connectors.http._messages import Request, origin
-from atlas_etl.connectors.http._page_ends import Moves, Total, stuck
+from atlas_etl.connectors.http._page_ends import Moves, Total, counted, ended_by_list, stuck
 from atlas_etl.connectors.http._pagination_settings import Pagination
 from atlas_etl.connectors.http._parents import filled
 from atlas_etl.connectors.http._recognised import Page, next_link, recognised, unknown
@@ -30,13 +30,15 @@ Hashed = TypeVar("Hashed", bound=Hashable)
 
 
 def paged(pagination: Pagination, first: Request, *, has_key: bool) -> Flow:
-    """The requests that read all pages. Raises SourceError (`pagination_stuck`).
+    """The requests that read all pages. Raises SourceError (`pagination_stuck`, `pages_incomplete`).
 
     Without a key, records that were read again could not be told from others, so none are.
     """
     how = pagination if has_key else pagination.model_copy(update={"overlap": 0})
     flow = _FLOWS[pagination.type](how, first)
-    return moving(flow, has_key=has_key) if pagination.type in _BY_POSITION else flow
+    if pagination.type in _BY_POSITION:
+        flow = counted(moving(flow, has_key=has_key), Total(how))
+    return ended_by_list(flow)
 
 
 def _single(_: Pagination, first: Request) -> Flow:

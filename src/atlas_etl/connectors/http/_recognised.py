@@ -28,6 +28,13 @@ class Page:
         """Whether it is one record, and no list of them."""
         return self.document is not None and self.document.is_one(self.records)
 
+    @property
+    def lacks_list(self) -> bool:
+        """Whether it is no list at all, and not an empty one."""
+        if self.document is None:
+            return not self.response.content
+        return not self.records and self.document.has_null_for_records
+
     def find(self, path: Path) -> Scalar:
         return self.document.find(path) if self.document is not None else None
 
@@ -151,6 +158,18 @@ def says_more(page: Page) -> str | None:
     if isinstance(page.find(("offset",)), str) and _count(page.find(("offset",))) is None:
         return "offset"  # Airtable's
     return None
+
+
+def said_total(page: Page) -> tuple[str, int] | None:
+    """Where a page says how many records there are, which are more than its own, and how many."""
+    found: list[tuple[str, Scalar]] = [
+        (header, page.response.headers.get(header, "").strip()) for header in usual.TOTAL_HEADERS
+    ]
+    for around in ((), *((name,) for name in ENVELOPES)):
+        places = [_steps(around, path) for path in usual.TOTALS]
+        found += [(written_path(place), page.find(place)) for place in places]
+    totals = [(place, total) for place, value in found if (total := _count(value)) is not None]
+    return next((each for each in totals if each[1] > len(page.records)), None)
 
 
 def _header_says_more(page: Page) -> str | None:

@@ -89,6 +89,7 @@ class Document:
         self._root = msgspec.Raw(content.removeprefix(BYTE_ORDER_MARK).strip(_BLANKS))
         self._of_root: dict[str, msgspec.Raw] | None = None  # its members, once they were asked for
         self._has_no_repeated = False  # members at its root
+        self.has_null_for_records = False  # as far as they were asked for
 
     def find(self, path: Path) -> Scalar:
         """What is at a path: None where there is nothing, or no scalar.
@@ -164,7 +165,9 @@ class Document:
             first = _first(value)
             if first == b"[":
                 records += self._items(value)
-            elif first != b"n":
+            elif first == b"n":
+                self.has_null_for_records = True
+            else:
                 records.append(value)
         return records
 
@@ -227,6 +230,7 @@ class Document:
     def _step(self, value: msgspec.Raw, step: str, above: Sequence[str]) -> Sequence[msgspec.Raw]:
         first = _first(value)
         if first == b"n":
+            self.has_null_for_records = True
             return ()
         if step == EVERY and first == b"[":
             return self._items(value)
