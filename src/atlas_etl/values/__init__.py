@@ -21,6 +21,7 @@ from atlas_etl.values.cursors import (
     cursor_scalar,
     cursor_value,
     earlier,
+    not_ordered,
     parse_cursor,
 )
 from atlas_etl.values.rows import json_rows, split
@@ -39,6 +40,7 @@ __all__ = [
     "from_text",
     "hexadecimal",
     "json_rows",
+    "not_ordered",
     "parse_cursor",
     "source_type",
     "split",

@@ -44,8 +44,13 @@ def cursor_kind(kind: pa.DataType, *, stream: str, column: str) -> CursorKind:
         return CursorKind.TIMESTAMPTZ if kind.tz else CursorKind.TIMESTAMP
     if kind == pa.uuid():
         return CursorKind.UUID
-    raise ConfigError(
-        f"column {column!r} of type {type_name(kind)} cannot be a cursor: its values have no useful order",
+    raise not_ordered(type_name(kind), stream=stream, column=column)
+
+
+def not_ordered(kind: str, *, stream: str, column: str) -> ConfigError:
+    """A column of the type of this name is no cursor."""
+    return ConfigError(
+        f"column {column!r} of type {kind} cannot be a cursor: its values have no useful order",
         hint="choose a column that grows: a timestamp, a number, a date or a sortable text",
         code="cursor_type",
         stream=stream,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 
 import duckdb
 import pyarrow as pa
@@ -43,6 +43,8 @@ from atlas_etl.model import (
     StreamInfo,
     TableName,
 )
+
+_TYPE_PER_VALUE = ("UNION(", "VARIANT")  # which the text of a bound does not tell
 
 
 class DuckDBChecksums:
@@ -90,7 +92,7 @@ class DuckDBSnapshot(OneFetchAtATime):
         if stream.table is None:
             sql = subquery(stream)
             self._refuse_several(f"SELECT * FROM {sql}")
-            return Relation(sql, self._columns(sql, frozenset()))
+            return Relation(sql, self._columns(stream, sql, frozenset()))
         schema, name = self._find(stream)
         sql = f"{quote(schema)}.{quote(name)}"
         with translated(self._kind):
@@ -100,7 +102,7 @@ class DuckDBSnapshot(OneFetchAtATime):
             ).fetchall()
         return Relation(
             sql,
-            self._columns(sql, frozenset(str(row[0]) for row in required)),
+            self._columns(stream, sql, frozenset(str(row[0]) for row in required)),
             primary_key=self.primary_key(schema, name),
             estimated_rows=self.estimated_rows(schema, name),
             table=TableName(name, schema),
@@ -175,9 +177,12 @@ class DuckDBSnapshot(OneFetchAtATime):
     def open_writers(self) -> None:
         return None  # DuckDB has one writing process, and it is this one
 
-    def _columns(self, sql: str, required: frozenset[str]) -> tuple[SourceColumn, ...]:
+    def _columns(self, stream: Stream, sql: str, required: frozenset[str]) -> tuple[SourceColumn, ...]:
         with translated(self._kind):
             described = self._opened.execute(f"DESCRIBE SELECT * FROM {sql}").fetchall()
+        for name, native, *_ in described:
+            if name == stream.cursor and native.startswith(_TYPE_PER_VALUE):
+                raise values.not_ordered(native, stream=stream.name, column=name)
         return tuple(
             source_column(str(row[0]), str(row[1]), str(row[0]) not in required) for row in described
         )
@@ -224,8 +229,13 @@ class DuckDBConnector(SqlConnector[DuckDBConnection]):
         return ConnectionStatus(f"{count} tables and views", server_version=f"DuckDB {duckdb.__version__}")
 
     def discover(self) -> Sequence[StreamInfo]:
-        with self.snapshot() as snapshot:
-            return [_stream_info(snapshot, schema, name) for schema, name in snapshot.tables()]
+        """What each table and view holds; a view that DuckDB itself cannot open is left out."""
+        found: list[StreamInfo] = []
+        with self.snapshot() as snapshot:  # keeps the file open
+            for schema, name in snapshot.tables():
+                with suppress(SourceError), self.snapshot() as its_own:  # a failure ends its transaction
+                    found.append(_stream_info(its_own, schema, name))
+        return found
 
     def close(self) -> None:
         """Snapshots close their own connections."""
