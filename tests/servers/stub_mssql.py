@@ -75,6 +75,9 @@ class Database:
             "SYSUTCDATETIME", 0, lambda: datetime.now(UTC).isoformat(timespec="microseconds")[:26]
         )
         self._sqlite.create_collation(COLLATION, compared)
+        self._sqlite.create_collation(
+            "CATALOG_DEFAULT", lambda one, other: compared(one.lower(), other.lower())
+        )
         add_functions(self._sqlite)
         self._catalog = Catalog(self._sqlite, name)
 

@@ -54,12 +54,12 @@ class Catalog:
         return schemas.index(name) + 1 if name in schemas else None
 
     def table(self, name: str) -> int | None:
-        """By `[schema].[table]`, as OBJECT_ID finds it."""
+        """By `[schema].[table]`, as OBJECT_ID finds it in a database whose collation ignores case."""
         parts = re.fullmatch(rf"({NAME})\.({NAME})", name)
         if parts is None:
             raise Refused(102, f"Incorrect name {name}.")
         for schema, table, _, number in self._every():
-            if (schema, table) == (name_of(parts[1]), name_of(parts[2])):
+            if schema == name_of(parts[1]) and table.lower() == name_of(parts[2]).lower():
                 return number
         return None
 

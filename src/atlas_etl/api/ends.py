@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ from atlas_etl.config.references import KINDS, ReferenceContext, expand_uri, hol
 from atlas_etl.config.uri import parse_location
 from atlas_etl.connectors import registry
 from atlas_etl.connectors.base import Adapter, ConnectionConfig
-from atlas_etl.connectors.naming import folded_table
 from atlas_etl.errors import ConfigError, UsageError
 from atlas_etl.state.holder import this_actor
 
@@ -29,7 +28,7 @@ _BESIDE = ("sid", "dsn")  # what some systems have in the place of those
 _LABEL_LENGTH = 48
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class End:
     """What a URI or a path names, validated; nothing is opened yet."""
 
@@ -64,10 +63,18 @@ class End:
         return schema
 
     def table_id(self, text: str, home: str | None = None) -> str:
-        """The same for each way in which a table may be named; tables without a schema are in `home`."""
+        """The same for each way in which a table may be named; tables without a schema are in `home`.
+
+        Raises AtlasError where the system has to be asked, and cannot be.
+        """
         home = self.home() or home
         named = f"{home}.{text}" if home and "." not in text else text
-        return (folded_table(named) if self.adapter.folds_tables else named).removeprefix(f"{home}.")
+        is_small = named == named.lower()
+        return (named if is_small else self._folded(named)).removeprefix(f"{home}.")
+
+    @cached_property
+    def _folded(self) -> Callable[[str], str]:
+        return self.adapter.table_folding(self.config)
 
     def as_source(self, definition: ConnectorDefinition) -> PreparedConnector:
         return PreparedConnector(definition, self.protocol, self.adapter, self.config)

@@ -302,7 +302,7 @@ class Adapter(Generic[Config]):
     )
     form: Callable[[Config], FileForm] | None = None  # how one file of the protocol is written
     home: Callable[[Config], str | None] = lambda _: None  # the schema of tables that are named without one
-    folds_tables: bool = False  # whether tables' names are one that differ in the case of ASCII letters
+    table_folding: Callable[[Config], Callable[[str], str]] = lambda _: str  # makes names of one table equal
     has_schemas: bool = True  # whether a destination's tables stand in the schema that is asked for
     thread_bound: bool = False  # whether a client may only be used by the thread that made it
     shared: bool = False  # whether one connector, or one destination, may serve several threads at once

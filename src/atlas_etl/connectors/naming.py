@@ -31,11 +31,6 @@ def folded_table(name: str) -> str:
     return name.translate(_SMALL)
 
 
-def same_table(one: str, other: str) -> bool:
-    """Whether names of tables differ in the case of ASCII letters at most."""
-    return folded_table(one) == folded_table(other)
-
-
 def in_table(names: Sequence[str], there: Sequence[str], *, fold_case: bool, where: str) -> list[str]:
     """The names of columns as the table spells those that it has, where only the case may differ.
 

@@ -113,9 +113,11 @@ def test_rows_from_standard_input_are_added_once(stub_mssql_server: StubServer, 
     database = stub_mssql_server.fresh_database()
     uri = f"mssql://etl:${{env:STUB_PASSWORD}}@127.0.0.1:{stub_mssql_server.port}/{quote(database, safe='')}"
     project.write("rows.csv", "id,name\n1,a\n2,b\n")
-    for _ in range(2):
-        done = project.atlas("load", uri, "rows.csv", "--table", "t", env={"STUB_PASSWORD": PASSWORD})
+    env = {"STUB_PASSWORD": PASSWORD}
+    for table, added in (("t", 2), ("t", 0), ("T", 0)):
+        done = project.atlas("load", uri, "rows.csv", "--table", table, "--json", env=env)
         assert done.returncode == 0, done.stderr
+        assert done.json()["runs"][0]["rows_processed"] == added
 
 
 # Tables that change

@@ -9,7 +9,6 @@ from typing import Protocol
 import pyarrow as pa
 
 from atlas_etl import values
-from atlas_etl.connectors import naming
 from atlas_etl.errors import RefusedRowError
 from atlas_etl.model import LoadPlan, TableName, WidenColumn
 
@@ -65,7 +64,6 @@ class WriterDialect(ABC):
     has_schemas = True
     keeps_keys = True  # whether tables are made with their primary key
     fold_case = False  # whether names that differ only in case are one
-    folds_tables = False  # the same of tables, and of ASCII letters alone
     max_identifier: int | None = None
     for_update = ""  # locks the rows of a SELECT, where not the whole database is locked anyway
     lock_hint = ""  # the same, of systems where it stands behind the table
@@ -79,12 +77,12 @@ class WriterDialect(ABC):
         return len(name.encode())
 
     def folded_table(self, name: str) -> str:
-        """The SQL of a table's name, given as SQL, in small letters where `folds_tables`."""
+        """The SQL of what is equal for all names of one table, of a name that is given as SQL."""
         return name
 
-    def same_table(self, one: str, other: str) -> bool:
-        """Whether both name one table of a schema."""
-        return naming.same_table(one, other) if self.folds_tables else one == other
+    def same_table(self, column: str, name: str) -> tuple[str, Sequence[str]]:
+        """The SQL of whether a column, given as SQL, names the table of this name, and its parameters."""
+        return f"{self.folded_table(column)} = {self.folded_table(self.placeholder)}", (name,)
 
     def table(self, table: TableName) -> str:
         return (

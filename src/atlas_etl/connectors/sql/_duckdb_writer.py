@@ -56,7 +56,6 @@ _LOADS = 16  # until a checkpoint; before it each keeps a megabyte or two of its
 
 class _WriterDialect(WriterDialect):
     fold_case = True
-    folds_tables = True
     keeps_keys = False  # DuckDB would keep their index in memory whole; merging does not need it
 
     def __init__(self, memory: LoadMemory) -> None:

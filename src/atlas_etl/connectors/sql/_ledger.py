@@ -110,10 +110,10 @@ class Ledger:
             (f"{disposition} = {mark}", (EMPTIED,)),
         )
         latest = ", ".join(f"max(CASE WHEN {condition} THEN {at} END)" for condition, _ in asked)
+        same_table, of_table = self._same_table()
         (found,) = connection.execute(
-            f"SELECT max({at}), {latest} FROM {self.dialect.table(self.loads_table)} "
-            f"WHERE {self._same_table()}",
-            (*(parameter for _, parameters in asked for parameter in parameters), self.table.name),
+            f"SELECT max({at}), {latest} FROM {self.dialect.table(self.loads_table)} WHERE {same_table}",
+            (*(parameter for _, parameters in asked for parameter in parameters), *of_table),
         )
         with reading_own(LOADS, self.stream):
             return TableHistory(
@@ -150,13 +150,14 @@ class Ledger:
         Locked, so that it is what is committed now, whatever snapshot the transaction has.
         """
         quote, mark = self.dialect.quote, self.dialect.placeholder
+        same_table, of_table = self._same_table()
         since, of_since = self._since()
         select = self.dialect.first_locked(
             f"SELECT {self.dialect.names(_KEY)} FROM {self.dialect.table(self.loads_table)}"
-            f"{self.dialect.lock_hint} WHERE {self._same_table()} "
+            f"{self.dialect.lock_hint} WHERE {same_table} "
             f"AND NOT ({quote('connector')} = {mark} AND {quote('stream')} = {mark}) AND {since}"
         )
-        found = connection.execute(select, (self.table.name, self.connector, self.stream, *of_since))
+        found = connection.execute(select, (*of_table, self.connector, self.stream, *of_since))
         return (str(found[0][0]), str(found[0][1])) if found else None
 
     def refuse_other_streams(self, connection: Connection) -> None:
@@ -185,7 +186,7 @@ class Ledger:
         line = self._line(connection)
         if line is None:
             return None, 0, None
-        if not self.dialect.same_table(str(line["table_name"]), self.table.name):
+        if line["table_name"] is None:
             return None, _version(line), None
         protection = line["protection"]
         return _committed(line), _version(line), None if protection is None else str(protection)
@@ -236,7 +237,7 @@ class Ledger:
     def record_protection(self, connection: Connection, protection: str, *, version: int) -> None:
         """Count a commit of rows without a cursor. The checkpoint stays, unless it is of another table."""
         line = self._line(connection)
-        is_ours = line is not None and self.dialect.same_table(str(line["table_name"]), self.table.name)
+        is_ours = line is not None and line["table_name"] is not None
         known = {} if is_ours else _NO_CHECKPOINT
         self._record(connection, version, {**known, "protection": protection})
 
@@ -273,11 +274,12 @@ class Ledger:
         loads, at = self.dialect.table(self.loads_table), quote("committed_at")
         of_kind = f"AND {quote('disposition')} = {mark}"
         where, parameters = self._of_table()
+        same_table, of_table = self._same_table()
         replaced = f"SELECT max({at}) FROM {loads}{where} {of_kind}"
-        emptied = f"SELECT max({at}) FROM {loads} WHERE {self._same_table()} {of_kind}"
+        emptied = f"SELECT max({at}) FROM {loads} WHERE {same_table} {of_kind}"
         return (
             f"{at} > COALESCE(({replaced}), {_BEFORE_ALL}) AND {at} > COALESCE(({emptied}), {_BEFORE_ALL})",
-            (*parameters, Disposition.REPLACE.value, self.table.name, EMPTIED),
+            (*parameters, Disposition.REPLACE.value, *of_table, EMPTIED),
         )
 
     def _record(self, connection: Connection, version: int, cells: Mapping[str, str | None]) -> None:
@@ -286,10 +288,16 @@ class Ledger:
     def _line(
         self, connection: Connection, lock_hint: str = "", for_update: str = ""
     ) -> Mapping[str, object] | None:
+        """What is there of the stream; without the name of the table where it is another one."""
         where, parameters = self._of_stream()
-        names = self.dialect.names(_STREAM_COLUMNS)
-        table = self.dialect.table(self.checkpoints_table)
-        rows = connection.execute(f"SELECT {names} FROM {table}{lock_hint}{where}{for_update}", parameters)
+        same_table, of_table = self._same_table()
+        own_name = f"CASE WHEN {same_table} THEN {self.dialect.quote('table_name')} END"
+        columns = (own_name if name == "table_name" else self.dialect.quote(name) for name in _STREAM_COLUMNS)
+        rows = connection.execute(
+            f"SELECT {', '.join(columns)} FROM {self.dialect.table(self.checkpoints_table)}{lock_hint}"
+            f"{where}{for_update}",
+            (*of_table, *parameters),
+        )
         return _read(self.dialect, rows[0]) if rows else None
 
     def _update(self, connection: Connection, cells: Mapping[str, str | None]) -> None:
@@ -303,12 +311,12 @@ class Ledger:
 
     def _of_table(self) -> tuple[str, tuple[str, ...]]:
         where, parameters = self._of_stream()
-        return f"{where} AND {self._same_table()}", (*parameters, self.table.name)
+        same_table, of_table = self._same_table()
+        return f"{where} AND {same_table}", (*parameters, *of_table)
 
-    def _same_table(self) -> str:
-        """The SQL of whether a line is of the table, whose name is given as a parameter."""
-        folded = self.dialect.folded_table
-        return f"{folded(self.dialect.quote('table_name'))} = {folded(self.dialect.placeholder)}"
+    def _same_table(self) -> tuple[str, Sequence[str]]:
+        """The SQL of whether a line is of the table, and its parameters."""
+        return self.dialect.same_table(self.dialect.quote("table_name"), self.table.name)
 
     def _of_stream(self) -> tuple[str, tuple[str, ...]]:
         quote, mark = self.dialect.quote, self.dialect.placeholder

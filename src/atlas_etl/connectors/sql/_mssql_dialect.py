@@ -57,6 +57,13 @@ class MSSQLWriterDialect(WriterDialect):
     def stage(self, name: str) -> str:
         return quoted(f"#{name}")
 
+    def folded_table(self, name: str) -> str:
+        """By the collation of the database's own names.
+
+        Source: https://learn.microsoft.com/sql/relational-databases/databases/contained-database-collations.
+        """
+        return f"{name} COLLATE CATALOG_DEFAULT"
+
     def first(self, select: str) -> str:
         return f"SELECT TOP (1) {select.removeprefix('SELECT ')}"
 

@@ -55,6 +55,14 @@ class MySQLWriterDialect(WriterDialect):
     def quote(self, identifier: str) -> str:
         return quoted(identifier)
 
+    def same_table(self, column: str, name: str) -> tuple[str, Sequence[str]]:
+        """As the server was made to compare names, which only it knows.
+
+        Source: https://dev.mysql.com/doc/refman/8.4/en/identifier-case-sensitivity.html.
+        """
+        same = f"IF(@@lower_case_table_names, LOWER({column}) = LOWER(?), {column} = ?)"
+        return same, (name, name)
+
     def upsert(self, table: TableName, columns: Sequence[str], key: Sequence[str], changed: str) -> str:  # noqa: ARG002
         name, marks = self.quote(changed), ", ".join(self.placeholder for _ in columns)
         return (

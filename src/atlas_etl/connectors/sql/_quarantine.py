@@ -39,15 +39,12 @@ class StreamQuarantine:
     def rows(self, connection: Connection) -> tuple[QuarantinedRow, ...]:
         """Every row, the first that was refused first."""
         quote, mark = self.dialect.quote, self.dialect.placeholder
-        folded = self.dialect.folded_table
-        where = (
-            f"{quote('connector')} = {mark} AND {quote('stream')} = {mark} "
-            f"AND {folded(quote('table_name'))} = {folded(mark)}"
-        )
+        same_table, of_table = self.dialect.same_table(quote("table_name"), self.table.name)
+        where = f"{quote('connector')} = {mark} AND {quote('stream')} = {mark} AND {same_table}"
         names = self.dialect.names(QUARANTINE_COLUMNS)
         found = connection.execute(
             f"SELECT {names} FROM {self.dialect.table(self.place)} WHERE {where}",
-            (self.connector, self.stream, self.table.name),
+            (self.connector, self.stream, *of_table),
         )
         with reading_own(QUARANTINE, self.stream):
             return tuple(sorted(map(_row, found), key=attrgetter("order")))

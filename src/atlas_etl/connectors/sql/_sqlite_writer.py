@@ -22,7 +22,6 @@ class SqliteDialect(WriterDialect):
     key_type = "TEXT"
     has_schemas = False
     fold_case = True
-    folds_tables = True
 
     def folded_table(self, name: str) -> str:
         return f"lower({name})"  # of ASCII letters alone, as names of tables are compared

@@ -5,6 +5,7 @@ from __future__ import annotations
 import duckdb
 
 from atlas_etl.connectors.base import Adapter
+from atlas_etl.connectors.naming import folded_table
 from atlas_etl.connectors.sql._duckdb_database import DuckDBConnection, connect
 from atlas_etl.connectors.sql._duckdb_reader import DuckDBConnector
 from atlas_etl.connectors.sql._duckdb_writer import DuckDBDestination
@@ -32,7 +33,7 @@ ADAPTER = Adapter(
     connector=_connector,
     destination=DuckDBDestination,
     home=lambda _: "main",
-    folds_tables=True,
+    table_folding=lambda _: folded_table,
     thread_bound=True,  # one DuckDB connection is one transaction
     shared=True,
 )

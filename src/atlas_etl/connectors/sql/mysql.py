@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import closing
+
 from atlas_etl.connectors.base import Adapter
-from atlas_etl.connectors.sql._mysql_connection import MySQLConnection, dispose, engine
-from atlas_etl.connectors.sql._mysql_reader import MySQLConnector
+from atlas_etl.connectors.sql._mysql_connection import MySQLConnection, Server, dispose, engine
+from atlas_etl.connectors.sql._mysql_reader import MySQLConnector, session_of
 from atlas_etl.connectors.sql._mysql_writer import MySQLDestination
+from atlas_etl.errors import DestinationError
 
 
 def _connector(config: MySQLConnection) -> MySQLConnector:
     return MySQLConnector(config, protocol="mysql")
+
+
+def _folding(config: MySQLConnection) -> Callable[[str], str]:
+    with closing(Server(config, DestinationError)) as server, session_of(server) as session:
+        ((folds,),) = session.rows("SELECT @@lower_case_table_names")
+    return str.lower if folds else str
 
 
 ADAPTER = Adapter(
@@ -19,5 +29,6 @@ ADAPTER = Adapter(
     connector=_connector,
     destination=MySQLDestination,
     home=lambda config: config.database,
+    table_folding=_folding,
     shared=True,
 )

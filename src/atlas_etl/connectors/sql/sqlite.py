@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from atlas_etl.connectors.base import Adapter
+from atlas_etl.connectors.naming import folded_table
 from atlas_etl.connectors.sql._sqlite_connection import SqliteConnection, dispose, engine
 from atlas_etl.connectors.sql._sqlite_destination import SqliteDestination
 from atlas_etl.connectors.sql._sqlite_reader import SqliteConnector
@@ -19,6 +20,6 @@ ADAPTER = Adapter(
     connector=_connector,
     destination=SqliteDestination,
     home=lambda _: "main",
-    folds_tables=True,
+    table_folding=lambda _: folded_table,
     has_schemas=False,
 )
