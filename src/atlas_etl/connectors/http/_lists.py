@@ -13,6 +13,7 @@ from functools import partial
 from typing import TypeAlias
 
 from atlas_etl.connectors.http._connection import HttpConnection, Resource
+from atlas_etl.connectors.http._error_objects import ErrorObjects, known_records
 from atlas_etl.connectors.http._first_request import first_request
 from atlas_etl.connectors.http._given import GivenNames
 from atlas_etl.connectors.http._in_order import in_order
@@ -65,6 +66,11 @@ class Lists:
             timezone=stream.timezone,
             parents=bounds,
             given=self._given(resource),
+            errors=ErrorObjects(
+                has_records=known_records(
+                    request.known, added=resource.parent.fields if resource.parent is not None else ()
+                )
+            ),
         )
         return self._from(resource, reading, request.since if stream.cursor else None)
 

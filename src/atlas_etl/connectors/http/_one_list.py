@@ -37,6 +37,7 @@ def pages_of_list(
         read = may_lack(path, read)
     pagination = resource.pagination or config.pagination
     is_counted = pagination.type in ("offset", "page", "auto")
+    is_paged = resource.pagination is not None and pagination.type not in ("auto", "none")
     repeats = Repeats(reading.key if is_counted else (), merges=reading.merges, where=where)
     is_first, is_past = True, False
     before: Records = []
@@ -50,6 +51,8 @@ def pages_of_list(
         if response.status != _NO_CONTENT and response.status not in request.empty_on:
             document, records = read(text_of(response, where, form=form, encoding=resource.encoding), where)
         page = Page(response, document, records)
+        if path is None:
+            reading.errors.see(page, where, is_paged=is_paged)
         if (failure := says_partial(page)) is not None:
             raise failure
         if is_first and not reading.notes and (note := told(pagination, page)) is not None:

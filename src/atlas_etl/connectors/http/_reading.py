@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from atlas_etl.connectors.http._error_objects import ErrorObjects
 from atlas_etl.connectors.http._given import NOTHING_GIVEN, GivenNames
 from atlas_etl.connectors.http._incremental import Newest
 from atlas_etl.connectors.http._parent_bounds import ParentBounds
@@ -25,4 +26,5 @@ class Reading:
     windows: Windows | None = None
     parents: ParentBounds | None = None  # None: nothing tells which of their records are new
     given: GivenNames = NOTHING_GIVEN
+    errors: ErrorObjects = field(default_factory=ErrorObjects)
     notes: list[str] = field(default_factory=list)  # what a person should know of it

@@ -17,7 +17,7 @@ _USUAL = (
 _BESIDE = frozenset({"errors", "warnings", "links", "link", "included", "facets"})
 ENVELOPES: Final = ("d", "data", "result", "results", "response", "payload", "hits")
 _ERROR, _SUCCESS = "error", ("success", "ok")
-_OF_ERRORS = frozenset(
+OF_ERRORS: Final = frozenset(
     {_ERROR, *_SUCCESS, "errors", "error_description", "error_code", "message", "code", "status", "detail",
      "details", "documentation_url", "path", "timestamp", "request_id", "requestId", "trace_id"}
 )  # fmt: skip
@@ -61,10 +61,11 @@ def says_failure(document: Document) -> bool:
     return any(document.find((name,)) is False for name in _SUCCESS)
 
 
-def answered_errors(where: str) -> SourceError:
+def answered_errors(where: str, unless: str = "") -> SourceError:
+    """`unless`: what to do where it is none."""
     return SourceError(
         f"{where} answered with an error and no records",
-        hint="check what the resource asks for, and the rights of these credentials",
+        hint=f"check what the resource asks for, and the rights of these credentials{unless}",
         code="answered_errors",
     )
 
@@ -72,7 +73,7 @@ def answered_errors(where: str) -> SourceError:
 def _is_error_alone(document: Document) -> bool:
     """Whether it has nothing but an error, and what belongs to one."""
     has_error = document.holds_several((_ERROR,)) or document.find((_ERROR,)) not in (None, False, "", 0)
-    return has_error and _OF_ERRORS.issuperset(document.members())
+    return has_error and OF_ERRORS.issuperset(document.members())
 
 
 def _is_bundle(document: Document) -> bool:
