@@ -77,6 +77,34 @@ def answer_of(headers: str, body: bytes) -> bytes:
     return f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n{headers}\r\n".encode() + body
 
 
+HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\nContent-Length: 9\r\n\r\n"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+PROCESSING = b"HTTP/1.1 102 Processing\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "before",
+    [HINTS, HINTS * 3, CONTINUE + HINTS, PROCESSING + CONTINUE + PROCESSING],
+    ids=["103", "103s", "100 and 103", "102 and 100"],
+)
+@pytest.mark.parametrize("chunked", [False, True])
+def test_what_a_server_says_before_its_answer_is_passed_over(
+    api: Api, before: bytes, *, chunked: bool
+) -> None:
+    body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY) if chunked else BODY
+    headers = "Transfer-Encoding: chunked\r\n" if chunked else f"Content-Length: {len(BODY)}\r\n"
+    with raw_server(before + answer_of(headers, body)) as url:
+        found = read(api.connector(base_url=url, attempts=1, pagination="none"), THINGS)
+    assert found.column("id").to_pylist() == [1, 2]
+
+
+@pytest.mark.parametrize("before", [HINTS, HINTS[:-2]], ids=["whole", "half"])
+def test_what_a_server_says_before_its_answer_is_no_answer(api: Api, before: bytes) -> None:
+    with raw_server(before) as url, pytest.raises(SourceError) as caught:
+        read(api.connector(base_url=url, attempts=1), THINGS)
+    assert caught.value.code in ("unreachable", "incomplete")
+
+
 ZIPPED = gzip.compress(BODY)
 CHUNKED = b"%x\r\n%s\r\n" % (len(BODY), BODY)
 BROKEN = {

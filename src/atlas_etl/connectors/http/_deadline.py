@@ -21,6 +21,8 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 _UNTIL: ContextVar[float] = ContextVar("until", default=float("inf"))  # by the monotonic clock
 
+_BEFORE_THE_ANSWER = frozenset({100, 102, 103})  # of which a server may send any number
+
 Admit: TypeAlias = Callable[[str], None]
 
 
@@ -69,6 +71,16 @@ def _pools(seconds: float, admit: Admit | None) -> dict[str, type[HTTPConnection
             super().__init__(sock, *args, **kwargs)
             until = min(time.monotonic() + seconds, _UNTIL.get())
             self.fp = io.BufferedReader(_Timed(self.fp.detach(), until))
+
+        def begin(self) -> None:
+            """Informational answers go before the one that counts (RFC 9110, section 15.2).
+
+            http.client passes over 100 alone, and would take a 103 for the answer.
+            """
+            super().begin()
+            while self.status in _BEFORE_THE_ANSWER:
+                self.headers = None  # type: ignore[assignment]  # so that it begins anew
+                super().begin()
 
     class Plain(HTTPConnection):
         response_class = Response
