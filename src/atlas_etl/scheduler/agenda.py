@@ -21,7 +21,7 @@ from atlas_etl.scheduler.retries import RetryRule
 _WIDEST_SPREAD = timedelta(minutes=15)  # of tests by interval, so that not all connectors have theirs at once
 _TEST_WINDOW = timedelta(days=366)  # so that every connector that was never tested is, at once
 
-Fingerprint = Mapping[str, tuple[int, int, int]]
+Fingerprint = Mapping[str, tuple[int, int, int, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ def of_connectors(agenda: Agenda, names: Collection[str]) -> Agenda:
 
 def fingerprint(folder: Path) -> Fingerprint:
     """Which files say what is scheduled, and how they look from outside; cheap enough to ask often."""
-    found: dict[str, tuple[int, int, int]] = {}
+    found: dict[str, tuple[int, int, int, int]] = {}
     try:
         beside = [folder / PROJECT_FILE, *(folder / DEFINITIONS).iterdir()]
     except OSError:
@@ -140,7 +140,7 @@ def fingerprint(folder: Path) -> Fingerprint:
             seen = path.stat()
         except OSError:
             continue
-        found[str(path)] = (seen.st_mtime_ns, seen.st_size, seen.st_ino)
+        found[str(path)] = (seen.st_mtime_ns, seen.st_ctime_ns, seen.st_size, seen.st_ino)
     return found
 
 

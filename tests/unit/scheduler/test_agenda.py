@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from atlas_etl.errors import ConfigError
 from atlas_etl.scheduler import agenda as agenda_room
 from atlas_etl.scheduler.agenda import Agenda, read_agenda
 from tests.unit.scheduler.world import World
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -69,6 +71,22 @@ def test_only_what_changed_is_read(world: World, monkeypatch: pytest.MonkeyPatch
     names.clear()
     read(world, second, all_again=True)
     assert names == ["a", "b", "d"]
+
+
+def test_one_that_changed_is_read_also_where_its_size_and_time_are_those_that_it_had(world: World) -> None:
+    world.define("a", "0 1 * * *")
+    first = read(world)
+    file = world.folder / "connectors.d" / "a.yaml"
+    was = file.stat()
+    text = file.read_text().replace("0 1 * * *", "0 2 * * *")
+
+    def rewritten() -> bool:
+        file.write_text(text)
+        os.utime(file, ns=(was.st_atime_ns, was.st_mtime_ns))
+        return file.stat().st_ctime_ns != was.st_ctime_ns
+
+    until(rewritten, "the clock of files went on")
+    assert read(world, first).scheduled["a"].timing.expression == "0 2 * * *"
 
 
 def test_a_wrong_one_is_looked_at_until_it_is_right(world: World) -> None:
