@@ -201,6 +201,21 @@ def test_a_merge_without_a_unique_index_replaces_rows_by_key(database: Database)
     assert database.rows("SELECT * FROM shop.orders ORDER BY 1") == [(1, "once"), (2, "b")]
 
 
+@pytest.mark.parametrize("key", ["PRIMARY KEY", ""])
+@pytest.mark.parametrize("price", ["numeric(9, 2)", "money"])
+def test_an_identity_that_is_always_generated_keeps_the_sources_values(
+    database: Database, key: str, price: str
+) -> None:
+    """COPY writes them as it is, an INSERT does not; `money` is given as text, which is an INSERT, too."""
+    always = "bigint GENERATED ALWAYS AS IDENTITY"
+    database.execute("CREATE SCHEMA shop", f"CREATE TABLE shop.orders (id {always} {key}, price {price})")
+    destination = database.destination()
+    for ids in ([5, 7], [7, 9]):
+        prices = pa.array([Decimal("1.50")] * 2, pa.decimal128(9, 2))
+        load(destination, pa.table({"id": pa.array(ids, pa.int64()), "price": prices}), MERGE)
+    assert database.rows("SELECT id FROM shop.orders ORDER BY 1") == [(5,), (7,), (9,)]
+
+
 def test_a_merge_of_keys_alone(database: Database) -> None:
     destination = database.destination()
     keys = pa.table({"id": pa.array([1, 2, 2], pa.int64())})

@@ -176,11 +176,12 @@ class WriterDialect(ABC):
 
     def merge(self, plan: LoadPlan, stage: str) -> Sequence[str]:
         """Upsert by key from a stage with one row of each: delete what changes, then insert."""
-        target, names = self.table(plan.table), self.names(plan.schema.names)
-        return (
-            self.delete_staged(plan, stage),
-            f"INSERT INTO {target} ({names}) SELECT {names} FROM {stage}",
-        )
+        return self.delete_staged(plan, stage), self.insert_staged(plan, stage)
+
+    def insert_staged(self, plan: LoadPlan, stage: str) -> str:
+        """Insert the rows of the stage."""
+        names = self.names(plan.schema.names)
+        return f"INSERT INTO {self.table(plan.table)} ({names}) SELECT {names} FROM {stage}"
 
     def delete_staged(self, plan: LoadPlan, stage: str) -> str:
         """Delete the rows whose key stands in the stage."""

@@ -167,7 +167,9 @@ class LoadConnection:
         self.execute(f"CREATE TEMPORARY TABLE {_SPELLED} ({made}) ON COMMIT DROP")
         self._copy(_SPELLED, batch, [type_ or text_type() for type_ in types])
         read = ", ".join(f"{name}::{native}" for name, native in zip(names, natives, strict=True))
-        self.execute(f"INSERT INTO {table} ({', '.join(names)}) SELECT {read} FROM {_SPELLED}")
+        self.execute(
+            f"INSERT INTO {table} ({', '.join(names)}) OVERRIDING SYSTEM VALUE SELECT {read} FROM {_SPELLED}"
+        )
         self.execute(f"DROP TABLE {_SPELLED}")
 
 

@@ -106,14 +106,20 @@ class PostgresWriterDialect(WriterDialect):
         """One upsert, which leaves rows where they are for the foreign keys that point at them."""
         if not self._keyed:
             return super().merge(plan, stage)
-        names = self.names(plan.schema.names)
         changed = [self.quote(name) for name in plan.schema.names if name not in plan.primary_key]
         sets = [f"{name} = EXCLUDED.{name}" for name in changed]
         sets += [f"{self.quote(name)} = DEFAULT" for name in self._nullable if name not in plan.schema.names]
         return (
-            f"INSERT INTO {self.table(plan.table)} ({names}) "
-            f"SELECT {names} FROM {stage} ON CONFLICT ({self.names(plan.primary_key)}) "
+            f"{self.insert_staged(plan, stage)} ON CONFLICT ({self.names(plan.primary_key)}) "
             f"DO {'UPDATE SET ' + ', '.join(sets) if sets else 'NOTHING'}",
+        )
+
+    def insert_staged(self, plan: LoadPlan, stage: str) -> str:
+        names = self.names(plan.schema.names)
+        # As COPY does: a column GENERATED ALWAYS AS IDENTITY takes the values that are there.
+        return (
+            f"INSERT INTO {self.table(plan.table)} ({names}) OVERRIDING SYSTEM VALUE "
+            f"SELECT {names} FROM {stage}"
         )
 
 
