@@ -59,11 +59,13 @@ class Target:
     def refuse(self, plan: LoadPlan) -> None:
         """Raise DestinationError where the load cannot be undone, or would change other tables."""
         if self.engine.lower() != "innodb":
+            made = (
+                f"ALTER TABLE {quoted(str(self.table.schema))}.{quoted(self.table.name)} ENGINE=InnoDB, or "
+            )
             raise DestinationError(
-                f"{self.table} is {f'a {self.engine} table' if self.engine else 'a view'}, "
+                f"{self.table} is {f'a table of {self.engine}' if self.engine else 'a view'}, "
                 "in which a load cannot be undone",
-                hint=f"ALTER TABLE {quoted(str(self.table.schema))}.{quoted(self.table.name)} ENGINE=InnoDB, "
-                "or choose another table with `into`",
+                hint=f"{made if self.engine else ''}choose another table with `into`",
                 code="not_transactional",
                 stream=plan.stream,
             )
