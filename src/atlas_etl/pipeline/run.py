@@ -28,6 +28,7 @@ from atlas_etl.pipeline.reconcile import reconcile
 from atlas_etl.pipeline.transfer import transfer
 
 _Work = Callable[[], Generator[Event, None, None]]
+_AWAY = frozenset({"unreachable", "connection_refused", "connection_failed"})
 
 
 class Turns:
@@ -42,6 +43,18 @@ class Turns:
 
     def __exit__(self, *exc: object) -> None:
         self._free.release()
+
+
+class _Patience:
+    """How often each stream of a run is tried: once, for as long as nobody is where its systems should be."""
+
+    def __init__(self, retry: RetryPolicy) -> None:
+        self._usual = self.retry = retry
+
+    def tell(self, failure: AtlasError | None) -> None:
+        """How a stream ended."""
+        is_away = failure is not None and failure.code in _AWAY
+        self.retry = replace(self._usual, attempts=1) if is_away else self._usual
 
 
 def run_streams(
@@ -60,7 +73,8 @@ def run_streams(
     """Transfer every stream; one that fails does not stop the others. The last event is RunFinished.
 
     In each of several lanes streams run one after another, in a thread that both ends must be able to serve.
-    A failure that may pass is tried again. Retry is resume: the transfer begins at the last commit.
+    A failure that may pass is tried again; of a system that is away, not by each stream. Retry is resume: the
+    transfer begins at the last commit.
     """
     turns = turns or Turns(lanes)
     jobs = [
@@ -68,7 +82,8 @@ def run_streams(
         for stream in streams
     ]
     left = iter(jobs)  # a list's, which gives each of them once, whichever thread asks
-    works = [_lane(source, destination, left, retry, turns) for _ in jobs[:lanes]]
+    patience = _Patience(retry)
+    works = [_lane(source, destination, left, patience, turns) for _ in jobs[:lanes]]
     outcomes: dict[str, StreamRun] = {}
     with closing(interleaved(works)) as events:
         for event in events:
@@ -79,27 +94,29 @@ def run_streams(
 
 
 def _lane(
-    source: Connector, destination: Destination, left: Iterator[Job], retry: RetryPolicy, turns: Turns
+    source: Connector, destination: Destination, left: Iterator[Job], patience: _Patience, turns: Turns
 ) -> Generator[Event, None, None]:
     """Streams that no other lane has taken, until there are none."""
     for job in left:
         with turns:
-            yield from _settled(source, destination, job, retry)
+            yield from _settled(source, destination, job, patience)
 
 
 def _settled(
-    source: Connector, destination: Destination, job: Job, retry: RetryPolicy
+    source: Connector, destination: Destination, job: Job, patience: _Patience
 ) -> Generator[Event, None, None]:
     """One stream, whose failure is an outcome; the last event is its StreamFinished."""
     committed = StreamRun(job.stream.name, RunStatus.RUNNING)
     try:
-        for event in _synced(source, destination, job, retry):
+        for event in _synced(source, destination, job, patience.retry):
             if isinstance(event, WindowCommitted):
                 committed = event.outcome
             yield event
+        patience.tell(None)
     except InterruptedRunError:
         raise
     except AtlasError as failure:
+        patience.tell(failure)
         failure.located(connector=job.connector, stream=job.stream.name)
         yield StreamFinished(
             job.connector, replace(committed, status=RunStatus.FAILED, error=run_error(failure))

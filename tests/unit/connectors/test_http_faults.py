@@ -9,7 +9,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -294,6 +294,15 @@ def test_tries_again_have_a_budget_that_answers_fill(api: Api) -> None:
         read(connector, THINGS)
     assert caught.value.code == "http_503"
     assert len(api.asked) == 14  # five pages, each at its second try, and four tries of the sixth
+
+
+def test_an_api_that_never_answered_is_given_up_sooner(api: Api) -> None:
+    api.serve("/things", lambda _: Response(status=503))
+    with closing(api.connector(attempts=15)) as connector:
+        for tries in (15, 21, 22):  # all of one request, as many as are left, and one
+            with pytest.raises(SourceError), connector.open(ReadRequest(THINGS)):
+                pass
+            assert len(api.asked) == tries
 
 
 def test_a_server_that_drips_is_given_up(api: Api) -> None:

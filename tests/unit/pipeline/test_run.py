@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -63,7 +63,9 @@ class Unsteady:
         self._inner.close()
 
 
-def run(folder: Path, failures: list[AtlasError]) -> tuple[Generator[Event, None, None], Unsteady]:
+def run(
+    folder: Path, failures: list[AtlasError], names: Sequence[str] = ("t",)
+) -> tuple[Generator[Event, None, None], Unsteady]:
     with duckdb.connect(str(folder / "s.duckdb")) as source:
         source.execute("CREATE TABLE t AS SELECT 1 AS i")
     adapter = registry.load("duckdb")
@@ -71,7 +73,7 @@ def run(folder: Path, failures: list[AtlasError]) -> tuple[Generator[Event, None
     assert adapter.destination is not None
     unsteady = Unsteady(adapter.connector(adapter.connection(path=folder / "s.duckdb")), failures)
     destination = adapter.destination(adapter.connection(path=folder / "w.duckdb"))
-    streams = [Stream("t", table="t")]
+    streams = [Stream(name, table="t") for name in names]
     return run_streams(
         RUN, unsteady, destination, streams, limits=BatchLimits(), window=Window(), retry=AT_ONCE
     ), unsteady
@@ -101,6 +103,24 @@ def test_after_the_last_attempt_the_failure_is_the_outcome(tmp_path: Path) -> No
     assert (unsteady.opened, ended.status) == (3, RunStatus.FAILED)
     assert ended.error is not None
     assert (ended.error.code, ended.error.exit_code) == ("server_gone", 3)
+
+
+def test_a_system_that_is_away_is_tried_once_by_each_further_stream(tmp_path: Path) -> None:
+    """Until one of them finds it again."""
+    away = [SourceError("nobody answers", code="connection_refused", retryable=True) for _ in range(4)]
+    running, unsteady = run(tmp_path, [*away], ["a", "b", "c"])
+    events = list(running)
+    assert [event.stream for event in events if isinstance(event, StreamRetrying)] == ["a", "a"]
+    assert unsteady.opened == 3 + 1 + 1
+    assert [stream.status for stream in last_run(events).streams] == [
+        RunStatus.FAILED, RunStatus.FAILED, RunStatus.COMPLETED,
+    ]  # fmt: skip
+
+
+def test_a_system_that_is_there_again_is_tried_as_often_as_before(tmp_path: Path) -> None:
+    running, unsteady = run(tmp_path, [gone() for _ in range(6)], ["a", "b", "c"])
+    assert last_run(list(running)).status is RunStatus.PARTIAL
+    assert unsteady.opened == 3 + 3 + 1
 
 
 def test_what_cannot_pass_fails_at_once(tmp_path: Path) -> None:

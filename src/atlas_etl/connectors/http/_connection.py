@@ -162,7 +162,10 @@ class HttpSettings(ConnectionConfig):
         description="before a request is tried again, whatever the server asks for",
     )
     retry_budget: int = Field(
-        default=100, ge=0, description="tries again, of all requests together, that go beyond as many answers"
+        default=100,
+        ge=0,
+        description="tries again, of all requests together, that go beyond as many answers; before the first "
+        "answer at most 20",
     )
     requests_per_minute: float | None = Field(default=None, gt=0, description="of all streams together")
     requests_per_second: float | None = Field(default=None, gt=0, description="the same, for short limits")

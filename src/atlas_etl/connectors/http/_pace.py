@@ -32,16 +32,21 @@ class Turns:
             self._not_before = max(self._not_before, time.monotonic() + wait)
 
 
+_BEFORE_ANY = 20
+
+
 class RetryBudget:
     """Tries again that are left: each takes one, each answer that is none of a failure gives one back.
 
-    So an API that fails for good is given up soon, however many requests would have tries left, and one that
-    asks for patience now and then is not: the token bucket of Finagle's and of AWS's clients
-    (https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html).
+    So an API that fails for good is given up soon, however many requests would have tries left, sooner still
+    where it never answered, and one that asks for patience now and then is not: the token bucket of Finagle's
+    and of AWS's clients (https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html).
     """
 
     def __init__(self, whole: int) -> None:
-        self._whole = self._left = whole
+        self._whole = whole
+        self._left = min(whole, _BEFORE_ANY)
+        self._has_answered = False
         self._lock = threading.Lock()
 
     def take(self) -> bool:
@@ -54,4 +59,7 @@ class RetryBudget:
 
     def give_back(self) -> None:
         with self._lock:
+            if not self._has_answered:
+                self._has_answered = True
+                self._left += self._whole - min(self._whole, _BEFORE_ANY)
             self._left = min(self._whole, self._left + 1)
