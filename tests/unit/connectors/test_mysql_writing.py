@@ -198,6 +198,16 @@ def test_a_row_is_as_large_as_the_server_takes(database: Database) -> None:
     assert database.rows("SELECT COUNT(*) FROM orders") == [(3,)]
 
 
+def test_rows_that_are_many_packets_for_the_server(database: Database) -> None:
+    ((before,),) = database.rows("SELECT @@GLOBAL.max_allowed_packet")
+    database.execute("SET GLOBAL max_allowed_packet = 1024 * 1024")
+    try:
+        load(database.destination(), [rows(*((n, "x" * 999) for n in range(3000)))], into=into(database))
+    finally:
+        database.execute(f"SET GLOBAL max_allowed_packet = {before}")
+    assert database.rows("SELECT COUNT(*) FROM orders") == [(3000,)]
+
+
 def test_more_columns_than_a_table_can_have(database: Database) -> None:
     for count, kind in ((1100, pa.int8()), (400, pa.string())):
         wide = pa.schema([(f"c{n}", kind) for n in range(count)])

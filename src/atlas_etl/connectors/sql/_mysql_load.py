@@ -62,10 +62,11 @@ class LoadConnection:
         """By INSERTs with their values in the statement, as many as fit."""
         names = ", ".join(map(quoted, batch.schema.names))
         head = f"INSERT INTO {table} ({names}) VALUES ".encode()
+        room = self._most - len(head)
         for texts, places in row_texts(batch):
-            for first, last in _pieces(places, _STATEMENT_BYTES):
+            for first, last in _pieces(places, min(_STATEMENT_BYTES, room)):
                 size = last - first
-                if size + len(head) > self._most:
+                if size > room:
                     raise DestinationError(
                         f"a row of {size} bytes is more than the server's max_allowed_packet takes",
                         hint="raise max_allowed_packet on the server, at most to 1 GiB",
