@@ -246,6 +246,15 @@ def test_a_single_record_and_an_empty_list_are_what_they_are(
         ({"records": [{"id": 1}], "offset": "itrX/rec7"}, {}, "offset"),
         ({"values": [{"id": 1}], "isLastPage": False, "nextPageStart": 25}, {}, "isLastPage"),
         ({"result": [{"id": 1}], "result_info": {"total_pages": 3}}, {}, "result_info.total_pages"),
+        ({"data": [{"id": 1}], "info": {"more_records": True, "count": 1}}, {}, "info.more_records"),
+        (
+            {"data": [{"id": 1}], "additional_data": {"pagination": {"more_items_in_collection": True}}},
+            {},
+            "more_items_in_collection",
+        ),
+        ({"events": [{"id": 1}], "pagination": {"has_more_items": True}}, {}, "pagination.has_more_items"),
+        ({"envelopes": [{"id": 1}], "totalSetSize": "250"}, {}, "totalSetSize"),
+        ({"calls": [{"id": 1}], "records": {"totalRecords": 250}}, {}, "records.totalRecords"),
         ([{"id": 1}], {"X-WP-TotalPages": "3"}, "x-wp-totalpages"),
         ([{"id": 1}], {"Content-Range": "0-0/3573458"}, "content-range"),
         ([{"id": 1}], {"X-MS-Continuation": "abc"}, "x-ms-continuation"),
@@ -259,6 +268,35 @@ def test_a_first_page_that_is_not_all_is_an_error_and_not_all(
         read(api.connector(), THINGS)
     assert (caught.value.code, place in caught.value.message) == ("pagination_unknown", True)
     assert read(api.connector(pagination="none"), THINGS).num_rows == 1
+
+
+@pytest.mark.parametrize(
+    ("place", "parameter"),
+    [(("meta", "cursors", "after"), "after"), (("additional_data", "next_cursor"), "cursor")],
+    ids=["GoCardless", "Pipedrive"],
+)
+def test_cursors_of_vendors(api: Api, place: tuple[str, ...], parameter: str) -> None:
+    def answer(request: Request) -> Response:
+        at = int(request.args.get(parameter, 0))
+        said: object = str(at + SIZE) if at + SIZE < len(RECORDS) else None
+        for name in reversed(place):
+            said = {name: said}
+        return as_json({"things": RECORDS[at : at + SIZE], **dict(said)})  # type: ignore[call-overload]
+
+    api.serve("/things", answer)
+    assert read(api.connector(), THINGS).num_rows == len(RECORDS)
+
+
+def test_a_link_below_a_name_of_its_own(api: Api) -> None:
+    """Front's: https://dev.frontapp.com/docs/pagination."""
+
+    def answer(request: Request) -> Response:
+        at = int(request.args.get("at", 0))
+        more = f"http://{request.host}/things?at={at + SIZE}" if at + SIZE < len(RECORDS) else None
+        return as_json({"_pagination": {"next": more}, "_links": {}, "_results": RECORDS[at : at + SIZE]})
+
+    api.serve("/things", answer)
+    assert read(api.connector(), THINGS).num_rows == len(RECORDS)
 
 
 def test_the_page_that_a_header_names_is_asked_for(api: Api) -> None:

@@ -21,7 +21,7 @@ LINK_LISTS = tuple(
 # Where an address may be, or something else.
 NEXT = (
     "next", "paging.next", "pagination.next", "meta.next", "info.next", "page.next", "pages.next",
-    "next_page", "nextPage", "meta.next_page", "pagination.next_page",
+    "next_page", "nextPage", "meta.next_page", "pagination.next_page", "_pagination.next",
 )  # fmt: skip
 # Where the cursor is, and the parameter that such APIs want it in.
 CURSORS = (
@@ -29,7 +29,8 @@ CURSORS = (
     ("response_metadata.next_cursor", "cursor"), ("cursor.next", "cursor"), ("cursor", "cursor"),
     ("next_page_token", "page_token"), ("nextPageToken", "pageToken"), ("paging.cursors.after", "after"),
     ("paging.next.after", "after"), ("meta.cursor.next", "cursor"), ("nextCursor", "cursor"),
-    ("metadata.continue", "continue"),
+    ("metadata.continue", "continue"), ("meta.cursors.after", "after"),
+    ("additional_data.next_cursor", "cursor"),
 )  # fmt: skip
 NEXT_PAGES = ("next_page", "nextPage", "meta.next_page", "pagination.next_page")
 # The page's number, and how many there are. The second name is Spring's, which counts from 0.
@@ -46,13 +47,17 @@ ABOVE = (
     "", "meta.", "pagination.", "paging.", "page_info.", "pageInfo.", "meta.pagination.", "meta.page.",
     "_meta.", "metadata.", "_metadata.", "result_info.", "paginator.",
 )  # fmt: skip
-FLAGS = tuple(
-    f"{above}{flag}"
-    for above in ABOVE
-    for flag in (
-        "has_more", "hasMore", "has_next", "hasNext", "has_next_page", "hasNextPage", "more", "hasMoreItems",
-        "hasMoreRecords", "isTruncated", "is_truncated", "IsTruncated",
-    )
+FLAGS = (
+    *(
+        f"{above}{flag}"
+        for above in ABOVE
+        for flag in (
+            "has_more", "hasMore", "has_next", "hasNext", "has_next_page", "hasNextPage", "more",
+            "hasMoreItems", "hasMoreRecords", "isTruncated", "is_truncated", "IsTruncated",
+        )
+    ),
+    # Zoho's, Pipedrive's and Eventbrite's.
+    "info.more_records", "additional_data.pagination.more_items_in_collection", "pagination.has_more_items",
 )  # fmt: skip
 END_FLAGS = tuple(
     f"{above}{flag}"
@@ -78,14 +83,17 @@ OFFSETS = (
     ("pagination.offset", "pagination.total", "offset"), ("skip", "total", "skip"),
     ("start", "total", "start"), ("startAt", "total", "startAt"), ("start", "numFound", "start"),
 )  # fmt: skip
-TOTALS = tuple(
-    f"{above}{total}"
-    for above in (*ABOVE, "page.")
-    for total in (
-        "total", "total_count", "totalCount", "total_results", "totalResults", "total_items", "totalItems",
-        "total_records", "totalRecords", "totalElements", "recordsTotal", "numFound", "nbHits",
-        "@odata~count", "count", "total.value", "numberMatched", "hydra:totalItems",
-    )
+TOTALS = (
+    *(
+        f"{above}{total}"
+        for above in (*ABOVE, "page.")
+        for total in (
+            "total", "total_count", "totalCount", "total_results", "totalResults", "total_items",
+            "totalItems", "total_records", "totalRecords", "totalElements", "recordsTotal", "numFound",
+            "nbHits", "@odata~count", "count", "total.value", "numberMatched", "hydra:totalItems",
+        )
+    ),
+    "totalSetSize", "records.totalRecords",  # DocuSign's and Gong's
 )  # fmt: skip
 TOTAL_HEADERS = ("x-total-count", "x-total", "total-count", "x-wp-total", "x-pagination-total-count")
 TOTAL_PAGES_HEADERS = ("x-total-pages", "x-wp-totalpages", "x-pages", "x-pagination-page-count")
