@@ -26,7 +26,8 @@ _WIDTH = 100
 _TYPE_NAMES = """## Names of types
 
 Rows travel as Apache Arrow. Pages name its types as `atlas connector plan` does: `text` is utf8, `double`
-float64, `float` float32, `decimal(12,2)` decimal128 (decimal256 past 38 digits), `timestamp` has microseconds
+float64, `float` float32, `decimal(12,2)` decimal128 (decimal256 past 38 digits), `decimal` a number of any
+digits (texts in an extension type, `atlas.decimal`, for Arrow has none), `timestamp` has microseconds
 (`timestamp(ns)` nanoseconds) and no zone, `timestamp with time zone` is an instant in UTC, `time` a time of
 day in microseconds, `date` date32, `uuid` and `json` are Arrow's extension types, `int32[]` is a list.
 

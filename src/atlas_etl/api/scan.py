@@ -71,5 +71,5 @@ def _judged(name: str, column: pa.ChunkedArray, find: Finder) -> Finding | None:
     kind = found_in(name, column)
     if kind is not None:
         return kind
-    is_text = pa.types.is_string(column.type) or column.type == pa.json_()
+    is_text = pa.types.is_string(column.type) or column.type in (pa.json_(), values.UNLIMITED_DECIMAL)
     return found_in_texts(name, sample_of(column), find) if is_text else None

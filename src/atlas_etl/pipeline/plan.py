@@ -27,7 +27,7 @@ from atlas_etl.model import (
     WireFormat,
 )
 from atlas_etl.pipeline.deletes import refuse_unreconcilable
-from atlas_etl.pipeline.schema import Storable, evolve
+from atlas_etl.pipeline.schema import Storable, evolve, reading_texts
 from atlas_etl.pipeline.shape import stored_bound, stored_tail
 
 _NUMBERS = frozenset({CursorKind.INTEGER, CursorKind.DECIMAL, CursorKind.FLOAT})
@@ -137,15 +137,20 @@ def plan_load(
     by_key = wanted is Disposition.MERGE and not key_is_unique
     orders = cursor is not None and (wanted is Disposition.APPEND or by_key)
     try:
-        schema, changes = evolve(state.schema, read, storable)
-        is_refused |= full_refresh and orders and _is_number_as_text(stream, read, schema.field(cursor))
+        kept = [field for field, name in zip(stored, read.names, strict=True) if name not in stream.protect]
+        there = state.schema if full_refresh else reading_texts(state.schema, pa.schema(kept))
+        schema, changes = evolve(there, read, storable)
+        is_refused |= full_refresh and (
+            _are_numbers_now(state.schema, stored)
+            or (orders and _is_number_as_text(stream, read, schema.field(cursor), by_key=by_key))
+        )
     except SchemaChangeError:
         if not full_refresh:
             raise
         is_refused = True
     if is_refused:
         schema, changes = stored, (DropTable(), CreateTable())
-    if orders and _is_number_as_text(stream, read, schema.field(cursor)):
+    if orders and _is_number_as_text(stream, read, schema.field(cursor), by_key=by_key):
         raise _number_as_text(stream, read, stored.field(cursor))
     if disposition is Disposition.MERGE and not state.empty:
         _refuse_new_key(stream, key, changes)
@@ -219,10 +224,20 @@ def _refuse_new_key(stream: Stream, key: tuple[str, ...], changes: Sequence[Sche
             )
 
 
-def _is_number_as_text(stream: Stream, read: pa.Schema, stored: pa.Field) -> bool:
-    """Whether the table would compare a cursor's digits: as texts, `10` stands before `9`."""
+def _are_numbers_now(there: pa.Schema | None, stored: pa.Schema) -> bool:
+    """Whether the table has numbers of any digits as text, and the destination a type for them."""
+    texts = {field.name for field in there or () if field.type == pa.string()}
+    return any(field.name in texts and field.type == values.UNLIMITED_DECIMAL for field in stored)
+
+
+def _is_number_as_text(stream: Stream, read: pa.Schema, stored: pa.Field, *, by_key: bool) -> bool:
+    """Whether the table would compare a cursor's digits: as texts, `10` stands before `9`.
+
+    Of numbers of any digits an append asks the source for the tail, and the table for their spellings alone.
+    """
     kind = read.field(stream.cursor).type
     is_number = values.cursor_kind(kind, stream=stream.name, column=str(stream.cursor)) in _NUMBERS
+    is_number |= by_key and kind == values.UNLIMITED_DECIMAL
     return is_number and stored.type == pa.string()
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from hashlib import blake2b
 from typing import Any
 
@@ -172,6 +173,9 @@ def _is_read_again(plan: LoadPlan, resumed: Checkpoint | None, row: Texts) -> bo
 
 def ordered(scalar: pa.Scalar) -> Any:
     """The cell of a cursor as Python compares it."""
+    if scalar.type == values.UNLIMITED_DECIMAL:
+        number = Decimal(scalar.as_py())
+        return (True, Decimal()) if number.is_nan() else (False, number)  # after infinity, as PostgreSQL
     # Python's own times have no nanoseconds.
     return scalar.value if isinstance(scalar, pa.TimestampScalar) else scalar.as_py()
 

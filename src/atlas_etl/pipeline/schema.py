@@ -69,6 +69,21 @@ def evolve(
     return pa.schema(fields), tuple(changes)
 
 
+def reading_texts(there: pa.Schema | None, incoming: pa.Schema) -> pa.Schema | None:
+    """The table as texts are written to it: whoever made a column so has it read their numbers."""
+    if there is None:
+        return None
+    texts = {field.name for field in incoming if field.type == pa.string()}
+    return pa.schema(
+        [
+            field.with_type(pa.string())
+            if field.name in texts and field.type == values.UNLIMITED_DECIMAL
+            else field
+            for field in there
+        ]
+    )
+
+
 def told(changes: Sequence[SchemaChange]) -> tuple[str, ...]:
     """What becomes of a table that is there, for a person; nothing of one that is new."""
     found: list[str] = []
@@ -100,7 +115,14 @@ def known_columns(there: pa.Schema | None, storable: Storable) -> KnownColumns |
     """What a table that is there tells of its stream; Atlas's own columns are not the source's."""
     if there is None:
         return None
-    schema = pa.schema([field for field in there if not field.name.startswith("_atlas_")])
+    schema = pa.schema(
+        [
+            # No inference finds such numbers: a column of them was made for texts of numbers.
+            field.with_type(pa.string()) if field.type == values.UNLIMITED_DECIMAL else field
+            for field in there
+            if not field.name.startswith("_atlas_")
+        ]
+    )
     texts = [field.name for field in schema if field.type == pa.string()]
     stands_for_more = pa.string() in storable(_PROBES, there).types if texts else False
 
@@ -119,6 +141,8 @@ def widest(before: pa.DataType, after: pa.DataType) -> pa.DataType | None:
     """
     if before == after:
         return before
+    if values.UNLIMITED_DECIMAL in (before, after) and _exact_number(before) and _exact_number(after):
+        return values.UNLIMITED_DECIMAL
     if _exact_number(before) and _exact_number(after):
         return _widest_number(before, after)
     if pa.types.is_floating(before) and pa.types.is_floating(after):
@@ -159,7 +183,8 @@ def conform(batch: pa.RecordBatch, target: pa.Schema) -> pa.RecordBatch:
 
 
 def _exact_number(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_decimal(kind))
+    is_unlimited = kind == values.UNLIMITED_DECIMAL
+    return bool(is_unlimited or pa.types.is_integer(kind) or pa.types.is_decimal(kind))
 
 
 def _widest_number(before: pa.DataType, after: pa.DataType) -> pa.DataType:
@@ -177,7 +202,7 @@ def _widest_number(before: pa.DataType, after: pa.DataType) -> pa.DataType:
     digits = max(whole_before, whole_after) + scale
     if digits <= _MAX_DIGITS_128:
         return pa.decimal128(digits, scale)
-    return pa.decimal256(digits, scale) if digits <= _MAX_DIGITS_256 else pa.string()
+    return pa.decimal256(digits, scale) if digits <= _MAX_DIGITS_256 else values.UNLIMITED_DECIMAL
 
 
 def _digits(kind: pa.DataType) -> tuple[int, int]:

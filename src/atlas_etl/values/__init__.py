@@ -2,8 +2,9 @@
 
 Conventions that every reader and every destination keeps:
 
-- exact numbers: int8..int64, uint8..uint64, decimal128 up to 38 digits, decimal256 up to 76; a number
-  without a declared scale, or with more digits, is its text form (a string whose source type says so);
+- exact numbers: int8..int64, uint8..uint64, decimal128 up to 38 digits, decimal256 up to 76;
+  UNLIMITED_DECIMAL, an extension type of texts, where a source sets no bound to the digits, or a wider one.
+  A destination that has no such type holds the text;
 - timestamps are microseconds unless the source counts nanoseconds; `tz="UTC"` where an instant is meant,
   no zone where the source knows none;
 - uuid and JSON are Arrow's canonical extension types `arrow.uuid` and `arrow.json`
@@ -26,10 +27,11 @@ from atlas_etl.values.cursors import (
 )
 from atlas_etl.values.rows import json_rows, split
 from atlas_etl.values.text import from_text, hexadecimal, to_text
-from atlas_etl.values.types import source_type, type_name, with_source_type
+from atlas_etl.values.types import UNLIMITED_DECIMAL, source_type, type_name, with_source_type
 from atlas_etl.values.wire import wire_batch, wire_bytes, wire_format
 
 __all__ = [
+    "UNLIMITED_DECIMAL",
     "comes_before",
     "comparable",
     "convert",

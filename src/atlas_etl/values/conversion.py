@@ -22,7 +22,7 @@ def convert(column: pa.Array, kind: pa.DataType) -> pa.Array:
     if pa.types.is_string(kind):
         return to_text(column)
     if isinstance(kind, pa.BaseExtensionType):
-        text = kind == pa.json_() or pa.types.is_string(storage(column).type)
+        text = pa.types.is_string(kind.storage_type) or pa.types.is_string(storage(column).type)
         return (
             from_text(to_text(column), kind)
             if text

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from atlas_etl.errors import ConfigError, SchemaChangeError
 from atlas_etl.model import CursorKind, CursorValue
 from atlas_etl.values.text import from_text, to_text
-from atlas_etl.values.types import type_name
+from atlas_etl.values.types import UNLIMITED_DECIMAL, type_name
 
 _ZONE = re.compile(r":.*(Z|[+-]\d\d(:?\d\d)?)$")
 _CURSOR_TYPES = {
@@ -36,7 +36,7 @@ def cursor_kind(kind: pa.DataType, *, stream: str, column: str) -> CursorKind:
         return CursorKind.DECIMAL
     if pa.types.is_floating(kind):
         return CursorKind.FLOAT
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or kind == UNLIMITED_DECIMAL:
         return CursorKind.TEXT
     if pa.types.is_date(kind):
         return CursorKind.DATE

@@ -7,6 +7,29 @@ import pyarrow as pa
 _SOURCE_TYPE = b"atlas.source_type"
 
 
+class UnlimitedDecimal(pa.ExtensionType):  # type: ignore[misc] # pyarrow has no types
+    """Numbers of any digits and scale, of which Arrow's decimals hold 76: the digits as text.
+
+    A cell is plain digits, every one of its scale, as `-1.50`; or `NaN`, `Infinity`, `-Infinity`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(pa.string(), "atlas.decimal")
+
+    def __arrow_ext_serialize__(self) -> bytes:
+        return b""
+
+    @classmethod
+    def __arrow_ext_deserialize__(cls, storage_type: pa.DataType, serialized: bytes) -> UnlimitedDecimal:
+        return cls()
+
+    def __hash__(self) -> int:
+        return hash(self.extension_name)
+
+
+UNLIMITED_DECIMAL = UnlimitedDecimal()
+
+
 def with_source_type(field: pa.Field, source_type: str) -> pa.Field:
     """The field, knowing its type in the source's own words, e.g. `numeric(60,5)` or `inet`."""
     return field.with_metadata({**(field.metadata or {}), _SOURCE_TYPE: source_type.encode()})
@@ -26,7 +49,7 @@ def type_name(kind: pa.DataType) -> str:
         unit = "" if kind.unit == "us" else f"({kind.unit})"
         return f"timestamp{unit} with time zone" if kind.tz else f"timestamp{unit}"
     if isinstance(kind, pa.BaseExtensionType):
-        return str(kind.extension_name).removeprefix("arrow.")
+        return str(kind.extension_name).removeprefix("arrow.").removeprefix("atlas.")
     if pa.types.is_list(kind):
         return f"{type_name(kind.value_type)}[]"
     names = {

@@ -28,8 +28,11 @@ GOLDEN: dict[str, tuple[pa.DataType, list[tuple[str, str]]]] = {
     "numeric(12,2)": (pa.decimal128(12, 2), [("-9999999999.99", "-9999999999.99"), ("0", "0.00")]),
     "numeric(60,5)": (pa.decimal256(60, 5), [("9" * 55 + ".12345", "9" * 55 + ".12345")]),
     "numeric(4,-2)": (pa.decimal128(6, 0), [("123456", "123500")]),
-    "numeric(90,2)": (pa.string(), [("9" * 88 + ".10", "9" * 88 + ".10"), ("NaN", "NaN")]),
-    "numeric": (pa.string(), [("1.50", "1.50"), ("1e30", "1" + "0" * 30), ("Infinity", "Infinity")]),
+    "numeric(90,2)": (values.UNLIMITED_DECIMAL, [("9" * 88 + ".10", "9" * 88 + ".10"), ("NaN", "NaN")]),
+    "numeric": (
+        values.UNLIMITED_DECIMAL,
+        [("1.50", "1.50"), ("1e30", "1" + "0" * 30), ("Infinity", "Infinity")],
+    ),
     "text": (pa.string(), [("日本語 😀", "日本語 😀"), ("", "")]),
     "varchar(3)": (pa.string(), [("abc", "abc")]),
     "char(4)": (pa.string(), [("ab", "ab  ")]),

@@ -13,7 +13,7 @@ from atlas_etl import values
 from atlas_etl.connectors.sql._postgresql_writer import PostgresDestination
 from atlas_etl.errors import DataError, DestinationError, UsageError
 from atlas_etl.model import Checkpoint, CursorKind, CursorValue, Disposition, LoadPlan, Stream, TableName
-from atlas_etl.pipeline.schema import conform, evolve
+from atlas_etl.pipeline.schema import conform, evolve, reading_texts
 from tests.servers import ServerAddress
 from tests.unit.connectors.postgres_database import Database, read
 
@@ -36,7 +36,8 @@ def plan_of(
     **more: object,
 ) -> LoadPlan:
     there = destination.inspect("shop", into.name, into).schema
-    stored, changes = evolve(there, schema, destination.storable)
+    as_planned = reading_texts(there, destination.storable(schema, there))
+    stored, changes = evolve(as_planned, schema, destination.storable)
     settings = {"primary_key": ("id",), "cursor": None, **more}
     return LoadPlan("run", "shop", into.name, into, disposition, stored, changes=changes, **settings)
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pyarrow as pa
 import pytest
 
+from atlas_etl import values
 from atlas_etl.errors import ConfigError, DestinationError, SchemaChangeError
 from atlas_etl.model import (
     Checkpoint,
@@ -16,9 +17,12 @@ from atlas_etl.model import (
     Disposition,
     DropTable,
     LoadPlan,
+    Protection,
+    Rule,
     Stream,
     TableName,
     TableState,
+    WidenColumn,
 )
 from atlas_etl.pipeline.plan import disposition_of, plan_load, resume_from
 
@@ -196,6 +200,41 @@ def test_a_number_that_is_held_as_text_is_no_cursor_of_what_is_compared_by_it() 
         assert (caught.value.code, caught.value.column) == ("cursor_type", "id")
     plan(by_id, storable=as_text, primary_key=("at",), key_is_unique=True)
     plan(stream(cursor="id", disposition=Disposition.REPLACE), storable=as_text)
+
+
+def test_numbers_of_any_digits_as_text_are_a_cursor_of_an_append_alone() -> None:
+    unlimited = pa.schema([("id", values.UNLIMITED_DECIMAL), ("at", pa.timestamp("us"))])
+    by_id = stream(cursor="id")
+    for storable in (as_text, lambda schema, _: schema):
+        plan(by_id, read=unlimited, storable=storable)
+    plan(by_id, read=unlimited, primary_key=("at",))
+    with pytest.raises(ConfigError, match="as text") as caught:
+        plan(by_id, read=unlimited, storable=as_text, primary_key=("at",))
+    assert caught.value.code == "cursor_type"
+
+
+def test_numbers_of_any_digits_that_were_text_are_numbers_after_a_full_refresh() -> None:
+    unlimited = pa.schema([("id", values.UNLIMITED_DECIMAL), ("at", pa.timestamp("us"))])
+    there = replace(LOADED, schema=as_text(SCHEMA, None))
+    texts = {"read": unlimited, "storable": lambda schema, _: as_text(schema, None)}
+    replaced = stream(disposition=Disposition.REPLACE)
+    read = {"read": pa.schema([unlimited.field("id"), pa.field("at", pa.string())])}
+    kept = plan(replaced, there, **read)
+    assert (kept.changes, kept.schema.field("id").type) == ((), pa.string())
+    made = plan(replaced, there, full_refresh=True, **read)
+    assert (made.changes, made.schema) == ((DropTable(), CreateTable()), read["read"])
+    assert plan(replaced, there, full_refresh=True, **texts).changes == ()
+
+
+def test_numbers_of_any_digits_become_texts_by_a_rule_or_a_full_refresh() -> None:
+    """Until then such a column reads the numbers of texts."""
+    there = replace(LOADED, schema=pa.schema([("id", values.UNLIMITED_DECIMAL), ("at", pa.timestamp("us"))]))
+    read = pa.schema([("id", pa.string()), ("at", pa.timestamp("us"))])
+    replaced = stream(disposition=Disposition.REPLACE)
+    assert plan(replaced, there, read=read).changes == ()
+    ruled = replace(replaced, protect={"id": Rule(Protection.HASH)})
+    for found in (plan(replaced, there, read=read, full_refresh=True), plan(ruled, there, read=read)):
+        assert found.changes == (WidenColumn("id", values.UNLIMITED_DECIMAL, read.field("id")),)
 
 
 def test_names_are_those_of_the_destination() -> None:

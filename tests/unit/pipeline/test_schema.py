@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from atlas_etl import values
 from atlas_etl.errors import DataError, SchemaChangeError
 from atlas_etl.model import AddColumn, CreateTable, WidenColumn
-from atlas_etl.pipeline.schema import conform, evolve, widest
+from atlas_etl.pipeline.schema import conform, evolve, known_columns, reading_texts, widest
 
+UNLIMITED = values.UNLIMITED_DECIMAL
 INTEGERS = [pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()]
 
 
@@ -85,6 +86,12 @@ def test_a_type_is_its_own_widest(kind: pa.DataType) -> None:
         (pa.list_(pa.int32()), pa.list_(pa.int64()), pa.list_(pa.int64())),
         (pa.binary(), pa.string(), None),
         (pa.uuid(), pa.string(), pa.string()),
+        (pa.string(), UNLIMITED, pa.string()),
+        (UNLIMITED, pa.int64(), UNLIMITED),
+        (pa.decimal128(38, 2), UNLIMITED, UNLIMITED),
+        (pa.decimal256(76, 0), pa.decimal256(76, 76), UNLIMITED),
+        (pa.float64(), UNLIMITED, None),
+        (pa.json_(), UNLIMITED, None),
     ],
 )
 def test_what_widens(one: pa.DataType, other: pa.DataType, expected: pa.DataType | None) -> None:
@@ -118,6 +125,16 @@ def test_what_is_widened_is_of_a_type_that_the_destination_has() -> None:
     assert changes == (WidenColumn("a", pa.decimal128(38, 0), schema.field("a")),)
     schema, _ = evolve(there, read, as_it_is)
     assert schema == pa.schema([("a", pa.decimal256(48, 10))])
+
+
+def test_a_column_of_numbers_of_any_digits_reads_the_texts_of_numbers() -> None:
+    """Somebody made it so, for there is no other way to it from a source of texts."""
+    there, read = pa.schema([("a", UNLIMITED)]), pa.schema([("a", pa.string())])
+    assert evolve(reading_texts(there, read), read, as_it_is) == (read, ())
+    assert reading_texts(there, there) == there
+    known = known_columns(there, as_it_is)
+    assert known is not None
+    assert (known.schema, known.texts) == (read, {"a"})
 
 
 def test_what_cannot_be_widened_names_the_column_and_both_types() -> None:

@@ -13,6 +13,8 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from atlas_etl import values
+
 _MODULUS = 2**64
 NAMES = ("bucket", "n", "total")  # what `Checksums.select` gives, each as text
 
@@ -46,7 +48,7 @@ def form_of(kind: pa.DataType) -> str | None:
         return "integer"
     if pa.types.is_decimal(kind):
         return f"decimal of scale {kind.scale}"
-    if pa.types.is_string(kind) or kind == pa.json_():
+    if pa.types.is_string(kind) or kind in (pa.json_(), values.UNLIMITED_DECIMAL):
         return "text"
     return None if pa.types.is_nested(kind) else str(kind)
 

@@ -360,7 +360,7 @@ class SqlExtract:
             return ()
         found: set[str] = set()
         for batch, _ in self._fetch(self._selects.tail(cursor, tail_from), BatchLimits()):
-            found.update(batch.column(0).unique().to_pylist())
+            found.update(values.storage(batch.column(0)).unique().to_pylist())
         return tuple(sorted(found))
 
 

@@ -45,7 +45,9 @@ def fits(type_: PgType, kind: pa.DataType) -> bool:
     if type_.element is not None:
         return bool(pa.types.is_list(kind)) and fits(type_.element, kind.value_type)
     if type_.wire is Wire.NUMERIC:
-        return bool(kind == pa.string() or pa.types.is_decimal128(kind) or pa.types.is_decimal256(kind))
+        return bool(
+            storage_type(kind) == pa.string() or pa.types.is_decimal128(kind) or pa.types.is_decimal256(kind)
+        )
     expected = type_.arrow_type()
     return bool(kind == expected or kind == storage_type(expected))
 

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from atlas_etl.connectors.sql._pgcopy_cells import gather_bytes
+from atlas_etl.connectors.sql._pgcopy_digits import encode_digits
 from atlas_etl.connectors.sql._pgcopy_types import (
     MAX_FIELD_BYTES,
     Ints,
@@ -24,6 +25,7 @@ from atlas_etl.connectors.sql._pgcopy_types import (
     PgCopyError,
     PgType,
     UnrepresentableError,
+    Wire,
 )
 from atlas_etl.connectors.sql._pgcopy_values import BYTES, FIXED, Values, accepts, refuse
 
@@ -117,6 +119,9 @@ def _put(rows: _Rows, column: pa.Array, type_: PgType) -> None:
     if type_.element is not None:
         return _put_arrays(rows, column, type_.element)
     valid = np.asarray(column.is_valid()) if column.null_count else None
+    if pa.types.is_string(column.type) and type_.wire is Wire.NUMERIC:
+        _, scale = type_.numeric_scale() or (None, None)
+        return _put_bytes(rows, encode_digits(column, scale), valid)
     if type_.wire in BYTES:
         return _put_bytes(rows, BYTES[type_.wire](column), valid)
     dtype, values = FIXED[type_.wire](column, type_)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from atlas_etl.model import Hazard
+from atlas_etl.values import UNLIMITED_DECIMAL
 
 Buffer = bytes | bytearray | memoryview
 Bytes = npt.NDArray[np.uint8]
@@ -121,7 +122,7 @@ class PgType:
         """The hazards that the decoder can find in a column of this type."""
         if self.element is not None:
             return self.element.hazards() | {Hazard.ARRAY_SHAPE}
-        if self.wire is Wire.NUMERIC and pa.types.is_string(self.arrow_type()):
+        if self.arrow_type() == UNLIMITED_DECIMAL:
             return frozenset()
         return _HAZARDS.get(self.wire, frozenset())
 
@@ -151,12 +152,12 @@ def array_type(element: PgType, oid: int = 0) -> PgType:
 
 def _decimal_type(declared: tuple[int, int] | None) -> pa.DataType:
     if declared is None:
-        return pa.string()
+        return UNLIMITED_DECIMAL
     precision, scale = declared
     # A negative scale, or one beyond the precision (PostgreSQL 15), is widened to an ordinary decimal.
     precision, scale = max(precision - min(scale, 0), scale), max(scale, 0)
     if precision > 76:
-        return pa.string()
+        return UNLIMITED_DECIMAL
     return pa.decimal128(precision, scale) if precision <= 38 else pa.decimal256(precision, scale)
 
 

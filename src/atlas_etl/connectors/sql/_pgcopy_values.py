@@ -28,12 +28,15 @@ from atlas_etl.connectors.sql._pgcopy_types import (
     Wire,
     storage_type,
 )
+from atlas_etl.values import UNLIMITED_DECIMAL
 
 Values = npt.NDArray[Any]
 
 
 def accepts(type_: PgType, kind: pa.DataType) -> bool:
     """Whether columns of this Arrow type are encoded as the type, value by value if not all of them."""
+    if kind == UNLIMITED_DECIMAL:
+        return type_.wire is Wire.NUMERIC
     kind = storage_type(kind)
     if pa.types.is_dictionary(kind):
         kind = storage_type(kind.value_type)

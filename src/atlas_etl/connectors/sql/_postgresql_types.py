@@ -93,6 +93,8 @@ def _form(type_: ServerType) -> tuple[pa.DataType, str]:
     if type_.element is None:
         return _scalar_form(type_.oid, type_.typmod)
     kind, form = _scalar_form(type_.element, type_.typmod)
+    if kind == values.UNLIMITED_DECIMAL:
+        kind, form = pa.string(), "?::text"
     if form != "?" or kind == pa.json_():
         return pa.list_(kind), "?::text::text[]"  # through the array's own text, which is its elements' own
     return pa.list_(kind), f"?::{type_.element_native}[]" if type_.element_is_domain else "?"
@@ -105,8 +107,7 @@ def _scalar_form(oid: int, typmod: int) -> tuple[pa.DataType, str]:
         return pa.string(), "abbrev(?)" if oid == _INET else "?::text"
     kind = wire.arrow_type()
     as_text = wire.wire is Wire.CHAR or oid in (_NAME, _XML)
-    unscaled = wire.wire is Wire.NUMERIC and pa.types.is_string(kind)
-    return kind, "?::text" if as_text or unscaled else "?"
+    return kind, "?::text" if as_text else "?"
 
 
 _WIRES: Mapping[pa.DataType, Wire] = {
@@ -126,6 +127,7 @@ _WIRES: Mapping[pa.DataType, Wire] = {
     pa.month_day_nano_interval(): Wire.INTERVAL,
     pa.uuid(): Wire.UUID,
     pa.json_(): Wire.JSON,
+    values.UNLIMITED_DECIMAL: Wire.NUMERIC,
 }
 
 # What a destination's columns are declared as.
@@ -145,6 +147,7 @@ _NAMES: Mapping[pa.DataType, str] = {
     pa.month_day_nano_interval(): "interval",
     pa.uuid(): "uuid",
     pa.json_(): "json",
+    values.UNLIMITED_DECIMAL: "numeric",
 }
 _WIDENED: Mapping[pa.DataType, pa.DataType] = {
     pa.int8(): pa.int16(),
@@ -186,7 +189,7 @@ def stored_type(kind: pa.DataType) -> pa.DataType:
 def _stored_decimal(precision: int, scale: int) -> pa.DataType:
     digits = max(precision - min(scale, 0), scale)
     if digits > _MAX_DIGITS:
-        return pa.string()
+        return values.UNLIMITED_DECIMAL
     return pa.decimal128(digits, max(scale, 0)) if digits <= 38 else pa.decimal256(digits, max(scale, 0))
 
 
