@@ -29,6 +29,8 @@ from atlas_etl.model.load import (
     SchemaChange,
     TableState,
     WidenColumn,
+    merge_mark,
+    merge_mark_of,
 )
 from atlas_etl.model.progress import LiveRun, RunProgress, StreamProgress, StreamState
 from atlas_etl.model.protection import Protection, Rule
@@ -149,4 +151,6 @@ __all__ = [
     "WidenColumn",
     "Window",
     "WireFormat",
+    "merge_mark",
+    "merge_mark_of",
 ]

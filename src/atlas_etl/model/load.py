@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from hashlib import sha256
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -14,6 +16,8 @@ from atlas_etl.model.stream import Deletes, Disposition, TableName
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+_MARK_LENGTH = 200  # with the rest of a load's id it stays below 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,18 @@ class QuarantineChange:
     come: tuple[QuarantinedRow, ...] = ()  # each in the place of one with the same id
 
 
+def merge_mark(key: Sequence[str]) -> str:
+    """What tells the key of a merge from others, and people which one it is where it is short."""
+    names = json.dumps(sorted(key))
+    return names if len(names) <= _MARK_LENGTH else f"[{sha256(names.encode()).hexdigest()}]"
+
+
+def merge_mark_of(load_id: str) -> str | None:
+    """The mark with which the id of a load begins; None where it did not merge."""
+    mark, _, _ = load_id.rpartition("/")
+    return mark if mark.startswith("[") else None
+
+
 @dataclass(frozen=True, slots=True)
 class TableState:
     """What a destination holds of one stream: its table, the checkpoint, and whether Atlas loaded it.
@@ -88,7 +104,8 @@ class TableState:
     or it had rows before. `version` counts the commits of this stream; `loaded_at` is when the last of all
     streams committed here. `quarantine` has the rows that were refused and not loaded since, in their order.
     `protection` is what the plan of the last load said of its rows; None where it is not known. `key` are the
-    columns of the table's primary key for which a row has to bring the value.
+    columns of the table's primary key for which a row has to bring the value. `merge_mark` is that of the key
+    by which this stream's rows were merged last; None where they were not, or it is not known.
     """
 
     schema: pa.Schema | None = None
@@ -101,6 +118,7 @@ class TableState:
     shared: bool = False
     loaded_at: datetime | None = None
     key: frozenset[str] = frozenset()
+    merge_mark: str | None = None
 
     @property
     def has_foreign_rows(self) -> bool:
@@ -144,7 +162,8 @@ class LoadPlan:
     wire_format: WireFormat | None = None  # in which rows may come, too, as they are
     careful: bool = False  # rows that the table refuses are told from the others
     protection: str | None = None  # of what comes (ProtectedSource); None: as what is there
-    load_id: str = field(default_factory=lambda: str(uuid4()))  # with that of the stream before a slash
+    # Behind that of the stream, or a merge's mark, and a slash.
+    load_id: str = field(default_factory=lambda: str(uuid4()))
 
     @property
     def merges(self) -> bool:

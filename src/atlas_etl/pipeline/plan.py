@@ -25,6 +25,8 @@ from atlas_etl.model import (
     TableState,
     Window,
     WireFormat,
+    merge_mark,
+    merge_mark_of,
 )
 from atlas_etl.pipeline.deletes import refuse_unreconcilable
 from atlas_etl.pipeline.schema import Storable, evolve, reading_texts
@@ -77,9 +79,12 @@ def window_for(
 def next_window(plan: LoadPlan) -> LoadPlan:
     """The plan of the window after this one's: the table is there, and its tail is gone."""
     version = None if plan.version is None else plan.version + 1
-    return replace(
-        plan, changes=(), tail=None, version=version, begins=False, joins=False, load_id=str(uuid4())
-    )
+    load_id = _load_id(merge_mark_of(plan.load_id))
+    return replace(plan, changes=(), tail=None, version=version, begins=False, joins=False, load_id=load_id)
+
+
+def _load_id(beginning: str | None) -> str:
+    return str(uuid4()) if beginning is None else f"{beginning}/{uuid4()}"
 
 
 def plan_load(
@@ -126,11 +131,13 @@ def plan_load(
     stored = storable(read, state.schema)
     renamed = dict(zip(read.names, stored.names, strict=True))
     key = tuple(renamed[name] for name in primary_key)
+    mark = merge_mark(key)
+    has_other_key = state.loaded_by_atlas and state.merge_mark not in (None, mark)
     # An append may bring a row of a key again, each time that it changed.
     keyed = wanted is Disposition.MERGE or (key_is_unique and wanted is not Disposition.APPEND)
     is_refused = disposition is Disposition.REPLACE and (
         bool(state.key - set(stored.names))  # whose rows have no value of the table's key
-        or (full_refresh and keyed and bool(state.key) and not set(key) <= state.key)
+        or (full_refresh and keyed and bool(state.key) and (has_other_key or not set(key) <= state.key))
     )
     cursor = renamed[stream.cursor] if stream.cursor else None
     # A full refresh brings a key as often as a merge does.
@@ -154,6 +161,8 @@ def plan_load(
         raise _number_as_text(stream, read, stored.field(cursor))
     if disposition is Disposition.MERGE and not state.empty:
         _refuse_new_key(stream, key, changes)
+        if has_other_key:
+            raise _other_key(stream, key, str(state.merge_mark))
     appends = wanted is disposition is Disposition.APPEND and cursor is not None
     return LoadPlan(
         run_id=run_id,
@@ -177,7 +186,7 @@ def plan_load(
         joins=not (state.empty or state.loaded_by_atlas),
         after=state.loaded_at,
         careful=careful,
-        load_id=str(uuid4()) if stream.load_id is None else f"{stream.load_id}/{uuid4()}",
+        load_id=_load_id(mark if wanted is Disposition.MERGE else stream.load_id),
     )
 
 
@@ -222,6 +231,17 @@ def _refuse_new_key(stream: Stream, key: tuple[str, ...], changes: Sequence[Sche
                 stream=stream.name,
                 column=change.field.name,
             )
+
+
+def _other_key(stream: Stream, key: Sequence[str], before: str) -> SchemaChangeError:
+    return SchemaChangeError(
+        f"rows are merged by {', '.join(key)} now, and those that are there were by {before}: some of them "
+        "would be lost, or stay beside those that replace them",
+        hint="run with --full-refresh (`atlas load`: with --disposition replace) to make the table again by "
+        "its new key",
+        code="key_changed",
+        stream=stream.name,
+    )
 
 
 def _are_numbers_now(there: pa.Schema | None, stored: pa.Schema) -> bool:

@@ -23,8 +23,10 @@ from atlas_etl.model import (
     TableName,
     TableState,
     WidenColumn,
+    merge_mark,
+    merge_mark_of,
 )
-from atlas_etl.pipeline.plan import disposition_of, plan_load, resume_from
+from atlas_etl.pipeline.plan import disposition_of, next_window, plan_load, resume_from
 
 SCHEMA = pa.schema([("id", pa.int64()), ("at", pa.timestamp("us"))])
 NINE = CursorValue(CursorKind.TIMESTAMP, "2026-01-01T09:00:00.000000")
@@ -186,6 +188,29 @@ def test_rows_that_lack_the_key_are_not_merged_with() -> None:
         plan(by_number, LOADED, **kept)
     assert (caught.value.code, caught.value.column) == ("key_changed", "number")
     assert plan(by_number, LOADED, full_refresh=True, **kept).disposition is Disposition.REPLACE
+
+
+def test_another_key_is_refused_and_a_full_refresh_makes_its_table() -> None:
+    by_id = stream(cursor="at", primary_key=("id",))
+    both = {"primary_key": ("at", "id")}
+    assert merge_mark_of(plan(by_id, primary_key=("id",)).load_id) == '["id"]'
+    window = next_window(plan(by_id, LOADED, **both))
+    there = replace(LOADED, merge_mark=merge_mark_of(window.load_id), key=frozenset({"id", "at"}))
+    assert plan(by_id, there, primary_key=("id", "at")).merges
+    assert plan(by_id, replace(there, loaded_by_atlas=False), primary_key=("id",)).merges
+    with pytest.raises(SchemaChangeError, match=r'by id now.*by \["at", "id"\]') as caught:
+        plan(by_id, there, primary_key=("id",))
+    assert caught.value.code == "key_changed"
+    refreshed = plan(by_id, there, full_refresh=True, primary_key=("id",))
+    assert refreshed.changes == (DropTable(), CreateTable())
+    assert merge_mark_of(refreshed.load_id) == '["id"]'
+
+
+def test_a_key_of_many_columns_fits_the_id_of_a_load() -> None:
+    key = [f"column {number}" for number in range(99)]
+    assert merge_mark(key) == merge_mark(key[::-1]) != merge_mark(key[1:])
+    assert merge_mark_of(f"{merge_mark(key)}/a") == merge_mark(key)
+    assert len(merge_mark(key)) <= 200
 
 
 def as_text(schema: pa.Schema, _: pa.Schema | None) -> pa.Schema:

@@ -52,6 +52,7 @@ from atlas_etl.model import (
     TableName,
     TableState,
     WireFormat,
+    merge_mark_of,
 )
 from atlas_etl.scratch import Scratch
 
@@ -134,6 +135,7 @@ class FilesDestination:
             manifest.generation,
             quarantined(folder, manifest),
             manifest.protection,
+            merge_mark=_merge_mark(manifest),
         )
 
     @contextmanager
@@ -274,6 +276,15 @@ class FilesSnapshot:
 
 def _is_of(manifest: Manifest, connector: str, stream: str) -> bool:
     return (manifest.connector, manifest.stream) == (connector, stream)
+
+
+def _merge_mark(manifest: Manifest) -> str | None:
+    """That of the last load by a key, unless one without a key replaced the rows since."""
+    for load in reversed(manifest.loads):
+        mark = merge_mark_of(load.load_id)
+        if mark is not None or load.disposition is Disposition.REPLACE:
+            return mark
+    return None
 
 
 def _no_table(table: TableName, stream: str) -> DestinationError:

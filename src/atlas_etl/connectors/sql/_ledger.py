@@ -26,6 +26,7 @@ from atlas_etl.model import (
     ReconcilePlan,
     TableName,
     Watermark,
+    merge_mark_of,
 )
 
 CHECKPOINTS = "_atlas_checkpoints"
@@ -129,6 +130,18 @@ class Ledger:
         since, of_since = self._since()
         select = self.dialect.first(f"SELECT 1 AS n FROM {loads}{where} AND {beginning} = {mark} AND {since}")
         return bool(connection.execute(select, (*parameters, f"{load_id}/", *of_since)))
+
+    def merge_mark(self, connection: Connection) -> str | None:
+        """That of the stream's last load by a key, unless it replaced the rows by none since."""
+        quote, mark = self.dialect.quote, self.dialect.placeholder
+        where, parameters = self._of_table()
+        merged = f"{self.dialect.substring}({quote('load_id')}, 1, 1) = {mark}"
+        select = self.dialect.first(
+            f"SELECT {quote('load_id')} FROM {self.dialect.table(self.loads_table)}{where} "
+            f"AND ({merged} OR {quote('disposition')} = {mark}) ORDER BY {quote('committed_at')} DESC"
+        )
+        found = connection.execute(select, (*parameters, "[", Disposition.REPLACE.value))
+        return merge_mark_of(str(found[0][0])) if found else None
 
     def reconciled_at(self, connection: Connection) -> datetime | None:
         """When the source was looked at for the last reconciliation of this table."""

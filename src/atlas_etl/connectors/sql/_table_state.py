@@ -44,4 +44,5 @@ def table_state(
         protection,
         history.is_shared,
         history.latest,
+        merge_mark=None if empty else ledger.merge_mark(connection),
     )
