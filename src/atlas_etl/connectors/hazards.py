@@ -161,13 +161,13 @@ def mask_temporal(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, list[HazardCel
             continue
         unit = "D" if pa.types.is_date32(field.type) else field.type.unit
         raw = batch.column(index).view(pa.int32() if unit == "D" else pa.int64())
-        numbers = pc.fill_null(raw, 0).to_numpy(zero_copy_only=False)
-        limit = np.iinfo(numbers.dtype).max
-        infinite = (numbers >= limit) | (numbers <= -limit)
+        limit = int(np.iinfo(np.int32 if unit == "D" else np.int64).max)
         first, after = (_bound(edge, unit, limit) for edge in (_FIRST, _AFTER))
-        far = ((numbers < first) | (numbers >= after)) & ~infinite
-        if not (infinite.any() or far.any()):
+        if _is_within(raw, max(first, 1 - limit), after):
             continue
+        numbers = pc.fill_null(raw, 0).to_numpy(zero_copy_only=False)
+        infinite = (numbers >= limit) | (numbers <= -limit)
+        far = ((numbers < first) | (numbers >= after)) & ~infinite
         for hazard, mask in ((Hazard.INFINITY, infinite), (Hazard.OUT_OF_RANGE, far)):
             rows = np.flatnonzero(mask)
             if len(rows):
@@ -181,11 +181,11 @@ def mask_temporal(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, list[HazardCel
 def _mask_times(batch: pa.RecordBatch, index: int) -> tuple[pa.RecordBatch, list[HazardCells]]:
     field, column = batch.schema.field(index), batch.column(index)
     raw = column.view(pa.int32() if pa.types.is_time32(field.type) else pa.int64())
+    if _is_within(raw, 0, _PER_DAY[field.type.unit]):
+        return batch, []
     numbers = pc.fill_null(raw, 0).to_numpy(zero_copy_only=False)
     past = (numbers < 0) | (numbers >= _PER_DAY[field.type.unit])
     rows = np.flatnonzero(past)
-    if not len(rows):
-        return batch, []
     texts = tuple(_time_text(int(numbers[row]), field.type.unit) for row in rows)
     masked = pc.if_else(pa.array(past), pa.scalar(None, field.type), column)
     return batch.set_column(index, field, masked), [
@@ -212,6 +212,13 @@ def _mask_lists(batch: pa.RecordBatch, index: int) -> tuple[pa.RecordBatch, list
     odd = np.isin(np.arange(batch.num_rows), [row for found in cells for row in found.rows])
     masked = pc.if_else(pa.array(odd), pa.scalar(None, field.type), column)
     return batch.set_column(index, field, masked), cells
+
+
+def _is_within(numbers: pa.Array, first: int, after: int) -> bool:
+    """Whether no number is below the first one, or not below `after`."""
+    edges = pc.min_max(numbers)
+    least, greatest = edges["min"].as_py(), edges["max"].as_py()
+    return least is None or (first <= least and greatest < after)
 
 
 def _time_text(number: int, unit: str) -> str:

@@ -114,6 +114,20 @@ def test_a_load_has_little_memory_unless_its_definition_gives_more(tmp_path: Pat
     assert limits == ["95.3 MiB", "381.4 MiB", "7.0 GiB", "7.0 GiB"]
 
 
+@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 1), (4, None)])
+def test_a_load_leaves_one_of_two_cores_to_what_reads(
+    cores: int, threads: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    with duckdb.connect() as untouched:
+        given = untouched.execute("SELECT current_setting('threads')").fetchall()[0][0]
+    chosen: dict[str, str | int | float | bool] = {"Worker_Threads": 3}
+    for options, expected in (({}, threads or given), (chosen, 3)):
+        destination = DuckDBDestination(DuckDBConnection(options=options))
+        with closing(destination), destination.connect() as connection:
+            assert connection.execute("SELECT current_setting('threads')") == [(expected,)]
+
+
 def test_a_query_has_as_much_memory_as_duckdb_gives(tmp_path: Path) -> None:
     with closing(DuckDBDestination(DuckDBConnection(path=tmp_path / "t.duckdb"))) as destination:
         limits = [destination.query("SELECT current_setting('memory_limit') AS l")["l"][0].as_py()]

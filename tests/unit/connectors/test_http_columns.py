@@ -85,6 +85,58 @@ def test_a_string_in_a_column_of_decimals_is_no_decimal() -> None:
     assert whole.column("price").to_pylist() == ["1.50", "01.50"]
 
 
+@pytest.mark.parametrize(
+    "page",
+    [
+        ('{"a": "x", "p": "1.5"}', '{"a": "y", "p": 2.5}'),
+        ('{"a": "x", "p": "1.5"}', '{"p": 2.5}'),  # as many quotes as two whole records
+        ('{"a": "x:y", "p": "1.5"}', '{"p": 2.5}'),  # as many colons, too
+        ('{"a": "x\\u003ay", "p": "1.5"}', '{"p": 2.5}'),
+        ('{"a": "\\"", "p": "1.5"}', '{"a": null}'),
+    ],
+)
+def test_a_decimal_in_quotes_is_seen_however_the_signs_add_up(page: tuple[str, ...]) -> None:
+    found = columns()
+    found.see(records('{"a": "x", "p": 1.5}', '{"a": null, "p": 2.25}'))
+    assert found.decode(records(*page), found.schema) is None
+    assert types(found)["p"] == "text"
+
+
+@pytest.mark.parametrize(
+    ("page", "is_counted"),
+    [
+        (('{"a": "x: y", "p": 1.5}', '{"a": null, "p": 3}'), True),
+        (('{"a": "x", "p": 1.5}', '{"p": 3}'), False),
+        (('{"a": "\\"", "p": 1.5}',), False),
+    ],
+)
+def test_counting_spares_a_second_look_at_decimals(
+    page: tuple[str, ...], is_counted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[Lines] = []
+    found = columns()
+    found.see(records('{"a": "x", "p": 1.5}', '{"a": null, "p": 2.25}'))
+    checked = _columns._Parser._checked_decoder
+
+    class Watched:
+        def __init__(self, decoder: msgspec.json.Decoder[msgspec.Struct]) -> None:
+            self.decoder = decoder
+
+        def decode_lines(self, content: bytes) -> list[msgspec.Struct]:
+            looked.append(Lines(content, 0))
+            return self.decoder.decode_lines(content)
+
+    monkeypatch.setattr(
+        _columns._Parser,
+        "_checked_decoder",
+        lambda self, *, exhaustive: Watched(checked(self, exhaustive=exhaustive)),
+    )
+    batch = found.decode(records(*page), found.schema)
+    assert batch is not None
+    assert batch["p"].to_pylist() == [json.loads(text, parse_float=Decimal).get("p") for text in page]
+    assert not looked if is_counted else looked
+
+
 def test_numbers_that_a_double_would_round_keep_their_digits() -> None:
     found = columns()
     found.see(records('{"x": 1e-7}'))

@@ -69,7 +69,8 @@ def limits(headers: Mapping[str, str]) -> Iterator[tuple[int, float]]:
     reset=30`: https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/.
     """
     left = next((headers[name].strip() for name in _LEFT if name in headers), "")
-    reset = next((wait for name in _RESET if (wait := seconds(headers.get(name, ""))) is not None), None)
+    begins_anew = (seconds(headers[name]) for name in _RESET if name in headers)
+    reset = next((wait for wait in begins_anew if wait is not None), None)
     if _COUNT.fullmatch(left) and reset is not None:
         yield int(left), reset
     given = headers.get("ratelimit", "")

@@ -14,6 +14,7 @@ from typing import Final, TypeAlias, TypeVar
 
 import msgspec
 
+from atlas_etl.connectors.http._outer_list import HOLE, outer_list
 from atlas_etl.connectors.http._repeated_members import has_room_for, refuse_repeated
 from atlas_etl.connectors.json_faults import fault_of
 from atlas_etl.errors import SourceError
@@ -34,6 +35,7 @@ _SCALAR = msgspec.json.Decoder(str | int | float | bool | None)
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _BLANKS = b" \t\r\n"
 _NOTHING = msgspec.Raw(b"null")
+_HOLE = msgspec.Raw(HOLE)
 
 
 class Chosen(str):
@@ -86,7 +88,10 @@ class Document:
     def __init__(self, content: bytes, where: str) -> None:
         self._where = where
         self._content = content
-        self._root = msgspec.Raw(content.removeprefix(BYTE_ORDER_MARK).strip(_BLANKS))
+        text = content.removeprefix(BYTE_ORDER_MARK).strip(_BLANKS)
+        self._outer = outer_list(text)
+        self._whole = msgspec.Raw(text)
+        self._root = self._whole if self._outer is None else msgspec.Raw(self._outer.around)
         self._of_root: dict[str, msgspec.Raw] | None = None  # its members, once they were asked for
         self._has_no_repeated = False  # members at its root
         self.has_null_for_records = False  # as far as they were asked for
@@ -168,12 +173,12 @@ class Document:
             elif first == b"n":
                 self.has_null_for_records = True
             else:
-                records.append(value)
+                records.append(self._with_list(value))
         return records
 
     def is_one(self, records: Sequence[msgspec.Raw]) -> bool:
         """Whether the document itself is the only record."""
-        return len(records) == 1 and records[0] is self._root and _first(self._root) == b"{"
+        return len(records) == 1 and records[0] is self._whole and _first(self._root) == b"{"
 
     def members(self, path: Path = ()) -> Mapping[str, msgspec.Raw]:
         """The members of the object at a path; none where there is no object."""
@@ -183,6 +188,14 @@ class Document:
     def lists(self, path: Path = ()) -> list[str]:
         """The names of those members that are lists."""
         return [name for name, value in self.members(path).items() if _first(value) == b"["]
+
+    def _with_list(self, value: msgspec.Raw) -> msgspec.Raw:
+        """The value as it was written."""
+        if value is self._root:
+            return self._whole
+        if self._outer is None or HOLE not in (text := bytes(value)):
+            return value
+        return msgspec.Raw(text.replace(HOLE, self._outer.text))
 
     def _at(self, path: Path) -> msgspec.Raw | None:
         found = self._root
@@ -219,6 +232,8 @@ class Document:
         return self._of_root
 
     def _items(self, value: msgspec.Raw) -> list[msgspec.Raw]:
+        if self._outer is not None and value == _HOLE:
+            return self._outer.items
         return self._decoded(_ITEMS, value)
 
     def _decoded(self, decoder: msgspec.json.Decoder[Found], value: msgspec.Raw) -> Found:

@@ -1,0 +1,37 @@
+"""The one list that all lists of a JSON document are in, as records are in most answers: read once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+HOLE: Final = b"[\t\r\n\t]"  # an empty list as nobody writes it, and never within a string (RFC 8259, 7)
+
+_ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
+_ANYTHING = msgspec.json.Decoder(msgspec.Raw)
+
+
+@dataclass(frozen=True, slots=True)
+class OuterList:
+    """The list, its items, and the document with HOLE in its place."""
+
+    text: bytes
+    items: list[msgspec.Raw]
+    around: bytes
+
+
+def outer_list(document: bytes) -> OuterList | None:
+    """What is between the first and the last bracket, where it is a list by itself; None where it is not.
+
+    A document is valid where its list is, and `around` is: any value may stand in the place of another.
+    """
+    first, after = document.find(b"["), document.rfind(b"]") + 1
+    around = document[:first] + HOLE + document[after:]
+    try:
+        items = _ITEMS.decode(memoryview(document)[first:after])
+        _ANYTHING.decode(around)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    return OuterList(document[first:after], items, around) if HOLE not in document else None
