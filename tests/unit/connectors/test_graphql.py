@@ -85,6 +85,12 @@ def test_edges_lists_and_an_endpoint_that_ends_with_a_slash(api: Api) -> None:
     assert read(plain, ORDERS).to_pylist() == [{"code": "DE"}]
 
 
+def test_a_list_of_plain_values_has_a_row_for_each(api: Api) -> None:
+    api.serve("/graphql", lambda _: as_json({"data": {"tags": ["a", "b"]}}))
+    tags = connector(api, query="{ tags }", records="tags", value_column="tag", primary_key="tag")
+    assert read(tags, ORDERS).to_pylist() == [{"tag": "a"}, {"tag": "b"}]
+
+
 def test_only_what_is_new_is_asked_for(api: Api, tmp_path: Path) -> None:
     api.serve("/graphql", connection)
     made = {"incremental": {"variable": "since"}, "variables": {"since": "2026-01-02"}}

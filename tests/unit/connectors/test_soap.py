@@ -394,6 +394,16 @@ def test_attributes_that_the_wsdl_does_not_have_are_read(api: Api) -> None:
     assert found == [{"@status": "open", "@more": "<"}, {"@status": None, "@more": None}]
 
 
+def test_a_list_of_plain_values_has_a_row_for_each(api: Api) -> None:
+    wsdl = WSDL.replace('name="order" type="s:Order"', 'name="string" nillable="true" type="x:string"')
+    items = '<string>EUR</string><string i:nil="true"/><string>USD</string>'
+    serve(api, lambda _: answered(items), wsdl=wsdl)
+    found = read(
+        connector(api, records="orders.string", value_column="currency", primary_key="currency"), ORDERS
+    )
+    assert found.to_pylist() == [{"currency": "EUR"}, {"currency": None}, {"currency": "USD"}]
+
+
 def test_a_date_keeps_its_zone(api: Api) -> None:
     wsdl = WSDL.replace('name="note" type="x:string"', 'name="note" type="x:date"')
     items = "".join(ORDER.replace(">n<", f">{text}<") for text in ("2024-01-01+02:00", "2024-01-01"))

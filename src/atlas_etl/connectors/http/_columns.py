@@ -110,7 +110,8 @@ class Columns:
         except (msgspec.DecodeError, RecursionError):
             raise SourceError(
                 f"{self._where} has records that are no JSON objects",
-                hint="set `records` to a list of objects; with [*] behind its path, nulls in it are left out",
+                hint="set `records` to a list of objects, or `value_column` where they are plain values; "
+                "with [*] behind its path, nulls in it are left out",
                 code="not_objects",
             ) from None
         return [self._flat(row) for row in rows] if self._flatten else rows

@@ -65,6 +65,11 @@ class Offered(BaseModel):
     cursor: str | None = Field(
         default=None, description="the member that grows, where no stream says otherwise"
     )
+    value_column: str | None = Field(
+        default=None,
+        min_length=1,
+        description='the column of records that are no objects, but values or lists, as in ["EUR", "USD"]',
+    )
     incremental: Since = Since()
     parent: Parent | None = Field(default=None, description="for each of whose records this is asked for")
 

@@ -11,6 +11,7 @@ from atlas_etl.connectors.http._formats import FORMATS, NOTHING, Answer, may_lac
 from atlas_etl.connectors.http._messages import Request, Response, shown
 from atlas_etl.connectors.http._pages import Records
 from atlas_etl.connectors.http._pagination import Flow, paged
+from atlas_etl.connectors.http._plain_values import named_values
 from atlas_etl.connectors.http._reading import Reading
 from atlas_etl.connectors.http._recognised import Page, says_partial, told
 from atlas_etl.connectors.http._records import parse_path
@@ -50,6 +51,7 @@ def pages_of_list(
         document, records = NOTHING
         if response.status != _NO_CONTENT and response.status not in request.empty_on:
             document, records = read(text_of(response, where, form=form, encoding=resource.encoding), where)
+            records = named_values(records, resource.value_column)
         page = Page(response, document, records)
         if path is None:
             reading.errors.see(page, where, is_paged=is_paged)

@@ -33,6 +33,7 @@ from atlas_etl.connectors.http._messages import Request, Response, origin, shown
 from atlas_etl.connectors.http._named import NamedResources, asked_in_body
 from atlas_etl.connectors.http._pages import Records
 from atlas_etl.connectors.http._pagination_settings import Pagination
+from atlas_etl.connectors.http._plain_values import named_values
 from atlas_etl.connectors.http._reader import streams_of
 from atlas_etl.connectors.http._reading import Reading
 from atlas_etl.connectors.http._recording import wiring
@@ -107,9 +108,9 @@ class SoapConnector(NamedResources):
             result = result.root  # the other parts are no part of it
         path = parse_path(resource.records) if resource.records is not None else None
         content = _JSON.encode(serialize_object(result, dict))
-        answer = FORMATS["json"](path).read(content, f"the result of {name}")
-        if answer[1]:
-            yield answer[1]
+        records = FORMATS["json"](path).read(content, f"the result of {name}")[1]
+        if records:
+            yield named_values(records, resource.value_column)
 
     def _opened(self) -> zeep.proxy.ServiceProxy:
         """The service as its WSDL describes it. Raises SourceError and ConfigError (`soap_endpoint`)."""
