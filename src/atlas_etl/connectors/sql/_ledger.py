@@ -189,7 +189,8 @@ class Ledger:
     def refuse_overtaken(self, connection: Connection, plan: LoadPlan) -> None:
         """Raise OvertakenError where another stream loaded into the table since the plan was made.
 
-        Asked behind a DELETE, so that whatever that one saw has its line.
+        Asked behind a DELETE, so that whatever that one saw has its line; or before the commit, for rows that
+        come into a table which was empty.
         """
         if is_after(self.history(connection).of_others, plan.after):
             raise OvertakenError(plan.stream)

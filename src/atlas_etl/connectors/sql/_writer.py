@@ -337,6 +337,8 @@ class SqlLoadSession:
         committed_at = self._began_at if replaces else following(plan.after)
         ledger = self._ledger
         version = ledger.claim(connection, plan) + 1
+        if plan.keyed and plan.disposition is Disposition.APPEND:  # a merge that had nothing to meet
+            ledger.refuse_overtaken(connection, plan)
         if plan.begins and plan.after is not None:
             ledger.record_event(connection, EMPTIED, run_id=plan.run_id, at=plan.after)
         if plan.joins:
