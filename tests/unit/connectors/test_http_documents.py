@@ -40,6 +40,9 @@ def _model(document: Value, path: tuple[str, ...]) -> list[Value] | None:
 
 @example({"id": 1, "tags": ["a"], "name": "one"}, (",", ":"), ())
 @example({"data": {"id": 1, "tags": ["a", []]}}, (",", ":"), ("data",))
+@example({"id": 1, "tags": ["a long word", "and another one"], "name": "one"}, (",", ":"), ())
+@example({"data": {"id": 1, "tags": ["a long word", ["and", "another one"]]}}, (",", ":"), ("data",))
+@example({"message": "[1, 2, 3, 4, 5, 6, 7, 8]"}, (",", ":"), ())
 @example({"message": "see [1]"}, (",", ":"), ())
 @example({"data": [{"tags": []}], "next": 2}, (", ", ": "), ("data",))
 @given(DOCUMENTS, WRITTEN, st.lists(NAMES, max_size=3).map(tuple))

@@ -23,11 +23,14 @@ class OuterList:
 
 
 def outer_list(document: bytes) -> OuterList | None:
-    """What is between the first and the last bracket, where it is a list by itself; None where it is not.
+    """What is between the first and the last bracket, where it is a list by itself and most of the document.
 
-    A document is valid where its list is, and `around` is: any value may stand in the place of another.
+    A document is valid where its list is, and `around` is: any value may stand in the place of another. To
+    cut out a short one, as records have, would take longer than it spares; None is for all others.
     """
     first, after = document.find(b"["), document.rfind(b"]") + 1
+    if 2 * (after - first) <= len(document):
+        return None
     around = document[:first] + HOLE + document[after:]
     try:
         items = _ITEMS.decode(memoryview(document)[first:after])
