@@ -249,6 +249,16 @@ def test_very_long_fields(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert fails(file).code == "malformed_row"
 
 
+@pytest.mark.parametrize("before", range(5))
+def test_a_quoted_line_break_between_two_blocks(
+    file: Path, monkeypatch: pytest.MonkeyPatch, before: int
+) -> None:
+    """CR is the last of some blocks, and LF the first of the next."""
+    monkeypatch.setattr(_csv_rows, "_BLOCK", 64)
+    file.write_bytes(b"x" * (1 + before) + b"\n" + b'"\r\n"\n' * 100)
+    assert read(file) == {"x" * (1 + before): ["\r\n"] * 100}
+
+
 def test_declared_types(file: Path) -> None:
     file.write_text(
         "id,at,f,j,h,u\n1,12:30:00,nan,[1],00ff,12345678-1234-5678-1234-567812345678\n2,,1.5,,,\n"

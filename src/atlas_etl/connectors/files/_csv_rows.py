@@ -216,7 +216,10 @@ class _Ended(io.RawIOBase):
         return True
 
     def read(self, size: int = -1, /) -> bytes:
-        """As many bytes as asked for, until the end: Arrow takes a short piece for a whole block."""
+        """As many bytes as asked for, until the end: Arrow takes a short piece for a whole block.
+
+        One less where the last is a CR: Arrow leaves out an LF that begins a piece then, within quotes too.
+        """
         pieces, missing = [self._rest], size - len(self._rest)
         while missing > 0 and self._record is not None:
             found: bytes = self._source.read(missing)
@@ -226,8 +229,9 @@ class _Ended(io.RawIOBase):
             pieces.append(found)
             missing -= len(found)
         whole = b"".join(pieces)
-        self._rest = whole[size:]
-        return whole[:size]
+        end = size - whole[:size].endswith(b"\r")
+        self._rest = whole[end:]
+        return whole[:end]
 
 
 def _without_end(reader: pa.RecordBatchReader, end: str, path: str) -> Iterator[pa.RecordBatch]:
