@@ -28,7 +28,10 @@ from atlas_etl.pipeline.reconcile import reconcile
 from atlas_etl.pipeline.transfer import transfer
 
 _Work = Callable[[], Generator[Event, None, None]]
-_AWAY = frozenset({"unreachable", "connection_refused", "connection_failed"})
+_AWAY = frozenset(
+    {"unreachable", "connection_refused", "connection_failed", "timeout",
+     "http_429", "http_502", "http_503", "http_504"}
+)  # fmt: skip
 
 
 class Turns:
@@ -46,14 +49,14 @@ class Turns:
 
 
 class _Patience:
-    """How often each stream of a run is tried: once, for as long as nobody is where its systems should be."""
+    """How often each stream of a run is tried: once, for as long as a system is away or turns all away."""
 
     def __init__(self, retry: RetryPolicy) -> None:
         self._usual = self.retry = retry
 
     def tell(self, failure: AtlasError | None) -> None:
         """How a stream ended."""
-        is_away = failure is not None and failure.code in _AWAY
+        is_away = failure is not None and failure.retryable and failure.code in _AWAY
         self.retry = replace(self._usual, attempts=1) if is_away else self._usual
 
 

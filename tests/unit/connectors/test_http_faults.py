@@ -9,7 +9,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +21,7 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
 from atlas_etl.connectors.http import _wire
+from atlas_etl.connectors.http._pace import RetryBudget
 from atlas_etl.connectors.http._pages import Pages
 from atlas_etl.connectors.http._rate_limits import asked_wait, wait_for_more
 from atlas_etl.errors import SourceError
@@ -296,13 +297,34 @@ def test_tries_again_have_a_budget_that_answers_fill(api: Api) -> None:
     assert len(api.asked) == 14  # five pages, each at its second try, and four tries of the sixth
 
 
-def test_an_api_that_never_answered_is_given_up_sooner(api: Api) -> None:
-    api.serve("/things", lambda _: Response(status=503))
-    with closing(api.connector(attempts=15)) as connector:
-        for tries in (15, 21, 22):  # all of one request, as many as are left, and one
-            with pytest.raises(SourceError), connector.open(ReadRequest(THINGS)):
-                pass
-            assert len(api.asked) == tries
+def test_an_api_that_went_away_is_asked_once_until_it_is_there_again(api: Api) -> None:
+    """It may do so before its first answer, or behind any other."""
+    status = 503
+    api.serve("/things", lambda _: as_json([{"id": 1}]) if status == 200 else Response(status=status))
+
+    def tries() -> int:
+        api.asked.clear()
+        with suppress(SourceError), connector.open(ReadRequest(THINGS)):
+            pass
+        return len(api.asked)
+
+    with closing(api.connector(attempts=4)) as connector:
+        assert [tries() for _ in range(5)] == [4, 4, 4, 1, 1]
+        status = 200
+        assert tries() == 1
+        status = 503
+        assert [tries() for _ in range(4)] == [4, 4, 4, 1]
+
+
+def test_requests_that_failed_at_the_same_time_failed_once() -> None:
+    budget = RetryBudget(100)
+    began = time.monotonic()
+    for _ in range(8):
+        budget.give_up(began)
+    assert budget.take()
+    for _ in range(2):
+        budget.give_up(time.monotonic())
+    assert not budget.take()
 
 
 def test_a_server_that_drips_is_given_up(api: Api) -> None:

@@ -105,9 +105,10 @@ def test_after_the_last_attempt_the_failure_is_the_outcome(tmp_path: Path) -> No
     assert (ended.error.code, ended.error.exit_code) == ("server_gone", 3)
 
 
-def test_a_system_that_is_away_is_tried_once_by_each_further_stream(tmp_path: Path) -> None:
+@pytest.mark.parametrize("code", ["connection_refused", "unreachable", "timeout", "http_503", "http_429"])
+def test_a_system_that_is_away_is_tried_once_by_each_further_stream(tmp_path: Path, code: str) -> None:
     """Until one of them finds it again."""
-    away = [SourceError("nobody answers", code="connection_refused", retryable=True) for _ in range(4)]
+    away = [SourceError("nobody answers", code=code, retryable=True) for _ in range(4)]
     running, unsteady = run(tmp_path, [*away], ["a", "b", "c"])
     events = list(running)
     assert [event.stream for event in events if isinstance(event, StreamRetrying)] == ["a", "a"]
@@ -121,6 +122,13 @@ def test_a_system_that_is_there_again_is_tried_as_often_as_before(tmp_path: Path
     running, unsteady = run(tmp_path, [gone() for _ in range(6)], ["a", "b", "c"])
     assert last_run(list(running)).status is RunStatus.PARTIAL
     assert unsteady.opened == 3 + 3 + 1
+
+
+def test_a_statement_that_took_too_long_is_no_system_that_is_away(tmp_path: Path) -> None:
+    took_too_long = SourceError("the server stopped the statement", code="timeout")
+    running, unsteady = run(tmp_path, [took_too_long, gone(), gone()], ["a", "b"])
+    assert last_run(list(running)).status is RunStatus.PARTIAL
+    assert unsteady.opened == 1 + 3
 
 
 def test_what_cannot_pass_fails_at_once(tmp_path: Path) -> None:

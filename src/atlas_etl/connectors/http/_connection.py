@@ -169,8 +169,8 @@ class HttpSettings(ConnectionConfig):
     retry_budget: int = Field(
         default=100,
         ge=0,
-        description="tries again, of all requests together, that go beyond as many answers; before the first "
-        "answer at most 20",
+        description="tries again, of all requests together, that go beyond as many answers; once three "
+        "requests in a row failed by all their tries, none until one is answered",
     )
     requests_per_minute: float | None = Field(default=None, gt=0, description="of all streams together")
     requests_per_second: float | None = Field(default=None, gt=0, description="the same, for short limits")

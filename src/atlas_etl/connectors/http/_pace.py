@@ -32,34 +32,40 @@ class Turns:
             self._not_before = max(self._not_before, time.monotonic() + wait)
 
 
-_BEFORE_ANY = 20
+_GIVEN_UP = 3  # times in a row: as often as a stream is tried
 
 
 class RetryBudget:
     """Tries again that are left: each takes one, each answer that is none of a failure gives one back.
 
-    So an API that fails for good is given up soon, however many requests would have tries left, sooner still
-    where it never answered, and one that asks for patience now and then is not: the token bucket of Finagle's
-    and of AWS's clients (https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html).
+    So an API that fails for good is given up soon, however many requests would have tries left, and one that
+    asks for patience now and then is not: the token bucket of Finagle's and of AWS's clients
+    (https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html). Where requests were given
+    up in a row, those that follow are tried once, until one is answered.
     """
 
     def __init__(self, whole: int) -> None:
-        self._whole = whole
-        self._left = min(whole, _BEFORE_ANY)
-        self._has_answered = False
+        self._whole = self._left = whole
+        self._given_up = 0
+        self._last_given_up = 0.0  # of the monotonic clock
         self._lock = threading.Lock()
 
     def take(self) -> bool:
         """Whether there was one more."""
         with self._lock:
-            if self._left == 0:
+            if self._left == 0 or self._given_up >= _GIVEN_UP:
                 return False
             self._left -= 1
             return True
 
     def give_back(self) -> None:
         with self._lock:
-            if not self._has_answered:
-                self._has_answered = True
-                self._left += self._whole - min(self._whole, _BEFORE_ANY)
+            self._given_up = 0
             self._left = min(self._whole, self._left + 1)
+
+    def give_up(self, began: float) -> None:
+        """A request got no answer by all its tries; those that were tried at the same time count as one."""
+        with self._lock:
+            if began >= self._last_given_up:
+                self._given_up += 1
+                self._last_given_up = time.monotonic()

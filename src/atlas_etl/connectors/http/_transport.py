@@ -6,6 +6,7 @@ Credentials go to the origin of `base_url` only; credentials of another kind go 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -73,11 +74,17 @@ class Transport:
         if request.wait:
             self._wire.pause(request.wait)
         page = self._config.page_timeout.total_seconds()
-        for attempt in self._tries:
-            with attempt, within(page - (attempt.retry_state.seconds_since_start or 0.0)):
-                answer = self.fetch_once(request)
-                self._budget.give_back()
-                return answer
+        began = time.monotonic()
+        try:
+            for attempt in self._tries:
+                with attempt, within(page - (attempt.retry_state.seconds_since_start or 0.0)):
+                    answer = self.fetch_once(request)
+                    self._budget.give_back()
+                    return answer
+        except SourceError as failure:
+            if may_pass(failure):
+                self._budget.give_up(began)
+            raise
         raise AssertionError("tenacity reraises")  # pragma: no cover
 
     def fetch_once(self, request: Request) -> Response:
