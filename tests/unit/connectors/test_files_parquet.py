@@ -316,6 +316,18 @@ def test_two_fields_of_one_name_are_refused_and_may_be_left_out(tmp_path: Path, 
     assert left.to_pylist() == [{"c0": 7}]
 
 
+def test_texts_that_are_no_text_are_an_error(tmp_path: Path) -> None:
+    offsets, latin = pa.array([0, 2, 4], pa.int32()).buffers()[1], pa.py_buffer("éüab".encode("latin-1"))
+    texts = pa.StringArray.from_buffers(2, offsets, latin)
+    lists = pa.ListArray.from_arrays(pa.array([0, 1, 2], pa.int32()), texts)
+    documents = pa.ExtensionArray.from_storage(pa.json_(), texts)
+    structs = pa.StructArray.from_arrays([texts], ["name"])
+    for column in (texts, texts.dictionary_encode(), lists, documents, structs):
+        with pytest.raises(SourceError) as caught:
+            table_of(written(tmp_path / "latin.parquet", column))
+        assert caught.value.code == "invalid_text"
+
+
 def test_a_damaged_file_is_an_error(tmp_path: Path) -> None:
     file = tmp_path / "t.parquet"
     text = pa.array(["x" * 100 + str(n) for n in range(5000)])

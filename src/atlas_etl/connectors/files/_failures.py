@@ -90,7 +90,8 @@ def invalid_text(path: str) -> SourceError:
     """Bytes that are no text in the file's encoding."""
     return SourceError(
         f"{path} holds bytes that are not text in its encoding",
-        hint="CSV: set `encoding`, e.g. latin-1, cp1252 or utf-16; JSON lines are always UTF-8",
+        hint="CSV: set `encoding`, e.g. latin-1, cp1252 or utf-16; JSON lines are always UTF-8, and Parquet "
+        "has a type for bytes",
         code="invalid_text",
     )
 

@@ -42,6 +42,7 @@ _GROUP_ROWS, _GROUP_BYTES = 1_048_576, 32 * 1024 * 1024
 _WRITE_BYTES = 4 * 1024 * 1024
 _SAMPLE_ROWS, _REPEATS = 65_536, 50  # a dictionary pays where a value comes so often
 _FIRST_ROWS = 4096
+_TEXTS = (pa.string(), pa.list_(pa.string()), pa.json_())
 
 
 class ParquetConnection(FileConnection):
@@ -224,6 +225,8 @@ def _in_schema(batch: pa.RecordBatch, schema: pa.Schema, path: str) -> pa.Record
                 code="value_does_not_fit",
                 column=field.name,
             ) from failure
+        if field.type in _TEXTS:
+            columns[-1].validate(full=True)  # Arrow takes any bytes for text
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
