@@ -21,6 +21,7 @@ TEXTS = {
     "csv": f"id,name\n1,{NAME}\n",
     "json": f'[{{"id": 1, "name": "{NAME}"}}]',
     "jsonl": f'{{"id": 1, "name": "{NAME}"}}\n',
+    "xml": f"<all><thing><id>1</id><name>{NAME}</name></thing></all>",
 }
 
 
@@ -86,6 +87,71 @@ def test_csv_that_contradicts_its_header_is_refused_until_it_is_said_what_it_is(
     assert names(api, "csv", content, content_type, encoding="utf-8") == [NAME]
     api.server.clear()
     assert names(api, "csv", content, content_type, encoding="cp1252") == [content.decode("cp1252")[10:-1]]
+
+
+@pytest.mark.parametrize("declared", ["windows-1252", "iso-8859-1", "utf-16", "Shift_JIS"])
+@pytest.mark.parametrize("content_type", ["text/xml", "text/xml; charset=utf-8"])
+def test_xml_is_read_as_it_declares(api: Api, declared: str, content_type: str) -> None:
+    name = "山田" if declared == "Shift_JIS" else NAME
+    content = f"<?xml version='1.0' encoding='{declared}'?>{TEXTS['xml'].replace(NAME, name)}"
+    assert names(api, "xml", content.encode(declared), content_type) == [name]
+
+
+@pytest.mark.parametrize("declared", ["", "<?xml version='1.0' encoding='UTF-8'?>"])
+def test_the_header_tells_where_xml_is_not_what_it_says(api: Api, declared: str) -> None:
+    content = (declared + TEXTS["xml"]).encode("cp1252")
+    assert names(api, "xml", content, "text/xml; charset=windows-1252") == [NAME]
+
+
+@pytest.mark.parametrize(
+    ("declared", "content_type"),
+    [("utf-16", "text/xml"), ("UTF-16", "text/xml; charset=utf-16"), ("latin-1", "text/xml; charset=utf-8")],
+)
+def test_xml_that_was_converted_to_utf_8_declares_what_it_was(
+    api: Api, declared: str, content_type: str
+) -> None:
+    content = f"<?xml version='1.0' encoding='{declared}'?>{TEXTS['xml']}".encode()
+    assert names(api, "xml", content, content_type) == [NAME]
+
+
+@pytest.mark.parametrize(
+    ("declared", "code"), [("iso-8859-1", "charset_in_doubt"), ("klingon", "unknown_charset")]
+)
+def test_xml_that_contradicts_itself_is_refused_until_it_is_said_what_it_is(
+    api: Api, declared: str, code: str
+) -> None:
+    content = f"<?xml version='1.0' encoding='{declared}'?>{TEXTS['xml']}".encode()
+    assert refused(api, "xml", content, "text/xml").code == code
+    api.server.clear()
+    assert names(api, "xml", content, "text/xml", encoding="utf-8") == [NAME]
+
+
+def test_xml_of_which_header_and_declaration_name_other_letters(api: Api) -> None:
+    content = f"<?xml version='1.0' encoding='windows-1251'?>{TEXTS['xml']}".encode("cp1252")
+    failure = refused(api, "xml", content, "text/xml; charset=windows-1252")
+    assert failure.code == "charset_in_doubt"
+    assert failure.hint is not None
+    assert "`cp1251` or `cp1252`" in failure.hint
+    api.server.clear()
+    assert names(api, "xml", content, "text/xml", encoding="cp1252") == [NAME]
+
+
+@pytest.mark.parametrize("form", TEXTS)
+@pytest.mark.parametrize("charset", ["klingon", "binary", '"utf8; foo"', "utf8mb4", "'utf-8'", "latin-1"])
+def test_no_letter_of_ascii_is_in_doubt(api: Api, form: str, charset: str) -> None:
+    content = TEXTS[form].replace(NAME, "Zoe").encode()
+    assert names(api, form, content, f"text/plain; charset={charset}") == ["Zoe"]
+
+
+@pytest.mark.parametrize("charset", ["utf8mb4", "utf8mb3", "'utf-8'"])
+def test_utf_8_by_other_names(api: Api, charset: str) -> None:
+    assert names(api, "csv", TEXTS["csv"].encode(), f"text/csv; charset={charset}") == [NAME]
+
+
+def test_ascii_that_is_called_utf_16_is_not_read_so(api: Api) -> None:
+    """Its rows would be one line of letters that nobody wrote: a header, and no rows."""
+    failure = refused(api, "csv", b"id,name\n1,x\n", "text/csv; charset=utf-16")
+    assert failure.code == "charset_in_doubt"
 
 
 @pytest.mark.parametrize("charset", ["klingon", "base64", "x" * 100, "a\x01b"])

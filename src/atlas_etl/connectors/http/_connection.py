@@ -97,8 +97,8 @@ class Resource(Offered):
     )
     encoding: Encoding | None = Field(
         default=None,
-        description="the charset of CSV and JSON, e.g. latin-1; default: what the header Content-Type names, "
-        "or UTF-8; XML names its own",
+        description="the charset of its answers, e.g. latin-1; default: what the header Content-Type, or XML "
+        "itself, names, or UTF-8",
     )
     given: dict[str, Given] = Field(
         default_factory=dict,
