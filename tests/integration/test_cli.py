@@ -24,7 +24,7 @@ RUN_KEYS = {
     "rows_processed", "bytes_processed", "destination", "error",
 }  # fmt: skip
 STREAM_KEYS = {
-    "name", "status", "disposition", "table", "rows_read", "rows_loaded", "rows_quarantined",
+    "name", "status", "disposition", "table", "rows_read", "rows_loaded", "rows_quarantined", "rows_left_out",
     "rows_deleted", "loads", "checkpoint", "error",
 }  # fmt: skip
 

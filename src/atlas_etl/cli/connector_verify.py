@@ -17,6 +17,7 @@ from atlas_etl.cli.opening import open_atlas
 from atlas_etl.cli.output import Output, error_document
 from atlas_etl.cli.quantities import counted
 from atlas_etl.cli.session import Session
+from atlas_etl.cli.stream_warnings import stream_warnings
 from atlas_etl.errors import AtlasError, ExitCode, VerifyError
 from atlas_etl.pipeline.differences import Example
 from atlas_etl.pipeline.events import BatchLoaded, StreamFinished, StreamReconciled, StreamStarted
@@ -136,6 +137,8 @@ class _VerifyReport(EventReport):
                 self._ended(event.connector, event.outcome.name)
                 rows = event.outcome.rows_read
                 self._say(event.connector, event.outcome.name, f"repaired: {counted(rows, 'row')} read again")
+                for warning in stream_warnings(event.outcome):
+                    self._say(event.connector, event.outcome.name, f"warning: {warning}")
             case StreamReconciled():
                 text = f"{counted(event.deleted, 'row')} deleted or marked that the source no longer has"
                 self._say(event.connector, event.stream, text)

@@ -9,6 +9,7 @@ import pyarrow as pa
 from atlas_etl import values
 from atlas_etl.api.atlas import TestOutcome
 from atlas_etl.cli.output import run_error_document
+from atlas_etl.cli.stream_warnings import stream_warnings
 from atlas_etl.connectors.registry import ProtocolInfo
 from atlas_etl.model import (
     AuditEntry,
@@ -64,12 +65,13 @@ def _stream(stream: StreamRun) -> dict[str, object]:
         "rows_read": stream.rows_read,
         "rows_loaded": stream.rows_loaded,
         "rows_quarantined": stream.rows_quarantined,
+        "rows_left_out": stream.rows_left_out,
         "rows_deleted": stream.rows_deleted,
         "loads": stream.loads,
         "slower_side": stream.slower,
         "checkpoint": _checkpoint(stream.checkpoint),
         "nulled": dict(stream.nulled),
-        "warnings": list(stream.warnings),
+        "warnings": stream_warnings(stream),
         "schema_changes": list(stream.schema_changes),
         "error": run_error_document(stream.error),
     }
@@ -213,6 +215,7 @@ def replayed_document(replayed: Replayed) -> dict[str, object]:
         "loaded": replayed.outcome.rows_loaded,
         "outdated": replayed.outdated,
         "remaining": replayed.remaining,
+        "warnings": stream_warnings(replayed.outcome),
     }
 
 

@@ -44,6 +44,7 @@ def ended(run: Run, next_slot: datetime | None = None) -> str:
     changes = sum(len(stream.schema_changes) for stream in run.streams)
     deleted = sum(stream.rows_deleted for stream in run.streams)
     refused = sum(stream.rows_quarantined for stream in run.streams)
+    left_out = sum(stream.rows_left_out for stream in run.streams)
     failed = sum(stream.error is not None for stream in run.streams)
     parts = [
         counted(run.rows_processed, "row") + (f" in {_exactly(seconds)}" if seconds is not None else ""),
@@ -52,6 +53,7 @@ def ended(run: Run, next_slot: datetime | None = None) -> str:
         counted(changes, "schema change") if changes else "",
         f"{counted(deleted, 'row')} deleted" if deleted else "",
         f"{counted(refused, 'row')} in quarantine" if refused else "",
+        f"{counted(left_out, 'row')} left out" if left_out else "",
         f"{failed} of {counted(len(run.streams), 'stream')} failed" if failed else "",
         f"next at {iso(next_slot)}" if next_slot is not None else "",
     ]

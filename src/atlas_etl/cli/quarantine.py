@@ -11,6 +11,7 @@ from atlas_etl.cli import documents, render
 from atlas_etl.cli.completion import Name, Names, Streams
 from atlas_etl.cli.opening import open_atlas
 from atlas_etl.cli.session import Session
+from atlas_etl.cli.stream_warnings import stream_warnings
 from atlas_etl.errors import ExitCode
 
 app = typer.Typer(
@@ -74,6 +75,8 @@ def replay(context: typer.Context, name: Name, stream: Streams = None) -> None:
             text = f"{outcome.rows_loaded:,} rows loaded, {replayed.remaining:,} refused again"
             outdated = f", {replayed.outdated:,} outdated by newer ones" if replayed.outdated else ""
             session.output.line(f"{name} {outcome.name}: {text}{outdated}")
+            for warning in stream_warnings(outcome):
+                session.output.event(f"warning: {name} {outcome.name}: {warning}")
     if any(replayed.remaining for replayed in done):
         raise typer.Exit(ExitCode.DATA)
 

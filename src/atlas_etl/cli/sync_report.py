@@ -9,6 +9,7 @@ from atlas_etl.cli import quantities
 from atlas_etl.cli.event_report import EventReport
 from atlas_etl.cli.output import Output
 from atlas_etl.cli.quantities import counted
+from atlas_etl.cli.stream_warnings import stream_warnings
 from atlas_etl.model import Deletion, Run, RunStatus, StreamRun
 from atlas_etl.pipeline.events import (
     BatchLoaded,
@@ -93,7 +94,7 @@ class SyncReport(EventReport):
             )
         for what, count in outcome.nulled.items():
             self._say(connector, outcome.name, f"warning: {counted(count, 'cell')} became NULL ({what})")
-        for warning in outcome.warnings:
+        for warning in stream_warnings(outcome):
             self._say(connector, outcome.name, f"warning: {warning}")
         if outcome.error is not None:
             self._output.error(outcome.error, connector=connector, stream=outcome.name)

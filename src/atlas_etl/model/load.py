@@ -177,6 +177,7 @@ class LoadResult:
 
     rows: int  # rows that this load added or changed; tail rows that were read again do not count
     committed_at: datetime
+    left_out: int = 0  # rows that the table did not take, without an error; they are not among `rows`
 
 
 @dataclass(frozen=True, slots=True)

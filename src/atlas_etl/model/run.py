@@ -66,6 +66,7 @@ class StreamRun:
     rows_read: int = 0
     rows_loaded: int = 0
     rows_quarantined: int = 0
+    rows_left_out: int = 0  # by the table itself, without an error
     rows_deleted: int = 0  # at the destination, because the source no longer has their keys
     bytes_processed: int = 0
     loads: int = 0
@@ -83,6 +84,7 @@ class StreamRun:
             rows_read=earlier.rows_read + self.rows_read,
             rows_loaded=earlier.rows_loaded + self.rows_loaded,
             rows_quarantined=earlier.rows_quarantined + self.rows_quarantined,
+            rows_left_out=earlier.rows_left_out + self.rows_left_out,
             bytes_processed=earlier.bytes_processed + self.bytes_processed,
             loads=earlier.loads + self.loads,
             schema_changes=(*earlier.schema_changes, *self.schema_changes),

@@ -206,7 +206,7 @@ def _mended(job: Job, sides: Sides, destination: Destination, wanted: _Keys | _R
             size += found.nbytes
             yield BatchLoaded(job.connector, stream.name, rows, size)
         yield StreamRead(job.connector, stream.name)
-        session.commit(None)
+        result = session.commit(None)
     yield StreamFinished(
         job.connector,
         StreamRun(
@@ -215,7 +215,8 @@ def _mended(job: Job, sides: Sides, destination: Destination, wanted: _Keys | _R
             disposition=sides.disposition,
             table=table,
             rows_read=rows,
-            rows_loaded=rows,
+            rows_loaded=rows - result.left_out,
+            rows_left_out=result.left_out,
             bytes_processed=size,
             loads=1,
             checkpoint=state.checkpoint and state.checkpoint.without_parents(),

@@ -48,10 +48,16 @@ def replay(destination: Destination, stream: Stream, run: Run) -> Replayed:
         now = destination.inspect(run.connector, stream.name, table)
         alike = [row for row in now.quarantine if tuple(row.key) == key]
         attempt = _Attempt(destination, stream, run, now, key)
-        loaded, old = attempt.load(alike)
-        done = replace(done, rows_loaded=done.rows_loaded + loaded, loads=done.loads + 1)
+        landed, left_out, old = attempt.load(alike)
+        done = replace(
+            done,
+            rows_loaded=done.rows_loaded + landed,
+            rows_left_out=done.rows_left_out + left_out,
+            loads=done.loads + 1,
+        )
         outdated += old
-    return Replayed(done, outdated, len(state.quarantine) - done.rows_loaded - outdated)
+    remaining = len(state.quarantine) - done.rows_loaded - done.rows_left_out - outdated
+    return Replayed(done, outdated, remaining)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +70,8 @@ class _Attempt:
     state: TableState
     key: tuple[str, ...]
 
-    def load(self, rows: Sequence[QuarantinedRow]) -> tuple[int, int]:
-        """How many were loaded, and how many were outdated."""
+    def load(self, rows: Sequence[QuarantinedRow]) -> tuple[int, int, int]:
+        """How many were loaded, how many the table left out, and how many were outdated."""
         plan = self._plan(rows)
         refused: dict[str, DataError] = {}
         typed: dict[str, pa.RecordBatch] = {}
@@ -80,8 +86,9 @@ class _Attempt:
             if candidates:
                 places = session.write(pa.concat_batches([typed[id_] for id_ in candidates]))
                 refused |= {candidates[place]: why for place, why in places.items()}
-            session.commit(None, self._change(plan, rows, refused))
-        return len(candidates) - sum(id_ in refused for id_ in candidates), len(outdated)
+            left_out = session.commit(None, self._change(plan, rows, refused)).left_out
+        given = len(candidates) - sum(id_ in refused for id_ in candidates)
+        return given - left_out, left_out, len(outdated)
 
     def _plan(self, rows: Sequence[QuarantinedRow]) -> LoadPlan:
         run, stream = self.run, self.stream

@@ -113,6 +113,7 @@ def _transferred(
                     read,
                     rows_loaded=read.rows_loaded + result.rows,
                     rows_quarantined=read.rows_quarantined + quarantine.committed(),
+                    rows_left_out=read.rows_left_out + result.left_out,
                     loads=read.loads + 1,
                     checkpoint=end.checkpoint.without_parents() if end.checkpoint else read.checkpoint,
                     nulled=end.nulled,

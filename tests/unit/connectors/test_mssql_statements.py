@@ -11,6 +11,7 @@ import pyarrow as pa
 import pymssql
 import pytest
 
+from atlas_etl.connectors.sql._dialect import NoneLeftOut
 from atlas_etl.connectors.sql._ledger import Ledger
 from atlas_etl.connectors.sql._mssql_dialect import MSSQLWriterDialect
 from atlas_etl.connectors.sql._mssql_errors import meant
@@ -47,7 +48,7 @@ COUNTED = KeptColumn("counted", "int", "int", 10, 0, None, True, True)
 FOLDING = replace(NAME, collation="SQL_Latin1_General_CP1_CI_AS")
 
 
-class Listener:
+class Listener(NoneLeftOut):
     """A connection that keeps what it is told; every count is 1."""
 
     def __init__(self) -> None:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 from oracledb import errors
 
+from atlas_etl.connectors.sql._dialect import NoneLeftOut
 from atlas_etl.connectors.sql._ledger import Ledger
 from atlas_etl.connectors.sql._oracle_dialect import OracleWriterDialect
 from atlas_etl.connectors.sql._oracle_errors import meant
@@ -46,7 +47,7 @@ STAGE = '"ORA$PTT__atlas_stage"'
 INSTANT = "FROM_TZ(TO_TIMESTAMP({}, 'YYYY-MM-DD\"T\"HH24:MI:SS.FF6'), '+00:00')"
 
 
-class Listener:
+class Listener(NoneLeftOut):
     """A connection that keeps what it is told; every count is 1."""
 
     def __init__(self) -> None:

@@ -34,11 +34,30 @@ class Connection(Protocol):
         What the table refuses of it may be raised by a later call.
         """
 
+    def change(self, sql: str) -> int | None:
+        """One statement that adds, changes or deletes rows: how many it did.
+
+        None where no statement of the system leaves a row out without an error.
+        """
+
+    def left_out(self) -> int:
+        """How many rows of `ingest` tables left out, without an error, since this was asked last."""
+
     def begin(self) -> None: ...
 
     def commit(self) -> None: ...
 
     def rollback(self) -> None: ...
+
+
+class NoneLeftOut:
+    """Of a connection to a system in which a table takes a row or refuses it."""
+
+    def change(self: Connection, sql: str) -> None:
+        self.execute(sql)
+
+    def left_out(self) -> int:
+        return 0
 
 
 Refusals = dict[int, RefusedRowError]
@@ -199,6 +218,11 @@ class WriterDialect(ABC):
     def lacks_key(self, table: str, stage: str, key: Sequence[str]) -> str:
         """The SQL of whether a row's key, or a part of it that is NULL, is not in the stage."""
         return f"NOT {self.has_key(table, stage, key)}"
+
+    def count_missing(self, plan: LoadPlan, stage: str) -> str:
+        """How many of the stage's rows the table does not have after a merge."""
+        gone = self.lacks_key(stage, self.table(plan.table), plan.primary_key)
+        return f"SELECT {self.count} FROM {stage} WHERE {gone}"
 
     def delete_superseded(self, plan: LoadPlan, stage: str) -> Sequence[str]:
         """Leave one row of each key in the stage: the latest."""

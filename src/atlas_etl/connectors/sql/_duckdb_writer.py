@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from atlas_etl import values
-from atlas_etl.connectors.sql._dialect import ROW, Connection, Trial, WriterDialect
+from atlas_etl.connectors.sql._dialect import ROW, Connection, NoneLeftOut, Trial, WriterDialect
 from atlas_etl.connectors.sql._duckdb_database import (
     OUT_OF_MEMORY,
     DuckDBConnection,
@@ -89,7 +89,7 @@ class _WriterDialect(WriterDialect):
         )
 
 
-class _Connection:
+class _Connection(NoneLeftOut):
     """A cursor on the destination's database."""
 
     def __init__(self, opened: duckdb.DuckDBPyConnection) -> None:

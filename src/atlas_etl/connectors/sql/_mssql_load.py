@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import pyarrow as pa
 
+from atlas_etl.connectors.sql._dialect import NoneLeftOut
 from atlas_etl.connectors.sql._mssql_connection import Server
 from atlas_etl.connectors.sql._mssql_literals import literal
 from atlas_etl.connectors.sql._mssql_rows import inserts
@@ -19,7 +20,7 @@ from atlas_etl.errors import AtlasError
 _WRITING = "SET XACT_ABORT ON; SET TRANSACTION ISOLATION LEVEL READ COMMITTED"
 
 
-class LoadConnection:
+class LoadConnection(NoneLeftOut):
     """One session that writes (sql._dialect.Connection)."""
 
     def __init__(self, server: Server) -> None:

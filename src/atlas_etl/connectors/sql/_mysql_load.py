@@ -9,6 +9,7 @@ from typing import cast
 import numpy as np
 import pyarrow as pa
 
+from atlas_etl.connectors.sql._dialect import NoneLeftOut
 from atlas_etl.connectors.sql._mysql_connection import Server
 from atlas_etl.connectors.sql._mysql_errors import quoted, refused_load, refused_value
 from atlas_etl.connectors.sql._mysql_literals import row_texts
@@ -21,7 +22,7 @@ _STATEMENT_BYTES = 1024 * 1024  # larger ones gain nothing
 _MARGIN = 1024  # of max_allowed_packet
 
 
-class LoadConnection:
+class LoadConnection(NoneLeftOut):
     """One session that writes (sql._dialect.Connection)."""
 
     def __init__(self, server: Server) -> None:

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import pyarrow as pa
 
+from atlas_etl.connectors.sql._dialect import NoneLeftOut
 from atlas_etl.connectors.sql._oracle_connection import Server
 from atlas_etl.connectors.sql._oracle_rows import insert, refuse_empty, without_empty
 from atlas_etl.connectors.sql._oracle_session import Session
@@ -17,7 +18,7 @@ _WRITING = "ALTER SESSION SET DDL_LOCK_TIMEOUT = 60"  # else a table that others
 _ROWS = 10_000  # in one call
 
 
-class LoadConnection:
+class LoadConnection(NoneLeftOut):
     """One session that writes (sql._dialect.Connection). A transaction begins with its first statement."""
 
     def __init__(self, server: Server) -> None:

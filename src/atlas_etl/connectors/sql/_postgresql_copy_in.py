@@ -26,10 +26,13 @@ class CopyIn:
 
     def __init__(self, session: Session, table: str, names: str) -> None:
         self.into = (table, names)
+        self.left_out = 0  # rows that the table did not take, without an error; known at the end
+        self._sent = 0
         self._session = session
         statement = rendered(session, f"COPY {table} ({names}) FROM STDIN (FORMAT binary)")
         with ExitStack() as stack:  # the driver locks the session until the COPY is left
-            self._copy = stack.enter_context(session.cursor().copy(statement.encode()))
+            self._cursor = session.cursor()
+            self._copy = stack.enter_context(self._cursor.copy(statement.encode()))
             self._copy.write(HEADER)
             self._stack = stack.pop_all()
 
@@ -38,10 +41,12 @@ class CopyIn:
         encoder = RowEncoder(batch.schema, types)
         rows = max(1, _PIECE_BYTES * batch.num_rows // max(1, batch.nbytes))
         for first in range(0, batch.num_rows, rows):
-            self.write_rows(encoder.encode(batch.slice(first, rows)))
+            piece = batch.slice(first, rows)
+            self.write_rows(encoder.encode(piece), piece.num_rows)
 
-    def write_rows(self, rows: Buffer) -> None:
-        """Rows as they go over the wire."""
+    def write_rows(self, rows: Buffer, count: int) -> None:
+        """So many rows as they go over the wire."""
+        self._sent += count
         with given_up(self._session), memoryview(rows) as whole:
             for first in range(0, len(whole), _WRITE_BYTES):
                 self._copy.write(whole[first : first + _WRITE_BYTES])
@@ -57,6 +62,7 @@ class CopyIn:
         """Have every row written. Raises psycopg.Error where the server refuses one."""
         with self._stack, given_up(self._session):
             self._copy.write(TRAILER)
+        self.left_out = self._sent - self._cursor.rowcount
 
     def abandon(self) -> None:
         """Have none of them written; the transaction is of no use after that."""

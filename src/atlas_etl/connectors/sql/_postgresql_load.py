@@ -32,9 +32,23 @@ class LoadConnection:
         self._settings = config.settings().replace("%", "%%")
         self._columns: dict[str, dict[str, CatalogColumn]] = {}
         self._copying: CopyIn | None = None
+        self._left_out = 0
         self.about: str | None = None  # the table that a GRANT would name
 
     def execute(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
+        cursor = self._executed(sql, parameters)
+        with translated(DestinationError, self._session, about=self.about):
+            return cursor.fetchall() if cursor.description else []
+
+    def change(self, sql: str) -> int:
+        return self._executed(sql).rowcount
+
+    def left_out(self) -> int:
+        self._end_copy()
+        left_out, self._left_out = self._left_out, 0
+        return left_out
+
+    def _executed(self, sql: str, parameters: Sequence[object] = ()) -> psycopg.Cursor[tuple[object, ...]]:
         self._end_copy()
         is_alone = self._session.info.transaction_status is pq.TransactionStatus.IDLE
         # Settings hold within a transaction, which statements that are sent together are.
@@ -43,7 +57,7 @@ class LoadConnection:
             cursor = self._session.execute(statement.encode(), tuple(parameters))
             if is_alone:
                 cursor.nextset()
-            return cursor.fetchall() if cursor.description else []
+            return cursor
 
     def forms(self, table: str) -> dict[str, str]:
         """What each column of a table takes on the wire, without those that only take text here."""
@@ -136,7 +150,7 @@ class LoadConnection:
             )
         with translated(DestinationError, self._session, about=self.about):
             copying = self._copy_into(table, ", ".join(map(_name, passed.names)))
-            copying.write_rows(values.wire_bytes(batch))
+            copying.write_rows(values.wire_bytes(batch), batch.num_rows)
         if copying.is_answered:
             self._end_copy()
 
@@ -151,6 +165,7 @@ class LoadConnection:
         if copying is not None:
             with translated(DestinationError, self._session, about=self.about):
                 copying.end()
+            self._left_out += copying.left_out
 
     def _copy_spelled(
         self,
@@ -167,7 +182,7 @@ class LoadConnection:
         self.execute(f"CREATE TEMPORARY TABLE {_SPELLED} ({made}) ON COMMIT DROP")
         self._copy(_SPELLED, batch, [type_ or text_type() for type_ in types])
         read = ", ".join(f"{name}::{native}" for name, native in zip(names, natives, strict=True))
-        self.execute(
+        self._left_out += batch.num_rows - self.change(
             f"INSERT INTO {table} ({', '.join(names)}) OVERRIDING SYSTEM VALUE SELECT {read} FROM {_SPELLED}"
         )
         self.execute(f"DROP TABLE {_SPELLED}")

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 
 import pyarrow as pa
 
-from atlas_etl import values
 from atlas_etl.connectors.deletes import refuse_cascades
 from atlas_etl.connectors.hazards import without_hazards
-from atlas_etl.connectors.sql._dialect import Connection, WriterDialect
+from atlas_etl.connectors.sql._dialect import Connection
 from atlas_etl.connectors.sql._ledger import CHECKPOINTS, Ledger
 from atlas_etl.connectors.sql._postgresql_catalog import CatalogTable, keys_and_cascades, table_called
 from atlas_etl.connectors.sql._postgresql_connection import ENDS, PostgresConnection, SessionPool, given_up
+from atlas_etl.connectors.sql._postgresql_dialect import PostgresWriterDialect
 from atlas_etl.connectors.sql._postgresql_errors import quoted
 from atlas_etl.connectors.sql._postgresql_examined import PostgresTargetLook, bounded
 from atlas_etl.connectors.sql._postgresql_load import LoadConnection
 from atlas_etl.connectors.sql._postgresql_reader import ReaderDialect
 from atlas_etl.connectors.sql._postgresql_snapshot import PostgresSnapshot
-from atlas_etl.connectors.sql._postgresql_types import arrow_type, declared_form, declared_type, stored_type
+from atlas_etl.connectors.sql._postgresql_types import arrow_type, declared_form
 from atlas_etl.connectors.sql._referenced import refuse_cascading_load
 from atlas_etl.connectors.sql._source import Select
 from atlas_etl.connectors.sql._writer import SqlDestination, SqlLoadSession
@@ -32,7 +32,6 @@ from atlas_etl.model import (
     ReconcilePlan,
     Stream,
     TableName,
-    WidenColumn,
     WireFormat,
 )
 
@@ -45,82 +44,6 @@ _READER = ReaderDialect()
 _STATEMENT_IS_WRONG = frozenset({
     "sql", "table_not_found", "column_not_found", "data", "read_only", "unsupported", "duplicate_column",
 })  # fmt: skip
-
-
-class PostgresWriterDialect(WriterDialect):
-    """How PostgreSQL writes; the driver reads `%s` as a parameter and `%%` as `%`.
-
-    Of the table that a load goes to: `natives` are its columns' types, so that the stage has the same,
-    `nullable` its columns that may be NULL, and `keyed` says whether a unique index on the key lets rows be
-    replaced where they are.
-    """
-
-    placeholder = "%s"
-    key_type = "text"
-    text_type = "text"
-    max_identifier = 63
-    for_update = " FOR UPDATE"
-
-    def __init__(
-        self, natives: Mapping[str, str] | None = None, nullable: Sequence[str] = (), *, keyed: bool = False
-    ) -> None:
-        self._natives = natives or {}
-        self._nullable = nullable
-        self._keyed = keyed
-
-    def quote(self, identifier: str) -> str:
-        return quoted(identifier).replace("%", "%%")
-
-    def as_written(self, statement: str) -> str:
-        return statement.replace("%%", "%")
-
-    def stored(self, field: pa.Field) -> pa.Field:
-        return field.with_type(stored_type(field.type)).with_nullable(True)
-
-    def column_type(self, field: pa.Field) -> str:
-        return declared_type(field)
-
-    def parameter(self, scalar: pa.Scalar) -> tuple[str, object]:
-        text = values.to_text(pa.array([scalar], type=scalar.type))[0].as_py()
-        return f"%s::{declared_type(pa.field('value', scalar.type))}", text
-
-    def create_stage(self, stage: str, schema: pa.Schema, key: Sequence[str] = ()) -> str:  # noqa: ARG002
-        kinds = ((field.name, self._natives.get(field.name) or self.column_type(field)) for field in schema)
-        columns = ", ".join(f"{self.quote(name)} {kind}" for name, kind in kinds)
-        return f"CREATE TEMPORARY TABLE {stage} ({columns}) ON COMMIT DROP"
-
-    def filled_stage(self, stage: str) -> Sequence[str]:
-        return (f"ANALYZE {stage}",)  # nothing else does, and without statistics the plans are slow ones
-
-    def widen(self, table: TableName, change: WidenColumn) -> Sequence[str]:
-        name, kind = self.quote(change.name), self.column_type(change.after)
-        return (f"ALTER TABLE {self.table(table)} ALTER COLUMN {name} TYPE {kind} USING {name}::{kind}",)
-
-    def empty(self, table: TableName) -> str:
-        # Not TRUNCATE: it would lock readers out until the load is committed, and show an empty table to
-        # those whose snapshot is older. This way they see the old rows until then, and views, grants and
-        # indexes stay; the price is dead rows for autovacuum.
-        return f"DELETE FROM {self.table(table)}"
-
-    def merge(self, plan: LoadPlan, stage: str) -> Sequence[str]:
-        """One upsert, which leaves rows where they are for the foreign keys that point at them."""
-        if not self._keyed:
-            return super().merge(plan, stage)
-        changed = [self.quote(name) for name in plan.schema.names if name not in plan.primary_key]
-        sets = [f"{name} = EXCLUDED.{name}" for name in changed]
-        sets += [f"{self.quote(name)} = DEFAULT" for name in self._nullable if name not in plan.schema.names]
-        return (
-            f"{self.insert_staged(plan, stage)} ON CONFLICT ({self.names(plan.primary_key)}) "
-            f"DO {'UPDATE SET ' + ', '.join(sets) if sets else 'NOTHING'}",
-        )
-
-    def insert_staged(self, plan: LoadPlan, stage: str) -> str:
-        names = self.names(plan.schema.names)
-        # As COPY does: a column GENERATED ALWAYS AS IDENTITY takes the values that are there.
-        return (
-            f"INSERT INTO {self.table(plan.table)} ({names}) OVERRIDING SYSTEM VALUE "
-            f"SELECT {names} FROM {stage}"
-        )
 
 
 class PostgresDestination(SqlDestination):

@@ -57,10 +57,14 @@ class Driver:
             cursor.execute(sql, tuple(parameters) or None)
             return list(cursor.fetchall())
 
-    def insert(self, sql: str, rows: pa.RecordBatch) -> None:
-        """Run a statement once for each row; its parameters are the columns."""
+    def change(self, sql: str, rows: pa.RecordBatch | None = None) -> int:
+        """Run a statement, once for each row where there are some: how many rows of its table it changed.
+
+        The columns are its parameters. What its triggers change does not count.
+        """
         with translated(self.raises), closing(self._connection.cursor()) as cursor:
             cursor.executemany(sql, rows)
+            return cursor.rowcount
 
     def stream(
         self, sql: str, parameters: Sequence[object], batch_rows: int, wire: pa.Schema

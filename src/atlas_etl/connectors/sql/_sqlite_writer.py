@@ -56,12 +56,20 @@ class SqliteWriter:
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
+        self._left_out = 0
 
     def execute(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
         return self._driver.execute(sql, parameters)
 
     def ingest(self, table: str, batch: pa.RecordBatch) -> None:
-        self._driver.insert(*insert(table, batch))
+        self._left_out += batch.num_rows - self._driver.change(*insert(table, batch))
+
+    def change(self, sql: str) -> int:
+        return self._driver.change(sql)
+
+    def left_out(self) -> int:
+        left_out, self._left_out = self._left_out, 0
+        return left_out
 
     def begin(self) -> None:
         self.execute("BEGIN IMMEDIATE")

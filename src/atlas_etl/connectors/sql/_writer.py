@@ -15,7 +15,7 @@ import pyarrow as pa
 from atlas_etl import values
 from atlas_etl.connectors import naming
 from atlas_etl.connectors.sql._alike import keys_alike
-from atlas_etl.connectors.sql._dialect import GONE, ROW, STAGE, Connection, Trial, WriterDialect
+from atlas_etl.connectors.sql._dialect import GONE, ROW, STAGE, Connection, Refusals, Trial, WriterDialect
 from atlas_etl.connectors.sql._examined_target import TargetLook, examined_target
 from atlas_etl.connectors.sql._ledger import EMPTIED, JOINED, Ledger, connector_checkpoints
 from atlas_etl.connectors.sql._quarantine import StreamQuarantine
@@ -284,6 +284,7 @@ class SqlLoadSession:
         if plan.careful:
             self._trial = dialect.trial(connection, plan) or SavepointTrial(dialect, connection, plan)
         self._rows = 0
+        self._left_out = 0
         self._replayed = 0  # rows of the previous tail, deleted to be read again
         self._merged: int | None = None
         self._target = self._dialect.table(plan.table)
@@ -309,12 +310,18 @@ class SqlLoadSession:
             self._ledger.refuse_overtaken(connection, plan)
 
     def write(self, batch: pa.RecordBatch) -> Mapping[int, RefusedRowError]:
-        refusals = self._trial.refusals(batch) if self._trial is not None else {}
+        refusals = self._tried(self._trial, batch) if self._trial is not None else {}
         if refusals:
             others = ~np.isin(np.arange(batch.num_rows), list(refusals))
             self._write(batch.filter(pa.array(others)))
         else:
             self._write(batch)
+        return refusals
+
+    def _tried(self, trial: Trial, batch: pa.RecordBatch) -> Refusals:
+        self._left_out += self._connection.left_out()
+        refusals = trial.refusals(batch)
+        self._connection.left_out()  # of rows that come again
         return refusals
 
     def _write(self, batch: pa.RecordBatch) -> None:
@@ -362,12 +369,13 @@ class SqlLoadSession:
         of_stream = StreamQuarantine(self._dialect, plan.connector, plan.stream, plan.table)
         of_stream.apply(connection, quarantine)
         connection.commit()
-        return LoadResult(rows, committed_at)
+        return LoadResult(rows, committed_at, self._left_out)
 
     def _settle(self) -> int:
         """Bring every row where it belongs, once; gives back how many were added or changed."""
+        self._left_out += self._connection.left_out()
         if not self._plan.merges:
-            return max(0, self._rows - self._replayed)
+            return max(0, self._rows - self._left_out - self._replayed)
         if self._merged is None:
             self._merged = self._merge()
         return self._merged
@@ -383,9 +391,14 @@ class SqlLoadSession:
         if plan.deletes:
             self._delete_gone()
         self._run(self._dialect.before_changing(self._rows))
-        self._run(self._dialect.merge(plan, stage))
+        *first, last = self._dialect.merge(plan, stage)
+        self._run(first)
+        taken = self._connection.change(last)
+        if taken is not None and taken < staged:  # also of rows that are there as they are
+            missing = self._count(self._dialect.count_missing(plan, stage))
+            self._left_out = min(staged - taken, missing)
         self._run(self._dialect.drop_stage(stage))
-        return staged - unchanged
+        return max(0, staged - self._left_out - unchanged)
 
     def _delete_gone(self) -> None:
         plan, connection = self._plan, self._connection
