@@ -24,6 +24,16 @@ class Meaning:
 TABLE_EXISTS = Meaning("table_exists", "another load has just made it; run again", True)
 
 
+def commit_unknown() -> DestinationError:
+    """The connection was lost when COMMIT had been sent and nothing was answered."""
+    return DestinationError(
+        "the connection was lost during COMMIT: whether this load was committed is unknown",
+        hint="run again; the destination's checkpoint tells where to go on",
+        code="commit_unknown",
+        retryable=True,
+    )
+
+
 def raised(text: str) -> RefusedRowError:
     """A trigger of the table refused a row, in its own words."""
     return RefusedRowError(

@@ -23,6 +23,7 @@ from atlas_etl.model import LoadPlan, TableName, WidenColumn
 
 SUPERSEDED = "_atlas_superseded"
 KEY = "_atlas_key"  # the index of a key that cannot be the primary key
+_MADE = "ENGINE=InnoDB ROW_FORMAT=DYNAMIC"  # of older row formats, an index holds 767 bytes
 _FILE_BYTES = 250  # of a name as a file's, with room for its ending
 _CHARACTERS = 64
 _CASTS = {
@@ -98,11 +99,14 @@ class MySQLWriterDialect(WriterDialect):
     def create_schema(self, schema: str) -> str:
         return f"CREATE DATABASE IF NOT EXISTS {self.quote(schema)} {EXACT_TEXT}"
 
+    def create_own_table(self, table: TableName, columns: Sequence[str], key: Sequence[str]) -> str:
+        return f"{super().create_own_table(table, columns, key)} {_MADE}"
+
     def create_table(self, table: TableName, schema: pa.Schema, primary_key: Sequence[str]) -> str:
         columns = [f"{self.quote(field.name)} {self.column_type(field)}" for field in schema]
         if primary_key:
             columns.append(self.key({name: schema.field(name).type for name in primary_key}))
-        return f"CREATE TABLE {self.table(table)} ({', '.join(columns)}) ENGINE=InnoDB ROW_FORMAT=DYNAMIC"
+        return f"CREATE TABLE {self.table(table)} ({', '.join(columns)}) {_MADE}"
 
     def key(self, key: Mapping[str, pa.DataType]) -> str:
         """The key of a table: unique where its columns are short, else an index that finds its rows."""
@@ -115,7 +119,7 @@ class MySQLWriterDialect(WriterDialect):
         columns.append(f"PRIMARY KEY ({self.quote(ROW)})")  # some servers refuse a table without one
         if key:
             columns.append(f"INDEX ({self._parts(index_parts({name: kinds[name] for name in key}))})")
-        return f"CREATE TEMPORARY TABLE {stage} ({', '.join(columns)}) ENGINE=InnoDB ROW_FORMAT=DYNAMIC"
+        return f"CREATE TEMPORARY TABLE {stage} ({', '.join(columns)}) {_MADE}"
 
     def has_key(self, table: str, stage: str, key: Sequence[str]) -> str:
         """As everywhere, but by the stage's index: MariaDB would copy that of an EXISTS to disk first."""

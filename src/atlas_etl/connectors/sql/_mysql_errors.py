@@ -41,7 +41,13 @@ _WIDE = Meaning(
 _PACKET = Meaning("packet_too_large", "raise max_allowed_packet on the server, at most to 1 GiB")
 _SYNTAX = Meaning("sql", "check the query, the table and its columns")
 _TABLE = Meaning("table_not_found", "check the table's name; other databases need `database.table`")
-_READ_ONLY = Meaning("read_only", "connect to the primary server, or lift its read_only")
+_READ_ONLY = Meaning("read_only", "connect to the primary server, or lift its read_only or tx_read_only")
+_NO_INNODB = Meaning("no_innodb", "only InnoDB can undo a load: let the server make its tables")
+_KEYLESS = Meaning(
+    "no_primary_key",
+    "set sql_generate_invisible_primary_key on the server (MySQL) or innodb_force_primary_key off (MariaDB), "
+    "or merge by short keys",
+)
 _TLS = Meaning(
     "tls",
     "servers elsewhere have to prove who they are: name the file of the authority that signed their "
@@ -81,9 +87,7 @@ _MEANINGS: Mapping[int, Meaning] = {
     1451: Meaning("referenced", "drop the foreign key that refers to the row, or use the disposition merge"),
     2026: _TLS,
     3159: Meaning("tls", "the server wants encryption: set `ssl_mode: required`"),
-    3750: Meaning(
-        "no_primary_key", "set sql_generate_invisible_primary_key on the server, or merge by short keys"
-    ),
+    **dict.fromkeys((1173, 3750), _KEYLESS),
 }
 # What a table refuses of a row; the server's own words may hold the value.
 _VALUES: Mapping[int, str] = {
@@ -96,6 +100,9 @@ _VALUES: Mapping[int, str] = {
     1366: "has a value that is not of its type",
     1406: "has a value that is longer than it can hold",
 }
+_LETTERS = (
+    "has letters that its character set does not have; CONVERT TO CHARACTER SET utf8mb4 gives the table all"
+)
 _RULES = frozenset({1216, 1369, 1452, 1526, 3819, 4025})  # of the table, about a row
 _DUPLICATE = 1062
 _RAISED = 1644  # SIGNAL in a trigger
@@ -150,6 +157,8 @@ def _meant(failure: err.MySQLError, kind: Failure) -> AtlasError:
     if refused is not None:
         return refused
     meaning = _WIDE if "Too many columns" in text else _MEANINGS.get(number)
+    if meaning is _READ_ONLY and "NO_ENGINE_SUBSTITUTION" in text:
+        meaning = _NO_INNODB
     if meaning is None:
         meaning = Meaning(kind.default_code)
         if isinstance(failure, err.InterfaceError):
@@ -174,7 +183,8 @@ def refused_value(number: int, text: str) -> RefusedRowError | None:
     if number not in _VALUES:
         return None
     found = _COLUMN.search(text)
-    return does_not_fit(found["name"] if found else None, _VALUES[number])
+    why = _LETTERS if "Incorrect string value" in text else _VALUES[number]
+    return does_not_fit(found["name"] if found else None, why)
 
 
 def refused_load(warnings: Sequence[tuple[int, str]]) -> RefusedRowError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import cast
 
@@ -10,12 +10,15 @@ import numpy as np
 import pyarrow as pa
 
 from atlas_etl.connectors.sql._dialect import NoneLeftOut
+from atlas_etl.connectors.sql._meaning import commit_unknown
 from atlas_etl.connectors.sql._mysql_connection import Server
 from atlas_etl.connectors.sql._mysql_errors import quoted, refused_load, refused_value
 from atlas_etl.connectors.sql._mysql_literals import row_texts
 from atlas_etl.connectors.sql._mysql_load_data import field_texts, load_statement
 from atlas_etl.connectors.sql._mysql_parameters import Parameter
+from atlas_etl.connectors.sql._mysql_replaced_values import refuse_replaced
 from atlas_etl.connectors.sql._mysql_session import WRITING, Session
+from atlas_etl.connectors.sql._mysql_stored import KeptColumn
 from atlas_etl.errors import AtlasError, DestinationError
 
 _STATEMENT_BYTES = 1024 * 1024  # larger ones gain nothing
@@ -29,6 +32,7 @@ class LoadConnection(NoneLeftOut):
         self.session = Session(server, sql_mode=WRITING)
         self._insert = self._load_data if server.config.local_infile else self._insert_values
         self._in_transaction = False
+        self._kept: Mapping[str, KeptColumn] = {}
         try:
             ((packet,),) = self.session.rows("SELECT @@max_allowed_packet")
             self._most = int(str(packet)) - _MARGIN
@@ -48,8 +52,15 @@ class LoadConnection(NoneLeftOut):
         self.session.run(sql, bound)
         return []
 
+    def go_into(self, columns: Sequence[KeptColumn]) -> None:
+        """From here on, rows are for a table with these columns, or for a stage that is like it."""
+        self._kept = {column.name: column for column in columns}
+        if any(column.data_type == "year" for column in columns):
+            self._insert = self._insert_values  # LOAD DATA would make 2000 of the year 0
+
     def ingest(self, table: str, batch: pa.RecordBatch) -> None:
         """Add the rows as they are. Raises RefusedRowError where the table does not take one so."""
+        refuse_replaced(batch, self._kept)
         self._insert(table, batch)
 
     def _load_data(self, table: str, batch: pa.RecordBatch) -> None:
@@ -81,7 +92,12 @@ class LoadConnection(NoneLeftOut):
         self.execute("START TRANSACTION")
 
     def commit(self) -> None:
-        self.execute("COMMIT")
+        try:
+            self.execute("COMMIT")
+        except DestinationError as failure:
+            if failure.code != "server_gone":
+                raise
+            raise commit_unknown() from failure
         self._in_transaction = False
 
     def rollback(self) -> None:

@@ -117,6 +117,7 @@ class KeptColumn:
     collation: str
     comment: str
     nullable: bool
+    replaces_null: bool  # by the time or the next number
 
     @property
     def type(self) -> pa.DataType:

@@ -20,7 +20,8 @@ _ONE = "TABLE_SCHEMA = ? AND TABLE_NAME = ?"
 _COLUMNS = f"""
 SELECT COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, COALESCE(NUMERIC_PRECISION, 0), COALESCE(NUMERIC_SCALE, 0),
   COALESCE(DATETIME_PRECISION, 0), COALESCE(COLLATION_NAME, ''), COLUMN_COMMENT,
-  IS_NULLABLE = 'YES'
+  IS_NULLABLE = 'YES',
+  IS_NULLABLE = 'NO' AND (DATA_TYPE = 'timestamp' OR EXTRA LIKE '%auto_increment%')
 FROM information_schema.COLUMNS WHERE {_ONE} ORDER BY ORDINAL_POSITION"""
 _KEY = f"""
 SELECT COLUMN_NAME FROM information_schema.COLUMNS
@@ -99,11 +100,11 @@ def kept_columns(execute: Execute, table: TableName) -> tuple[KeptColumn, ...]:
     return tuple(
         KeptColumn(
             str(name), str(data_type).lower(), str(native), int(str(precision)), int(str(scale)),
-            int(str(fraction)), str(collation), str(comment), bool(nullable),
+            int(str(fraction)), str(collation), str(comment), bool(nullable), bool(replaces_null),
         )
-        for name, data_type, native, precision, scale, fraction, collation, comment, nullable in execute(
-            _COLUMNS, (table.schema, table.name)
-        )
+        for (
+            name, data_type, native, precision, scale, fraction, collation, comment, nullable, replaces_null,
+        ) in execute(_COLUMNS, (table.schema, table.name))
     )  # fmt: skip
 
 

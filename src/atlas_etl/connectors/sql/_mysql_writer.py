@@ -84,6 +84,7 @@ class MySQLDestination(SqlDestination):
                 look_at(connection.execute, plan.table).refuse(plan)
             self._change(connection, plan)
             target = look_at(connection.execute, plan.table)
+            connection.go_into(target.columns)
             dialect = MySQLWriterDialect(target.columns, keyed=target.is_keyed(plan.primary_key))
             connection.begin()
             yield SqlLoadSession(dialect, connection, plan)

@@ -10,6 +10,7 @@ import pyarrow as pa
 from psycopg import pq
 
 from atlas_etl import values
+from atlas_etl.connectors.sql._meaning import commit_unknown
 from atlas_etl.connectors.sql._pgcopy_types import PgCopyError, PgType, UnrepresentableError, text_type
 from atlas_etl.connectors.sql._pgcopy_values import accepts
 from atlas_etl.connectors.sql._postgresql_catalog import CatalogColumn, table_called
@@ -94,12 +95,7 @@ class LoadConnection:
         except DestinationError as failure:
             if failure.code != "server_gone":
                 raise
-            raise DestinationError(
-                "the connection was lost during COMMIT: whether this load was committed is unknown",
-                hint="run again; the destination's checkpoint tells where to go on",
-                code="commit_unknown",
-                retryable=True,
-            ) from failure
+            raise commit_unknown() from failure
         if done != "COMMIT":  # PostgreSQL answers so for a transaction that had failed before
             raise DestinationError("the load was rolled back instead of committed", code="rolled_back")
 
