@@ -102,6 +102,72 @@ def test_no_list_is_no_end_where_a_total_says_more(api: Api, how: str, end: str,
     assert read(api.connector(resources=resources), stream).num_rows == 2 * SIZE
 
 
+def with_gap(gap: object, said: dict[str, object]) -> Callable[[Request], Response]:
+    """Four pages by number from 1 on, of which the third has no records, and an empty one behind them."""
+
+    def answer(request: Request) -> Response:
+        number = int(request.args.get("page", 1))
+        found = gap if number == 3 else records([number] if number < 5 else [])
+        more = {name: number < 4 if isinstance(value, bool) else value for name, value in said.items()}
+        return as_json({"data": found, **more})
+
+    return answer
+
+
+SAID = [{"total_pages": 4}, {"pages": "4"}, {"meta": {"last_page": 4}}, {"has_more": True}, {"nbPages": 4}]
+
+
+@pytest.mark.parametrize("keyed", [False, True])
+@pytest.mark.parametrize("said", SAID, ids=["total_pages", "pages", "last_page", "has_more", "nbPages"])
+def test_an_empty_page_in_the_middle_is_no_end_where_it_says_so(
+    api: Api, said: dict[str, object], *, keyed: bool
+) -> None:
+    key = {"primary_key": "id"} if keyed else {}
+    resources = {"things": {"path": "/things", "pagination": "page", **key}}
+    api.serve("/things", with_gap([], said))
+    found = read(api.connector(resources=resources), Stream("things", table="things"))
+    assert found.column("id").to_pylist() == [1, 2, 4]
+
+
+@pytest.mark.parametrize("said", SAID, ids=["total_pages", "pages", "last_page", "has_more", "nbPages"])
+def test_no_list_in_the_middle_is_an_error(api: Api, said: dict[str, object]) -> None:
+    api.serve("/things", with_gap(None, said))
+    assert code_of(api, pagination="page") == "pages_incomplete"
+
+
+@pytest.mark.parametrize("start", [0, 1])
+def test_as_many_pages_as_were_said_are_all(api: Api, start: int) -> None:
+    def answer(request: Request) -> Response:
+        number = int(request.args["page"]) - start
+        return as_json({"data": records([number]) if number < 3 else [], "total_pages": 3})
+
+    api.serve("/things", answer)
+    assert ids(api, pagination={"type": "page", "start": start}) == [0, 1, 2]
+    assert len(api.asked) == 4
+
+
+@pytest.mark.parametrize("how", ["offset", "cursor", "keyset", "next_url"])
+@pytest.mark.parametrize("end", [[], None], ids=["empty", "null"])
+def test_an_end_that_says_that_there_is_more_is_none(api: Api, how: str, end: object) -> None:
+    def answer(_: Request) -> Response:
+        if len(api.asked) > 1:
+            return as_json({"data": end, "has_more": True})
+        return as_json({"data": records(IDS), "has_more": True, "next_cursor": 7, "next": "/things?page=2"})
+
+    api.serve("/things", answer)
+    assert code_of(api, pagination=how) == "pages_incomplete"
+
+
+def test_a_full_page_may_promise_more_than_there_is(api: Api) -> None:
+    """As an API does that looks no further than its page."""
+    api.serve(
+        "/things",
+        lambda request: as_json({"data": [], "has_more": False} if request.args else
+                                {"data": records(IDS), "has_more": True, "next_cursor": 7}),
+    )  # fmt: skip
+    assert ids(api, pagination="cursor") == IDS
+
+
 def test_a_header_may_have_the_total_that_no_content_contradicts(api: Api) -> None:
     def answer(request: Request) -> Response:
         if request.args:

@@ -11,7 +11,7 @@ import msgspec
 
 from atlas_etl.connectors.http._messages import Request
 from atlas_etl.connectors.http._pagination_settings import Pagination
-from atlas_etl.connectors.http._recognised import Page, said_total
+from atlas_etl.connectors.http._recognised import Page, flagged_more, said_pages, said_total
 from atlas_etl.connectors.http._records import parse_path
 from atlas_etl.errors import SourceError
 
@@ -80,34 +80,49 @@ def counted(flow: Generator[Request, Page, None], total: Total) -> Generator[Req
 
 
 def ended_by_list(flow: Generator[Request, Page, None]) -> Generator[Request, Page, None]:
-    """The same requests, for pages of which a null or no content is not the end that others contradict.
+    """The same requests, for pages that do not end where answers say that there are more.
 
-    Where nobody declared a total, what looks like one may count what is not shown, so an empty list does end
-    the pages. Raises SourceError (`pages_incomplete`).
+    An empty list ends them but where it says itself that others follow: what looks like a total, and nobody
+    declared, may count what is not shown. A null or no content does not end them where a total, or the page
+    before, says so. Raises SourceError (`pages_incomplete`).
     """
-    reached = 0
+    reached = pages = 0
     last = before = None  # page of all, and of those with records
     request = next(flow)
     while True:
         page = yield request
         if not request.is_again:
-            last, before = page, page if page.records else before
+            last = page
+            if page.records:
+                before, pages = page, pages + 1
             reached += max(0, len(page.records) - request.repeats)
         try:
             request = flow.send(page)
         except StopIteration:
-            if last is not None and before is not None and last.lacks_list:
-                _refuse_end(last, before, reached)
+            if last is not None and before is not None and not last.records:
+                _refuse_end(last, before, reached, pages)
             return
 
 
-def _refuse_end(last: Page, before: Page, reached: int) -> None:
+def _refuse_end(last: Page, before: Page, reached: int, pages: int) -> None:
     """Where the last page, or the one that had records last, says that there are more than were reached."""
-    said = said_total(last) or said_total(before)
-    if said is not None and reached < said[1]:
+    why = None
+    if (flag := flagged_more(last)) is not None:
+        why = f"{flag!r} says that there are more"
+    elif last.lacks_list:
+        total = said_total(last) or said_total(before)
+        several = said_pages(last) or said_pages(before)
+        if total is not None and reached < total[1]:
+            why = f"{total[0]!r} says that there are {total[1]:,}"
+        elif several is not None and pages < several[1]:
+            why = f"{several[0]!r} says that there are {several[1]:,} pages"
+        elif (flag := flagged_more(before)) is not None:
+            why = f"{flag!r} says that there are more"
+    if why is not None:
+        end = "an answer without a list" if last.lacks_list else "an empty page"
         raise _incomplete(
             reached,
-            f"an answer without a list follows, though {said[0]!r} says that there are {said[1]:,}",
+            f"{end} follows, though {why}",
             "sync again; where it comes so each time, ask the API's makers, or describe `pagination` so "
             "that it ends before that answer, e.g. by `stop_on_short_page`",
         )

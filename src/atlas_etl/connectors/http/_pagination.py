@@ -19,7 +19,14 @@ from atlas_etl.connectors.http._messages import Request, origin
 from atlas_etl.connectors.http._page_ends import Moves, Total, counted, ended_by_list, stuck
 from atlas_etl.connectors.http._pagination_settings import Pagination
 from atlas_etl.connectors.http._parents import filled
-from atlas_etl.connectors.http._recognised import Page, next_link, recognised, unknown
+from atlas_etl.connectors.http._recognised import (
+    Page,
+    flagged_more,
+    next_link,
+    recognised,
+    said_pages,
+    unknown,
+)
 from atlas_etl.connectors.http._records import Document, Path, Scalar, parse_path
 from atlas_etl.connectors.http._standstill import moving
 from atlas_etl.errors import SourceError
@@ -87,7 +94,7 @@ def _numbered(how: Pagination, first: Request) -> Flow:
         count += len(page.records)
         empty = empty + 1 if not page.records else 0
         is_end = total.is_reached(page, reached=count)
-        if empty and _says_more(how, page):
+        if empty and (_says_more(how, page) or _has_pages_behind(how, page, number)):
             if empty > _MOST_EMPTY:
                 raise stuck(f"{empty} empty pages followed each other, and each says that there are more")
         elif _is_last(how, page) or is_end:
@@ -323,6 +330,14 @@ def _says_more(how: Pagination, page: Page) -> bool:
 
 def _says_no_more(how: Pagination, page: Page) -> bool:
     return how.has_more is not None and page.find(parse_path(how.has_more)) in (False, None, 0, "false")
+
+
+def _has_pages_behind(how: Pagination, page: Page, number: int) -> bool:
+    """Whether an empty list says that it is one in the middle."""
+    if how.has_more is not None or page.lacks_list:
+        return False
+    pages, first = said_pages(page), min(1, how.start if how.start is not None else 1)
+    return flagged_more(page) is not None or (pages is not None and number - first + 1 < pages[1])
 
 
 def _advance(value: Hashed, seen: set[Hashed], *, what: str) -> None:

@@ -55,6 +55,8 @@ class Page:
 
 # A link with its parameters, whose texts may have quotes in them that are escaped.
 _LINK = re.compile(r"""<([^<>]*)>((?:\s*;\s*[^,;"]+(?:"(?:[^"\\]|\\.)*")?)*)""")
+_AROUND: tuple[Path, ...] = ((), *((name,) for name in ENVELOPES))
+_PAGE_TOTALS = tuple(total for _, total in usual.PAGE_NUMBERS)
 _SMALLEST_PAGE = 10  # of those that APIs give by themselves
 _CONTENT_RANGE = re.compile(r"(?:(?!bytes)\w+ )?\s*(?:\d+-\d+|\*)/(\d{1,15})")  # RFC 9110, section 14.4
 _PARTIAL = 206
@@ -70,7 +72,7 @@ def recognised(page: Page) -> Pagination | None:
         return Pagination(type="link_header")
     if page.response.headers.get("x-next-page", "").strip():
         return Pagination(type="cursor", header="X-Next-Page", parameter="page")
-    for around in ((), *((name,) for name in ENVELOPES)):
+    for around in _AROUND:
         if (found := _shown(page, around)) is not None:
             return found
     return None
@@ -129,7 +131,7 @@ def says_more(page: Page) -> str | None:
         return None
     if (header := _header_says_more(page)) is not None or page.document is None:
         return header
-    for around in ((), *((name,) for name in ENVELOPES)):
+    for around in _AROUND:
         for path in (
             *usual.FLAGS,
             *usual.END_FLAGS,
@@ -165,11 +167,31 @@ def said_total(page: Page) -> tuple[str, int] | None:
     found: list[tuple[str, Scalar]] = [
         (header, page.response.headers.get(header, "").strip()) for header in usual.TOTAL_HEADERS
     ]
-    for around in ((), *((name,) for name in ENVELOPES)):
+    for around in _AROUND:
         places = [_steps(around, path) for path in usual.TOTALS]
         found += [(written_path(place), page.find(place)) for place in places]
     totals = [(place, total) for place, value in found if (total := _count(value)) is not None]
     return next((each for each in totals if each[1] > len(page.records)), None)
+
+
+def flagged_more(page: Page) -> str | None:
+    """Where a page says, however many records it has, that others follow.
+
+    A flag that it is not the last one is none: behind the last page some APIs say that, too.
+    """
+    places = (_steps(around, path) for around in _AROUND for path in usual.FLAGS)
+    return next((written_path(steps) for steps in places if page.find(steps) is True), None)
+
+
+def said_pages(page: Page) -> tuple[str, int] | None:
+    """Where a page says how many pages there are, and how many."""
+    found: list[tuple[str, Scalar]] = [
+        (header, page.response.headers.get(header, "").strip()) for header in usual.TOTAL_PAGES_HEADERS
+    ]
+    for around in _AROUND:
+        places = [_steps(around, path) for path in (*usual.TOTAL_PAGES, *_PAGE_TOTALS)]
+        found += [(written_path(place), page.find(place)) for place in places]
+    return next(((place, pages) for place, value in found if (pages := _count(value))), None)
 
 
 def _header_says_more(page: Page) -> str | None:
