@@ -143,7 +143,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     """What reaches the drivers: (dialect, statement)."""
     found: list[tuple[str, str]] = []
     driver = _sqlite_driver.Driver
-    for method in ("execute", "insert", "stream"):
+    for method in ("execute", "change", "stream"):
         before = getattr(driver, method)
 
         def recorded(self: object, sql: str, *more: object, before: object = before) -> object:

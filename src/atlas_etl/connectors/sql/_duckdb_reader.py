@@ -13,14 +13,16 @@ from atlas_etl.connectors.hazards import mask_temporal, temporal_hazards
 from atlas_etl.connectors.sql._checksums import CellText, form_of
 from atlas_etl.connectors.sql._duckdb_database import (
     HERE,
+    OUT_OF_MEMORY,
     DuckDBConnection,
     connect,
     quote,
     translated,
 )
 from atlas_etl.connectors.sql._duckdb_examined import DuckDBLook
+from atlas_etl.connectors.sql._duckdb_memory import ReadMemory
 from atlas_etl.connectors.sql._duckdb_types import arrow_type
-from atlas_etl.connectors.sql._fetching import Batches, OneFetchAtATime
+from atlas_etl.connectors.sql._fetching import Batches, OneFetchAtATime, gathered
 from atlas_etl.connectors.sql._meaning import Failure
 from atlas_etl.connectors.sql._place import place_of_file
 from atlas_etl.connectors.sql._reader import SqlConnector
@@ -44,6 +46,7 @@ from atlas_etl.model import (
     TableName,
 )
 
+_PIECE_ROWS = 2048  # DuckDB has as many in memory as it is
 _TYPE_PER_VALUE = ("UNION(", "VARIANT")  # which the text of a bound does not tell
 
 
@@ -163,7 +166,8 @@ class DuckDBSnapshot(OneFetchAtATime):
         schema = pa.schema([column.field for column in select.columns])
         with translated(self._kind):
             rows = self._opened.sql(select.sql, params=list(select.parameters))
-            for raw in rows.to_arrow_reader(limits.rows):
+            pieces = ((piece, ()) for piece in rows.to_arrow_reader(min(_PIECE_ROWS, limits.rows)))
+            for raw, _ in gathered(pieces, limits):
                 columns = [
                     column if column.type == field.type else values.convert(column, field.type)
                     for column, field in zip(raw.columns, schema, strict=True)
@@ -196,13 +200,51 @@ class DuckDBSnapshot(OneFetchAtATime):
         raise table_not_found(wanted, [f"{s}.{n}" if s != "main" else n for s, n in known], stream.name)
 
 
+class SourceSnapshot(DuckDBSnapshot):
+    """One whose tables are read in little memory."""
+
+    def __init__(self, opened: duckdb.DuckDBPyConnection, memory: ReadMemory) -> None:
+        super().__init__(opened, SourceError)
+        self._memory = memory
+
+    def relation(self, stream: Stream) -> Relation:
+        found = super().relation(stream)
+        with translated(SourceError):
+            if found.estimated_rows is None:  # a view
+                self._memory.for_query(self._opened)
+            else:
+                self._memory.for_table(self._opened, columns=len(found.columns))
+        return found
+
+    def fetched(self, select: Select, limits: BatchLimits) -> Batches:
+        has_begun = False
+        try:
+            for batch in super().fetched(select, limits):
+                has_begun = True
+                yield batch
+        except SourceError as failure:
+            if failure.code != OUT_OF_MEMORY or not self._memory.more(self._opened):
+                raise
+            if has_begun:
+                failure.retryable = True
+                raise
+            with translated(SourceError):
+                self._opened.execute("ROLLBACK")
+                self._opened.execute("BEGIN TRANSACTION")  # of the same rows: nobody writes to the file
+            yield from self.fetched(select, limits)
+
+
 class DuckDBConnector(SqlConnector[DuckDBConnection]):
     """Reads a DuckDB file."""
 
     dialect = ReaderDialect()
 
+    def __init__(self, config: DuckDBConnection, *, protocol: str) -> None:
+        super().__init__(config, protocol=protocol)
+        self._memory = ReadMemory(config.options)
+
     @contextmanager
-    def snapshot(self) -> Iterator[DuckDBSnapshot]:
+    def snapshot(self) -> Iterator[SourceSnapshot]:
         path = self.config.path
         if path is not None and not path.exists():
             raise SourceError(
@@ -213,7 +255,7 @@ class DuckDBConnector(SqlConnector[DuckDBConnection]):
         try:
             with translated(SourceError):
                 opened.execute("SET arrow_lossless_conversion = true")
-            with closing(DuckDBSnapshot(opened, SourceError)) as snapshot:
+            with closing(SourceSnapshot(opened, self._memory)) as snapshot:
                 yield snapshot
         finally:
             opened.close()
