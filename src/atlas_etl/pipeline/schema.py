@@ -100,15 +100,30 @@ def told(changes: Sequence[SchemaChange]) -> tuple[str, ...]:
 
 
 def unread_values(changes: Sequence[SchemaChange]) -> tuple[str, ...]:
-    """What a load that begins at a checkpoint leaves out of the columns that it adds, for a person."""
+    """What a load that begins at a checkpoint leaves as it was in the columns that change, for a person."""
     added = [change.field.name for change in changes if isinstance(change, AddColumn)]
-    names = ", ".join(repr(name) for name in added if not name.startswith("_atlas_"))
-    if not names:
-        return ()
-    return (
-        f"{names}: rows from before the tail are not read again, and have NULL there; where the source has "
-        "values in them (a default, a renamed column), run `connector verify --repair` or --full-refresh",
-    )
+    texts = [
+        change.name
+        for change in changes
+        if isinstance(change, WidenColumn)
+        and pa.types.is_decimal(change.before)
+        and change.before.scale > 0
+        and change.after.type == pa.string()
+    ]
+    unread = "rows from before the tail are not read again, and have"
+    bring = "run `connector verify --repair` or --full-refresh"
+    warnings: list[str] = []
+    if names := ", ".join(repr(name) for name in added if not name.startswith("_atlas_")):
+        warnings.append(
+            f"{names}: {unread} NULL there; where the source has values in them (a default, a renamed "
+            f"column), {bring}"
+        )
+    if names := ", ".join(map(repr, texts)):
+        warnings.append(
+            f"{names}: {unread} their numbers as texts of equally many decimals; where the source writes "
+            f"them otherwise (1, not 1.00), {bring}"
+        )
+    return tuple(warnings)
 
 
 def known_columns(there: pa.Schema | None, storable: Storable) -> KnownColumns | None:
