@@ -32,6 +32,12 @@ _CANCELLED = Meaning("cancelled", "somebody ended it there (pg_cancel_backend); 
 _PERMISSION = Meaning("permission_denied", "grant the role what it needs")
 
 _SQLSTATES: Mapping[str, Meaning] = {
+    "22021": Meaning(
+        "data",
+        "correct the data, or leave the column out with `exclude`; a query may give its bytes, with "
+        "`convert_to(<column>, 'SQL_ASCII')`",
+    ),
+    "22P05": Meaning("data", "load into a database whose encoding is UTF8, or leave the column out"),
     "23503": Meaning(
         "foreign_key",
         "load the tables in the order of that foreign key (with --jobs 1), delete in the other, or drop it",
@@ -76,6 +82,10 @@ _CLASSES: Mapping[str, Meaning] = {
     "53": Meaning("resources"),
     "54": Meaning("limit", "this is more than PostgreSQL can hold; read fewer or smaller columns"),
     "57": _GONE,
+}
+_ENCODINGS = {  # the server's words for them tell the letter
+    "22021": "a text is not in the database's encoding (SQL_ASCII takes any bytes)",
+    "22P05": "a text has letters that the database's encoding does not have",
 }
 _OF_ROWS = ("22", "23", "44", "P0")  # their DETAIL and CONTEXT show values
 # While connecting libpq gives no SQLSTATE, only words.
@@ -174,6 +184,7 @@ def _meant(
         text = f"a statement took longer than its `statement_timeout`: {text}"
     if state[:2] in ("22", "42", "55") and _SETTING.search(text):  # of the settings in `options`
         return ConfigError(text, hint="correct it in `options`", code="option")
+    text = _ENCODINGS.get(state, text)
     if state[:2] == "22":
         text = re.sub(r'"[^"]*"', '"..."', text)
     hint = meaning.hint

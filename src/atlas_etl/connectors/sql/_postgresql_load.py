@@ -17,6 +17,7 @@ from atlas_etl.connectors.sql._postgresql_catalog import CatalogColumn, table_ca
 from atlas_etl.connectors.sql._postgresql_connection import PostgresConnection, Session
 from atlas_etl.connectors.sql._postgresql_copy_in import CopyIn
 from atlas_etl.connectors.sql._postgresql_errors import quoted, translated
+from atlas_etl.connectors.sql._postgresql_replaced_values import may_replace, refuse_replaced
 from atlas_etl.connectors.sql._postgresql_types import wire_form
 from atlas_etl.errors import DestinationError, RefusedRowError
 from atlas_etl.model import WireFormat
@@ -61,8 +62,12 @@ class LoadConnection:
             return cursor
 
     def forms(self, table: str) -> dict[str, str]:
-        """What each column of a table takes on the wire, without those that only take text here."""
-        wires = {name: column.type.wire() for name, column in self._columns_of(table).items()}
+        """What each column of a table takes on the wire as it is.
+
+        Not those that only take text here, or whose values have to be looked at.
+        """
+        columns = self._columns_of(table).items()
+        wires = {name: column.type.wire() for name, column in columns if not may_replace(column.type)}
         return {name: wire_form(wire) for name, wire in wires.items() if wire is not None}
 
     def ingest(self, table: str, batch: pa.RecordBatch) -> None:
@@ -72,6 +77,7 @@ class LoadConnection:
             return
         there = self._columns_of(table)
         columns = [there[name] for name in batch.schema.names]
+        refuse_replaced(batch, columns)
         types = [_wire(column, field) for column, field in zip(columns, batch.schema, strict=True)]
         known = [type_ for type_ in types if type_ is not None]
         if len(known) == len(types):
