@@ -164,6 +164,29 @@ def test_rows_that_are_refused_do_not_count_twice(project: Project, owner: Owner
     assert done["rows_quarantined"] == 1
 
 
+@pytest.mark.parametrize("disposition", ["append", "replace", "merge"])
+def test_rows_that_a_trigger_keeps_from_being_deleted(
+    project: Project, owner: Owner, disposition: str
+) -> None:
+    """They would be there twice, where no key of the table says so."""
+    owner.run("DROP TABLE t")
+    owner.run(TABLE.replace(" PRIMARY KEY", ""))
+    fill(project, *range(1, 11))
+    define(project, owner, disposition=disposition, cursor="at")
+    synced(project)
+    if owner.protocol == "sqlite":
+        owner.run("CREATE TRIGGER keep BEFORE DELETE ON t BEGIN SELECT RAISE(IGNORE); END")
+    else:
+        owner.run("CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RETURN NULL; END$$")
+        owner.run("CREATE TRIGGER keep BEFORE DELETE ON t FOR EACH ROW EXECUTE FUNCTION keep()")
+    fill(project, 11)
+    done = project.atlas("connector", "sync", "shop", "--json")
+    assert done.returncode == 4
+    ((stream,),) = [run["streams"] for run in done.json()["runs"]]
+    assert stream["error"]["code"] == "rows_kept"
+    assert owner.ids() == list(range(1, 11))
+
+
 def counts(stream: dict[str, object]) -> tuple[object, object, object]:
     return stream["rows_read"], stream["rows_loaded"], stream["rows_left_out"]
 

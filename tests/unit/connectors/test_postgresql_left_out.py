@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from atlas_etl.errors import DestinationError, RefusedRowError
 from atlas_etl.model import Disposition, Stream, StreamRun, TableName
 from atlas_etl.pipeline.events import StreamFinished
 from atlas_etl.pipeline.opened import Job
@@ -129,3 +130,102 @@ def test_partitions_leave_nothing_out(database: Database) -> None:
     assert counts(sync(database, disposition=APPEND, cursor="at")) == (10, 10, 0)
     leave_out(database, "INSERT", of="low")
     assert counts(sync(database, disposition=REPLACE)) == (10, 6, 4)
+
+
+@pytest.mark.parametrize("keeper", ["trigger", "rule"])
+@pytest.mark.parametrize("disposition", [APPEND, REPLACE, MERGE])
+def test_rows_that_are_kept_would_be_doubled(
+    database: Database, disposition: Disposition, keeper: str
+) -> None:
+    make(database, KEYLESS)
+    sync(database, disposition=disposition, cursor="at")
+    if keeper == "trigger":
+        leave_out(database, "DELETE")
+    else:
+        database.execute("CREATE RULE r AS ON DELETE TO t DO INSTEAD NOTHING")
+    database.execute("INSERT INTO s VALUES (11, 11, 'n')")
+    with pytest.raises(DestinationError) as failure:
+        sync(database, disposition=disposition, cursor="at")
+    assert failure.value.code == "rows_kept"
+    assert keeper in failure.value.message
+    assert database.rows("SELECT count(*), count(DISTINCT id) FROM t") == [(10, 10)]
+
+
+def test_a_trigger_that_lets_rows_be_deleted(database: Database) -> None:
+    body = "RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RETURN OLD; END$$"
+    make(database, KEYLESS, f"CREATE FUNCTION pass() {body}")
+    database.execute("CREATE TRIGGER f BEFORE DELETE ON t FOR EACH ROW EXECUTE FUNCTION pass()")
+    for disposition in (REPLACE, MERGE, REPLACE):
+        sync(database, disposition=disposition)
+        assert database.rows("SELECT count(*), count(DISTINCT id) FROM t") == [(10, 10)]
+
+
+def test_a_key_that_an_inheriting_table_has(database: Database) -> None:
+    make(database, KEYED)
+    sync(database, disposition=MERGE)
+    database.execute(
+        "CREATE TABLE child (PRIMARY KEY (id)) INHERITS (t)",
+        "WITH moved AS (DELETE FROM t WHERE id < 4 RETURNING *) INSERT INTO child SELECT * FROM moved",
+        "UPDATE s SET note = 'new' WHERE id = 3",
+    )
+    sync(database, disposition=MERGE)
+    assert database.rows("SELECT * FROM t ORDER BY id") == database.rows("SELECT * FROM s ORDER BY id")
+
+
+@pytest.mark.parametrize("columns", [KEYED, KEYLESS], ids=["keyed", "keyless"])
+@pytest.mark.parametrize("disposition", [APPEND, REPLACE, MERGE])
+def test_policies_hide_rows_that_have_to_go(
+    database: Database, disposition: Disposition, columns: str
+) -> None:
+    make(database, columns)
+    sync(database, disposition=disposition, cursor="at")
+    before = database.rows("SELECT * FROM t ORDER BY id")
+    database.execute(
+        "UPDATE t SET note = 'hidden' WHERE id > 8",
+        "ALTER TABLE t ENABLE ROW LEVEL SECURITY",
+        "CREATE POLICY p ON t USING (note <> 'hidden') WITH CHECK (true)",
+    )
+    with database.role() as role:
+        name = role.address.username
+        database.execute(
+            f'GRANT ALL ON ALL TABLES IN SCHEMA public TO "{name}"',
+            f'GRANT USAGE, CREATE ON SCHEMA public TO "{name}"',
+        )
+        with pytest.raises(DestinationError) as failure:
+            sync(database, role, disposition=disposition, cursor="at")
+        by_server = disposition is MERGE and columns == KEYED
+        assert failure.value.code == ("permission_denied" if by_server else "row_security")
+        assert "BYPASSRLS" in str(failure.value.hint)
+    assert database.rows("SELECT count(*), count(DISTINCT id) FROM t") == [(len(before), len(before))]
+
+
+@pytest.mark.parametrize("disposition", [APPEND, REPLACE, MERGE])
+def test_a_view_is_no_table(database: Database, disposition: Disposition) -> None:
+    database.execute(f"CREATE TABLE base ({KEYED})", "CREATE VIEW t AS SELECT * FROM base")
+    with pytest.raises(DestinationError, match="view") as failure:
+        sync(database, disposition=disposition, cursor="at")
+    assert "`into`" in str(failure.value.hint)
+
+
+@pytest.mark.parametrize("disposition", [APPEND, REPLACE, MERGE])
+def test_a_column_that_the_table_computes(database: Database, disposition: Disposition) -> None:
+    make(database, KEYED)
+    sync(database, disposition=disposition, cursor="at")
+    database.execute(
+        "ALTER TABLE t DROP note", "ALTER TABLE t ADD note text GENERATED ALWAYS AS ('x') STORED"
+    )
+    with pytest.raises(DestinationError, match="note") as failure:
+        sync(database, disposition=disposition, cursor="at")
+    assert "`exclude`" in str(failure.value.hint)
+
+
+def test_texts_for_a_column_that_was_numeric(database: Database) -> None:
+    database.execute("CREATE TABLE s2 (id int PRIMARY KEY, amount numeric)", "INSERT INTO s2 VALUES (1, 1.5)")
+    settings = {"table": "public.s2", "into": TableName("t2", "public"), "disposition": REPLACE}
+    sync(database, **settings)
+    database.execute(
+        "ALTER TABLE s2 ALTER amount TYPE text USING amount::text", "INSERT INTO s2 VALUES (2, 'a')"
+    )
+    with pytest.raises(RefusedRowError) as failure:
+        sync(database, **settings)
+    assert "--full-refresh" in str(failure.value.hint)

@@ -219,6 +219,10 @@ class WriterDialect(ABC):
         """The SQL of whether a row's key, or a part of it that is NULL, is not in the stage."""
         return f"NOT {self.has_key(table, stage, key)}"
 
+    def keepers(self, connection: Connection, plan: LoadPlan) -> Sequence[str]:  # noqa: ARG002
+        """What may keep rows of the plan's table from being deleted, without an error."""
+        return ()
+
     def count_missing(self, plan: LoadPlan, stage: str) -> str:
         """How many of the stage's rows the table does not have after a merge."""
         gone = self.lacks_key(stage, self.table(plan.table), plan.primary_key)

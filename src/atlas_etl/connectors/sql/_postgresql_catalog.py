@@ -84,16 +84,39 @@ LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND N
 {_TYPES}
 ORDER BY n.nspname, c.relname, a.attnum"""
 
-_KEYS_AND_CASCADES = """
-SELECT array_agg(a.attname::text), NULL FROM pg_catalog.pg_index i
+_RULES = """
+SELECT array_agg(a.attname::text), NULL, NULL, false FROM pg_catalog.pg_index i
 CROSS JOIN unnest(i.indkey) WITH ORDINALITY k(attnum, place)
 JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
 WHERE i.indrelid = to_regclass(%s) AND k.place <= i.indnkeyatts AND i.indisunique AND i.indisvalid
   AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL
 GROUP BY i.indexrelid
 UNION ALL
-SELECT NULL, conname || ' of ' || conrelid::regclass::text FROM pg_catalog.pg_constraint
-WHERE confrelid = to_regclass(%s) AND contype = 'f' AND confdeltype IN ('c', 'n', 'd')"""
+SELECT NULL, conname || ' of ' || conrelid::regclass::text, NULL, false FROM pg_catalog.pg_constraint
+WHERE confrelid = to_regclass(%s) AND contype = 'f' AND confdeltype IN ('c', 'n', 'd')
+UNION ALL
+SELECT NULL, NULL, 'the trigger ' || tgname, false FROM pg_catalog.pg_trigger
+WHERE tgrelid = to_regclass(%s) AND NOT tgisinternal AND tgenabled <> 'D' AND tgtype & 11 = 11
+UNION ALL
+SELECT NULL, NULL, 'the rule ' || rulename, false FROM pg_catalog.pg_rewrite
+WHERE ev_class = to_regclass(%s) AND ev_type = '4' AND is_instead AND ev_enabled <> 'D'
+UNION ALL
+SELECT NULL, NULL, NULL, true WHERE row_security_active(to_regclass(%s))"""  # 11: BEFORE DELETE, of rows
+
+
+@dataclass(frozen=True, slots=True)
+class WritingRules:
+    """What decides how a table may be written.
+
+    `keys`: the columns of each unique index that ON CONFLICT can use. `cascades`: the foreign keys of other
+    tables that do more than refuse when a row is deleted. `keepers`: what may keep rows from being deleted,
+    without an error. `has_policies`: row level security holds for the role.
+    """
+
+    keys: tuple[frozenset[str], ...]
+    cascades: tuple[str, ...]
+    keepers: tuple[str, ...]
+    has_policies: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,12 +216,15 @@ def table_called(run: Run, sql: str) -> CatalogTable | None:
     return tables[0] if tables else None
 
 
-def keys_and_cascades(run: Run, sql: str) -> tuple[list[frozenset[str]], list[str]]:
-    """Of the table of this quoted name: the columns of each unique index that ON CONFLICT can use, and the
-    foreign keys of other tables that do more than refuse when a row of it is deleted."""
-    rows = run(_KEYS_AND_CASCADES, (sql, sql))
-    keys = [frozenset(map(str, names)) for names, _ in rows if isinstance(names, list)]
-    return keys, [str(reference) for _, reference in rows if reference is not None]
+def writing_rules(run: Run, sql: str) -> WritingRules:
+    """Of the table of this quoted name."""
+    rows = run(_RULES, (sql,) * 5)
+    return WritingRules(
+        tuple(frozenset(map(str, names)) for names, *_ in rows if isinstance(names, list)),
+        tuple(str(reference) for _, reference, *_ in rows if reference is not None),
+        tuple(str(keeper) for *_, keeper, _ in rows if keeper is not None),
+        any(has_policies for *_, has_policies in rows),
+    )
 
 
 def described_types(run: Run, types: Sequence[tuple[int, int]]) -> list[ServerType]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 
 from atlas_etl import values
-from atlas_etl.connectors.sql._dialect import WriterDialect
+from atlas_etl.connectors.sql._dialect import Connection, WriterDialect
 from atlas_etl.connectors.sql._postgresql_errors import quoted
 from atlas_etl.connectors.sql._postgresql_types import declared_type, stored_type
 from atlas_etl.model import LoadPlan, TableName, WidenColumn
@@ -17,8 +17,8 @@ class PostgresWriterDialect(WriterDialect):
     """How PostgreSQL writes; the driver reads `%s` as a parameter and `%%` as `%`.
 
     Of the table that a load goes to: `natives` are its columns' types, so that the stage has the same,
-    `nullable` its columns that may be NULL, and `keyed` says whether a unique index on the key lets rows be
-    replaced where they are.
+    `nullable` its columns that may be NULL, `keepers` what may keep its rows from being deleted, and `keyed`
+    says whether a unique index on the key lets rows be replaced where they are.
     """
 
     placeholder = "%s"
@@ -28,10 +28,16 @@ class PostgresWriterDialect(WriterDialect):
     for_update = " FOR UPDATE"
 
     def __init__(
-        self, natives: Mapping[str, str] | None = None, nullable: Sequence[str] = (), *, keyed: bool = False
+        self,
+        natives: Mapping[str, str] | None = None,
+        nullable: Sequence[str] = (),
+        keepers: Sequence[str] = (),
+        *,
+        keyed: bool = False,
     ) -> None:
         self._natives = natives or {}
         self._nullable = nullable
+        self._keepers = keepers
         self._keyed = keyed
 
     def quote(self, identifier: str) -> str:
@@ -79,6 +85,9 @@ class PostgresWriterDialect(WriterDialect):
             f"{self.insert_staged(plan, stage)} ON CONFLICT ({self.names(plan.primary_key)}) "
             f"DO {'UPDATE SET ' + ', '.join(sets) if sets else 'NOTHING'}",
         )
+
+    def keepers(self, connection: Connection, plan: LoadPlan) -> Sequence[str]:  # noqa: ARG002
+        return self._keepers
 
     def count_missing(self, plan: LoadPlan, stage: str) -> str:
         """Also of rows that are there as they were before; by their bytes, for not every type has an `=`."""

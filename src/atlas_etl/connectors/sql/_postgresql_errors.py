@@ -87,6 +87,17 @@ _ENCODINGS = {  # the server's words for them tell the letter
     "22021": "a text is not in the database's encoding (SQL_ASCII takes any bytes)",
     "22P05": "a text has letters that the database's encoding does not have",
 }
+_GENERATED = "the table computes this column itself: leave it out, with `exclude` on the stream"
+SEE_ALL_ROWS = "load as the table's owner (without FORCE ROW LEVEL SECURITY), or as a role with BYPASSRLS"
+# What a load can do where a code says too little, by the words of English messages.
+_LOADING: Mapping[str, str] = {
+    "cannot copy to": "only tables are loaded: name another one with `into` on the stream, or drop that",
+    "is a generated column": _GENERATED,
+    "cannot insert a non-DEFAULT value into": _GENERATED,
+    "row-level security": SEE_ALL_ROWS,
+    "invalid input syntax for type numeric": "the table's column is `numeric`, perhaps of an earlier load: "
+    "where the source has texts now, --full-refresh makes the table again",
+}
 _OF_ROWS = ("22", "23", "44", "P0")  # their DETAIL and CONTEXT show values
 # While connecting libpq gives no SQLSTATE, only words.
 _REFUSALS: Mapping[str, Meaning] = {
@@ -188,6 +199,8 @@ def _meant(
     if state[:2] == "22":
         text = re.sub(r'"[^"]*"', '"..."', text)
     hint = meaning.hint
+    if kind is DestinationError:
+        hint = next((what for words, what in _LOADING.items() if words in text), hint)
     if state == "42501" and session is not None:
         hint = _grant(text, kind, session, about) or hint
     if kind is DestinationError and (state[:2] in ("22", "23") or state == "P0001"):

@@ -11,10 +11,10 @@ from atlas_etl.connectors.deletes import refuse_cascades
 from atlas_etl.connectors.hazards import without_hazards
 from atlas_etl.connectors.sql._dialect import Connection
 from atlas_etl.connectors.sql._ledger import CHECKPOINTS, Ledger
-from atlas_etl.connectors.sql._postgresql_catalog import CatalogTable, keys_and_cascades, table_called
+from atlas_etl.connectors.sql._postgresql_catalog import CatalogTable, table_called, writing_rules
 from atlas_etl.connectors.sql._postgresql_connection import ENDS, PostgresConnection, SessionPool, given_up
 from atlas_etl.connectors.sql._postgresql_dialect import PostgresWriterDialect
-from atlas_etl.connectors.sql._postgresql_errors import quoted
+from atlas_etl.connectors.sql._postgresql_errors import SEE_ALL_ROWS, quoted
 from atlas_etl.connectors.sql._postgresql_examined import PostgresTargetLook, bounded
 from atlas_etl.connectors.sql._postgresql_load import LoadConnection
 from atlas_etl.connectors.sql._postgresql_reader import ReaderDialect
@@ -28,6 +28,7 @@ from atlas_etl.errors import DataError, DestinationError, UsageError
 from atlas_etl.model import (
     BatchLimits,
     ConnectionStatus,
+    Disposition,
     LoadPlan,
     ReconcilePlan,
     Stream,
@@ -84,8 +85,7 @@ class PostgresDestination(SqlDestination):
 
     def dialect_for_keys(self, connection: Connection, plan: ReconcilePlan) -> PostgresWriterDialect:
         target = _sql(plan.table)
-        _, cascades = keys_and_cascades(connection.execute, target)
-        refuse_cascades(plan, cascades)
+        refuse_cascades(plan, writing_rules(connection.execute, target).cascades)
         return PostgresWriterDialect(_natives(table_called(connection.execute, target)))
 
     def table_schema(self, connection: Connection, table: TableName) -> pa.Schema | None:
@@ -200,14 +200,27 @@ class PostgresDestination(SqlDestination):
         ledger.begin(connection, plan.run_id)
 
     def _dialect_for(self, connection: LoadConnection, plan: LoadPlan) -> PostgresWriterDialect:
-        """The dialect that knows the table as it is now. Raises DestinationError (`referenced`)."""
+        """The dialect that knows the table as it is now.
+
+        Raises DestinationError (`referenced`, `row_security`).
+        """
         target = _sql(plan.table)
         found = table_called(connection.execute, target)
-        keys, cascades = keys_and_cascades(connection.execute, target)
-        keyed = frozenset(plan.primary_key) in keys
-        refuse_cascading_load(plan, cascades, keyed=keyed)
+        rules = writing_rules(connection.execute, target)
+        # ON CONFLICT does not see the rows of tables that inherit from this one, and DELETE does.
+        keyed = frozenset(plan.primary_key) in rules.keys and (found is None or found.key_is_unique)
+        # ON CONFLICT is refused by the server where it meets a row that is hidden; DELETE passes over it.
+        if rules.has_policies and not (keyed and plan.disposition is Disposition.MERGE):
+            raise DestinationError(
+                f"row level security holds for this role on {plan.table}: rows that its policies hide could "
+                "not be replaced, and would be there twice",
+                hint=SEE_ALL_ROWS,
+                code="row_security",
+                stream=plan.stream,
+            )
+        refuse_cascading_load(plan, rules.cascades, keyed=keyed)
         nullable = [column.name for column in found.columns if column.nullable] if found else ()
-        return PostgresWriterDialect(_natives(found), nullable, keyed=keyed)
+        return PostgresWriterDialect(_natives(found), nullable, rules.keepers, keyed=keyed)
 
 
 def _natives(table: CatalogTable | None) -> dict[str, str]:

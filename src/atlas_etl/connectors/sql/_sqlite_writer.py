@@ -11,7 +11,7 @@ from atlas_etl.connectors.sql._dialect import Connection, WriterDialect
 from atlas_etl.connectors.sql._sqlite_driver import Driver
 from atlas_etl.connectors.sql._sqlite_encode import converted, decimal_key, encoded, insert
 from atlas_etl.connectors.sql._sqlite_types import declaration, kept_type, stored_type
-from atlas_etl.model import TableName, WidenColumn
+from atlas_etl.model import LoadPlan, TableName, WidenColumn
 
 _REBUILT = "_atlas_rebuilt"
 
@@ -41,6 +41,14 @@ class SqliteDialect(WriterDialect):
     def ordered(self, field: pa.Field) -> str:
         name = self.quote(field.name)
         return decimal_key(name, field.type) if pa.types.is_decimal(field.type) else name
+
+    def keepers(self, connection: Connection, plan: LoadPlan) -> Sequence[str]:
+        named, name = self.same_table("tbl_name", plan.table.name)
+        triggers = connection.execute(
+            f"SELECT name FROM main.sqlite_schema WHERE type = 'trigger' AND {named} AND sql LIKE '%delete%'",
+            name,
+        )
+        return [f"the trigger {trigger}" for (trigger,) in triggers]
 
     def has_key(self, table: str, stage: str, key: Sequence[str]) -> str:  # noqa: ARG002
         """As everywhere, but the keys are looked up in the table, not the table's rows in the stage."""

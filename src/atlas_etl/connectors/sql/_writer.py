@@ -26,7 +26,7 @@ from atlas_etl.connectors.sql._table_snapshot import SqlTableSnapshot
 from atlas_etl.connectors.sql._table_state import has_rows, table_state
 from atlas_etl.connectors.sql._trial import SavepointTrial
 from atlas_etl.contracts import NO_CHANGE, Answer
-from atlas_etl.errors import HazardError, NullKeyError, RefusedRowError
+from atlas_etl.errors import DestinationError, HazardError, NullKeyError, RefusedRowError
 from atlas_etl.model import (
     AddColumn,
     Checkpoint,
@@ -301,10 +301,12 @@ class SqlLoadSession:
         self._ledger = Ledger(dialect, plan.connector, plan.stream, plan.table)
         # What others commit from here on stays beside this load's rows, so its line comes before theirs.
         self._began_at = following(plan.after)
+        self._keepers = self._dialect.keepers(connection, plan)
         # After the stages: where making one commits, nothing is lost.
         if plan.disposition is Disposition.REPLACE:
             connection.execute(self._dialect.empty(plan.table))
             self._ledger.refuse_overtaken(connection, plan)
+            self._refuse_kept(f"FROM {dialect.table(plan.table)}")
         elif plan.disposition is Disposition.APPEND and plan.tail is not None:
             self._delete_tail(plan.tail)
             self._ledger.refuse_overtaken(connection, plan)
@@ -393,6 +395,10 @@ class SqlLoadSession:
         self._run(self._dialect.before_changing(self._rows))
         *first, last = self._dialect.merge(plan, stage)
         self._run(first)
+        if first:  # rows do not stay where they are
+            table = self._dialect.table(plan.table)
+            there = self._dialect.has_key(table, stage, plan.primary_key)
+            self._refuse_kept(f"FROM {table} WHERE {there}")
         taken = self._connection.change(last)
         if taken is not None and taken < staged:  # also of rows that are there as they are
             missing = self._count(self._dialect.count_missing(plan, stage))
@@ -425,6 +431,19 @@ class SqlLoadSession:
         self._replayed = self._count(f"SELECT {dialect.count} {rows}", parameters)
         self._run(dialect.before_changing(self._replayed))
         self._connection.execute(f"DELETE {rows}", parameters)
+        self._refuse_kept(rows, parameters)
+
+    def _refuse_kept(self, rows: str, parameters: Sequence[object] = ()) -> None:
+        """Raise DestinationError (`rows_kept`) where rows that were deleted are still there."""
+        kept = self._count(f"SELECT {self._dialect.count} {rows}", parameters) if self._keepers else 0
+        if kept:
+            raise DestinationError(
+                f"{self._keepers[0]} keeps {kept:,} rows of {self._plan.table} that this load has to delete "
+                "before it writes them anew: they would be there twice",
+                hint="drop or change it, or load into a table without it, named with `into`",
+                code="rows_kept",
+                stream=self._plan.stream,
+            )
 
     def _count(self, sql: str, parameters: Sequence[object] = ()) -> int:
         return int(str(self._connection.execute(sql, parameters)[0][0]))
