@@ -168,6 +168,47 @@ def test_a_full_page_may_promise_more_than_there_is(api: Api) -> None:
     assert ids(api, pagination="cursor") == IDS
 
 
+@pytest.mark.parametrize("how", ["page", "offset", "cursor"])
+def test_no_list_is_an_end_that_says_that_nothing_follows(api: Api, how: str) -> None:
+    """As programs in Go write an empty list."""
+
+    def answer(_: Request) -> Response:
+        if len(api.asked) > 1:
+            return as_json({"data": None, "has_more": False})
+        return as_json({"data": records(IDS), "has_more": True, "next_cursor": 7})
+
+    api.serve("/things", answer)
+    assert ids(api, pagination=how) == IDS
+
+
+@pytest.mark.parametrize("how", ["cursor", "next_url", "link_header"])
+def test_a_page_that_says_more_and_not_where_is_no_end(api: Api, how: str) -> None:
+    """As where the cursor is described at another place than it is at."""
+    api.serve("/things", lambda _: as_json({"data": records(IDS), "has_more": True, "paging": {"after": 7}}))
+    assert code_of(api, pagination=how) == "pages_incomplete"
+    assert ids(api, pagination="none") == IDS
+
+
+@pytest.mark.parametrize("how", ["page", "offset"])
+@pytest.mark.parametrize(
+    "said", [{"total": 7}, {"total_pages": 3}, {"hasMore": True}], ids=["total", "total_pages", "hasMore"]
+)
+def test_a_page_is_not_short_that_is_as_long_as_the_api_gives(
+    api: Api, how: str, said: dict[str, object]
+) -> None:
+    """Whatever was asked for."""
+
+    def answer(request: Request) -> Response:
+        at = int(request.args.get("offset", (int(request.args.get("page", 1)) - 1) * SIZE))
+        more = {name: at + SIZE < len(IDS) if value is True else value for name, value in said.items()}
+        return as_json({"data": records(IDS[at : at + SIZE]), **more})
+
+    api.serve("/things", answer)
+    described = {"type": how, "page_size": 100, "stop_on_short_page": True}
+    assert code_of(api, pagination=described) == "pages_incomplete"
+    assert ids(api, pagination={**described, "page_size": SIZE}) == IDS
+
+
 def test_a_header_may_have_the_total_that_no_content_contradicts(api: Api) -> None:
     def answer(request: Request) -> Response:
         if request.args:

@@ -11,7 +11,7 @@ import msgspec
 
 from atlas_etl.connectors.http._messages import Request
 from atlas_etl.connectors.http._pagination_settings import Pagination
-from atlas_etl.connectors.http._recognised import Page, flagged_more, said_pages, said_total
+from atlas_etl.connectors.http._recognised import Page, flag_of, said_pages, said_total, says_more
 from atlas_etl.connectors.http._records import parse_path
 from atlas_etl.errors import SourceError
 
@@ -79,12 +79,10 @@ def counted(flow: Generator[Request, Page, None], total: Total) -> Generator[Req
             return
 
 
-def ended_by_list(flow: Generator[Request, Page, None]) -> Generator[Request, Page, None]:
+def ended_by_answers(flow: Generator[Request, Page, None], how: Pagination) -> Generator[Request, Page, None]:
     """The same requests, for pages that do not end where answers say that there are more.
 
-    An empty list ends them but where it says itself that others follow: what looks like a total, and nobody
-    declared, may count what is not shown. A null or no content does not end them where a total, or the page
-    before, says so. Raises SourceError (`pages_incomplete`).
+    Raises SourceError (`pages_incomplete`).
     """
     reached = pages = 0
     last = before = None  # page of all, and of those with records
@@ -99,33 +97,38 @@ def ended_by_list(flow: Generator[Request, Page, None]) -> Generator[Request, Pa
         try:
             request = flow.send(page)
         except StopIteration:
-            if last is not None and before is not None and not last.records:
-                _refuse_end(last, before, reached, pages)
+            if last is None or before is None:
+                return
+            why = _says_more_by_flag(how, last, before)
+            if why is None and last.lacks_list:
+                why = _says_more_by_total(last, before, reached, pages)
+            if why is None and last.records and how.stop_on_short_page and pages == 1:
+                why = says_more(last)  # an API may give fewer records than it is asked for
+            if why is not None:
+                raise _incomplete(
+                    reached,
+                    f"{why!r} says that there are more",
+                    "sync again; where it comes so each time, check `pagination`: a cursor or link may have "
+                    "another place, `page_size` may be more than the API gives; and declare `has_more`",
+                ) from None
             return
 
 
-def _refuse_end(last: Page, before: Page, reached: int, pages: int) -> None:
-    """Where the last page, or the one that had records last, says that there are more than were reached."""
-    why = None
-    if (flag := flagged_more(last)) is not None:
-        why = f"{flag!r} says that there are more"
-    elif last.lacks_list:
-        total = said_total(last) or said_total(before)
-        several = said_pages(last) or said_pages(before)
-        if total is not None and reached < total[1]:
-            why = f"{total[0]!r} says that there are {total[1]:,}"
-        elif several is not None and pages < several[1]:
-            why = f"{several[0]!r} says that there are {several[1]:,} pages"
-        elif (flag := flagged_more(before)) is not None:
-            why = f"{flag!r} says that there are more"
-    if why is not None:
-        end = "an answer without a list" if last.lacks_list else "an empty page"
-        raise _incomplete(
-            reached,
-            f"{end} follows, though {why}",
-            "sync again; where it comes so each time, ask the API's makers, or describe `pagination` so "
-            "that it ends before that answer, e.g. by `stop_on_short_page`",
-        )
+def _says_more_by_flag(how: Pagination, last: Page, before: Page) -> str | None:
+    """The page before counts where no list follows it, and nothing says anything else."""
+    if how.has_more is not None:
+        return None
+    flag = flag_of(last) or (flag_of(before) if last.lacks_list else None)
+    return flag[0] if flag is not None and flag[1] else None
+
+
+def _says_more_by_total(last: Page, before: Page, reached: int, pages: int) -> str | None:
+    """What nobody declared may count what is not shown, so that an empty list does end the pages."""
+    records = said_total(last) or said_total(before)
+    if records is not None and reached < records[1]:
+        return records[0]
+    several = said_pages(last) or said_pages(before)
+    return several[0] if several is not None and pages < several[1] else None
 
 
 def _incomplete(reached: int, why: str, hint: str) -> SourceError:

@@ -16,12 +16,12 @@ from pydantic import JsonValue
 from atlas_etl.connectors.http._failures import refused
 from atlas_etl.connectors.http._links import target
 from atlas_etl.connectors.http._messages import Request, origin
-from atlas_etl.connectors.http._page_ends import Moves, Total, counted, ended_by_list, stuck
+from atlas_etl.connectors.http._page_ends import Moves, Total, counted, ended_by_answers, stuck
 from atlas_etl.connectors.http._pagination_settings import Pagination
 from atlas_etl.connectors.http._parents import filled
 from atlas_etl.connectors.http._recognised import (
     Page,
-    flagged_more,
+    flag_of,
     next_link,
     recognised,
     said_pages,
@@ -45,7 +45,7 @@ def paged(pagination: Pagination, first: Request, *, has_key: bool) -> Flow:
     flow = _FLOWS[pagination.type](how, first)
     if pagination.type in _BY_POSITION:
         flow = counted(moving(flow, has_key=has_key), Total(how))
-    return ended_by_list(flow)
+    return flow if pagination.type == "none" else ended_by_answers(flow, how)
 
 
 def _single(_: Pagination, first: Request) -> Flow:
@@ -336,8 +336,9 @@ def _has_pages_behind(how: Pagination, page: Page, number: int) -> bool:
     """Whether an empty list says that it is one in the middle."""
     if how.has_more is not None or page.lacks_list:
         return False
-    pages, first = said_pages(page), min(1, how.start if how.start is not None else 1)
-    return flagged_more(page) is not None or (pages is not None and number - first + 1 < pages[1])
+    flag, pages = flag_of(page), said_pages(page)
+    first = min(1, how.start if how.start is not None else 1)
+    return (flag is not None and flag[1]) or (pages is not None and number - first + 1 < pages[1])
 
 
 def _advance(value: Hashed, seen: set[Hashed], *, what: str) -> None:

@@ -174,13 +174,16 @@ def said_total(page: Page) -> tuple[str, int] | None:
     return next((each for each in totals if each[1] > len(page.records)), None)
 
 
-def flagged_more(page: Page) -> str | None:
-    """Where a page says, however many records it has, that others follow.
+def flag_of(page: Page) -> tuple[str, bool] | None:
+    """Where a page says whether others follow, however many records it has, and what it says.
 
-    A flag that it is not the last one is none: behind the last page some APIs say that, too.
+    That it is not the last one is no such flag: behind the last page some APIs say so, too.
     """
+    if page.is_single:
+        return None
     places = (_steps(around, path) for around in _AROUND for path in usual.FLAGS)
-    return next((written_path(steps) for steps in places if page.find(steps) is True), None)
+    found = ((steps, page.find(steps)) for steps in places)
+    return next(((written_path(steps), flag) for steps, flag in found if isinstance(flag, bool)), None)
 
 
 def said_pages(page: Page) -> tuple[str, int] | None:
