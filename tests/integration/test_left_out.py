@@ -164,6 +164,23 @@ def test_rows_that_are_refused_do_not_count_twice(project: Project, owner: Owner
     assert done["rows_quarantined"] == 1
 
 
+def test_rows_of_a_quarantine_that_are_left_out_are_told(project: Project, owner: Owner) -> None:
+    owner.run("CREATE UNIQUE INDEX once ON t (at)")
+    fill(project, 1, 2)
+    with closing(sqlite3.connect(project.folder / "source.db")) as source, source:
+        source.execute("INSERT INTO s VALUES (3, 1, 'odd')")
+    define(project, owner, disposition="replace", quarantine_limit=5)
+    assert synced(project)["rows_quarantined"] == 1
+    owner.run("DROP INDEX once")
+    owner.leave_out_odd_notes()
+    done = project.atlas("quarantine", "replay", "shop", "--json")
+    assert done.returncode == 0, done.stderr
+    (stream,) = done.json()["streams"]
+    assert (stream["loaded"], stream["remaining"]) == (0, 0)
+    assert stream["warnings"] == [warning(owner, 1, "1 row")]
+    assert owner.ids() == [1, 2]
+
+
 @pytest.mark.parametrize("disposition", ["append", "replace", "merge"])
 def test_rows_that_a_trigger_keeps_from_being_deleted(
     project: Project, owner: Owner, disposition: str
