@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -76,3 +77,34 @@ def test_tables_that_the_server_holds_as_one_do_not_land_in_it(
     line = ("copy", "${env:SOURCE}", "${env:URI}", "--table", "orders", "--table", "Orders")
     done = project.atlas(*line, env=env)
     assert (done.returncode, "orders and Orders would land in one table" in done.stderr) == (2, True)
+
+
+def test_streams_that_land_in_one_table_are_refused_before_anything_is_made(
+    project: Project, folding: ServerAddress, mysql: ServerAddress
+) -> None:
+    with mysql_recipe.connect(mysql) as source, source.cursor() as cursor:
+        for table in ("orders", "Orders"):
+            cursor.execute(f"CREATE TABLE `{table}` (id INT PRIMARY KEY)")
+            cursor.execute(f"INSERT INTO `{table}` VALUES (1)")
+    login = ("host", "port", "username", "password", "database")
+    destinations = {
+        "duckdb": {"protocol": "duckdb", "path": "warehouse.duckdb"},
+        "folding": {"protocol": "mysql", **{key: getattr(folding, key) for key in login}},
+        "telling": {"protocol": "mysql", **{key: getattr(mysql, key) for key in login}},
+    }
+    project.write("atlas.yaml", json.dumps({"destinations": destinations}))
+    for destination, code in (("duckdb", 2), ("folding", 2), ("telling", 0)):
+        definition = {
+            "protocol": "mysql",
+            "connection": {key: getattr(mysql, key) for key in login},
+            "streams": [{"table": table, "disposition": "merge"} for table in ("orders", "Orders")],
+            "destination": destination,
+        }
+        project.write(f"connectors.d/{destination}.yaml", json.dumps(definition))
+        for command in ("plan", "sync"):
+            done = project.atlas("connector", command, destination)
+            refused = "orders and Orders would land in one table" in done.stderr
+            assert (done.returncode, refused) == (code, code == 2), done.stderr
+    done = project.atlas("connector", "sync", "--all", "--json")
+    ended = {run["connector"]: run["status"] for run in done.json()["runs"]}
+    assert ended == {"duckdb": "failed", "folding": "failed", "telling": "completed"}

@@ -41,7 +41,7 @@ from atlas_etl.config.stored_secrets import Credential, credentials_of, exposed_
 from atlas_etl.connectors import registry
 from atlas_etl.connectors.base import ConnectionConfig, preview
 from atlas_etl.contracts import Answer
-from atlas_etl.errors import AtlasError, ConfigError, StateError, UsageError
+from atlas_etl.errors import AtlasError, ConfigError, DestinationError, StateError, UsageError
 from atlas_etl.model import (
     AuditAction,
     AuditEntry,
@@ -92,6 +92,12 @@ class Atlas:
     def destination(self, name: str | None = None) -> PreparedDestination:
         """One destination, the default without a name, validated. Raises ConfigError."""
         return prepare_destination(self.project, name)
+
+    def destination_of(self, connector: PreparedConnector) -> PreparedDestination:
+        """Where a connector's streams land, each in a table of its own. Raises ConfigError, AtlasError."""
+        destination = self.destination(connector.definition.destination)
+        destination.refuse_one_table(connector.name, connector.streams())
+        return destination
 
     def test(self, names: Sequence[str]) -> Iterator[TestOutcome]:
         """Try each connection. A connector that fails is an outcome, not an exception."""
@@ -172,10 +178,10 @@ class Atlas:
             try:
                 connector = self.connector(name)
                 if connector.definition.enabled:
-                    self.destination(connector.definition.destination)
+                    self.destination_of(connector)
                     connector.chosen(())
                 prepared.append(connector)
-            except ConfigError as failure:
+            except (ConfigError, DestinationError) as failure:
                 if not self._is_disabled(name):
                     wrong.append(failure.located(connector=name))
         return prepared, wrong
@@ -203,7 +209,7 @@ class Atlas:
     def _job(
         self, connector: PreparedConnector, streams: Sequence[str], *, full_refresh: bool, triggered_by: str
     ) -> SyncJob:
-        destination = self.destination(connector.definition.destination)
+        destination = self.destination_of(connector)
         return SyncJob(connector, destination, connector.chosen(tuple(streams)), triggered_by, full_refresh)
 
     @contextmanager

@@ -17,7 +17,7 @@ def forecast_connector(
 ) -> Iterator[StreamForecast]:
     """Look at a connector's streams, one after another. Raises AtlasError, as a sync would."""
     prepared = atlas.connector(name)
-    destination = atlas.destination(prepared.definition.destination)
+    destination = atlas.destination_of(prepared)
     limits, window = prepared.definition.batch_limits, prepared.definition.load_window
     with located(name), closing(prepared.open()) as source, closing(destination.open()) as target:
         for stream in prepared.chosen(tuple(streams)):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,7 +30,7 @@ from atlas_etl.connectors.base import (
 )
 from atlas_etl.contracts import Connector, Destination
 from atlas_etl.errors import ConfigError, UsageError, nearest
-from atlas_etl.model import Disposition, Settings, Stream
+from atlas_etl.model import Disposition, Settings, Stream, TableName
 from atlas_etl.protection.connector import ProtectedConnector
 from atlas_etl.protection.keys import KeyHolder, no_keys
 from atlas_etl.secrets.folder import FOLDER
@@ -55,6 +56,31 @@ class PreparedDestination:
                 code="not_writable",
             )
         return self.adapter.destination(self.config)
+
+    def refuse_one_table(self, connector: str, streams: Sequence[Stream]) -> None:
+        """Raise ConfigError (`name_collision`) where tables of streams are one that is spelt in two ways.
+
+        Streams that spell it alike are meant to share it. Raises AtlasError where the system has to be asked
+        how it compares names, and cannot be.
+        """
+        spelt = {str(self._landing(connector, stream)): stream.name for stream in streams}
+        if len(spelt) == len({table.lower() for table in spelt}):
+            return
+        folded = self.adapter.table_folding(self.config)
+        for one, other in combinations(spelt, 2):
+            if folded(one) == folded(other):
+                raise ConfigError(
+                    f"{spelt[one]} and {spelt[other]} would land in one table, {one}",
+                    hint="give one of the streams another table with `into`",
+                    code="name_collision",
+                    connector=connector,
+                )
+
+    def _landing(self, connector: str, stream: Stream) -> TableName:
+        into = stream.into
+        if into is None:
+            return TableName(stream.name, connector)
+        return TableName(into.name, (into.schema or connector) if self.adapter.has_schemas else None)
 
 
 @dataclass(frozen=True, slots=True)
