@@ -244,3 +244,11 @@ def test_a_folder_that_was_deleted_meanwhile(project: Project) -> None:
     )  # fmt: skip
     assert done.returncode == 2, done.stderr
     assert "the folder that this command was started in is there no longer" in done.stderr
+
+
+@pytest.mark.parametrize("protocol", ["duckdb", "sqlite", "csv"])
+def test_a_path_does_not_end_at_a_nul(project: Project, protocol: str) -> None:
+    project.write("rows.csv", "id\n1\n")
+    done = project.atlas("copy", "rows.csv", f"{protocol}:///{project.folder}/a%00b", "--table", "t")
+    assert (done.returncode, "has a NUL character" in done.stderr) == (2, True), done.stderr
+    assert not (project.folder / "a").exists()

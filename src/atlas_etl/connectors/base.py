@@ -27,10 +27,13 @@ class ConnectionConfig(BaseModel):
 def _in_project(path: Path, info: ValidationInfo) -> Path:
     """Relative paths begin at the project's folder, given as the validation context's `project`.
 
-    Raises ValueError for a text of several lines, such as the key itself in the place of its file.
+    Raises ValueError for a text of several lines, such as the key itself in the place of its file, and for
+    one with a NUL, where DuckDB takes the path to end.
     """
     if "\n" in str(path):
         raise ValueError("should be the path of a file, and has several lines")
+    if "\0" in str(path):
+        raise ValueError("should be the path of a file, and has a NUL character")
     folder = (info.context or {}).get("project")
     path = path.expanduser()
     if path.anchor == "//":  # which POSIX leaves to each system: here it is the root, as everywhere
