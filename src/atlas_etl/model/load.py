@@ -155,6 +155,7 @@ class LoadPlan:
     keyed: bool = False  # no two rows will share the primary key, so a table that is made may declare it
     by_key: bool = False  # of rows that share the key the latest stays, in a replace too
     version: int | None = None  # None: whatever the destination has
+    alone: bool = False  # nobody else's rows may have come into the table, which was empty, when it commits
     begins: bool = False  # the table is empty, and it matters that what was loaded before is gone
     joins: bool = False  # the table has rows, and none of them is of this stream yet
     after: datetime | None = None  # the last commit into the table, which that of this load has to follow

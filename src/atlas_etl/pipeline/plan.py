@@ -182,6 +182,8 @@ def plan_load(
         keyed=keyed,
         by_key=by_key,
         version=state.version,
+        alone=disposition is Disposition.APPEND
+        and (wanted is Disposition.MERGE or (resumed is None and stream.load_id is None)),
         begins=state.empty and (state.shared or stream.load_id is not None),
         joins=not (state.empty or state.loaded_by_atlas),
         after=state.loaded_at,

@@ -216,6 +216,20 @@ class Ledger:
         columns = _STREAM_COLUMNS[: len(row)]
         connection.execute(self.dialect.upsert(self.checkpoints_table, columns, _KEY, "writer"), row)
 
+    def lock_table(self, connection: Connection) -> None:
+        """Lock the lines of all streams of the table until the commit, so that one of them commits at a time.
+
+        In their order, and before `claim`: who has a line and waits for another would wait for ever.
+        """
+        dialect = self.dialect
+        if dialect.for_update or dialect.lock_hint:
+            same_table, of_table = self._same_table()
+            lines = f"{dialect.table(self.checkpoints_table)}{dialect.lock_hint}"
+            key = dialect.names(_KEY)
+            connection.execute(
+                f"SELECT {key} FROM {lines} WHERE {same_table} ORDER BY {key}{dialect.for_update}", of_table
+            )
+
     def claim(self, connection: Connection, plan: LoadPlan | ReconcilePlan) -> int:
         """Lock the stream's line until the commit; gives back its version.
 

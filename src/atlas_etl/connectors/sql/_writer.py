@@ -345,8 +345,10 @@ class SqlLoadSession:
         replaces = plan.disposition is Disposition.REPLACE
         committed_at = self._began_at if replaces else following(plan.after)
         ledger = self._ledger
+        if plan.alone:
+            ledger.lock_table(connection)
         version = ledger.claim(connection, plan) + 1
-        if plan.keyed and plan.disposition is Disposition.APPEND:  # a merge that had nothing to meet
+        if plan.alone:
             ledger.refuse_overtaken(connection, plan)
         if plan.begins and plan.after is not None:
             ledger.record_event(connection, EMPTIED, run_id=plan.run_id, at=plan.after)
