@@ -54,8 +54,20 @@ class JsonColumn:
         if found == {"number"}:
             self._numbers = [number for number in self._numbers if number.takes(cells)]
         elif found == {"text"} and self._strings:
-            strings = unquoted(cells)
-            self._strings = [candidate for candidate in self._strings if candidate.takes(strings)]
+            self._see_strings(unquoted(cells))
+
+    def see_parsed(self, cells: pa.Array) -> None:
+        """The same of integers, booleans or strings that were parsed."""
+        if not pa.types.is_string(cells.type):
+            self.see(cells.cast(pa.string()))
+        elif cells.null_count < len(cells):
+            strings = cells.drop_null()
+            self.valid += len(strings)
+            self._kinds.add("text")
+            self._see_strings(strings)
+
+    def _see_strings(self, strings: pa.Array) -> None:
+        self._strings = [candidate for candidate in self._strings if candidate.takes(strings)]
 
     @property
     def is_spelled(self) -> bool:

@@ -12,9 +12,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from atlas_etl import values
-from atlas_etl.connectors.http import _columns
 from atlas_etl.connectors.http._columns import Columns
 from atlas_etl.connectors.http._lines import Lines, lines_of
+from atlas_etl.connectors.record_parser import RecordParser, has_parser
 from atlas_etl.errors import SourceError
 from atlas_etl.model import KnownColumns
 
@@ -116,7 +116,7 @@ def test_counting_spares_a_second_look_at_decimals(
     looked: list[Lines] = []
     found = columns()
     found.see(records('{"a": "x", "p": 1.5}', '{"a": null, "p": 2.25}'))
-    checked = _columns._Parser._checked_decoder
+    checked = RecordParser._checked_decoder
 
     class Watched:
         def __init__(self, decoder: msgspec.json.Decoder[msgspec.Struct]) -> None:
@@ -127,7 +127,7 @@ def test_counting_spares_a_second_look_at_decimals(
             return self.decoder.decode_lines(content)
 
     monkeypatch.setattr(
-        _columns._Parser,
+        RecordParser,
         "_checked_decoder",
         lambda self, *, exhaustive: Watched(checked(self, exhaustive=exhaustive)),
     )
@@ -239,8 +239,9 @@ def test_a_parsed_page_is_one_that_would_not_have_widened_anything(pages: list[l
     exact.see(records(*pages[0]))
     schema = found.schema
     for page in pages[1:]:
-        has_parser = not any(map(_columns._UNPARSED.search, found._columns))
-        parsed = found._new_parser().parse(records(*page), schema) if page and has_parser else None
+        lines = records(*page)
+        is_parsed = page and has_parser(found._columns)
+        parsed = found._new_parser().parse(lines.content, lines.count, schema) if is_parsed else None
         if parsed is not None:
             exact.see(records(*page))
             assert exact.schema.names == schema.names

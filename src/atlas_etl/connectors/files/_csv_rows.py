@@ -22,7 +22,7 @@ from atlas_etl.errors import SourceError
 if TYPE_CHECKING:
     from _csv import Reader as CsvReader
 
-_BLOCK, _LARGEST_BLOCK = 4 * 1024 * 1024, 256 * 1024 * 1024  # a record must fit into a block
+_BLOCK, _LARGEST_BLOCK = 1024 * 1024, 256 * 1024 * 1024  # a record must fit; Arrow reads 32 blocks ahead
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")  # neither can begin a file of UTF-8
 
 

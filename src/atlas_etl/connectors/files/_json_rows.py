@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import msgspec
 
@@ -20,28 +21,39 @@ _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _ROWS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-def rows_of(store: Store, file: StoredFile, largest_ratio: int | None) -> Iterator[tuple[int, list[Row]]]:
-    """The objects of a file in blocks, each with the number of its first line; blank lines are none.
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Whole lines of one file."""
 
-    Raises SourceError (`malformed_row`, `invalid_text` and those of reading).
-    """
-    line = 1
-    for block in _blocks(store, file, largest_ratio):
+    content: bytes
+    path: str
+    line: int  # the number of the first
+    lines: int
+
+    def rows(self) -> list[Row]:
+        """The objects; blank lines are none. Raises SourceError (`malformed_row`, `invalid_text`)."""
         try:
-            rows = _ROWS.decode_lines(block)
+            rows = _ROWS.decode_lines(self.content)
         except (msgspec.DecodeError, RecursionError):
-            raise _malformed(block, line, file.path) from None
+            raise _malformed(self) from None
         except UnicodeDecodeError as failure:  # of a member's name; values are looked at later
-            raise invalid_text(file.path) from failure
+            raise invalid_text(self.path) from failure
         # More or fewer objects than lines: one of them spans lines, or shares one.
-        if len(rows) != sum(1 for text in block.split(b"\n") if text.strip()):
-            raise _malformed(block, line, file.path)
-        if rows:
-            yield line, rows
-        line += block.count(b"\n")
+        if len(rows) != sum(1 for text in self.content.split(b"\n") if text.strip()):
+            raise _malformed(self)
+        return rows
 
 
-def _blocks(store: Store, file: StoredFile, largest_ratio: int | None) -> Iterator[bytes]:
+def blocks_of(store: Store, file: StoredFile, largest_ratio: int | None) -> Iterator[Block]:
+    """The lines of a file, piece by piece. Raises SourceError (`malformed_row` and those of reading)."""
+    line = 1
+    for content in _contents(store, file, largest_ratio):
+        lines = content.count(b"\n")
+        yield Block(content, file.path, line, lines)
+        line += lines
+
+
+def _contents(store: Store, file: StoredFile, largest_ratio: int | None) -> Iterator[bytes]:
     """The file's bytes in pieces that end with a line."""
     with reading(file.path), open_text(store, file, largest_ratio) as source:
         started: list[bytes] = []
@@ -66,9 +78,10 @@ def _blocks(store: Store, file: StoredFile, largest_ratio: int | None) -> Iterat
             yield rest + b"\n"
 
 
-def _malformed(block: bytes, line: int, path: str) -> SourceError:
+def _malformed(block: Block) -> SourceError:
     """Which line it is that is not one object."""
-    for number, text in enumerate(block.split(b"\n"), line):
+    path = block.path
+    for number, text in enumerate(block.content.split(b"\n"), block.line):
         try:
             if text.strip():
                 _ROWS.decode(text)
@@ -86,4 +99,4 @@ def _malformed(block: bytes, line: int, path: str) -> SourceError:
                 hint=hint,
                 code="malformed_row",
             )
-    return SourceError(f"{path} is not JSON lines from line {line} on", code="malformed_row")
+    return SourceError(f"{path} is not JSON lines from line {block.line} on", code="malformed_row")

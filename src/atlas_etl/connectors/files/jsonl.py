@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import chain
 from typing import Annotated, BinaryIO
 
 import msgspec
@@ -35,11 +36,13 @@ from atlas_etl.connectors.files._adapter import adapter
 from atlas_etl.connectors.files._codec import LARGEST_RATIO, Compression, LargestRatio, compressed
 from atlas_etl.connectors.files._failures import reading
 from atlas_etl.connectors.files._format import FileConnection, Survey
-from atlas_etl.connectors.files._json_rows import rows_of
+from atlas_etl.connectors.files._json_rows import Block, blocks_of
+from atlas_etl.connectors.files._json_survey import SeenColumns
 from atlas_etl.connectors.files._store import Store, StoredFile
 from atlas_etl.connectors.files._types import held_in_text
 from atlas_etl.connectors.infer import first_misfit
-from atlas_etl.connectors.json_texts import JsonColumn, Row, names_of, quoted, texts, typed, unquoted
+from atlas_etl.connectors.json_texts import quoted, texts, typed, unquoted
+from atlas_etl.connectors.record_parser import Kind, RecordParser, has_parser
 from atlas_etl.connectors.row_source import Wanted
 from atlas_etl.errors import ConfigError, HazardError, SourceError
 from atlas_etl.model import BatchLimits, Hazard
@@ -86,31 +89,27 @@ class JsonlFormat:
         return f".jsonl{self._compression.suffix}"
 
     def survey(self, store: Store, files: Sequence[StoredFile], rows: int | None) -> Survey:
-        columns: dict[str, JsonColumn] = {}
-        count = 0
-        for file in files:
-            for line, objects in rows_of(store, file, self._largest_ratio):
-                count += len(objects)
-                for name in names_of(objects):
-                    cells = _texts(objects, name, file.path)
-                    columns.setdefault(name, JsonColumn()).see(cells)
-                    if name in self._types:
-                        self._typed(cells, pa.field(name, self._types[name]), file.path, line)
-                if rows is not None and count >= rows:
-                    break
-            if rows is not None and count >= rows:
+        seen = SeenColumns(self._types)
+        for block in self._blocks(store, files):
+            for name, cells in seen.see(block).items():
+                if name in self._types:
+                    self._typed(cells, pa.field(name, self._types[name]), block)
+            if rows is not None and seen.rows >= rows:
                 break
-        kinds = {name: self._types.get(name, column.type) for name, column in columns.items()}
-        nulls = {name: count - column.valid for name, column in columns.items()}
-        return Survey(pa.schema(list(kinds.items())), count if rows is None else None, nulls)
+        return Survey(
+            pa.schema([(name, self._types.get(name, kind)) for name, kind in seen.types().items()]),
+            seen.rows if rows is None else None,
+            seen.nulls(),
+        )
 
     def batches(self, store: Store, file: StoredFile, wanted: Wanted) -> Iterator[pa.RecordBatch]:
-        for line, objects in rows_of(store, file, self._largest_ratio):
-            columns = [
-                self._typed(_texts(objects, field.name, file.path), field, file.path, line)
-                for field in wanted.schema
-            ]
-            yield pa.RecordBatch.from_arrays(columns, schema=wanted.schema)
+        parser = self._parser(wanted.schema)
+        for block in self._blocks(store, [file]):
+            batch = parser.parse(block.content, block.lines, wanted.schema) if parser else None
+            if batch is None:
+                parser = None  # a column of several kinds, as a rule, which the others would have, too
+                batch = self._exactly(block, wanted.schema)
+            yield batch
 
     def as_written(self) -> JsonlFormat:
         ratio = self._largest_ratio
@@ -122,15 +121,37 @@ class JsonlFormat:
     def writer(self, sink: BinaryIO, schema: pa.Schema) -> RowWriter:
         return _Writer(compressed(sink, self._compression), schema)
 
-    def _typed(self, cells: pa.Array, field: pa.Field, path: str, line: int) -> pa.Array:
-        """JSON texts, from this line on, in the column's type. Raises SourceError (`value_type`)."""
+    def _blocks(self, store: Store, files: Sequence[StoredFile]) -> Iterator[Block]:
+        return chain.from_iterable(blocks_of(store, file, self._largest_ratio) for file in files)
+
+    def _parser(self, schema: pa.Schema) -> RecordParser | None:
+        """Of types that all values have; None for files as Atlas writes them, where numbers are strings."""
+        if self._null_document is not None or not has_parser(schema.names):
+            return None
+        kinds = {
+            field.name: Kind(field.type, field.type != pa.json_() and field.name not in self._types)
+            for field in schema
+        }
+        return RecordParser(kinds, others="ignored")
+
+    def _exactly(self, block: Block, schema: pa.Schema) -> pa.RecordBatch:
+        """Each member by its own text."""
+        objects = block.rows()
+        with reading(block.path):
+            cells = [texts(objects, name) for name in schema.names]
+        columns = [self._typed(column, field, block) for column, field in zip(cells, schema, strict=True)]
+        return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+    def _typed(self, cells: pa.Array, field: pa.Field, block: Block) -> pa.Array:
+        """JSON texts of a block in the column's type. Raises SourceError (`value_type`)."""
         kind = field.type
         try:
             return typed(cells, kind, null_document=self._null_document)
         except (pa.ArrowInvalid, ValueError):
             index = first_misfit(cells, lambda some: typed(some, kind))
         raise SourceError(
-            f"{path}, object {index + 1} from line {line} on: {unquoted(cells)[index].as_py()[:80]!r} in "
+            f"{block.path}, object {index + 1} from line {block.line} on: "
+            f"{unquoted(cells)[index].as_py()[:80]!r} in "
             f"{field.name!r} is no {values.type_name(kind)}",
             hint="declare another type in `types`, or remove it to have the type inferred",
             code="value_type",
@@ -195,11 +216,6 @@ def _documents(cells: pa.Array, name: str) -> pa.Array:
 
 
 _DOCUMENT = msgspec.json.Decoder(msgspec.Raw)
-
-
-def _texts(objects: Sequence[Row], name: str, path: str) -> pa.Array:
-    with reading(path):
-        return texts(objects, name)
 
 
 def _writes(config: JsonlConnection) -> JsonlFormat:
