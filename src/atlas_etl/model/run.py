@@ -87,6 +87,7 @@ class StreamRun:
             rows_left_out=earlier.rows_left_out + self.rows_left_out,
             bytes_processed=earlier.bytes_processed + self.bytes_processed,
             loads=earlier.loads + self.loads,
+            warnings=tuple(dict.fromkeys((*earlier.warnings, *self.warnings))),
             schema_changes=(*earlier.schema_changes, *self.schema_changes),
             nulled={
                 what: earlier.nulled.get(what, 0) + self.nulled.get(what, 0)

@@ -22,6 +22,7 @@ from atlas_etl.model import (
     RunStatus,
     Stream,
     StreamInfo,
+    StreamRun,
     Window,
 )
 from atlas_etl.pipeline.events import Event, RunFinished, StreamRetrying
@@ -129,6 +130,13 @@ def test_a_statement_that_took_too_long_is_no_system_that_is_away(tmp_path: Path
     running, unsteady = run(tmp_path, [took_too_long, gone(), gone()], ["a", "b"])
     assert last_run(list(running)).status is RunStatus.PARTIAL
     assert unsteady.opened == 1 + 3
+
+
+def test_what_an_earlier_attempt_warned_of_is_kept() -> None:
+    """Columns that it added, for one, which the next attempt finds in the table."""
+    earlier = StreamRun("t", RunStatus.RUNNING, warnings=("added", "both"))
+    later = StreamRun("t", RunStatus.COMPLETED, warnings=("both", "later"))
+    assert later.after(earlier).warnings == ("added", "both", "later")
 
 
 def test_what_cannot_pass_fails_at_once(tmp_path: Path) -> None:
