@@ -13,6 +13,7 @@ import pytest
 
 from atlas_etl.connectors.sql._duckdb_database import DuckDBConnection
 from atlas_etl.connectors.sql._duckdb_reader import DuckDBConnector
+from atlas_etl.connectors.sql._source import Select
 from atlas_etl.errors import SourceError
 from atlas_etl.model import BatchLimits, ReadRequest, Stream
 
@@ -71,6 +72,18 @@ def test_long_values_are_given_the_memory_that_they_take(connect: Connect) -> No
     assert {length for batch in batches for length in pc.utf8_length(batch.column("text")).to_pylist()} == {
         64_000
     }
+
+
+def test_what_cannot_be_spilled_is_sorted_in_memory(connect: Connect) -> None:
+    texts = "SELECT i AS id, repeat(md5(CAST(i AS VARCHAR)), 8) AS text FROM range(400000) AS n(i)"
+    connector = connect(f"CREATE TABLE docs AS {texts}", temp_directory="/dev/null/here")
+    with connector.snapshot() as snapshot:
+        found = snapshot.relation(_DOCS)
+        select = Select(f"SELECT * FROM {found.sql} ORDER BY text", (), found.columns)
+        batches = [batch for batch, _ in snapshot.fetch(select, BatchLimits())]
+    assert sum(batch.num_rows for batch in batches) == 400_000
+    firsts = [batch["text"][0].as_py() for batch in batches]
+    assert firsts == sorted(firsts)
 
 
 def test_a_limit_of_the_definition_is_kept(connect: Connect) -> None:

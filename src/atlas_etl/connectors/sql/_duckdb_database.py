@@ -18,6 +18,7 @@ from atlas_etl.connectors.sql._meaning import TABLE_EXISTS, Failure
 from atlas_etl.errors import AtlasError, DestinationError, InterruptedRunError, RefusedRowError
 
 OUT_OF_MEMORY = "out_of_memory"
+DISK_FULL = "disk_full"
 _CLOSED_WITHIN = 10  # seconds
 _MADE_WITHIN = 1  # second
 _IN_USE = "Unique file handle conflict"
@@ -169,11 +170,11 @@ def _unreachable(kind: Failure, failure: duckdb.Error) -> AtlasError:
         )
     if _INVALID in line:
         return kind("the file is not a DuckDB database", hint="check `path`", code="not_a_database")
-    if "Could not write file" in line:
+    if "Could not write file" in line or "Failed to create directory" in line:  # to spill into
         return _unwritable(kind, line)
     return kind(line, hint="check that the file and its folder can be read and written", code="unreachable")
 
 
 def _unwritable(kind: Failure, line: str) -> AtlasError:
     hint = "check the disk, its free space and file size limits; what was committed before is safe"
-    return kind(line, hint=hint, code="disk_full")
+    return kind(line, hint=hint, code=DISK_FULL)

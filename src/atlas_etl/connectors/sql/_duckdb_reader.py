@@ -12,6 +12,7 @@ from atlas_etl import values
 from atlas_etl.connectors.hazards import mask_temporal, temporal_hazards
 from atlas_etl.connectors.sql._checksums import CellText, form_of
 from atlas_etl.connectors.sql._duckdb_database import (
+    DISK_FULL,
     HERE,
     OUT_OF_MEMORY,
     DuckDBConnection,
@@ -47,6 +48,7 @@ from atlas_etl.model import (
 )
 
 _PIECE_ROWS = 2048  # DuckDB has as many in memory as it is
+_TOO_LITTLE = (OUT_OF_MEMORY, DISK_FULL)  # to hold, or to spill; nothing else is written here
 _TYPE_PER_VALUE = ("UNION(", "VARIANT")  # which the text of a bound does not tell
 
 
@@ -223,7 +225,7 @@ class SourceSnapshot(DuckDBSnapshot):
                 has_begun = True
                 yield batch
         except SourceError as failure:
-            if failure.code != OUT_OF_MEMORY or not self._memory.more(self._opened):
+            if failure.code not in _TOO_LITTLE or not self._memory.more(self._opened):
                 raise
             if has_begun:
                 failure.retryable = True
