@@ -137,7 +137,7 @@ def test_dates_that_mysql_does_not_know_are_refused(destination: MySQLDestinatio
 TIGHT = {
     "VARCHAR(3)": ("abc   ", "too long, if only by blanks"),
     "TINYTEXT": ("x" * 256, ""),
-    "ENUM('a')": ("b", ""),
+    "ENUM('a')": ("quark", ""),
     "VARCHAR(9) CHARACTER SET latin1": ("Łódź", ""),
     "VARCHAR(9) NOT NULL": (None, ""),
 }
