@@ -13,6 +13,7 @@ import pytest
 
 from atlas_etl.connectors.sql._dialect import NoneLeftOut
 from atlas_etl.connectors.sql._ledger import Ledger
+from atlas_etl.connectors.sql._load_session import SqlLoadSession
 from atlas_etl.connectors.sql._mssql_dialect import MSSQLWriterDialect
 from atlas_etl.connectors.sql._mssql_errors import meant
 from atlas_etl.connectors.sql._mssql_load import bound
@@ -22,7 +23,6 @@ from atlas_etl.connectors.sql._mssql_target import Target
 from atlas_etl.connectors.sql._quarantine import StreamQuarantine
 from atlas_etl.connectors.sql._reconcile import SqlReconcileSession
 from atlas_etl.connectors.sql._trial import SavepointTrial
-from atlas_etl.connectors.sql._writer import SqlLoadSession
 from atlas_etl.errors import DestinationError, RefusedRowError
 from atlas_etl.model import (
     Checkpoint,

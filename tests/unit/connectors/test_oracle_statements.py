@@ -14,6 +14,7 @@ from oracledb import errors
 
 from atlas_etl.connectors.sql._dialect import NoneLeftOut
 from atlas_etl.connectors.sql._ledger import Ledger
+from atlas_etl.connectors.sql._load_session import SqlLoadSession
 from atlas_etl.connectors.sql._oracle_dialect import OracleWriterDialect
 from atlas_etl.connectors.sql._oracle_errors import meant
 from atlas_etl.connectors.sql._oracle_rows import insert, refuse_empty, without_empty
@@ -22,7 +23,6 @@ from atlas_etl.connectors.sql._oracle_target import Target
 from atlas_etl.connectors.sql._placed import placed
 from atlas_etl.connectors.sql._reconcile import SqlReconcileSession
 from atlas_etl.connectors.sql._trial import SavepointTrial
-from atlas_etl.connectors.sql._writer import SqlLoadSession
 from atlas_etl.errors import DestinationError, RefusedRowError, SourceError
 from atlas_etl.model import (
     Checkpoint,

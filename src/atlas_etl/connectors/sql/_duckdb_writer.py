@@ -28,7 +28,8 @@ from atlas_etl.connectors.sql._duckdb_trial import ScratchTrial
 from atlas_etl.connectors.sql._duckdb_types import arrow_type, column_type, stored_type
 from atlas_etl.connectors.sql._file_target import FileTargetLook
 from atlas_etl.connectors.sql._ledger import CHECKPOINTS, Ledger
-from atlas_etl.connectors.sql._writer import SqlDestination, SqlLoadSession
+from atlas_etl.connectors.sql._load_session import SqlLoadSession
+from atlas_etl.connectors.sql._writer import SqlDestination
 from atlas_etl.contracts import Answer
 from atlas_etl.errors import DestinationError, HazardError, UsageError
 from atlas_etl.model import (

@@ -12,6 +12,7 @@ from atlas_etl.connectors.deletes import refuse_cascades
 from atlas_etl.connectors.sql._answered import answered
 from atlas_etl.connectors.sql._dialect import Connection
 from atlas_etl.connectors.sql._ledger import Ledger
+from atlas_etl.connectors.sql._load_session import SqlLoadSession
 from atlas_etl.connectors.sql._mssql_connection import MSSQLConnection, Server
 from atlas_etl.connectors.sql._mssql_dialect import MSSQLWriterDialect
 from atlas_etl.connectors.sql._mssql_examined import MSSQLTargetLook, abilities
@@ -20,7 +21,7 @@ from atlas_etl.connectors.sql._mssql_open_writers import probe
 from atlas_etl.connectors.sql._mssql_reader import MSSQLSnapshot, ReaderDialect
 from atlas_etl.connectors.sql._mssql_session import Session
 from atlas_etl.connectors.sql._mssql_target import kept_columns, ledger_schemas, ledger_there, look_at
-from atlas_etl.connectors.sql._writer import SqlDestination, SqlLoadSession
+from atlas_etl.connectors.sql._writer import SqlDestination
 from atlas_etl.contracts import Answer
 from atlas_etl.errors import ConfigError, DestinationError
 from atlas_etl.model import (

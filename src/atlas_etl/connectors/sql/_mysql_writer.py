@@ -13,6 +13,7 @@ import pyarrow as pa
 from atlas_etl.connectors.deletes import refuse_cascades
 from atlas_etl.connectors.sql._dialect import Connection
 from atlas_etl.connectors.sql._ledger import CHECKPOINTS, Ledger
+from atlas_etl.connectors.sql._load_session import SqlLoadSession
 from atlas_etl.connectors.sql._mysql_catalog import SYSTEM_DATABASES
 from atlas_etl.connectors.sql._mysql_connection import MySQLConnection, Server
 from atlas_etl.connectors.sql._mysql_dialect import KEY, MySQLWriterDialect
@@ -26,7 +27,7 @@ from atlas_etl.connectors.sql._mysql_stored import is_long
 from atlas_etl.connectors.sql._mysql_target import kept_columns, key_to_bring, ledger_there, look_at
 from atlas_etl.connectors.sql._referenced import refuse_remaking
 from atlas_etl.connectors.sql._remade import RemadeTable
-from atlas_etl.connectors.sql._writer import SqlDestination, SqlLoadSession
+from atlas_etl.connectors.sql._writer import SqlDestination
 from atlas_etl.contracts import Answer
 from atlas_etl.errors import AtlasError, ConfigError, DestinationError, UsageError
 from atlas_etl.model import (

@@ -13,6 +13,7 @@ from atlas_etl.connectors.deletes import refuse_cascades
 from atlas_etl.connectors.sql._answered import answered
 from atlas_etl.connectors.sql._dialect import Connection
 from atlas_etl.connectors.sql._ledger import Ledger
+from atlas_etl.connectors.sql._load_session import SqlLoadSession
 from atlas_etl.connectors.sql._oracle_connection import OracleConnection, Server
 from atlas_etl.connectors.sql._oracle_dialect import OracleWriterDialect
 from atlas_etl.connectors.sql._oracle_examined import OracleTargetLook, abilities
@@ -24,7 +25,7 @@ from atlas_etl.connectors.sql._oracle_stored import grows
 from atlas_etl.connectors.sql._oracle_target import kept_columns, ledger_schemas, ledger_there, look_at
 from atlas_etl.connectors.sql._referenced import refuse_remaking
 from atlas_etl.connectors.sql._remade import RemadeTable
-from atlas_etl.connectors.sql._writer import SqlDestination, SqlLoadSession
+from atlas_etl.connectors.sql._writer import SqlDestination
 from atlas_etl.contracts import Answer
 from atlas_etl.errors import AtlasError, ConfigError, DestinationError, RefusedRowError
 from atlas_etl.model import (

@@ -11,6 +11,7 @@ from atlas_etl.connectors.deletes import refuse_cascades
 from atlas_etl.connectors.hazards import without_hazards
 from atlas_etl.connectors.sql._dialect import Connection
 from atlas_etl.connectors.sql._ledger import CHECKPOINTS, Ledger
+from atlas_etl.connectors.sql._load_session import SqlLoadSession
 from atlas_etl.connectors.sql._postgresql_catalog import CatalogTable, table_called, writing_rules
 from atlas_etl.connectors.sql._postgresql_connection import ENDS, PostgresConnection, SessionPool, given_up
 from atlas_etl.connectors.sql._postgresql_dialect import PostgresWriterDialect
@@ -22,7 +23,7 @@ from atlas_etl.connectors.sql._postgresql_snapshot import PostgresSnapshot
 from atlas_etl.connectors.sql._postgresql_types import arrow_type, declared_form
 from atlas_etl.connectors.sql._referenced import refuse_cascading_load
 from atlas_etl.connectors.sql._source import Select
-from atlas_etl.connectors.sql._writer import SqlDestination, SqlLoadSession
+from atlas_etl.connectors.sql._writer import SqlDestination
 from atlas_etl.contracts import Answer
 from atlas_etl.errors import DataError, DestinationError, UsageError
 from atlas_etl.model import (

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from atlas_etl.connectors.sql._dialect import Connection, WriterDialect
 from atlas_etl.connectors.sql._ledger import Ledger
-from atlas_etl.connectors.sql._writer import SqlLoadSession
+from atlas_etl.connectors.sql._load_session import SqlLoadSession
 from atlas_etl.contracts import NO_CHANGE
 from atlas_etl.model import Checkpoint, LoadPlan, LoadResult, QuarantineChange, TableName
 
