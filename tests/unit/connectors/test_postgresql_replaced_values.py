@@ -24,6 +24,30 @@ COLUMNS = {  # what comes, the column of the table, what is kept, what is not
     "interval": ("interval", "interval(1)", "'1 mon -3 days 1.5 s'", "'1 mon -3 days 1.55 s'"),
     "text": ("text", "varchar(3)", "'äöü'", "'abc  '"),
     "longer": ("varchar(9)", "varchar(3)", "'a  '", "'a   '"),
+    "whole days": ("interval", "interval day", "'1 mon -3 days'", "'-3 days 5 hours'"),
+    "whole years": ("interval", "interval year", "'-24 mons'", "'14 mons'"),
+    "months": ("interval", "interval year to month", "'14 mons'", "'14 mons 1 day'"),
+    "hours": ("interval", "interval day to hour", "'1 day -5:00'", "'1 day 5:06'"),
+    "minutes": ("interval", "interval minute", "'1 day 5:06'", "'5:06:07'"),
+    "seconds": ("interval", "interval second(1)", "'5:06:07.8'", "'5:06:07.89'"),
+    "a domain": ("interval", "days", "'3 days'", "'3 days 5 hours'"),
+    "timestamps": (
+        "timestamp[]",
+        "timestamp(0)[]",
+        "'{2024-01-01 00:00:07,NULL}'",
+        "'{NULL,2024-01-01 00:00:07.5}'",
+    ),
+    "times": ("time[]", "time(0)[]", "'{}'", "'{23:59:59.9}'"),
+    "intervals": ("interval[]", "interval day[]", "'{1 day}'", "'{1 day,5 hours}'"),
+    "texts": ("text[]", "varchar(3)[]", "'{abc}'", """'{"abc  "}'"""),
+    "longer ones": ("varchar(9)[]", "varchar(3)[]", """'{"a  "}'""", """'{"a   "}'"""),
+    "blanks": ("text", "char(3)", "'abc'", "'a '"),
+    "blanks of both": ("char(9)", "char(3)", "'abc'", "'abcd'"),
+    "money": ("text", "money", "'$1,234.50'", "'0.005'"),
+    "less": ("text", "money", "'-$0.40'", "'-1.239'"),
+    "bits": ("bit varying", "bit(3)", "'101'", "'10'"),
+    "more bits": ("bit varying", "bit varying(3)", "'10'", "'1011'"),
+    "with a zone": ("timetz", "timetz(0)", "'23:59:59+02'", "'23:59:58.6+02'"),
 }
 
 
@@ -43,6 +67,7 @@ def test_what_is_kept_is_what_came(
     came, declared, kept, refused = COLUMNS[name]
     database.execute(
         "CREATE SCHEMA mine",
+        "CREATE DOMAIN days AS interval day",
         f"CREATE TABLE s (n int PRIMARY KEY, v {came}{', more int' if added else ''})",
         f"CREATE TABLE mine.t (n int PRIMARY KEY, v {declared})",
         f"INSERT INTO s (n, v) VALUES (1, {kept}), (2, NULL)",

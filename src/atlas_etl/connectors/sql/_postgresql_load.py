@@ -10,14 +10,14 @@ import pyarrow as pa
 from psycopg import pq
 
 from atlas_etl import values
-from atlas_etl.connectors.sql._meaning import commit_unknown
+from atlas_etl.connectors.sql._meaning import commit_unknown, does_not_fit
 from atlas_etl.connectors.sql._pgcopy_types import PgCopyError, PgType, UnrepresentableError, text_type
 from atlas_etl.connectors.sql._pgcopy_values import accepts
 from atlas_etl.connectors.sql._postgresql_catalog import CatalogColumn, table_called
 from atlas_etl.connectors.sql._postgresql_connection import PostgresConnection, Session
 from atlas_etl.connectors.sql._postgresql_copy_in import CopyIn
 from atlas_etl.connectors.sql._postgresql_errors import quoted, translated
-from atlas_etl.connectors.sql._postgresql_replaced_values import may_replace, refuse_replaced
+from atlas_etl.connectors.sql._postgresql_replaced_values import cut_text, may_replace, refuse_replaced
 from atlas_etl.connectors.sql._postgresql_types import wire_form
 from atlas_etl.errors import DestinationError, RefusedRowError
 from atlas_etl.model import WireFormat
@@ -183,6 +183,10 @@ class LoadConnection:
         made = ", ".join(f"{name} {kind}" for name, kind in zip(names, kinds, strict=True))
         self.execute(f"CREATE TEMPORARY TABLE {_SPELLED} ({made}) ON COMMIT DROP")
         self._copy(_SPELLED, batch, [type_ or text_type() for type_ in types])
+        for name, column, type_ in zip(names, columns, types, strict=True):
+            cut = cut_text(name, column.type) if type_ is None else None
+            if cut and self.execute(f"SELECT 1 FROM {_SPELLED} WHERE {cut} LIMIT 1"):
+                raise does_not_fit(column.name, f"has a value that {column.type.native} would cut or round")
         read = ", ".join(f"{name}::{native}" for name, native in zip(names, natives, strict=True))
         self._left_out += batch.num_rows - self.change(
             f"INSERT INTO {table} ({', '.join(names)}) OVERRIDING SYSTEM VALUE SELECT {read} FROM {_SPELLED}"

@@ -12,7 +12,7 @@ from atlas_etl.connectors.sql._pgcopy_types import PgType, Wire, array_type, bui
 from atlas_etl.connectors.sql._postgresql_errors import quoted
 from atlas_etl.connectors.sql._source import SourceColumn
 
-_NAME, _XML, _INET = 19, 142, 869
+_NAME, _TEXT, _XML, _INET = 19, 25, 142, 869
 _MAX_DIGITS = 76
 
 
@@ -57,7 +57,9 @@ def source_column(name: str, nullable: bool, type_: ServerType) -> SourceColumn:
 def wire_form(type_: PgType) -> str:
     """What values of a type are on the wire: where it is the same for two columns, so are equal values."""
     if type_.element is not None:
-        return f"{wire_form(type_.element)}[]"
+        # An array names its element's type, and is refused where the column's has another one.
+        told = type_.element.oid if type_.element.wire is Wire.TEXT else 0
+        return f"{wire_form(type_.element)}{told if told not in (0, _TEXT) else ''}[]"
     scale = type_.numeric_scale()
     return f"postgresql {type_.wire}{scale or ''}"
 
