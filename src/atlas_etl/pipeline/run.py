@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 from threading import BoundedSemaphore
 
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+from tenacity import RetryCallState, Retrying, wait_exponential_jitter
 
 from atlas_etl.contracts import Connector, Destination
 from atlas_etl.errors import AtlasError, ExitCode, InterruptedRunError
@@ -32,6 +32,8 @@ _AWAY = frozenset(
     {"unreachable", "connection_refused", "connection_failed", "timeout",
      "http_429", "http_502", "http_503", "http_504"}
 )  # fmt: skip
+# Rows that went while their pages were read are not missed again; a source that counts otherwise, each time.
+_TRIED_TWICE = frozenset({"pages_incomplete"})
 
 
 class Turns:
@@ -152,12 +154,12 @@ def _synced(
 
 
 def _tried(work: _Work, job: Job, retry: RetryPolicy) -> Generator[Event, None, None]:
+    may_pass = partial(_may_pass, retry)
     attempts = Retrying(
-        stop=stop_after_attempt(retry.attempts),
         wait=wait_exponential_jitter(
             multiplier=retry.first_wait.total_seconds(), max=retry.longest_wait.total_seconds()
         ),
-        retry=retry_if_exception(_may_pass),
+        retry=may_pass,
         reraise=True,
     )
     earlier = committed = StreamRun(job.stream.name, RunStatus.RUNNING)
@@ -171,13 +173,23 @@ def _tried(work: _Work, job: Job, retry: RetryPolicy) -> Generator[Event, None, 
                     yield event
         earlier = committed
         state = attempt.retry_state
-        failure = state.outcome.exception() if state.outcome and state.outcome.failed else None
-        if isinstance(failure, AtlasError) and _may_pass(failure) and state.attempt_number < retry.attempts:
+        failure = _failure(state)
+        if failure is not None and may_pass(state):
             yield StreamRetrying(job.connector, job.stream.name, run_error(failure), state.attempt_number)
 
 
-def _may_pass(failure: BaseException) -> bool:
-    return isinstance(failure, AtlasError) and failure.retryable
+def _may_pass(retry: RetryPolicy, state: RetryCallState) -> bool:
+    """Whether a stream that was tried so often is tried once more."""
+    failure = _failure(state)
+    if failure is None or not failure.retryable:
+        return False
+    most = min(2, retry.attempts) if failure.code in _TRIED_TWICE else retry.attempts
+    return state.attempt_number < most
+
+
+def _failure(state: RetryCallState) -> AtlasError | None:
+    failure = state.outcome.exception() if state.outcome is not None else None
+    return failure if isinstance(failure, AtlasError) else None
 
 
 def finished(run: Run, outcomes: Sequence[StreamRun]) -> Run:

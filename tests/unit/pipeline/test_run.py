@@ -98,6 +98,15 @@ def test_what_may_pass_is_tried_again(tmp_path: Path) -> None:
     assert last_run(events).rows_processed == 1
 
 
+@pytest.mark.parametrize(("times", "status"), [(1, RunStatus.COMPLETED), (9, RunStatus.FAILED)])
+def test_pages_that_lack_records_are_read_once_more(tmp_path: Path, times: int, status: RunStatus) -> None:
+    lacking = [SourceError("8 of 9", code="pages_incomplete", retryable=True) for _ in range(times)]
+    running, unsteady = run(tmp_path, [*lacking])
+    events = list(running)
+    assert [event.attempt for event in events if isinstance(event, StreamRetrying)] == [1]
+    assert (unsteady.opened, last_run(events).status) == (2, status)
+
+
 def test_after_the_last_attempt_the_failure_is_the_outcome(tmp_path: Path) -> None:
     running, unsteady = run(tmp_path, [gone() for _ in range(9)])
     ended = last_run(list(running))

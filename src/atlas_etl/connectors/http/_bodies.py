@@ -8,6 +8,7 @@ import pyarrow as pa
 
 _GZIP, _ZLIB, _RAW = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBITS
 _CHUNK = 1024 * 1024
+_AS_IT_IS = frozenset({"identity", "none", "utf-8"})  # the latter two by mistake, as others bear as well
 _PIECE = 16 * 1024  # bytes: what is left of one behind a member is copied for the next
 
 
@@ -19,10 +20,14 @@ class LargerBodyError(Exception):
     """A body that would be larger than it may be."""
 
 
+class UnknownEncodingError(Exception):
+    """A body that is encoded in a way that nobody asked for; its text is the name of that."""
+
+
 def decoded(content: bytes, encoding: str, *, most: int) -> bytes:
     """The content without its encodings (RFC 9110, section 8.4), at most so many bytes.
 
-    Raises IncompleteBodyError and LargerBodyError.
+    Raises IncompleteBodyError, LargerBodyError and UnknownEncodingError.
     """
     for name in reversed([part.strip().lower() for part in encoding.split(",") if part.strip()]):
         if name in ("gzip", "x-gzip"):
@@ -33,8 +38,8 @@ def decoded(content: bytes, encoding: str, *, most: int) -> bytes:
             content = _inflated(content, bits, most)
         elif name == "zstd":
             content = _zstd(content, most)
-        elif name != "identity":
-            raise IncompleteBodyError(f"the answer is encoded as {name[:20]!r}, which is not known")
+        elif name not in _AS_IT_IS:
+            raise UnknownEncodingError(name[:20])
     return content
 
 
@@ -44,8 +49,10 @@ def _inflated(content: bytes, bits: int, most: int) -> bytes:
     found: list[bytes] = []
     size = at = 0
     stream = zlib.decompressobj(bits)
-    while at < len(content) and not (stream.eof and bits != _GZIP):
-        if stream.eof:  # a gzip body may have several members
+    while at < len(content):
+        if stream.eof and content[at] == 0 and not any(content[at:]):
+            break  # padding, which gzip and browsers pass over as well
+        if stream.eof:  # a body may have several members
             stream = zlib.decompressobj(bits)
         piece = content[at : at + _PIECE]
         try:

@@ -19,7 +19,12 @@ import requests
 import urllib3
 
 from atlas_etl.connectors.http._auth import Credentials
-from atlas_etl.connectors.http._bodies import IncompleteBodyError, LargerBodyError, decoded
+from atlas_etl.connectors.http._bodies import (
+    IncompleteBodyError,
+    LargerBodyError,
+    UnknownEncodingError,
+    decoded,
+)
 from atlas_etl.connectors.http._connection import ApiConnection, HttpConnection
 from atlas_etl.connectors.http._deadline import Admit, DeadlineAdapter
 from atlas_etl.connectors.http._failures import refused, too_large, too_slow, unreachable
@@ -140,6 +145,12 @@ class Network:
                 hint="the connection was cut, or a proxy changes what passes; nothing of it was loaded",
                 code="incomplete",
                 retryable=True,
+            ) from None
+        except UnknownEncodingError as failure:
+            raise SourceError(
+                f"{shown(url)}: the answer is encoded as '{failure}', which was not asked for",
+                hint="have the API, or the proxy before it, send gzip, deflate, zstd or none of them",
+                code="unknown_encoding",
             ) from None
         except LargerBodyError:
             raise too_large(shown(url), self._config.largest_page) from None
