@@ -19,6 +19,7 @@ from werkzeug import Request, Response
 from atlas_etl.connectors.http._incremental_settings import Incremental
 from atlas_etl.connectors.http._messages import Request as Asked
 from atlas_etl.connectors.http._windows import Windows
+from atlas_etl.connectors.http._wire import Network
 from atlas_etl.errors import ConfigError, SourceError
 from atlas_etl.model import CursorKind, CursorValue, Disposition, Stream, Window
 from atlas_etl.pipeline.events import WindowCommitted
@@ -181,6 +182,57 @@ def test_no_row_is_lost_and_none_comes_twice(api: Api, form: str, data: st.DataO
         if wanted:
             found = rows(Path(folder), "SELECT id FROM api.orders ORDER BY id")
             assert [number for (number,) in found] == wanted
+
+
+BERLIN = ZoneInfo("Europe/Berlin")
+TURNS = {"spring": datetime(2024, 3, 31, 1, tzinfo=UTC), "autumn": datetime(2024, 10, 27, 1, tzinfo=UTC)}
+
+
+@pytest.mark.parametrize("has_zone", [True, False], ids=["timezone", "no timezone"])
+@pytest.mark.parametrize("form", ["iso8601", "date", "%Y-%m-%d %H:%M:%S"])
+@pytest.mark.parametrize("season", TURNS)
+def test_no_row_is_lost_and_none_comes_twice_when_clocks_are_changed(
+    api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, season: str, form: str, *, has_zone: bool
+) -> None:
+    """Local times of an API that compares them as such, six hours at once, and a sync every other hour."""
+    turn = TURNS[season]
+    instants = [turn + timedelta(minutes=30 * count) for count in range(-12, 12)]
+    local = [at.astimezone(BERLIN).replace(tzinfo=None) for at in instants]
+    twice = {
+        at
+        for at in local
+        if at.replace(tzinfo=BERLIN, fold=0).timestamp() != at.replace(tzinfo=BERLIN, fold=1).timestamp()
+    }
+    held = [
+        {"id": number, "at": str(at)} for number, at in enumerate(local) if not (has_zone and at in twice)
+    ]
+    there: list[dict[str, object]] = []
+
+    def moment(text: str) -> datetime:
+        found = datetime.fromisoformat(text)
+        return found.astimezone(BERLIN).replace(tzinfo=None) if found.tzinfo else found
+
+    def answer(request: Request) -> Response:
+        begin, end = moment(request.args["from"]), moment(request.args["to"])
+        return as_json(
+            [record for record in there if begin <= datetime.fromisoformat(str(record["at"])) < end]
+        )
+
+    api.serve("/orders", answer)
+    asked = {**ASKED, "start": f"{turn - timedelta(days=2):%Y-%m-%d}", "window": "6h", "format": form}
+    resources = {"orders": {"path": "orders", "incremental": asked, "cursor": "at"}}
+    stream = Stream(
+        "orders", table="orders", cursor="at", disposition=Disposition.APPEND,
+        timezone="Europe/Berlin" if has_zone else None,
+    )  # fmt: skip
+    for record in held:
+        there.append(record)
+        at = instants[int(str(record["id"]))]
+        if (at.hour % 2 and at.minute == 0) or record is held[-1]:
+            monkeypatch.setattr(Network, "now", lambda _, at=at: at)
+            sync(api.connector(resources=resources, pagination="none"), tmp_path, stream)
+    found = rows(tmp_path, "SELECT id FROM api.orders ORDER BY id")
+    assert [number for (number,) in found] == [record["id"] for record in held]
 
 
 def test_a_window_is_committed_where_the_load_is_long_enough(
