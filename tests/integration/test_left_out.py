@@ -204,6 +204,53 @@ def test_rows_that_a_trigger_keeps_from_being_deleted(
     assert owner.ids() == list(range(1, 11))
 
 
+@pytest.mark.parametrize("how", ["hard", "soft"])
+def test_deletes_that_a_trigger_undoes(project: Project, owner: Owner, how: str) -> None:
+    """None of them is told as deleted, nor what had been deleted beside them."""
+    fill(project, *range(1, 11))
+    disposition = "append" if how == "hard" else "merge"
+    define(project, owner, disposition=disposition, cursor="at", deletes={"how": how, "max_share": 1})
+    synced(project)
+    forget(project, 1, 4)
+    assert synced(project)["rows_deleted"] == 2
+    there = live_ids(owner, how)
+    assert there == [2, 3, 5, 6, 7, 8, 9, 10]
+    keep_the_second_row(owner, "DELETE" if how == "hard" else "UPDATE")
+    forget(project, 2, 3)
+    done = project.atlas("connector", "sync", "shop", "--json")
+    assert done.returncode == 4, done.stderr
+    ((stream,),) = [run["streams"] for run in done.json()["runs"]]
+    assert stream["error"]["code"] == "rows_kept"
+    assert "keeps 1 rows of" in stream["error"]["message"]
+    assert stream["rows_deleted"] == 0
+    assert live_ids(owner, how) == there
+    owner.run("DROP TRIGGER keep" + (" ON t" if owner.protocol == "postgresql" else ""))
+    assert synced(project)["rows_deleted"] == 2
+    assert live_ids(owner, how) == [5, 6, 7, 8, 9, 10]
+
+
+def forget(project: Project, *ids: int) -> None:
+    """The source deletes these rows."""
+    with closing(sqlite3.connect(project.folder / "source.db")) as source, source:
+        source.executemany("DELETE FROM s WHERE id = ?", [(id_,) for id_ in ids])
+
+
+def live_ids(owner: Owner, how: str) -> list[object]:
+    where = "WHERE _atlas_deleted_at IS NULL" if how == "soft" else ""
+    return [id_ for (id_,) in owner.run(f"SELECT id FROM t {where} ORDER BY id")]
+
+
+def keep_the_second_row(owner: Owner, of: str) -> None:
+    """As it is, by a trigger."""
+    if owner.protocol == "sqlite":
+        body = "WHEN OLD.id = 2 BEGIN SELECT RAISE(IGNORE); END"
+        owner.run(f"CREATE TRIGGER keep BEFORE {of} ON t {body}")
+    else:
+        body = f"IF OLD.id = 2 THEN RETURN NULL; END IF; RETURN {'OLD' if of == 'DELETE' else 'NEW'};"
+        owner.run(f"CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN {body} END$$")
+        owner.run(f"CREATE TRIGGER keep BEFORE {of} ON t FOR EACH ROW EXECUTE FUNCTION keep()")
+
+
 def counts(stream: dict[str, object]) -> tuple[object, object, object]:
     return stream["rows_read"], stream["rows_loaded"], stream["rows_left_out"]
 
@@ -215,3 +262,17 @@ def warning(owner: Owner, left_out: int, read: str) -> str:
         "filters them, or puts them elsewhere; if that is not wished, drop it and load them again "
         "(--full-refresh); `atlas connector verify` shows what is missing"
     )
+
+
+def keep_rows(owner: Owner, of: str = "DELETE") -> None:
+    """Those with even ids, by a trigger."""
+    if owner.protocol == "sqlite":
+        body = "WHEN OLD.id = 2 BEGIN SELECT RAISE(IGNORE); END"
+        owner.run(f"CREATE TRIGGER keep BEFORE {of} ON t {body}")
+    else:
+        owner.run(
+            "CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN "
+            "IF OLD.id = 2 THEN RETURN NULL; END IF; "
+            f"RETURN {'OLD' if of == 'DELETE' else 'NEW'}; END$$"
+        )
+        owner.run(f"CREATE TRIGGER keep BEFORE {of} ON t FOR EACH ROW EXECUTE FUNCTION keep()")

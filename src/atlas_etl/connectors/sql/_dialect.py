@@ -34,7 +34,7 @@ class Connection(Protocol):
         What the table refuses of it may be raised by a later call.
         """
 
-    def change(self, sql: str) -> int | None:
+    def change(self, sql: str, parameters: Sequence[object] = ()) -> int | None:
         """One statement that adds, changes or deletes rows: how many it did.
 
         None where no statement of the system leaves a row out without an error.
@@ -53,8 +53,8 @@ class Connection(Protocol):
 class NoneLeftOut:
     """Of a connection to a system in which a table takes a row or refuses it."""
 
-    def change(self: Connection, sql: str) -> None:
-        self.execute(sql)
+    def change(self: Connection, sql: str, parameters: Sequence[object] = ()) -> None:
+        self.execute(sql, parameters)
 
     def left_out(self) -> int:
         return 0

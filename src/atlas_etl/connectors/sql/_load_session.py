@@ -10,12 +10,13 @@ import pyarrow as pa
 from atlas_etl import values
 from atlas_etl.connectors.sql._alike import keys_alike
 from atlas_etl.connectors.sql._dialect import GONE, ROW, STAGE, Connection, Refusals, Trial, WriterDialect
+from atlas_etl.connectors.sql._kept_rows import rows_kept
 from atlas_etl.connectors.sql._ledger import EMPTIED, JOINED, Ledger
 from atlas_etl.connectors.sql._quarantine import StreamQuarantine
 from atlas_etl.connectors.sql._table_history import following
 from atlas_etl.connectors.sql._trial import SavepointTrial
 from atlas_etl.contracts import NO_CHANGE
-from atlas_etl.errors import DestinationError, NullKeyError, RefusedRowError
+from atlas_etl.errors import NullKeyError, RefusedRowError
 from atlas_etl.model import (
     Checkpoint,
     CursorKind,
@@ -192,13 +193,8 @@ class SqlLoadSession:
         """Raise DestinationError (`rows_kept`) where rows that were deleted are still there."""
         kept = self._count(f"SELECT {self._dialect.count} {rows}", parameters) if self._keepers else 0
         if kept:
-            raise DestinationError(
-                f"{self._keepers[0]} keeps {kept:,} rows of {self._plan.table} that this load has to delete "
-                "before it writes them anew: they would be there twice",
-                hint="drop or change it, or load into a table without it, named with `into`",
-                code="rows_kept",
-                stream=self._plan.stream,
-            )
+            why = "that this load has to delete before it writes them anew: they would be there twice"
+            raise rows_kept(self._plan, self._keepers[0], kept, why)
 
     def _count(self, sql: str, parameters: Sequence[object] = ()) -> int:
         return int(str(self._connection.execute(sql, parameters)[0][0]))

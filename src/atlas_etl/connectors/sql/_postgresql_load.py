@@ -42,8 +42,8 @@ class LoadConnection:
         with translated(DestinationError, self._session, about=self.about):
             return cursor.fetchall() if cursor.description else []
 
-    def change(self, sql: str) -> int:
-        return self._executed(sql).rowcount
+    def change(self, sql: str, parameters: Sequence[object] = ()) -> int:
+        return self._executed(sql, parameters).rowcount
 
     def left_out(self) -> int:
         self._end_copy()

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from atlas_etl.connectors.deletes import refuse_null_keys, refuse_too_many
 from atlas_etl.connectors.sql._dialect import ROW, STAGE, Connection, WriterDialect
+from atlas_etl.connectors.sql._kept_rows import rows_kept
 from atlas_etl.connectors.sql._ledger import RECONCILED, Ledger
 from atlas_etl.model import DELETED_AT, Deletion, ReconcilePlan, ReconcileResult
 
@@ -53,9 +54,12 @@ class SqlReconcileSession:
             connection.execute(f"UPDATE {table} SET {mark} = NULL WHERE {mark} IS NOT NULL AND {there}")
         if plan.deletes.how is Deletion.SOFT:
             at, instant = dialect.parameter(pa.scalar(plan.at, pa.timestamp("us", "UTC")))
-            connection.execute(f"UPDATE {table} SET {mark} = {at} WHERE {is_live} AND {gone}", (instant,))
+            marked = f"UPDATE {table} SET {mark} = {at} WHERE {is_live} AND {gone}"
+            done = connection.change(marked, (instant,))
         else:
-            connection.execute(f"DELETE FROM {table} WHERE {gone}")
+            done = connection.change(f"DELETE FROM {table} WHERE {gone}")
+        if done is not None and (done < deleted or plan.has_marks):
+            self._refuse_kept(f"{table} WHERE {is_live} AND {gone}")
         # Again: the rows of a load that was committed after the first look may be among those that went.
         ledger.refuse_other_streams(connection)
         for statement in dialect.drop_stage(self._stage):
@@ -71,6 +75,12 @@ class SqlReconcileSession:
         )
         connection.commit()
         return ReconcileResult(deleted, live - deleted + restored)
+
+    def _refuse_kept(self, rows: str) -> None:
+        kept = self._count(rows)
+        if kept:
+            keeper = "a trigger, a rule or a policy of its own"
+            raise rows_kept(self._plan, keeper, kept, "that the source deleted")
 
     def _count(self, rows: str) -> int:
         return int(str(self._connection.execute(f"SELECT {self._dialect.count} FROM {rows}")[0][0]))

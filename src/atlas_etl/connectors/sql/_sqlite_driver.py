@@ -57,10 +57,10 @@ class Driver:
             cursor.execute(sql, tuple(parameters) or None)
             return list(cursor.fetchall())
 
-    def change(self, sql: str, rows: pa.RecordBatch | None = None) -> int:
+    def change(self, sql: str, rows: pa.RecordBatch | Sequence[Sequence[object]] | None = None) -> int:
         """Run a statement, once for each row where there are some: how many rows of its table it changed.
 
-        The columns are its parameters. What its triggers change does not count.
+        A row has its parameters. What its triggers change does not count.
         """
         with translated(self.raises), closing(self._connection.cursor()) as cursor:
             cursor.executemany(sql, rows)

@@ -72,8 +72,8 @@ class SqliteWriter:
     def ingest(self, table: str, batch: pa.RecordBatch) -> None:
         self._left_out += batch.num_rows - self._driver.change(*insert(table, batch))
 
-    def change(self, sql: str) -> int:
-        return self._driver.change(sql)
+    def change(self, sql: str, parameters: Sequence[object] = ()) -> int:
+        return self._driver.change(sql, [parameters] if parameters else None)
 
     def left_out(self) -> int:
         left_out, self._left_out = self._left_out, 0
