@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import sqlalchemy
 from pydantic import ValidationError
@@ -37,11 +38,11 @@ def test_sessions_are_pinned_whatever_the_server_says(database: Database) -> Non
     spoilt = (
         "GLOBAL sql_mode = 'ANSI_QUOTES,PIPES_AS_CONCAT'", "GLOBAL time_zone = '+05:30'",
         "GLOBAL sql_select_limit = 2", "GLOBAL tx_isolation = 'READ-COMMITTED'",
+        "GLOBAL max_join_size = 2", "GLOBAL sql_big_selects = 0", "GLOBAL sql_quote_show_create = 0",
     )  # fmt: skip
-    before = [
-        (name, database.rows(f"SELECT @@GLOBAL.{name}")[0][0])
-        for name in ("sql_mode", "time_zone", "sql_select_limit", "tx_isolation")
-    ]
+    names = [setting.removeprefix("GLOBAL ").partition(" =")[0] for setting in spoilt]
+    before = [(name, database.rows(f"SELECT @@GLOBAL.{name}")[0][0]) for name in names]
+    database.execute("CREATE TABLE t (document json)", "INSERT INTO t VALUES ('{}')")
     try:
         database.execute(*(f"SET {setting}" for setting in spoilt))
         stream = Stream("q", query='SELECT "text" AS t, TIMESTAMP(FROM_UNIXTIME(0)) AS at FROM seq_1_to_3')
@@ -49,6 +50,8 @@ def test_sessions_are_pinned_whatever_the_server_says(database: Database) -> Non
         assert len(rows) == 3
         assert (rows[0]["t"], str(rows[0]["at"])) == ("text", "1970-01-01 00:00:00")
         assert variable(database, "tx_isolation") == "REPEATABLE-READ"
+        (document,) = read(database.connector(), Stream("t", table="t")).schema
+        assert isinstance(document.type, pa.JsonType)
     finally:
         with database.client() as client, client.cursor() as cursor:
             for name, value in before:

@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy
 from pydantic import ValidationError
 
+from atlas_etl import values
 from atlas_etl.connectors import registry
 from atlas_etl.connectors.sql._postgresql_connection import PostgresConnection
 from atlas_etl.errors import ConfigError, SourceError
@@ -54,6 +55,18 @@ def test_sessions_are_pinned_whatever_the_role_says(database: Database) -> None:
     assert setting(database, "DateStyle").startswith("ISO")
     stream = Stream("t", query="SELECT ARRAY[timestamptz '2026-07-01 12:00:00+02']::text AS at")
     assert read(database.connector(), stream)["at"][0].as_py() == '{"2026-07-01 10:00:00+00"}'
+
+
+def test_arrays_and_types_are_read_as_they_are_whatever_the_database_says(database: Database) -> None:
+    database.execute(
+        "CREATE TABLE t (n numeric[], document jsonb)",
+        "INSERT INTO t VALUES (ARRAY[1.50, NULL], '{}')",
+        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET array_nulls = off', current_database()); "
+        "EXECUTE format('ALTER DATABASE %I SET quote_all_identifiers = on', current_database()); END $$",
+    )
+    found = read(database.connector(), Stream("t", table="t"))
+    assert found["n"][0].as_py() == ["1.50", None]
+    assert values.source_type(found.schema.field("document")) == "jsonb"
 
 
 def test_fields_may_be_given_as_libpq_names_them() -> None:

@@ -32,6 +32,8 @@ _PINNED = {
     "sql_select_limit": str(2**64 - 1),
     "sql_auto_is_null": "0",
     "sql_safe_updates": "0",
+    "sql_big_selects": "1",
+    "sql_quote_show_create": "1",  # the catalog's checks name their columns in quotes
     "completion_type": "0",
     "default_storage_engine": "InnoDB",
     "net_read_timeout": "3600",  # the other end of a transfer may be slow

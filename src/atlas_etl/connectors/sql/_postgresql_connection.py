@@ -47,6 +47,8 @@ _PINNED = {
     "IntervalStyle": "postgres",
     "extra_float_digits": "1",
     "bytea_output": "hex",
+    "array_nulls": "on",  # else a NULL that was cast to text comes back as 'NULL'
+    "quote_all_identifiers": "off",  # of the types' names
     "idle_in_transaction_session_timeout": "0",  # the other end of a transfer may be slow
 }
 _RESERVED = {name.lower() for name in _PINNED} | {"client_encoding", "replication"}
