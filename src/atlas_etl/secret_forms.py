@@ -147,7 +147,7 @@ def _misread(character: str) -> Iterator[bytes]:
 
 def _in_base64(secret: str) -> Iterator[bytes]:
     """The characters that it makes in base64 wherever it begins, without those that others have a part in."""
-    for raw in _in_charsets(secret):
+    for raw in (*_in_charsets(secret), *_in_utf16(secret)):
         for before in range(3):
             written = base64.b64encode(b"\0" * before + raw).rstrip(b"=")
             first = -(-before * 8 // 6)
@@ -160,6 +160,10 @@ def _in_other_bytes(secret: str) -> Iterator[bytes]:
     for raw in _in_charsets(secret):
         digits = raw.hex().encode()
         yield from (digits, digits.upper())
-    for order in ("utf-16-le", "utf-16-be"):
-        # A NUL at its end may be a part of what stands beside it in the other order.
-        yield secret.encode(order, "surrogatepass").strip(b"\0")
+    yield from _in_utf16(secret)
+
+
+def _in_utf16(secret: str) -> frozenset[bytes]:
+    """Its bytes in both orders, without a NUL at an end, which may be a part of what stands beside it."""
+    orders = ("utf-16-le", "utf-16-be")
+    return frozenset(secret.encode(order, "surrogatepass").strip(b"\0") for order in orders)

@@ -38,6 +38,8 @@ FORMS: tuple[Callable[[str], str], ...] = (
     lambda text: base64.urlsafe_b64encode(f"etl:{text}".encode()).decode(),
     lambda text: text.encode().hex(),
     lambda text: text.encode().hex().upper(),
+    lambda text: base64.b64encode(text.encode("utf-16-le")).decode(),  # as PowerShell and .NET do
+    lambda text: base64.b64encode(f"etl:{text}".encode("utf-16-be")).decode(),
 )
 
 
