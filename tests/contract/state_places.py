@@ -19,7 +19,7 @@ SHORT = LeaseTimes(heartbeat=0.1, expiry=4.0)  # longer than a busy machine lets
 # Answers every line of its standard input; ends when that closes.
 _PLAYER = """
 import sys
-from dataclasses import replace
+from msgspec.structs import replace
 from datetime import UTC, datetime
 from atlas_etl.errors import LockedError
 from atlas_etl.model import *

@@ -12,13 +12,13 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import fields, replace
 from sqlalchemy import text
 
 from atlas_etl.contracts import StateStore
@@ -676,8 +676,9 @@ _COUNTS = st.integers(0, 2**63 - 1)
 
 
 def _every(kind: type, **strategies: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
-    """Values of a dataclass with all of its fields drawn, also those that have a default."""
-    return st.builds(kind, **{field.name: ... for field in fields(kind)} | strategies)
+    """Values of a Struct with all of its fields drawn, also those that have a default."""
+    drawn = {field.name: st.from_type(field.type) for field in fields(kind) if field.name not in strategies}
+    return st.builds(kind, **drawn | strategies)
 
 
 _ERRORS = _every(RunError, code=_ANYTHING, message=_ANYTHING)

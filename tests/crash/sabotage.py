@@ -19,10 +19,11 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
+from msgspec.structs import replace
 
 from atlas_etl.contracts import NO_CHANGE
 from atlas_etl.errors import RefusedRowError

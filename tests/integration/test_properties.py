@@ -6,18 +6,20 @@ that are given up in their middle.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from tests.integration.pipe import Pipe, Text
 from tests.integration.table_history import (
     DATE,
@@ -204,7 +206,9 @@ def test_a_merge_of_a_log_is_the_greatest_cursor_of_every_key(pair: str, history
 @given(pair=pairs, history=histories(EMBEDDED, ALL), cursor=st.sampled_from(["c", None]))
 @quicker
 def test_a_replace_is_its_source_whatever_changes(pair: str, history: History, cursor: str | None) -> None:
-    check_replace(PAIRS[pair], history if cursor else replace(history, nulls=NullCursor.INCLUDE), cursor)
+    check_replace(
+        PAIRS[pair], history if cursor else dataclasses.replace(history, nulls=NullCursor.INCLUDE), cursor
+    )
 
 
 # A full refresh of a key that the source has several times, by destinations with and without keys.

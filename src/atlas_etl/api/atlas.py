@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Generator, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
 from typing import Literal
 
 import pyarrow as pa
+from msgspec import Struct
+from msgspec.structs import replace
 
 from atlas_etl.api.audit import notice_changes
 from atlas_etl.api.checkpoints import Checkpoints
@@ -57,8 +58,7 @@ from atlas_etl.state.open import open_state_store
 from atlas_etl.state.store import SqlStateStore
 
 
-@dataclass(frozen=True, slots=True)
-class TestOutcome:
+class TestOutcome(Struct, frozen=True):
     """What `connector test` found out about one connector."""
 
     connector: str

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import pyarrow as pa
+from msgspec import Struct
+from msgspec.structs import replace
 
 from atlas_etl import values
 from atlas_etl.api.prepared import PreparedConnector, PreparedDestination
@@ -31,8 +32,7 @@ from atlas_etl.pipeline.run import finished
 MOST_TAIL_VALUES = 10_000  # a checkpoint is one row of a ledger, and its tail one DELETE
 
 
-@dataclass(frozen=True, slots=True)
-class _Lent:
+class _Lent(Struct, frozen=True):
     """What a change needs, for as long as no other run of the connector may begin."""
 
     destination: Destination
@@ -40,8 +40,7 @@ class _Lent:
     run: Run
 
 
-@dataclass(frozen=True, slots=True)
-class Checkpoints:
+class Checkpoints(Struct, frozen=True):
     """The checkpoints of one connector, at its destination, which holds the truth, and in the state's mirror.
 
     Every method raises DestinationError and StateError; those that change something raise LockedError while

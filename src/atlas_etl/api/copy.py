@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from msgspec import Struct
 from pydantic import ValidationError
 
 from atlas_etl.api.ends import End
@@ -27,8 +27,7 @@ from atlas_etl.state.open import open_state_store
 _OWN = "_atlas_"
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """What is copied, and where to; `tables` may have patterns, and be empty where the source is files."""
 
     tables: Sequence[str] = ()

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from enum import IntEnum
+
+from msgspec import Struct
 
 from atlas_etl.model import ColumnInfo, StreamInfo
 
@@ -37,8 +38,7 @@ class Moves(IntEnum):
     UNKNOWN = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(Struct, frozen=True):
     """What some rows of a table say of one column."""
 
     rows: int
@@ -52,8 +52,7 @@ class Sample:
         return 1 - self.distinct / filled if filled else 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class CursorAdvice:
+class CursorAdvice(Struct, frozen=True):
     """One column that could be the cursor: what speaks for it and what against it."""
 
     column: str
@@ -64,8 +63,7 @@ class CursorAdvice:
     has_nulls: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Proposal:
+class Proposal(Struct, frozen=True):
     """The cursor that is proposed, None: read everything each time; why; and every column, the best first."""
 
     cursor: str | None

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from msgspec import Struct
+from msgspec.structs import replace
 
 from atlas_etl.api.atlas import Atlas
 from atlas_etl.api.cursor_advice import Sample
@@ -34,8 +36,7 @@ class Draft:
     secrets: MutableMapping[str, str] = field(default_factory=dict, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
+class Offer(Struct, frozen=True):
     """What a draft can read: `own` streams, which its protocol reads where none is named, or tables."""
 
     own: tuple[Stream, ...]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from atlas_etl.api.atlas import Atlas, TestOutcome
 from atlas_etl.api.prepared import PreparedConnector, PreparedDestination
@@ -21,8 +23,7 @@ from atlas_etl.state.open import look_at_state
 from atlas_etl.state.schema import SCHEMA_VERSION
 
 
-@dataclass(frozen=True, slots=True)
-class Examined:
+class Examined(Struct, frozen=True):
     """What a test of a connector found, and what a close look at it did."""
 
     outcome: TestOutcome

@@ -7,11 +7,11 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import pyarrow as pa
+from msgspec import Struct
 
 from atlas_etl import values
 from atlas_etl.config.atomic import mode_for_data, replacing
@@ -26,8 +26,7 @@ _ENDING = re.compile(r"\.(csv|jsonl|ndjson|parquet)(\.gz|\.zst)?$", re.IGNORECAS
 _COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 
 
-@dataclass(frozen=True, slots=True)
-class Export:
+class Export(Struct, frozen=True):
     """Where rows go, None: standard output; and in which format."""
 
     path: Path | None

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
 import pyarrow as pa
+from msgspec import Struct
 
 from atlas_etl.connectors.json_faults import JOIN_HALVES, fault_of, half_pair
 from atlas_etl.errors import SourceError, UsageError
@@ -44,8 +44,7 @@ _ENDINGS: Mapping[str, FileFormat] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Input:
+class Input(Struct, frozen=True):
     """One file to load; `protocol` reads what lies at `path`; `digest` is of the bytes that were given."""
 
     called: str

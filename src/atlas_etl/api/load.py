@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from uuid import uuid4
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from atlas_etl.api.copy import run_once, validated
 from atlas_etl.api.ends import End
@@ -29,8 +31,7 @@ from atlas_etl.pipeline.events import Event, StreamRead
 NAME = "load"  # the connector, in the destination's ledger
 
 
-@dataclass(frozen=True, slots=True)
-class Landing:
+class Landing(Struct, frozen=True):
     """Where files are loaded, and how they meet what is there."""
 
     table: str  # with its schema before a dot, where it is not the system's own

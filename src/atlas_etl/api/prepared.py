@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
+
+from msgspec.structs import replace
 
 from atlas_etl.api.audit import definition_settings
 from atlas_etl.api.kept_secrets import Exchange, KeptSecrets, WriteSecrets
@@ -149,7 +152,7 @@ class PreparedConnector:
             raise UsageError(f"{path} {why}", hint="record into a new file", code="cassette")
         if use == "replay" and not path.is_file():
             raise UsageError(f"there is no file {path}", hint="make one with --record", code="cassette")
-        return replace(self, tape=Tape(path, use, self.sent_references))
+        return dataclasses.replace(self, tape=Tape(path, use, self.sent_references))
 
     def streams(self) -> tuple[Stream, ...]:
         """What the definition reads, or what its protocol reads where it names nothing."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, closing
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from atlas_etl.api.prepared import PreparedConnector, PreparedDestination
 from atlas_etl.contracts import StateStore
@@ -14,8 +15,7 @@ from atlas_etl.pipeline.replay import Replayed, replay
 from atlas_etl.pipeline.run import failed_run, finished
 
 
-@dataclass(frozen=True, slots=True)
-class Quarantines:
+class Quarantines(Struct, frozen=True):
     """The quarantine of each stream of one connector. Methods raise DestinationError, UsageError."""
 
     connector: PreparedConnector

@@ -4,8 +4,9 @@ whether the copy was equal to the source."""
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
+
+from msgspec import Struct, field
 
 from atlas_etl.api.atlas import Atlas
 from atlas_etl.model import Run, RunSummary, Span, Verification
@@ -15,8 +16,7 @@ _MOST_LISTED = 50
 _MOST_VERIFIED = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectorReport:
+class ConnectorReport(Struct, frozen=True):
     """One connector from `since` to `until`. `last_success` may lie before, and so may what was verified."""
 
     name: str

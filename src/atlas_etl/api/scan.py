@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
 
 import pyarrow as pa
+from msgspec import Struct
+from msgspec.structs import replace
 
 from atlas_etl import values
 from atlas_etl.api.atlas import Atlas
@@ -18,8 +19,7 @@ from atlas_etl.protection.detection import Finding, found_in, proposal, sample_o
 from atlas_etl.protection.texts import Finder, found_by_format, found_in_texts
 
 
-@dataclass(frozen=True, slots=True)
-class StreamScan:
+class StreamScan(Struct, frozen=True):
     """What a sample of a stream's rows shows."""
 
     stream: str

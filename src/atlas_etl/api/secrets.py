@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
 from datetime import datetime
+
+from msgspec.structs import replace
 
 from atlas_etl.api.audit import tell_audit
 from atlas_etl.api.kept_secrets import Exchange
@@ -35,7 +37,7 @@ def with_lookups(project: Project, actor: Actor) -> tuple[Project, SecretStore, 
     """
     context = project.context
     elsewhere = lookups(context.folder, context.environ)
-    project = replace(project, context=replace(context, lookups=elsewhere))
+    project = replace(project, context=dataclasses.replace(context, lookups=elsewhere))
     folder = project.folder / FOLDER
     keys = key_source(folder, context.environ, in_keyring=project.settings.key_store == "keyring")
     shelf = _ProjectShelf(project, actor)
@@ -44,7 +46,7 @@ def with_lookups(project: Project, actor: Actor) -> tuple[Project, SecretStore, 
     def secret(name: str) -> str:
         return store.get(check_secret_name(name))
 
-    found = replace(project, context=replace(context, lookups={**elsewhere, "secret": secret}))
+    found = replace(project, context=dataclasses.replace(context, lookups={**elsewhere, "secret": secret}))
     return found, store, shelf.exchanging
 
 
@@ -55,7 +57,7 @@ def with_secrets(project: Project, values: Mapping[str, str]) -> Project:
     def secret(name: str) -> str:
         return values[name] if name in values else below(name)
 
-    context = replace(project.context, lookups={**project.context.lookups, "secret": secret})
+    context = dataclasses.replace(project.context, lookups={**project.context.lookups, "secret": secret})
     return replace(project, context=context)
 
 

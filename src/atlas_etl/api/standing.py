@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from atlas_etl.model import Breaker, ConnectorHealth, Run, Verification
 from atlas_etl.state.store import SqlStateStore
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(Struct, frozen=True):
     """By connector; one that nothing is known of is in none of them."""
 
     runs: Mapping[str, Run] = field(default_factory=dict)  # the latest of each

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import dataclasses
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
 from sqlalchemy import URL
 
 from atlas_etl.config.connection import validate_connection
@@ -42,7 +43,7 @@ def state_location(project: Project) -> Path | str:
 def _without_stored_secrets(project: Project) -> Project:
     """What it takes to reach the state cannot be kept in it."""
     elsewhere = {kind: found for kind, found in project.context.lookups.items() if kind != "secret"}
-    return replace(project, context=replace(project.context, lookups=elsewhere))
+    return replace(project, context=dataclasses.replace(project.context, lookups=elsewhere))
 
 
 def _validated(model: type[Config], project: Project, connection: Layered) -> Config:

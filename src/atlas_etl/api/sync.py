@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from atlas_etl.api.prepared import PreparedConnector, PreparedDestination
 from atlas_etl.api.systems import Ends, ends_of
@@ -23,8 +25,7 @@ PUT_OFF = timedelta(seconds=5)
 """When a slot is tried again that found its connector at work, where every slot is to be run."""
 
 
-@dataclass(frozen=True, slots=True)
-class SyncJob:
+class SyncJob(Struct, frozen=True):
     """One connector to bring up to date."""
 
     connector: PreparedConnector

@@ -8,8 +8,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
+
+from msgspec import Struct, field
 
 from atlas_etl.api.prepared import PreparedConnector, PreparedDestination
 from atlas_etl.contracts import Connector, Destination
@@ -22,8 +23,7 @@ class _Closable(Protocol):
 Opened = TypeVar("Opened", bound=_Closable)
 
 
-@dataclass(slots=True)
-class _System(Generic[Opened]):
+class _System(Struct, Generic[Opened]):
     """One connector or destination, for all runs that want one of this protocol and configuration."""
 
     prepared: PreparedConnector | PreparedDestination
@@ -55,8 +55,7 @@ class _System(Generic[Opened]):
             opened.close()
 
 
-@dataclass(frozen=True, slots=True)
-class Ends:
+class Ends(Struct, frozen=True):
     """Both ends of one run, opened when they are asked for."""
 
     source: _System[Connector]

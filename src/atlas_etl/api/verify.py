@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from time import perf_counter
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from atlas_etl.api.atlas import Atlas
 from atlas_etl.api.located import located
@@ -40,8 +42,7 @@ REPAIR = "verify --repair"
 _UNWRITABLE = frozenset({"state_unwritable", "state_permission", "state_full"})
 
 
-@dataclass(frozen=True, slots=True)
-class ResultNotKept:
+class ResultNotKept(Struct, frozen=True):
     """The state store cannot be written: what is found from here on is told, and kept nowhere.
 
     Where it could not even be told that somebody verifies, `alone` is False: a run may go on meanwhile.
@@ -52,8 +53,7 @@ class ResultNotKept:
     alone: bool
 
 
-@dataclass(frozen=True, slots=True)
-class StreamNotVerified:
+class StreamNotVerified(Struct, frozen=True):
     """The stream could not be compared, or not be mended; the others are gone on with."""
 
     connector: str
@@ -64,8 +64,7 @@ class StreamNotVerified:
 VerificationEvent = VerifyEvent | Event | ResultNotKept | StreamNotVerified
 
 
-@dataclass(frozen=True, slots=True)
-class _Verification:
+class _Verification(Struct, frozen=True):
     """One connector to compare with its destination."""
 
     connector: PreparedConnector

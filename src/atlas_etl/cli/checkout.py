@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+
+from msgspec import Struct
 
 from atlas_etl.cli.new_protocol import NewProtocol, rendered
 from atlas_etl.errors import UsageError
@@ -32,8 +33,7 @@ class Family(StrEnum):
         return "Systems of messages." if self is Family.STREAMS else "Systems of documents and records."
 
 
-@dataclass(frozen=True, slots=True)
-class Changes:
+class Changes(Struct, frozen=True):
     """Whole texts by path; `edited` are of files that are there."""
 
     new: dict[Path, str]

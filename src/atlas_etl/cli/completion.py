@@ -6,10 +6,10 @@ It is `completing.py` that answers a shell; it finds the same functions by `comm
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Annotated
 
 import typer
+from msgspec import Struct
 
 from atlas_etl.cli.candidates import Line, connectors, error_codes, secrets
 from atlas_etl.cli.destination_candidates import destinations
@@ -17,8 +17,7 @@ from atlas_etl.cli.protocol_candidates import protocols
 from atlas_etl.cli.stream_candidates import streams
 
 
-@dataclass(frozen=True, slots=True)
-class Completes:
+class Completes(Struct, frozen=True):
     """Candidates, as Typer asks for them: by the method, whose annotations it reads.
 
     It tells no arguments of a command whose last option has no value yet, so it finds no streams.

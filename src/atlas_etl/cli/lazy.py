@@ -5,16 +5,15 @@ from __future__ import annotations
 import gc
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 import typer
+from msgspec import Struct
 from typer.core import TyperGroup
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(Struct, frozen=True):
     """A command, or a group of them: a Typer app or a function, by its name in a module of this package."""
 
     module: str

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from keyword import iskeyword
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from msgspec import Struct
 
 from atlas_etl.connectors import registry
 from atlas_etl.errors import ConfigError, UnknownProtocolError, UsageError
@@ -20,16 +20,14 @@ _REQUIREMENT = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Driver:
+class Driver(Struct, frozen=True):
     """The package that a protocol needs: `requirement` is what pip installs, `module` what Python imports."""
 
     requirement: str
     module: str
 
 
-@dataclass(frozen=True, slots=True)
-class NewProtocol:
+class NewProtocol(Struct, frozen=True):
     """A protocol that is to be written."""
 
     name: str

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from msgspec import Struct
 
 from atlas_etl.api.report import SPANS, ConnectorReport
 from atlas_etl.cli.quantities import age, size, took
@@ -17,8 +17,7 @@ _MOST_LISTED = 50
 _HEIGHT = 64  # of a chart's bars; as wide as one unit for each span
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(Struct, frozen=True):
     """What a definition says of its connector. `wrong` is why it cannot be read."""
 
     protocol: str
@@ -30,8 +29,7 @@ class Facts:
     wrong: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Bar:
+class Bar(Struct, frozen=True):
     """A bar from the bottom; `title` is what it means."""
 
     place: int
@@ -40,8 +38,7 @@ class Bar:
     title: str
 
 
-@dataclass(frozen=True, slots=True)
-class Chart:
+class Chart(Struct, frozen=True):
     """Bars over the time of the report; `scale` says what their heights and colours mean."""
 
     title: str

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec import Struct
 from pydantic import ValidationError
 
 from atlas_etl.config.atomic import ORDINARY, PRIVATE, write_atomically
@@ -27,8 +27,7 @@ from atlas_etl.config.yaml_text import dump
 from atlas_etl.errors import ConfigError
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedDefinition:
+class LoadedDefinition(Struct, frozen=True):
     """A definition, its file, and where each key stands in it; `written` still holds its references."""
 
     definition: ConnectorDefinition

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from msgspec import Struct
+
 from atlas_etl.config.keys import KeyPath
 from atlas_etl.config.yaml_source import MappingDocument
 
@@ -24,8 +26,7 @@ class LayerKind(StrEnum):
     OVERRIDE = "override"
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(Struct, frozen=True):
     """Where one key's value was written: the layer, and the file and line or the variable.
 
     `expanded` marks what was taken out of a text whose references are replaced already.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 
+from msgspec import Struct
+from msgspec.structs import replace
 from pydantic import ValidationError
 
 from atlas_etl.config.annotations import fields_of
@@ -40,8 +41,7 @@ _LAZY = (
 )  # their references are looked up where they are used
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Struct, frozen=True):
     """A destination or a state store: its protocol, and its connection's keys, not yet expanded."""
 
     name: str
@@ -49,8 +49,7 @@ class Target:
     connection: Layered
 
 
-@dataclass(frozen=True, slots=True)
-class Project:
+class Project(Struct, frozen=True):
     """What a project's connectors share; `layered` is atlas.yaml with what ATLAS_* variables change."""
 
     context: ReferenceContext

@@ -10,11 +10,12 @@ passes in; they stand in connections only.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import stat
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from urllib.parse import quote
@@ -46,7 +47,7 @@ class ReferenceContext:
 
     def remembering(self) -> ReferenceContext:
         """The same, asking no place twice for one thing."""
-        return replace(self, lookups={kind: cache(look) for kind, look in self.lookups.items()})
+        return dataclasses.replace(self, lookups={kind: cache(look) for kind, look in self.lookups.items()})
 
 
 @dataclass(frozen=True, slots=True)

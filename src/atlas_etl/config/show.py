@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 
+from msgspec import Struct
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
@@ -24,8 +24,7 @@ from atlas_etl.redactor import Redactor
 _NAME = re.compile(r"[A-Za-z_]{1,11}")  # of a database or a user, which careless passwords repeat
 
 
-@dataclass(frozen=True, slots=True)
-class EffectiveValue:
+class EffectiveValue(Struct, frozen=True):
     """One setting as it may be shown: its dotted key, JSON's own types, and its origin in words."""
 
     key: str

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, BinaryIO, Generic, Literal, Protocol, Self, TypeVar
 
 import pyarrow as pa
+from msgspec import Struct
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, model_validator
 
 from atlas_etl import values
@@ -124,8 +125,7 @@ def with_fields_of_options(given: object, fields: Mapping[str, str]) -> object:
     return {**given, **moved, "options": {name: v for name, v in options.items() if name not in fields}}
 
 
-@dataclass(frozen=True, slots=True)
-class IngestedItem:
+class IngestedItem(Struct, frozen=True):
     """One row, as the public library gives it back.
 
     `data` has a value for each column, by its name, NULL as None; `source` is the connector's protocol.
@@ -135,8 +135,7 @@ class IngestedItem:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class IngestionResult:
+class IngestionResult(Struct, frozen=True):
     """The rows of one `fetch_data` call: `len(result)` of them, `for item in result`.
 
     `schema` has the columns, in order, in Arrow's types, also where there are no rows; a field's metadata
@@ -286,8 +285,7 @@ class FileForm(Protocol):
         """Begin a file of these columns."""
 
 
-@dataclass(frozen=True, slots=True)
-class Adapter(Generic[Config]):
+class Adapter(Struct, Generic[Config], frozen=True):
     """What a protocol's module offers, under the name `ADAPTER`.
 
     `connector` or `destination` is None where the protocol is not read or not written. `client` makes

@@ -7,16 +7,15 @@ import json
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from typing import TypeAlias
 
+from msgspec import Struct
 from pydantic import SecretBytes, SecretStr
 
 from atlas_etl.connectors.base import Adapter, ConnectionConfig
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(Struct, frozen=True):
     client: object
     dispose: Callable[[object], None]
 

@@ -6,10 +6,9 @@ code points.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pyarrow as pa
 import pyarrow.compute as pc
+from msgspec import Struct
 
 from atlas_etl import values
 from atlas_etl.model import CursorValue
@@ -47,8 +46,7 @@ def within(
     return batch
 
 
-@dataclass(frozen=True, slots=True)
-class Edges:
+class Edges(Struct, frozen=True):
     """The least and greatest cursor of some rows, and how many rows have none."""
 
     low: pa.Scalar | None = None

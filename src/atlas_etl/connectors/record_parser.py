@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.json
+from msgspec import Struct
 from pyarrow import compute as pc
 
 from atlas_etl.connectors.infer import Date, Timestamp
@@ -30,8 +30,7 @@ def has_parser(names: Collection[str]) -> bool:
     return not any(map(_UNPARSED.search, names))
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(Struct, frozen=True):
     """A column for the parser; one that is not plain is read by its text."""
 
     type: pa.DataType

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from atlas_etl.errors import ConfigError, MissingDriverError, UnknownProtocolError, nearest
 
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
 ENTRY_POINT_GROUP = "atlas_etl.connectors"
 
 
-@dataclass(frozen=True, slots=True)
-class ProtocolInfo:
+class ProtocolInfo(Struct, frozen=True):
     """One line of `connector types`, known without loading the protocol's module."""
 
     protocol: str

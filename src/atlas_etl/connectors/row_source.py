@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Protocol
 
 import pyarrow as pa
+from msgspec import Struct, field
 
 from atlas_etl.model import BatchLimits, CursorValue, Hazard, ParentBound, TableName
 
 
-@dataclass(frozen=True, slots=True)
-class LowerBound:
+class LowerBound(Struct, frozen=True):
     """Rows before this cursor are not wanted; a source may leave out what it can tell cheaply."""
 
     column: str
@@ -21,8 +20,7 @@ class LowerBound:
     with_nulls: bool  # rows without a cursor are wanted
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """What is asked of a source of rows."""
 
     schema: pa.Schema  # columns, by name, and the types to give them in

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
 
 from atlas_etl.errors import RefusedRowError
 from atlas_etl.model import (
@@ -56,8 +57,7 @@ class LoadSession(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """The rows of a query, in batches of bounded size."""
 
     schema: pa.Schema

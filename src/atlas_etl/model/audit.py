@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import TypeAlias
+
+from msgspec import Struct
 
 Settings: TypeAlias = Mapping[str, object]
 """What a file of a project says, by dotted keys, in JSON's own types and without secrets."""
@@ -44,8 +45,7 @@ class AuditAction(StrEnum):
     REVEALED = "revealed"
 
 
-@dataclass(frozen=True, slots=True)
-class Actor:
+class Actor(Struct, frozen=True):
     """A process that changes something, and the account that it runs as.
 
     `on_behalf_of` and `address` are what its environment claims (sudo, a CI system, SSH): whoever starts a
@@ -60,8 +60,7 @@ class Actor:
     address: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """What became of one thing. `before` and `after` hold only what differs, and no secret."""
 
     kind: AuditKind
@@ -74,8 +73,7 @@ class Change:
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class AuditEntry:
+class AuditEntry(Struct, frozen=True):
     """A change, with who made it, when and from where.
 
     `outside`: it was made by other means than Atlas, some time before `at`, when `actor` found it.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 
 class CursorKind(StrEnum):
@@ -21,24 +23,21 @@ class CursorKind(StrEnum):
     UUID = "uuid"
 
 
-@dataclass(frozen=True, slots=True)
-class CursorValue:
+class CursorValue(Struct, frozen=True):
     """One value of a cursor column as typed, lossless text."""
 
     kind: CursorKind
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Watermark:
+class Watermark(Struct, frozen=True):
     """A past look at the source: transactions that began after `at` give out cursors past `high`."""
 
     at: datetime
     high: CursorValue
 
 
-@dataclass(frozen=True, slots=True)
-class NextTail:
+class NextTail(Struct, frozen=True):
     """Where the tail of a read will begin at the least, as far as that is known before it.
 
     At `bound`, or as much as `lag` before the greatest cursor, whichever comes first.
@@ -59,8 +58,7 @@ class ParentBound(NamedTuple):
     ties: int  # 0: records equal to `bound` are read again
 
 
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
+class Checkpoint(Struct, frozen=True):
     """How far one stream is committed: everything before `tail_from` is final, the rest is read again.
 
     `tail_from <= high` in the source's own order. `tail_values` is set for text cursors only: the
@@ -93,8 +91,7 @@ class Checkpoint:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class CommittedCheckpoint:
+class CommittedCheckpoint(Struct, frozen=True):
     """A checkpoint with the load that committed it, as `state show` prints it."""
 
     stream: str
@@ -112,8 +109,7 @@ class CheckpointAction(StrEnum):
     REPAIR = "repair"
 
 
-@dataclass(frozen=True, slots=True)
-class CheckpointChange:
+class CheckpointChange(Struct, frozen=True):
     """One line of `state history`: what became of a stream's checkpoint, by whom and why.
 
     `changed_by` is `user@host`; None where the change was found at the destination afterwards, because

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from atlas_etl.errors import ExitCode
 from atlas_etl.model.stream import Stream
@@ -18,8 +19,7 @@ class Severity(StrEnum):
     PROBLEM = "problem"  # a sync fails, or does not do what is expected of it
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """One check of one thing."""
 
     check: str  # what was looked at, the same name for every protocol: cursor_index, clock, connections
@@ -31,8 +31,7 @@ class Finding:
     key: tuple[str, ...] = ()  # of the stream, where that is what was looked at
 
 
-@dataclass(frozen=True, slots=True)
-class Examination:
+class Examination(Struct, frozen=True):
     """What is to be looked at: these streams of a connector, of which so many are read at once."""
 
     connector: str

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from atlas_etl.model.run import RunError
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectionTest:
+class ConnectionTest(Struct, frozen=True):
     """One `connector test` that the scheduler began at `tested_at`; without an `error` it succeeded."""
 
     connector: str
@@ -21,8 +21,7 @@ class ConnectionTest:
     error: RunError | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectorHealth:
+class ConnectorHealth(Struct, frozen=True):
     """How a connector is: as its last test found it, and so did every test since `since`."""
 
     connector: str

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING
 from uuid import uuid4
+
+from msgspec import Struct, field
 
 from atlas_etl.model.checkpoint import Checkpoint, NextTail
 from atlas_etl.model.reading import WireFormat
@@ -20,25 +21,21 @@ if TYPE_CHECKING:
 _MARK_LENGTH = 200  # with the rest of a load's id it stays below 255
 
 
-@dataclass(frozen=True, slots=True)
-class CreateTable:
+class CreateTable(Struct, frozen=True):
     """The stream's table does not exist yet."""
 
 
-@dataclass(frozen=True, slots=True)
-class DropTable:
+class DropTable(Struct, frozen=True):
     """A full refresh meets a table that cannot take the new types; it is made again."""
 
 
-@dataclass(frozen=True, slots=True)
-class AddColumn:
+class AddColumn(Struct, frozen=True):
     """The source has a column that the table lacks."""
 
     field: pa.Field
 
 
-@dataclass(frozen=True, slots=True)
-class WidenColumn:
+class WidenColumn(Struct, frozen=True):
     """The table's column must hold more than it can; every value it has stays exact."""
 
     name: str
@@ -49,8 +46,7 @@ class WidenColumn:
 SchemaChange = CreateTable | DropTable | AddColumn | WidenColumn
 
 
-@dataclass(frozen=True, slots=True)
-class QuarantinedRow:
+class QuarantinedRow(Struct, frozen=True):
     """A row in quarantine: whole, and why it is not in its table.
 
     `row` has the text form (values.to_text) of every cell by the table's column names, and `key` those
@@ -74,8 +70,7 @@ class QuarantinedRow:
         return self.quarantined_at, self.quarantine_id
 
 
-@dataclass(frozen=True, slots=True)
-class QuarantineChange:
+class QuarantineChange(Struct, frozen=True):
     """What a load does to its stream's quarantine when it commits: rows leave by their ids, others come."""
 
     leave: frozenset[str] = frozenset()
@@ -94,8 +89,7 @@ def merge_mark_of(load_id: str) -> str | None:
     return mark if mark.startswith("[") else None
 
 
-@dataclass(frozen=True, slots=True)
-class TableState:
+class TableState(Struct, frozen=True):
     """What a destination holds of one stream: its table, the checkpoint, and whether Atlas loaded it.
 
     `schema` is what the table's columns read as in Arrow; None where there is no table. A checkpoint
@@ -126,8 +120,7 @@ class TableState:
         return not self.empty and (self.shared or not self.loaded_by_atlas)
 
 
-@dataclass(frozen=True, slots=True)
-class LoadPlan:
+class LoadPlan(Struct, frozen=True):
     """One load: which rows meet which table, and how.
 
     `schema` is what every batch written to the session has: the incoming columns in the types of the
@@ -172,8 +165,7 @@ class LoadPlan:
         return self.by_key or self.disposition is Disposition.MERGE
 
 
-@dataclass(frozen=True, slots=True)
-class LoadResult:
+class LoadResult(Struct, frozen=True):
     """What a committed load did."""
 
     rows: int  # rows that this load added or changed; tail rows that were read again do not count
@@ -181,8 +173,7 @@ class LoadResult:
     left_out: int = 0  # rows that the table did not take, without an error; they are not among `rows`
 
 
-@dataclass(frozen=True, slots=True)
-class ReconcilePlan:
+class ReconcilePlan(Struct, frozen=True):
     """One comparison of a table with the keys of its source.
 
     `keys` has the primary key's columns as the table names and types them, `at` is when the source was looked
@@ -201,8 +192,7 @@ class ReconcilePlan:
     version: int
 
 
-@dataclass(frozen=True, slots=True)
-class ReconcileResult:
+class ReconcileResult(Struct, frozen=True):
     """What a committed comparison did; rows that had been marked before count as neither."""
 
     deleted: int

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from msgspec import Struct
+
 from atlas_etl.model.run import Run, Side
 
 
@@ -57,8 +59,7 @@ class StreamProgress:
         return left / speed if left > 0 else None
 
 
-@dataclass(frozen=True, slots=True)
-class RunProgress:
+class RunProgress(Struct, frozen=True):
     """A run's streams: those that began, in that order, and those that come next.
 
     Of very many the newest and the next are here; the counts are of all. `then` are the connectors that the
@@ -72,8 +73,7 @@ class RunProgress:
     then: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class LiveRun:
+class LiveRun(Struct, frozen=True):
     """A run that goes on, where, and what it last published; `silent_seconds` since it gave a sign of life.
 
     `progress` is None in a run's first second, and for runs of versions that publish none.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 
 class Protection(StrEnum):
@@ -15,8 +16,7 @@ class Protection(StrEnum):
     TOKENIZE = "tokenize"  # a token that the key turns back
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """What happens to one column. Of a mask, so many characters stay at either end."""
 
     how: Protection

@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import msgspec
+from msgspec import Struct
+
 from atlas_etl.errors import DataError
 from atlas_etl.model.checkpoint import CursorValue, ParentBound, Watermark
 from atlas_etl.model.stream import Hazard, Stream
@@ -14,16 +17,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-@dataclass(frozen=True, slots=True)
-class BatchLimits:
+class BatchLimits(Struct, frozen=True):
     """How large a record batch may grow; whichever comes first."""
 
     bytes: int = 16 * 1024 * 1024
     rows: int = 131_072
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(Struct, frozen=True):
     """How much of a long load is committed at once; whichever comes first."""
 
     rows: int = 1_000_000
@@ -46,8 +47,7 @@ class KnownColumns:
     stored_name: Callable[[str], str] = field(default=str, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class ReadRequest:
+class ReadRequest(Struct, frozen=True):
     """What to read of one stream: rows with `cursor >= since`, all rows without one, at most `limit`.
 
     `watermarks`, `parents` and `past` (its `high`) are those of the checkpoint that `since` comes from.
@@ -74,8 +74,7 @@ class ReadRequest:
     keyed: Callable[[str], str] | None = None  # makes what a checkpoint holds of a digest of values; None: it
 
 
-@dataclass(frozen=True, slots=True)
-class ReadOutline:
+class ReadOutline(Struct, frozen=True):
     """What a read asks of its source, told before it: without secrets, and for people."""
 
     statements: tuple[str, ...]  # SQL with what is bound to it, or requests
@@ -83,8 +82,7 @@ class ReadOutline:
     caveats: tuple[str, ...] = ()  # why rows may be missed, where they may
 
 
-@dataclass(frozen=True, slots=True)
-class WireFormat:
+class WireFormat(Struct, frozen=True):
     """Rows as a system itself sends them: its columns, in order, with what stands for each.
 
     Where a destination takes the same for columns of these names, rows can pass without being decoded.
@@ -97,8 +95,7 @@ class WireFormat:
         return tuple(name for name, _ in self.columns)
 
 
-@dataclass(frozen=True, slots=True)
-class HazardCells:
+class HazardCells(Struct, frozen=True):
     """The cells of one column of one batch that a decoder could not express; they are NULL in the batch."""
 
     column: str
@@ -108,17 +105,16 @@ class HazardCells:
     hint: str | None = None  # a better way out than the policies, where the decoder knows one
 
 
-@dataclass(frozen=True, slots=True)
-class RefusedRow:
+class RefusedRow(Struct, frozen=True):
     """A row that is not loaded, and why."""
 
     row: pa.RecordBatch  # one row
     why: DataError
-    texts: Mapping[str, str] = field(default_factory=dict)  # column -> its cell, where `row` cannot hold it
+    # column -> its cell, where `row` cannot hold it
+    texts: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class ColumnInfo:
+class ColumnInfo(Struct, frozen=True):
     """A column as its system's catalog describes it."""
 
     name: str
@@ -126,8 +122,7 @@ class ColumnInfo:
     nullable: bool
 
 
-@dataclass(frozen=True, slots=True)
-class StreamInfo:
+class StreamInfo(Struct, frozen=True):
     """A table, view or file pattern as `connector discover` shows it.
 
     `indexed` are the columns that an index begins with; None where the system has no such indexes.
@@ -141,8 +136,7 @@ class StreamInfo:
     indexed: frozenset[str] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectionStatus:
+class ConnectionStatus(Struct, frozen=True):
     """What `connector test` found out."""
 
     message: str

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from atlas_etl.model.checkpoint import Checkpoint
 from atlas_etl.model.stream import Disposition
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
+class RetryPolicy(Struct, frozen=True):
     """How often a stream is tried where a retry may help, and how long is waited in between.
 
     The wait doubles from `first_wait` up to `longest_wait`, with up to a second of jitter.
@@ -44,8 +45,7 @@ class Side(StrEnum):
     DESTINATION = "destination"
 
 
-@dataclass(frozen=True, slots=True)
-class RunError:
+class RunError(Struct, frozen=True):
     """An error as history keeps it: no secret, no row values."""
 
     code: str
@@ -55,8 +55,7 @@ class RunError:
     retryable: bool = False  # whether the same run may succeed later
 
 
-@dataclass(frozen=True, slots=True)
-class StreamRun:
+class StreamRun(Struct, frozen=True):
     """What one run did to one stream."""
 
     name: str
@@ -96,8 +95,7 @@ class StreamRun:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(Struct, frozen=True):
     """One execution of one connector; its rows are the history."""
 
     run_id: str

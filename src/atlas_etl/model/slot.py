@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+
+from msgspec import Struct
 
 from atlas_etl.model.run import RunError
 
@@ -20,8 +21,7 @@ class SlotStatus(StrEnum):
     SKIPPED = "skipped"
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(Struct, frozen=True):
     """One nominal instant of one connector's schedule. `attempts` counts the runs that began for it.
 
     `retry_at` is set where a failed one is tried again; without it nobody has decided yet.
@@ -39,8 +39,7 @@ class Slot:
     error: RunError | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class DecidedSchedule:
+class DecidedSchedule(Struct, frozen=True):
     """How far one connector's schedule is decided: every slot up to `until` is. Another text begins anew."""
 
     expression: str
@@ -56,8 +55,7 @@ class BreakerState(StrEnum):
     HALF_OPEN = "half_open"
 
 
-@dataclass(frozen=True, slots=True)
-class Breaker:
+class Breaker(Struct, frozen=True):
     """What failures in a row did to one connector. From `probe_at` on one run is let through."""
 
     connector: str
@@ -67,16 +65,14 @@ class Breaker:
     probe_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class BreakerPolicy:
+class BreakerPolicy(Struct, frozen=True):
     """How many failures in a row open a breaker, and how long until one run may try."""
 
     failures: int = 5
     cooldown: timedelta = timedelta(minutes=15)
 
 
-@dataclass(frozen=True, slots=True)
-class Daemon:
+class Daemon(Struct, frozen=True):
     """A scheduler's process that is alive, as far as its heartbeat tells."""
 
     daemon_id: str

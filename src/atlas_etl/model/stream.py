@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
+
+from msgspec import Struct, field
 
 from atlas_etl.model.protection import Rule
 
 
-@dataclass(frozen=True, slots=True)
-class TableName:
+class TableName(Struct, frozen=True):
     """Where a stream lands. `schema` is None where the destination has none (SQLite, files)."""
 
     name: str
@@ -73,8 +73,7 @@ class Deletion(StrEnum):
 DELETED_AT = "_atlas_deleted_at"  # NULL in rows that the source has
 
 
-@dataclass(frozen=True, slots=True)
-class Deletes:
+class Deletes(Struct, frozen=True):
     """That a stream's table is reconciled with the keys of its source: a cursor does not show deletes."""
 
     how: Deletion = Deletion.HARD
@@ -82,8 +81,7 @@ class Deletes:
     max_share: float = 0.1  # of the rows that are there, from 0 to 1: no more may go at once
 
 
-@dataclass(frozen=True, slots=True)
-class Stream:
+class Stream(Struct, frozen=True):
     """One thing read, as the definition describes it; exactly one of table, query and path is set."""
 
     name: str

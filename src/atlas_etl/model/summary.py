@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from atlas_etl.model.run import Run, StreamRun
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(Struct, frozen=True):
     """The runs of one connector that started from `begins` on and before `ends`. `longest` is in seconds."""
 
     begins: datetime
@@ -21,8 +21,7 @@ class Span:
     longest: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class StreamTotal:
+class StreamTotal(Struct, frozen=True):
     """One stream over all runs, and as its last run left it."""
 
     last: StreamRun
@@ -30,8 +29,7 @@ class StreamTotal:
     quarantined: int
 
 
-@dataclass(frozen=True, slots=True)
-class SchemaChanged:
+class SchemaChanged(Struct, frozen=True):
     """What became of a table, and in which run."""
 
     at: datetime
@@ -39,8 +37,7 @@ class SchemaChanged:
     change: str
 
 
-@dataclass(frozen=True, slots=True)
-class RunSummary:
+class RunSummary(Struct, frozen=True):
     """One connector's runs of some time: the last one, what went wrong, what changed, and its streams."""
 
     last: Run | None = None

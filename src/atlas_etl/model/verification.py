@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+
+from msgspec import Struct
 
 
 class VerifyMode(StrEnum):
@@ -14,8 +15,7 @@ class VerifyMode(StrEnum):
     REPAIR = "repair"
 
 
-@dataclass(frozen=True, slots=True)
-class Verification:
+class Verification(Struct, frozen=True):
     """One stream, compared with its source by `verified_at`; of the source, rows up to the checkpoint.
 
     A repair leaves two: what it found, and what it left.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 
 import pyarrow as pa
+from msgspec.structs import replace
 
 from atlas_etl.errors import ConfigError, DestinationError, SchemaChangeError, SourceError
 from atlas_etl.model import (

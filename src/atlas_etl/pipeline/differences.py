@@ -15,12 +15,12 @@ What the source may have done since the sync, and the next one settles, is pendi
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from msgspec import Struct
 
 from atlas_etl import values
 from atlas_etl.pipeline.digest import Digests, Hashes, row_digests
@@ -38,8 +38,7 @@ class Kind(StrEnum):
     CHANGED = "changed"
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
+class Counts(Struct, frozen=True):
     """How many rows differ, and how many are `pending`: new or changed at the source since the sync."""
 
     missing: int = 0
@@ -48,16 +47,14 @@ class Counts:
     pending: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Example:
+class Example(Struct, frozen=True):
     """One key whose rows differ: its columns' values as text."""
 
     kind: Kind
     key: tuple[tuple[str, str | None], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Latest:
+class Latest(Struct, frozen=True):
     """Of the source's rows of one key one counts: one with the greatest cursor, or any without a cursor."""
 
     cursor: pa.Field | None

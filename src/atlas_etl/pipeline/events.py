@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from atlas_etl.model import Checkpoint, Deletion, Disposition, Run, RunError, Side, StreamRun
 
 
-@dataclass(frozen=True, slots=True)
-class StreamStarted:
+class StreamStarted(Struct, frozen=True):
     """The source and the table are known, and the first row is about to be read."""
 
     connector: str
@@ -19,8 +18,7 @@ class StreamStarted:
     estimated_rows: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class BatchLoaded:
+class BatchLoaded(Struct, frozen=True):
     """So much was read and written so far; nothing of it is committed yet."""
 
     connector: str
@@ -30,8 +28,7 @@ class BatchLoaded:
     slower: Side | None = None  # the end that the other one waited for longer so far
 
 
-@dataclass(frozen=True, slots=True)
-class RowsRefused:
+class RowsRefused(Struct, frozen=True):
     """A load met rows that its table does not take, and was undone; it is done again and keeps them aside."""
 
     connector: str
@@ -39,24 +36,21 @@ class RowsRefused:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class StreamRead:
+class StreamRead(Struct, frozen=True):
     """Everything is read and written; the commit follows. Closing the iterator still undoes it."""
 
     connector: str
     stream: str
 
 
-@dataclass(frozen=True, slots=True)
-class WindowCommitted:
+class WindowCommitted(Struct, frozen=True):
     """A part of a long load was committed; this run, or a later one, goes on from there."""
 
     connector: str
     outcome: StreamRun  # so far
 
 
-@dataclass(frozen=True, slots=True)
-class KeysRead:
+class KeysRead(Struct, frozen=True):
     """So many keys of the source were read so far, to find the rows that it deleted; a StreamRead follows."""
 
     connector: str
@@ -64,8 +58,7 @@ class KeysRead:
     keys: int
 
 
-@dataclass(frozen=True, slots=True)
-class StreamReconciled:
+class StreamReconciled(Struct, frozen=True):
     """The rows whose keys the source no longer has were deleted or marked; the others were kept."""
 
     connector: str
@@ -75,8 +68,7 @@ class StreamReconciled:
     kept: int
 
 
-@dataclass(frozen=True, slots=True)
-class StreamRetrying:
+class StreamRetrying(Struct, frozen=True):
     """The stream failed in a way that may pass; it goes on from its last commit after a wait."""
 
     connector: str
@@ -85,21 +77,18 @@ class StreamRetrying:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class StreamFinished:
+class StreamFinished(Struct, frozen=True):
     """The stream was committed, or failed and left everything as it was."""
 
     connector: str
     outcome: StreamRun
 
 
-@dataclass(frozen=True, slots=True)
-class RunStarted:
+class RunStarted(Struct, frozen=True):
     run: Run
 
 
-@dataclass(frozen=True, slots=True)
-class RunFinished:
+class RunFinished(Struct, frozen=True):
     run: Run
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from msgspec import Struct
+from msgspec.structs import replace
 
 from atlas_etl import values
 from atlas_etl.contracts import Extract
@@ -16,8 +17,7 @@ from atlas_etl.pipeline.schema import conform
 from atlas_etl.pipeline.shape import Shape
 
 
-@dataclass(frozen=True, slots=True)
-class Fitting:
+class Fitting(Struct, frozen=True):
     """Brings what was read into the form of the plan's table."""
 
     shaped: Shape

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from atlas_etl.contracts import Connector, Destination
 from atlas_etl.model import CreateTable, Disposition, Stream
 from atlas_etl.pipeline.opened import Job, OpenedStream, opened
 
 
-@dataclass(frozen=True, slots=True)
-class StreamForecast:
+class StreamForecast(Struct, frozen=True):
     """What would be read of a stream, and how it would be loaded."""
 
     stream: str

@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from queue import SimpleQueue
+
+from msgspec import Struct
 
 from atlas_etl.pipeline.events import Event
 
@@ -56,8 +57,7 @@ def interleaved(works: Sequence[Events]) -> Events:
                 thread.join()
 
 
-@dataclass(frozen=True, slots=True)
-class _Told:
+class _Told(Struct, frozen=True):
     """An event, which `heard` lets its thread go on from; without one, the thread's end."""
 
     heard: threading.Event

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from datetime import datetime
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from atlas_etl.contracts import Connector, Destination, Extract, ProtectedSource
 from atlas_etl.errors import ConfigError
@@ -27,8 +29,7 @@ from atlas_etl.pipeline.schema import known_columns
 from atlas_etl.pipeline.shape import shaped_schema, shaped_tail
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(Struct, frozen=True):
     """One stream to bring up to date, in one run."""
 
     run_id: str
@@ -40,8 +41,7 @@ class Job:
     window: Window = field(default_factory=Window)
 
 
-@dataclass(frozen=True, slots=True)
-class OpenedStream:
+class OpenedStream(Struct, frozen=True):
     """What is read of a stream, what is there of it, and how the one meets the other."""
 
     extract: Extract

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from uuid import uuid4
 
 import pyarrow as pa
+from msgspec.structs import replace
 
 from atlas_etl import values
 from atlas_etl.errors import ConfigError, DestinationError, SchemaChangeError

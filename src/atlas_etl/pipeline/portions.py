@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
 
 import pyarrow as pa
+from msgspec import Struct
 
 from atlas_etl.contracts import Extract
 from atlas_etl.model import Checkpoint, RefusedRow, Window
 from atlas_etl.pipeline.fitting import Fitting
 
 
-@dataclass(frozen=True, slots=True)
-class Portion:
+class Portion(Struct, frozen=True):
     """Rows to be written, and those that were refused among them."""
 
     rows: pa.RecordBatch
@@ -24,8 +23,7 @@ class Portion:
         return int(self.rows.nbytes)
 
 
-@dataclass(frozen=True, slots=True)
-class LoadEnd:
+class LoadEnd(Struct, frozen=True):
     """A load may be committed here: what the extract tells of all the rows that it gave so far."""
 
     checkpoint: Checkpoint | None

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from msgspec.structs import replace
 
 from atlas_etl.contracts import Connector, Destination
 from atlas_etl.errors import DataError, DestinationError

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import pyarrow as pa
+from msgspec import Struct
+from msgspec.structs import replace
 
 from atlas_etl import values
 from atlas_etl.contracts import Destination
@@ -26,8 +27,7 @@ from atlas_etl.pipeline.quarantine import ordered, with_known_keys
 from atlas_etl.pipeline.shape import added_cells
 
 
-@dataclass(frozen=True, slots=True)
-class Replayed:
+class Replayed(Struct, frozen=True):
     """What became of the quarantine of one stream."""
 
     outcome: StreamRun
@@ -60,8 +60,7 @@ def replay(destination: Destination, stream: Stream, run: Run) -> Replayed:
     return Replayed(done, outdated, remaining)
 
 
-@dataclass(frozen=True, slots=True)
-class _Attempt:
+class _Attempt(Struct, frozen=True):
     """One load of rows that go by the same key, or by none."""
 
     destination: Destination

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from threading import BoundedSemaphore
 
+from msgspec.structs import replace
 from tenacity import RetryCallState, Retrying, wait_exponential_jitter
 
 from atlas_etl.contracts import Connector, Destination

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from msgspec import Struct
+from msgspec.structs import replace
 
 from atlas_etl import values
 from atlas_etl.contracts import Destination, Extract, TableSnapshot
@@ -38,8 +39,7 @@ _NEVER = datetime(1970, 1, 1, tzinfo=UTC)  # the columns that would tell it are 
 Rows = tuple[pa.RecordBatch, Digests]
 
 
-@dataclass(frozen=True, slots=True)
-class Sides:
+class Sides(Struct, frozen=True):
     """One stream of an open extract, and the table that it lands in.
 
     `schema` are the source's columns, named and typed as the table has them (or would have them after the
@@ -159,8 +159,7 @@ class Sides:
                 yield row, ~row_digests(row)
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(Struct, frozen=True):
     """The stream's table, as often as it is asked for."""
 
     sides: Sides

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import closing
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from atlas_etl.contracts import Connector, Destination, LoadSession, ProtectedSource
 from atlas_etl.errors import RefusedRowError, WiderColumnsError

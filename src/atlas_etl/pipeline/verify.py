@@ -14,11 +14,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from msgspec import Struct, field
 
 from atlas_etl.contracts import Connector, Destination
 from atlas_etl.model import BatchLimits, Stream
@@ -29,8 +29,7 @@ from atlas_etl.pipeline.sides import Rows, Sides, sides_of, whole
 _EXAMPLES = 10
 
 
-@dataclass(frozen=True, slots=True)
-class VerifyJob:
+class VerifyJob(Struct, frozen=True):
     """One stream to compare."""
 
     connector: str
@@ -38,8 +37,7 @@ class VerifyJob:
     limits: BatchLimits = field(default_factory=BatchLimits)
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(Struct, frozen=True):
     """What comparing one stream found; of the source only rows up to the checkpoint are counted."""
 
     stream: str
@@ -57,8 +55,7 @@ class Comparison:
         return not (self.counts.missing or self.counts.extra or self.counts.changed)
 
 
-@dataclass(frozen=True, slots=True)
-class VerifyStarted:
+class VerifyStarted(Struct, frozen=True):
     """Both sides are known. `estimated_rows`: how many will be read at least, on both together."""
 
     connector: str
@@ -68,8 +65,7 @@ class VerifyStarted:
     estimated_rows: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class RowsCompared:
+class RowsCompared(Struct, frozen=True):
     """So many rows and bytes were read so far, on both sides together."""
 
     connector: str
@@ -78,8 +74,7 @@ class RowsCompared:
     bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class StreamVerified:
+class StreamVerified(Struct, frozen=True):
     """The stream is compared."""
 
     connector: str

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from functools import partial
 
 import pyarrow as pa
+from msgspec.structs import replace
 
 from atlas_etl.contracts import Connector, ExaminedSource, Extract
 from atlas_etl.errors import ConfigError, SourceError, nearest
@@ -160,7 +161,7 @@ def _undropped(request: ReadRequest, rules: Mapping[str, Rule], dropped: set[str
         ]
         own = [field for field in known.schema if field.name not in rules]
         schema = pa.schema([*own, *(pa.field(name, pa.string()) for name in there)])
-        known = replace(known, schema=schema, texts=known.texts - rules.keys())
+        known = dataclasses.replace(known, schema=schema, texts=known.texts - rules.keys())
     return replace(request, stream=replace(stream, columns=left, exclude=out), known=known)
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import TypeAlias
 
 import pyarrow as pa
+from msgspec.structs import replace
 
 from atlas_etl.contracts import Extract
 from atlas_etl.errors import DataError

@@ -13,7 +13,8 @@ import importlib
 import ipaddress
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from atlas_etl.model import Protection, Rule
 
@@ -25,8 +26,7 @@ HASH, MASK, DROP, TOKENIZE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(Struct, frozen=True):
     """One kind of personal data, and the rule that is proposed for it."""
 
     name: str

@@ -20,9 +20,10 @@ import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+
+from msgspec import Struct
 
 from atlas_etl.errors import SourceError, UsageError
 
@@ -36,8 +37,7 @@ _APPLICATION_ID = 0x41544C51
 _FIRST_DAYS, _NEXT_DAY = 1, 2
 
 
-@dataclass(frozen=True, slots=True)
-class DatasetSummary:
+class DatasetSummary(Struct, frozen=True):
     """What `create_database` wrote: rows by table, parents first."""
 
     tables: Mapping[str, int]
@@ -47,16 +47,14 @@ class DatasetSummary:
         return sum(self.tables.values())
 
 
-@dataclass(frozen=True, slots=True)
-class TableChange:
+class TableChange(Struct, frozen=True):
     """Rows that `apply_changes` inserted into and updated in one table."""
 
     inserted: int
     updated: int
 
 
-@dataclass(frozen=True, slots=True)
-class ChangeSummary:
+class ChangeSummary(Struct, frozen=True):
     """What `apply_changes` did, by table; a table that stayed as it was has zeros."""
 
     tables: Mapping[str, TableChange]

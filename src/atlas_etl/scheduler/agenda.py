@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from atlas_etl.config.definitions import load_definition
 from atlas_etl.config.folder import definition_names
@@ -24,8 +26,7 @@ _TEST_WINDOW = timedelta(days=366)  # so that every connector that was never tes
 Fingerprint = Mapping[str, tuple[int, int, int, int]]
 
 
-@dataclass(frozen=True, slots=True)
-class Scheduled:
+class Scheduled(Struct, frozen=True):
     """One enabled connector with a schedule: when it runs and under which rules."""
 
     timing: Timing
@@ -34,16 +35,14 @@ class Scheduled:
     breaker: BreakerPolicy
 
 
-@dataclass(frozen=True, slots=True)
-class Tested:
+class Tested(Struct, frozen=True):
     """One enabled connector whose connection is tested: when, and how long that may take."""
 
     timing: Timing
     timeout: timedelta
 
 
-@dataclass(frozen=True, slots=True)
-class Agenda:
+class Agenda(Struct, frozen=True):
     """All of a project's connectors that are run or tested, as its files said when they were last right.
 
     `known` are all connectors, also those that are disabled. `problems` are the definitions that are wrong
@@ -144,8 +143,7 @@ def fingerprint(folder: Path) -> Fingerprint:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class _Rules:
+class _Rules(Struct, frozen=True):
     """What one definition asks for."""
 
     scheduled: Scheduled | None = None

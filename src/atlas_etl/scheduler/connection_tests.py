@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+
+from msgspec.structs import replace
 
 from atlas_etl.contracts import HealthStore
 from atlas_etl.errors import StateError
@@ -21,8 +22,7 @@ from atlas_etl.scheduler.waiting import WaitingSlots
 _TO_RECORD = timedelta(seconds=30)  # from the end of a test until its turn is given back
 
 
-@dataclass(slots=True, kw_only=True)
-class RunningTest(Ongoing):
+class RunningTest(Ongoing, kw_only=True):
     """A test that was begun here."""
 
     execution: AnsweringExecution

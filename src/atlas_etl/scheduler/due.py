@@ -12,12 +12,14 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from hashlib import sha256
 from itertools import islice
 from zoneinfo import ZoneInfo
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from atlas_etl.config.schedule import CatchUp, Cron, Every, Schedule, parse_schedule
 
@@ -34,8 +36,7 @@ _LOOK_BACK = (timedelta(hours=1), timedelta(days=1), timedelta(days=32))
 _zone = lru_cache(maxsize=1024)(ZoneInfo)  # ZoneInfo's own cache is slower, and holds eight
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
+class Timing(Struct, frozen=True):
     """When one connector runs: its schedule and zone, and what is done about slots that were missed.
 
     `jitter` is how far behind its slots a connector may start, so that not all start at once; the name
@@ -62,8 +63,7 @@ class Timing:
         return timedelta(seconds=int(self.jitter.total_seconds() * share))
 
 
-@dataclass(frozen=True, slots=True)
-class Pending:
+class Pending(Struct, frozen=True):
     """A connector between two decisions: every slot before `upcoming` is decided."""
 
     timing: Timing
@@ -75,8 +75,7 @@ class Pending:
         return None if self.upcoming is None else self.upcoming + self.delay
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
+class Due(Struct, frozen=True):
     """What is decided about one connector: the slots to run, in order, and whether some are not.
 
     `missed` is the newest slot that was given up.

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from atlas_etl.model import Breaker, ConnectionTest, ConnectorHealth, RunError, Slot
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(Struct, frozen=True):
     """The definitions are read and the store is open; or they were read again (`reloaded`).
 
     `connectors` are scheduled, `tested` have their connections tested.
@@ -22,24 +22,21 @@ class Started:
     reloaded: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class RunStarted:
+class RunStarted(Struct, frozen=True):
     """A run's process was started."""
 
     slot: Slot
     late_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class RunEnded:
+class RunEnded(Struct, frozen=True):
     """A run's process ended; the slot says how, `completed`, `failed` or `skipped`."""
 
     slot: Slot
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class SlotSkipped:
+class SlotSkipped(Struct, frozen=True):
     """A slot will not be run."""
 
     connector: str
@@ -47,30 +44,26 @@ class SlotSkipped:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPlanned:
+class RetryPlanned(Struct, frozen=True):
     """A run failed and is tried again."""
 
     slot: Slot
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class SlotDied:
+class SlotDied(Struct, frozen=True):
     """A run failed for good; `atlas schedule dead` lists it."""
 
     slot: Slot
 
 
-@dataclass(frozen=True, slots=True)
-class BreakerOpened:
+class BreakerOpened(Struct, frozen=True):
     """A connector failed too often in a row; it rests until `breaker.probe_at`."""
 
     breaker: Breaker
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectionTested:
+class ConnectionTested(Struct, frozen=True):
     """A connector's connection was tested; `before` says how it was until then, None where nobody knew."""
 
     test: ConnectionTest
@@ -85,30 +78,26 @@ class ConnectionTested:
         return self.test.error is None and self.before is not None and not self.before.is_healthy
 
 
-@dataclass(frozen=True, slots=True)
-class StoreFailed:
+class StoreFailed(Struct, frozen=True):
     """The state store, or a process, could not be had; the same is tried again in a moment."""
 
     error: RunError
 
 
-@dataclass(frozen=True, slots=True)
-class ClockChanged:
+class ClockChanged(Struct, frozen=True):
     """The wall clock was set back by so much; slots that ran before are not run again."""
 
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Stopping:
+class Stopping(Struct, frozen=True):
     """No run is begun any more; those that run have this long to end."""
 
     running: int
     grace_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Stopped:
+class Stopped(Struct, frozen=True):
     """The scheduler ends; so many runs were ended before they were done, and are tried again."""
 
     ended: int

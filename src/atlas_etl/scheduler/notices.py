@@ -8,8 +8,9 @@ tests of a connection the first that fails is told, and the first that succeeds 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from atlas_etl.config.notices import NoticeKind, NoticeTarget, filled
 from atlas_etl.model import RunError, SlotStatus
@@ -25,8 +26,7 @@ _TEXTS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
+class Notice(Struct, frozen=True):
     """One thing that somebody should know."""
 
     kind: NoticeKind

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Generic, TypeVar
+
+from msgspec import Struct
 
 from atlas_etl.scheduler.processes import Execution
 
@@ -20,8 +21,7 @@ class Ending(Enum):
     SHUTDOWN = auto()
 
 
-@dataclass(slots=True, kw_only=True)
-class Ongoing:
+class Ongoing(Struct, kw_only=True):
     """Something that was begun here. Times are seconds of the monotonic clock."""
 
     connector: str

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from heapq import merge
 from itertools import islice
 from zoneinfo import ZoneInfo
+
+from msgspec import Struct
 
 from atlas_etl.config.schedule import parse_schedule
 from atlas_etl.model import Breaker, ConnectorHealth, Daemon, Run, RunStatus, Slot, SlotStatus
@@ -18,8 +19,7 @@ from atlas_etl.scheduler.stores import Stores
 _MOST_RUNNING = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class ComingSlot:
+class ComingSlot(Struct, frozen=True):
     """A slot that is still to come; `local_time` shows it as the connector's zone does."""
 
     connector: str
@@ -27,8 +27,7 @@ class ComingSlot:
     local_time: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class LateSlot:
+class LateSlot(Struct, frozen=True):
     """A slot that should have begun, and nobody has begun it."""
 
     connector: str
@@ -36,8 +35,7 @@ class LateSlot:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Overview:
+class Overview(Struct, frozen=True):
     """What is so at one moment."""
 
     at: datetime

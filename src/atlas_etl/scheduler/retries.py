@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
+
+from msgspec import Struct
 
 from atlas_etl.model import Slot
 
 _JITTER = 0.25  # of the wait, so that what failed together does not come again together
 
 
-@dataclass(frozen=True, slots=True)
-class RetryRule:
+class RetryRule(Struct, frozen=True):
     """How often a slot is tried again, and how long is waited in between."""
 
     retries: int

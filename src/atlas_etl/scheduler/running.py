@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from atlas_etl.model import Slot
 from atlas_etl.scheduler.agenda import Scheduled
 from atlas_etl.scheduler.ongoing import Ongoing
 
 
-@dataclass(slots=True, kw_only=True)
-class Running(Ongoing):
+class Running(Ongoing, kw_only=True):
     """A slot whose run was begun here."""
 
     slot: Slot

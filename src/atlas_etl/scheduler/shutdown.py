@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from atlas_etl.scheduler.ongoing import Ending, Ongoing
 
 _LAST_WORDS = 0.25  # of the grace, for what was asked to end
 
 
-@dataclass(slots=True)
-class Shutdown:
+class Shutdown(Struct):
     """Seconds of the monotonic clock: `stop_at` is the end of the grace, or when a second signal came."""
 
     grace: float

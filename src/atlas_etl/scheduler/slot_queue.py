@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterator
-from dataclasses import replace
 from datetime import datetime
+
+from msgspec.structs import replace
 
 from atlas_etl.config.schedule import CatchUp
 from atlas_etl.model import DecidedSchedule, SlotStatus

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from atlas_etl.api.state_location import state_location
 from atlas_etl.config.project import Project
@@ -13,8 +14,7 @@ from atlas_etl.state.holder import this_actor
 from atlas_etl.state.open import open_state_store
 
 
-@dataclass(frozen=True, slots=True)
-class Stores:
+class Stores(Struct, frozen=True):
     """The sides of one state store."""
 
     state: StateStore

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 LATEST_BEAT = 60.0
 """Seconds without a turn of the loop after which it hangs; its longest sleep is a sixth of that."""
 
 
-@dataclass(frozen=True, slots=True)
-class Vitals:
+class Vitals(Struct, frozen=True):
     """How a daemon's loop is."""
 
     seconds_since_turn: float

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+
+from msgspec import Struct
 
 from atlas_etl.model import Daemon, LiveRun, Run, RunStatus
 from atlas_etl.scheduler.agenda import Agenda, Fingerprint, of_connectors
@@ -19,8 +20,7 @@ _NEWEST = 20  # runs that one look asks for
 _COMING = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(Struct, frozen=True):
     """One look. `ended` are the runs that ended since the look before; `coming` is empty without a daemon."""
 
     at: datetime

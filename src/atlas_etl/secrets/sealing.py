@@ -9,6 +9,8 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from msgspec import Struct
+
 from atlas_etl.errors import ConfigError
 
 KEY_BYTES = 32
@@ -54,8 +56,7 @@ class Key:
             ) from None
 
 
-@dataclass(frozen=True, slots=True)
-class KeyRing:
+class KeyRing(Struct, frozen=True):
     """Keys that open; the first one seals."""
 
     keys: tuple[Key, ...] = ()

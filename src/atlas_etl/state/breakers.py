@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime
 
+from msgspec.structs import replace
 from sqlalchemy import Connection, delete, select, update
 
 from atlas_etl.model import AuditAction, AuditKind, Breaker, BreakerPolicy, BreakerState, Change

@@ -6,9 +6,9 @@ one connector happen one after another.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime
 
+from msgspec.structs import replace
 from sqlalchemy import Connection, delete, exists, func, insert, select
 
 from atlas_etl.model import (

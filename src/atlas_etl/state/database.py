@@ -7,9 +7,9 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from msgspec import Struct
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
@@ -41,8 +41,7 @@ from atlas_etl.state.schema import SCHEMA
 _WRITING = "atlas_writing"
 
 
-@dataclass(frozen=True, slots=True)
-class EachStream:
+class EachStream(Struct, frozen=True):
     """A run's list of streams as a table: a row for each. `name` is a JSON list that begins with it."""
 
     table: FromClause

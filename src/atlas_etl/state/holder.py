@@ -7,8 +7,9 @@ import pwd
 import socket
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from atlas_etl.model import Actor
 
@@ -28,8 +29,7 @@ _BEHIND = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
+class Holder(Struct, frozen=True):
     """A process, told apart from a later one with the same pid.
 
     `place` names the boot and the pid namespace in which `pid` and the monotonic clock mean the same thing

@@ -6,8 +6,9 @@ import logging
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from atlas_etl.errors import StateError
 from atlas_etl.model import Run, RunProgress
@@ -19,8 +20,7 @@ PROGRESS_SECONDS = 1.0
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseTimes:
+class LeaseTimes(Struct, frozen=True):
     """How often a lease is renewed, and after how many seconds of silence it is free."""
 
     heartbeat: float = 10.0
@@ -31,8 +31,7 @@ class LeaseTimes:
             raise ValueError("a lease must be renewed more often than it expires")
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseRecord:
+class LeaseRecord(Struct, frozen=True):
     """A lease that somebody holds, as the store keeps it; `now` is the clock that judges it."""
 
     connector: str

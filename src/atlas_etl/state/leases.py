@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 
+from msgspec.structs import replace
 from sqlalchemy import ColumnElement, Connection, case, insert, literal, select, update
 
 from atlas_etl.errors import LockedError

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from dataclasses import asdict, fields
 from datetime import datetime
 
-from pydantic import TypeAdapter
+from msgspec import convert, to_builtins
+from msgspec.structs import asdict
 from sqlalchemy import Row
 
 from atlas_etl.errors import AtlasError, InterruptedRunError
@@ -41,12 +41,6 @@ from atlas_etl.state.holder import Holder
 from atlas_etl.state.lease import LeaseRecord
 
 AnyRow = Row[tuple[object, ...]]
-
-_STREAMS = TypeAdapter(tuple[StreamRun, ...])
-_CHECKPOINT = TypeAdapter(Checkpoint | None)
-_ERROR = TypeAdapter(RunError | None)
-_PROGRESS = TypeAdapter(RunProgress | None)
-_TEST = TypeAdapter(ConnectionTest | None)
 
 
 def told(moment: datetime) -> str:
@@ -107,9 +101,10 @@ def run_values(run: Run) -> dict[str, object]:
         "rows_processed": run.rows_processed,
         "bytes_processed": run.bytes_processed,
         "error": error_document(run.error),
-        "streams": _STREAMS.dump_python(
-            run.streams, mode="json", exclude={"__all__": {"checkpoint": {"parents"}}}
-        ),
+        "streams": [
+            {**to_builtins(stream), "checkpoint": checkpoint_document(stream.checkpoint)}
+            for stream in run.streams
+        ],
     }
 
 
@@ -123,22 +118,22 @@ def run_of(row: AnyRow) -> Run:
         started_at=row.started_at,
         completed_at=row.completed_at,
         destination=row.destination,
-        streams=_STREAMS.validate_python(row.streams),
+        streams=convert(row.streams, tuple[StreamRun, ...]),
         rows_processed=row.rows_processed,
         bytes_processed=row.bytes_processed,
-        error=_ERROR.validate_python(row.error),
+        error=convert(row.error, RunError | None),
         scheduled_at=row.scheduled_at,
     )
 
 
 def progress_document(progress: RunProgress | None) -> object:
-    return _PROGRESS.dump_python(progress, mode="json")
+    return to_builtins(progress)
 
 
 def live_of(row: AnyRow) -> LiveRun:
     """A run with its lease, and the judging clock as `now`. Raises ValueError where it cannot be one."""
     silent = max((row.now - row.heartbeat_at).total_seconds(), 0.0)
-    return LiveRun(run_of(row), row.host, row.pid, silent, _PROGRESS.validate_python(row.progress))
+    return LiveRun(run_of(row), row.host, row.pid, silent, convert(row.progress, RunProgress | None))
 
 
 def slot_of(row: AnyRow) -> Slot:
@@ -153,7 +148,7 @@ def slot_of(row: AnyRow) -> Slot:
         run_id=row.run_id,
         retry_at=row.retry_at,
         reason=row.reason,
-        error=_ERROR.validate_python(row.error),
+        error=convert(row.error, RunError | None),
     )
 
 
@@ -184,13 +179,13 @@ def test_of(row: AnyRow) -> ConnectionTest:
         message=row.message,
         server_version=row.server_version,
         warnings=tuple(row.warnings),
-        error=_ERROR.validate_python(row.error),
+        error=convert(row.error, RunError | None),
     )
 
 
 def health_of(row: AnyRow) -> ConnectorHealth | None:
     """A row of `connector_health`; None before its first test ended. Raises ValueError."""
-    last = _TEST.validate_python(row.last_test)
+    last = convert(row.last_test, ConnectionTest | None)
     return None if last is None or row.since is None else ConnectorHealth(row.connector, row.since, last)
 
 
@@ -202,27 +197,28 @@ def verification_values(verification: Verification) -> dict[str, object]:
 def verification_of(row: AnyRow) -> Verification:
     """A row of `verifications`. Raises ValueError where it cannot be one."""
     columns = row._mapping
-    values = {each.name: columns[each.name] for each in fields(Verification)}
+    values = {name: columns[name] for name in Verification.__struct_fields__}
     return Verification(**{**values, "mode": VerifyMode(row.mode)})
 
 
 def test_document(test: ConnectionTest) -> object:
     """A test as JSON, with every field that it has."""
-    return _TEST.dump_python(test, mode="json")
+    return to_builtins(test)
 
 
 def error_document(error: RunError | None) -> object:
-    return _ERROR.dump_python(error, mode="json")
+    return to_builtins(error)
 
 
 def checkpoint_document(checkpoint: Checkpoint | None) -> object:
     """A checkpoint as JSON, with every field that is mirrored."""
-    return _CHECKPOINT.dump_python(checkpoint, mode="json", exclude={"parents"})
+    document = to_builtins(checkpoint)
+    return document and {name: value for name, value in document.items() if name != "parents"}
 
 
 def checkpoint_of(document: object) -> Checkpoint | None:
     """Raises ValueError where the document is not one that `checkpoint_document` made."""
-    return _CHECKPOINT.validate_python(document)
+    return convert(document, Checkpoint | None)
 
 
 def checkpoint_values(connector: str, committed: CommittedCheckpoint) -> dict[str, object]:

@@ -6,9 +6,9 @@ Rows are locked in one order everywhere: the connector's lease, its run, the slo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from msgspec.structs import replace
 from sqlalchemy import ColumnElement, Connection, and_, delete, exists, select, update
 
 from atlas_etl.errors import SlotSettledError

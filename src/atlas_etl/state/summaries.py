@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from itertools import pairwise
 from statistics import median
 
+from msgspec.structs import replace
 from sqlalchemy import (
     ColumnElement,
     Connection,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime
+
+from msgspec.structs import replace
 
 from atlas_etl.api.report import ConnectorReport, in_order, latest_of
 from atlas_etl.model import Run, RunStatus, RunSummary, Span, Verification, VerifyMode

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from dataclasses import replace
 
 import psycopg
 import pytest
+from msgspec.structs import replace
 
 from atlas_etl.errors import ExitCode
 from atlas_etl.model import Disposition, NullCursor, Severity, Stream, TableName
@@ -343,11 +344,11 @@ def replica() -> Iterator[tuple[Database, Database]]:
         with Server(
             lambda port: [str(programs / "postgres"), "-D", str(data), "-p", str(port), *flags],
             folder=folder,
-            handshake=lambda port: postgres_recipe.connect(replace(address, port=port)).close(),
+            handshake=lambda port: postgres_recipe.connect(dataclasses.replace(address, port=port)).close(),
             not_ready=psycopg.OperationalError,
             stop_signal=signal.SIGINT,
         ) as server:
-            yield Database(address), Database(replace(address, port=server.port))
+            yield Database(address), Database(dataclasses.replace(address, port=server.port))
 
 
 def until(database: Database, condition: str) -> None:

@@ -7,11 +7,11 @@ import threading
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from itertools import islice
 
 import pyarrow as pa
 import pytest
+from msgspec.structs import replace
 
 from atlas_etl.errors import SourceError
 from atlas_etl.model import BatchLimits, CursorKind, CursorValue, ReadRequest, Stream

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import UTC, datetime
 from threading import Barrier
 
 import pyarrow as pa
 import pytest
+from msgspec.structs import replace
 
 from atlas_etl.connectors.sql._ledger import Ledger
 from atlas_etl.connectors.sql._mysql_load import LoadConnection

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
 import oracledb
 import pyarrow as pa
 import pytest
+from msgspec.structs import replace
 from oracledb import errors
 
 from atlas_etl.connectors.sql._dialect import NoneLeftOut

@@ -10,11 +10,11 @@ import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import replace
 from itertools import islice
 
 import pyarrow as pa
 import pytest
+from msgspec.structs import replace
 
 from atlas_etl.connectors.sql import _postgresql_snapshot
 from atlas_etl.connectors.sql._postgresql_connection import SessionPool

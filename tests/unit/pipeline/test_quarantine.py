@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from atlas_etl.connectors.sql._writer import SqlDestination
 from atlas_etl.errors import AtlasError, DataError
@@ -364,7 +364,7 @@ def test_text_that_postgresql_cannot_hold_is_kept_aside(postgresql_house: House)
 
 def test_a_limit_changes_nothing_where_no_row_is_refused(shop: House) -> None:
     shop.source("UPDATE orders SET amount = 1, note = 'a'")
-    what = dataclasses.replace(stream(Disposition.MERGE), quarantine_limit=5)
+    what = replace(stream(Disposition.MERGE), quarantine_limit=5)
     events = list(shop.events(what))
     assert not any(isinstance(event, RowsRefused) for event in events)
     assert len(shop.rows(what)) == 1000

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from msgspec.structs import replace
 
 from atlas_etl.errors import ConfigError, DataError, DestinationError
 from atlas_etl.model import Deletes, Deletion, Disposition, NullCursor, Stream, TableName

@@ -5,13 +5,13 @@ from __future__ import annotations
 import tracemalloc
 from collections import Counter
 from contextlib import ExitStack
-from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from atlas_etl.errors import ConfigError, StateError
 from atlas_etl.model import (

@@ -10,6 +10,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
+from msgspec import Struct
 from pydantic import BaseModel, SecretStr, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
@@ -26,8 +27,7 @@ _USUAL = ("host", "port", "database", "username", "password", "path", "database_
 _TEXTS = {str, SecretStr, Path}
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(Struct, frozen=True):
     """What is known of a connection before anything is asked.
 
     `given` was said by flags or in an earlier round; `project` is what atlas.yaml says for the protocol.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
+
+from msgspec import Struct
 
 from atlas_etl.cli.conversation.steps import Choice, Pick
 from atlas_etl.errors import nearest
@@ -14,15 +15,13 @@ EVERY = "all"
 _RANGE = re.compile(r"([0-9]{1,6})-([0-9]{1,6})")
 
 
-@dataclass(frozen=True, slots=True)
-class Picked:
+class Picked(Struct, frozen=True):
     """The values that were meant."""
 
     values: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Narrowed:
+class Narrowed(Struct, frozen=True):
     """The positions, from 0, of the choices that a part of a name or of a detail leaves."""
 
     positions: tuple[int, ...]

@@ -6,8 +6,9 @@ A conversation is a generator of steps, which is sent the answer of each; it doe
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
+
+from msgspec import Struct
 
 from atlas_etl.api.draft import Draft
 from atlas_etl.model import StreamInfo
@@ -15,8 +16,7 @@ from atlas_etl.model import StreamInfo
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(Struct, frozen=True):
     """A line is asked for; answered by a str, which `check` has made of what was typed.
 
     Nothing typed means `default`. `check` raises ValueError with what is wrong, and the question comes again.
@@ -28,8 +28,7 @@ class Text:
     check: Callable[[str], str] = str
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(Struct, frozen=True):
     """One thing that can be picked."""
 
     value: str
@@ -37,8 +36,7 @@ class Choice:
     aliases: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Pick:
+class Pick(Struct, frozen=True):
     """Some of the choices are to be named; answered by a tuple of their values, of one unless `many`."""
 
     question: str
@@ -48,60 +46,52 @@ class Pick:
     note: str = ""  # said between the choices and the question
 
 
-@dataclass(frozen=True, slots=True)
-class Confirm:
+class Confirm(Struct, frozen=True):
     """Answered by a bool."""
 
     question: str
     default: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Say:
+class Say(Struct, frozen=True):
     """Prose for the person; answered by None."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class ShowFile:
+class ShowFile(Struct, frozen=True):
     """A file's text for the person, line by line; answered by None."""
 
     path: str
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class ShowRows:
+class ShowRows(Struct, frozen=True):
     """A table for the person; answered by None."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[object]]
 
 
-@dataclass(frozen=True, slots=True)
-class LoadModel:
+class LoadModel(Struct, frozen=True):
     """Answered by the connection model of a protocol, or an AtlasError."""
 
     protocol: str
 
 
-@dataclass(frozen=True, slots=True)
-class TryConnection:
+class TryConnection(Struct, frozen=True):
     """Answered by a ConnectionStatus or an AtlasError."""
 
     draft: Draft
 
 
-@dataclass(frozen=True, slots=True)
-class FindStreams:
+class FindStreams(Struct, frozen=True):
     """Answered by an Offer or an AtlasError."""
 
     draft: Draft
 
 
-@dataclass(frozen=True, slots=True)
-class SampleColumns:
+class SampleColumns(Struct, frozen=True):
     """Answered by a mapping of columns to Samples, or an AtlasError."""
 
     draft: Draft
@@ -109,15 +99,13 @@ class SampleColumns:
     columns: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class PreviewRows:
+class PreviewRows(Struct, frozen=True):
     """Answered by a ShownRows or an AtlasError."""
 
     draft: Draft
 
 
-@dataclass(frozen=True, slots=True)
-class ShownRows:
+class ShownRows(Struct, frozen=True):
     """The first rows of a stream."""
 
     stream: str

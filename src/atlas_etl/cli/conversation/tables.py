@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from atlas_etl.api.cursor_advice import Moves, Proposal, Sample, judged_columns, propose
 from atlas_etl.api.draft import Draft, Offer
@@ -36,8 +38,7 @@ _DISPOSITIONS: Mapping[Disposition, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """What flags say of the streams; None and empty: nothing."""
 
     tables: tuple[str, ...] = ()
@@ -46,8 +47,7 @@ class Wanted:
     disposition: Disposition | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Table:
+class _Table(Struct, frozen=True):
     """One table, and how it is to be copied."""
 
     info: StreamInfo

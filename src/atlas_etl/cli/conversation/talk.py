@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from msgspec import Struct
 from pydantic import BaseModel
 
 from atlas_etl.api.draft import Draft, Offer
@@ -39,8 +40,7 @@ from atlas_etl.model import ConnectionStatus
 _CORRECT, _SAVE, _SAVE_DISABLED, _STOP = "correct", "save", "disabled", "stop"
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
+class Surroundings(Struct, frozen=True):
     """What the project and this installation offer."""
 
     protocols: tuple[Choice, ...]
@@ -64,8 +64,7 @@ class Given:
     tests: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(Struct, frozen=True):
     """What the new connector is called, and of which protocol it is."""
 
     name: str

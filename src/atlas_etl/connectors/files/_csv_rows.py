@@ -6,12 +6,12 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.csv
+from msgspec import Struct
 
 from atlas_etl.connectors.columns import repeated
 from atlas_etl.connectors.files._codec import open_text, uncompressed_name
@@ -26,8 +26,7 @@ _BLOCK, _LARGEST_BLOCK = 1024 * 1024, 256 * 1024 * 1024  # a record must fit; Ar
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")  # neither can begin a file of UTF-8
 
 
-@dataclass(frozen=True, slots=True)
-class Dialect:
+class Dialect(Struct, frozen=True):
     """How a CSV file is written."""
 
     delimiter: str | None = None  # None: by the file's ending
@@ -42,8 +41,7 @@ class Dialect:
         return self.delimiter or by_ending
 
 
-@dataclass(frozen=True, slots=True)
-class Records:
+class Records(Struct, frozen=True):
     """The records of one file. `skip` of them, the header's among them, come before the first row."""
 
     store: Store

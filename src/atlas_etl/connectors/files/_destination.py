@@ -17,13 +17,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import takewhile
 from pathlib import Path
 from uuid import uuid4
 
 import pyarrow as pa
+from msgspec.structs import replace
 
 from atlas_etl.connectors import naming
 from atlas_etl.connectors.examined import folder
@@ -94,7 +94,7 @@ class FilesDestination:
         manifest = self._folder(table).manifest()
         if manifest is None or not _is_of(manifest, connector, stream):
             return False
-        later = takewhile(lambda load: load.disposition is not Disposition.REPLACE, reversed(manifest.loads))
+        later = takewhile(lambda load: load.disposition != Disposition.REPLACE, reversed(manifest.loads))
         return any(load.load_id.startswith(f"{load_id}/") for load in later)
 
     def changes(self, plan: LoadPlan) -> Sequence[str]:  # noqa: ARG002
@@ -282,7 +282,7 @@ def _merge_mark(manifest: Manifest) -> str | None:
     """That of the last load by a key, unless one without a key replaced the rows since."""
     for load in reversed(manifest.loads):
         mark = merge_mark_of(load.load_id)
-        if mark is not None or load.disposition is Disposition.REPLACE:
+        if mark is not None or load.disposition == Disposition.REPLACE:
             return mark
     return None
 

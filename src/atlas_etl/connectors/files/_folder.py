@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
 
 import pyarrow as pa
+from msgspec import Struct
 
 from atlas_etl import values
 from atlas_etl.connectors.files._codec import uncompressed_name
@@ -37,8 +37,7 @@ def place_of_root(path: str) -> str:
     return f"files {path.rstrip('/')}"
 
 
-@dataclass(frozen=True, slots=True)
-class StreamFolder:
+class StreamFolder(Struct, frozen=True):
     """The folder that one stream lands in."""
 
     store: Store

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
 
 import pyarrow as pa
+from msgspec import Struct, field
 from pydantic import Field
 
 from atlas_etl.connectors.base import ConnectionConfig, FileForm, ProjectPath
@@ -27,8 +27,7 @@ class FileConnection(ConnectionConfig):
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Survey:
+class Survey(Struct, frozen=True):
     """What a stream's files hold, known before the first row is given away."""
 
     schema: pa.Schema

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import msgspec
+from msgspec import Struct
 
 from atlas_etl.connectors.files._codec import open_text
 from atlas_etl.connectors.files._failures import invalid_text, reading
@@ -21,8 +21,7 @@ _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _ROWS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(Struct, frozen=True):
     """Whole lines of one file."""
 
     content: bytes

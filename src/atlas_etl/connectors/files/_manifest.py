@@ -9,23 +9,22 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+import msgspec
 import pyarrow as pa
-from pydantic import TypeAdapter, ValidationError
+from msgspec import Struct
 
 from atlas_etl import values
 from atlas_etl.errors import DestinationError
-from atlas_etl.model import Checkpoint, Disposition, TableName
+from atlas_etl.model import Checkpoint, TableName
 
 MANIFEST = "_atlas_manifest.json"
 LEDGER_LENGTH = 100  # loads that a manifest remembers
 
 
-@dataclass(frozen=True, slots=True)
-class DataFile:
+class DataFile(Struct, frozen=True):
     """A live file. `low` and `high` are the edges of the cursor column in it, as cursor text."""
 
     name: str
@@ -39,19 +38,17 @@ class DataFile:
     nulls: int = 0  # rows without a cursor
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
+class Load(Struct, frozen=True):
     """One line of the ledger."""
 
     load_id: str
     run_id: str
-    disposition: Disposition | Literal["deletes"]
+    disposition: str  # of Disposition, or "deletes"
     rows: int
     committed_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(Struct, frozen=True):
     """A checkpoint, and the load or the person (an empty `run_id`) that set it."""
 
     checkpoint: Checkpoint
@@ -59,8 +56,7 @@ class Mark:
     run_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(Struct, frozen=True):
     """What one commit made true."""
 
     format: str
@@ -98,7 +94,7 @@ class Manifest:
         return sum(file.rows for file in self.files)
 
 
-_ADAPTER = TypeAdapter(Manifest)
+_DECODER = msgspec.json.Decoder(Manifest)
 
 
 def schema_fields(schema: pa.Schema) -> tuple[dict[str, str], str]:
@@ -108,17 +104,17 @@ def schema_fields(schema: pa.Schema) -> tuple[dict[str, str], str]:
 
 
 def encode(manifest: Manifest) -> bytes:
-    return _ADAPTER.dump_json(manifest, indent=1) + b"\n"
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n"
 
 
 def decode(content: bytes, path: str) -> Manifest:
     """The manifest in these bytes. Raises DestinationError (`corrupt_manifest`): never "there is none"."""
     try:
-        manifest = _ADAPTER.validate_json(content)
+        manifest = _DECODER.decode(content)
         manifest.schema  # noqa: B018 (decoding it is the check)
         if any("/" in name or name in ("", ".", "..") for name in manifest.names):
             raise ValueError("a file of another folder")
-    except (ValidationError, Base64Error, ValueError, pa.ArrowException, OSError) as failure:
+    except (Base64Error, ValueError, pa.ArrowException, OSError) as failure:
         raise DestinationError(
             f"{path} is damaged: it does not say which files are live",
             hint="restore it from a backup, or remove the stream's folder to load everything again",

@@ -7,12 +7,12 @@ outgrow its memory, so that both questions are one join each, whatever the numbe
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+from msgspec import Struct
 
 from atlas_etl import values
 from atlas_etl.errors import NullKeyError
@@ -21,8 +21,7 @@ from atlas_etl.scratch import Scratch
 Rows = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
-class Compared:
+class Compared(Struct, frozen=True):
     """The numbers of live rows whose key is not in the set, or that are marked, in order."""
 
     rows: Rows

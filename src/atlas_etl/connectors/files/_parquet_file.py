@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from msgspec import Struct
 
 from atlas_etl.connectors.columns import repeated
 from atlas_etl.connectors.files._codec import check_ratio
@@ -24,8 +24,7 @@ _INT96 = "INT96"  # Impala's and Spark's old timestamp: nanoseconds of a day, an
 _NANOSECONDS_END = 2**63 // 1000  # microseconds from 1970 that int64 nanoseconds reach
 
 
-@dataclass(frozen=True, slots=True)
-class ParquetSource:
+class ParquetSource(Struct, frozen=True):
     """An open Parquet file: as Arrow reads it, and its bytes.
 
     `flat` are its columns that are not nested, with their leaf's index.

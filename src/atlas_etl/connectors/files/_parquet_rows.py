@@ -7,13 +7,13 @@ of long values are read as dictionaries, whose rows are known before they are ma
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from msgspec import Struct
 
 from atlas_etl.connectors.files._codec import check_ratio
 from atlas_etl.connectors.files._parquet_file import ParquetSource
@@ -28,8 +28,7 @@ _LONG, _INDEX = 256, 4  # bytes of a value, and of its place in a dictionary
 _WORST = 4  # times the bytes of a batch, were each value of it the longest of its dictionary
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Struct, frozen=True):
     """Columns to be read as dictionaries, and the rows of a batch of each row group."""
 
     as_dictionaries: tuple[str, ...]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from uuid import uuid4
 
 import pyarrow as pa
+from msgspec import Struct
+from msgspec.structs import replace
 
 from atlas_etl.connectors.base import RowWriter
 from atlas_etl.connectors.files._format import Format
@@ -19,8 +20,7 @@ from atlas_etl.connectors.order import Edges
 _OWN_NAME = re.compile(r"^\.?atlas-[0-9a-f]{32}\.[a-z.]+$")
 
 
-@dataclass(frozen=True, slots=True)
-class Sizes:
+class Sizes(Struct, frozen=True):
     """How large files get, in bytes of Arrow data; compressed files are a fraction of it."""
 
     file: int = 256 * 1024 * 1024  # a data file ends when it has so many

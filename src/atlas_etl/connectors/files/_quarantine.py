@@ -9,7 +9,7 @@ from __future__ import annotations
 from operator import attrgetter
 from uuid import uuid4
 
-from pydantic import TypeAdapter, ValidationError
+import msgspec
 
 from atlas_etl.connectors.files._failures import writing
 from atlas_etl.connectors.files._folder import StreamFolder
@@ -17,7 +17,7 @@ from atlas_etl.connectors.files._manifest import Manifest
 from atlas_etl.errors import DestinationError
 from atlas_etl.model import QuarantineChange, QuarantinedRow
 
-_ROW = TypeAdapter(QuarantinedRow)
+_ROW = msgspec.json.Decoder(QuarantinedRow)
 
 
 def quarantined(folder: StreamFolder, manifest: Manifest | None) -> tuple[QuarantinedRow, ...]:
@@ -25,9 +25,9 @@ def quarantined(folder: StreamFolder, manifest: Manifest | None) -> tuple[Quaran
     if manifest is None or manifest.quarantine is None:
         return ()
     try:
-        rows = map(_ROW.validate_json, folder.content(manifest.quarantine).splitlines())
+        rows = map(_ROW.decode, folder.content(manifest.quarantine).splitlines())
         return tuple(sorted(rows, key=attrgetter("order")))
-    except ValidationError as failure:
+    except msgspec.DecodeError as failure:
         raise DestinationError(
             f"{folder.path}/{manifest.quarantine} is damaged: it holds rows that were refused",
             hint="restore it, or remove the stream's folder to load everything again",
@@ -50,7 +50,7 @@ def changed(folder: StreamFolder, manifest: Manifest | None, change: QuarantineC
         file = folder.store.create(f"{folder.path}/{name}")
         try:
             for row in rows.values():
-                file.sink.write(_ROW.dump_json(row) + b"\n")
+                file.sink.write(msgspec.json.encode(row) + b"\n")
         except BaseException:
             file.drop()
             raise

@@ -6,7 +6,6 @@ The source's keys are held as a merge's are, in a database that spills to disk; 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import uuid4
 
@@ -14,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+from msgspec.structs import replace
 
 from atlas_etl.connectors.deletes import refuse_null_keys, refuse_too_many
 from atlas_etl.connectors.files._failures import writing

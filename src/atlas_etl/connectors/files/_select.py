@@ -16,7 +16,8 @@ import glob
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from atlas_etl.connectors.files._codec import uncompressed_name
 from atlas_etl.connectors.files._failures import reading
@@ -31,8 +32,7 @@ from atlas_etl.model import Stream
 _WILD = re.compile(r"[*?\[].*$", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(Struct, frozen=True):
     """The files of one stream as they were when it was opened."""
 
     path: str  # as the stream or the connection names it

@@ -13,12 +13,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from msgspec.structs import replace
 
 from atlas_etl.connectors.files._evolve import evolved
 from atlas_etl.connectors.files._failures import writing

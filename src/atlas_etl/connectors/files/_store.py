@@ -8,11 +8,11 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 import pyarrow as pa
+from msgspec import Struct
 
 from atlas_etl.connectors.files._glob import matching
 from atlas_etl.errors import LockedError
@@ -21,8 +21,7 @@ _FILE_MODE, _FOLDER_MODE = 0o600, 0o700
 _GROUPS_FILE_MODE, _GROUPS_FOLDER_MODE = 0o640, 0o750
 
 
-@dataclass(frozen=True, slots=True)
-class StoredFile:
+class StoredFile(Struct, frozen=True):
     """A file as a listing shows it; `version` changes whenever the file does."""
 
     path: str

@@ -10,12 +10,12 @@ out, and put right, from the files' edges.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from msgspec import Struct
 
 from atlas_etl import values
 from atlas_etl.connectors.order import Edges, at_or_after, before, edges
@@ -25,8 +25,7 @@ _MANY_PIECES = 256
 _FEW_RUNS = 8  # of rows, that cost less as slices than to be copied
 
 
-@dataclass(frozen=True, slots=True)
-class _Kept:
+class _Kept(Struct, frozen=True):
     rows: pa.RecordBatch
     edges: Edges
 

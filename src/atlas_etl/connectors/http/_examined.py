@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+
+from msgspec import Struct
 
 from atlas_etl.connectors.examined import clock, no_key
 from atlas_etl.connectors.http._outline import caveats
@@ -16,8 +17,7 @@ from atlas_etl.model import Finding, Severity, Stream
 _RESOLUTION = timedelta(seconds=1)  # of the header Date
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
+class Heard(Struct, frozen=True):
     """The last answer of the API itself, between two looks at our clock."""
 
     headers: Mapping[str, str]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 
 import pyarrow as pa
+from msgspec import Struct, field
 
 from atlas_etl import values
 from atlas_etl.connectors.declared import declared
@@ -17,8 +17,7 @@ from atlas_etl.errors import SourceError
 from atlas_etl.model import ColumnInfo, KnownColumns, Stream, StreamInfo
 
 
-@dataclass(frozen=True, slots=True)
-class GivenNames:
+class GivenNames(Struct, frozen=True):
     """The text for each `{name}`, and the declared types of columns."""
 
     texts: Mapping[str, str] = field(default_factory=dict)

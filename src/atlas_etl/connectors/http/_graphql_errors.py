@@ -7,9 +7,9 @@ Errors are an error also where data comes with them: nobody could tell which rec
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import msgspec
+from msgspec import Struct
 
 from atlas_etl.connectors.http._failures import StatusError, status_error, without_values
 from atlas_etl.connectors.http._messages import Request, Response, shown
@@ -56,8 +56,7 @@ _COSTLY = msgspec.json.Decoder(_Costly)
 _ANSWER = msgspec.json.Decoder(_Answer)
 
 
-@dataclass(frozen=True, slots=True)
-class _Error:
+class _Error(Struct, frozen=True):
     message: str
     code: str | None
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import TypeAlias
+
+from msgspec.structs import replace
 
 from atlas_etl.connectors.http._connection import HttpConnection, Resource
 from atlas_etl.connectors.http._error_objects import ErrorObjects, known_records

@@ -10,12 +10,12 @@ it is read again.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from msgspec import Struct
 
 from atlas_etl import values
 from atlas_etl.connectors.order import at_or_after, before, edges, past
@@ -27,8 +27,7 @@ MOST_PARENTS = 10_000  # whose bounds a checkpoint keeps: it is one row of a led
 _TIMES = frozenset({CursorKind.TIMESTAMPTZ, CursorKind.TIMESTAMP, CursorKind.DATE})
 
 
-@dataclass(frozen=True, slots=True)
-class Bound:
+class Bound(Struct, frozen=True):
     """Records before `value` are committed, and so many of those equal to it; None: none is."""
 
     value: CursorValue | None = None
@@ -76,8 +75,7 @@ class ParentBounds:
         return Bound(self.since)
 
 
-@dataclass(slots=True)
-class _Seen:
+class _Seen(Struct):
     """What one pass saw of a parent's rows: how many are at its bound, and the greatest of the new ones."""
 
     at_bound: int = 0

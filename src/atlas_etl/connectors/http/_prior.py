@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from atlas_etl.connectors.http._connection import Resource
 from atlas_etl.connectors.http._failures import may_pass
@@ -41,8 +44,7 @@ def given_names(resource: Resource, beside: Beside, fetch: Fetch) -> GivenNames:
     return GivenNames(texts, types)
 
 
-@dataclass(frozen=True, slots=True)
-class _Left:
+class _Left(Struct, frozen=True):
     """What an API still has of a job, and the requests that rid it of that."""
 
     abort: Request | None
@@ -54,10 +56,12 @@ def _left(job: Job, job_id: Scalar, beside: Beside) -> _Left:
     ids = {JOB_ID: job_id}
     abort = removal = None
     if job.abort is not None:
-        stop = replace(beside(job.abort.path), method=job.abort.method, body=template_body(job.abort.body))
+        stop = dataclasses.replace(
+            beside(job.abort.path), method=job.abort.method, body=template_body(job.abort.body)
+        )
         abort = filled(stop, ids)
     if job.delete_path is not None:
-        removal = replace(filled(beside(job.delete_path), ids), method="DELETE")
+        removal = dataclasses.replace(filled(beside(job.delete_path), ids), method="DELETE")
     return _Left(abort, removal)
 
 
@@ -100,7 +104,7 @@ class Jobs:
             self._left[mark] = replace(left, abort=None)
             results = filled(beside(job.results_path), {JOB_ID: job_id})
             preferred = {"Accept": f"{media_type}, */*;q=0.5", **results.headers}
-            yield replace(results, headers=preferred)
+            yield dataclasses.replace(results, headers=preferred)
         except SourceError as failure:
             if failure.code == "job_failed":
                 self._left[mark] = replace(left, abort=None)

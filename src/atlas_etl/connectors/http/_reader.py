@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+
+from msgspec import Struct
 
 from atlas_etl import values
 from atlas_etl.connectors.base import BaseConnector, SecretKeeper
@@ -50,8 +51,7 @@ log = logging.getLogger(__name__)
 _DESCRIBED = 1000  # records that a job is begun for where only they tell the columns
 
 
-@dataclass(slots=True)
-class _Unfinished:
+class _Unfinished(Struct):
     """Pages of a stream whose columns turned out to be wider than the first of them said."""
 
     request: ReadRequest

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 from atlas_etl.connectors.http._error_objects import ErrorObjects
 from atlas_etl.connectors.http._given import NOTHING_GIVEN, GivenNames
@@ -12,8 +12,7 @@ from atlas_etl.connectors.http._windows import Windows
 from atlas_etl.model import CursorValue
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Struct, frozen=True):
     """What is the same for every list of a stream, and how far it was read before."""
 
     key: tuple[str, ...] = ()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 import msgspec
+from msgspec import Struct
 
 from atlas_etl.connectors.http import _usual_names as usual
 from atlas_etl.connectors.http._messages import Response
@@ -15,8 +15,7 @@ from atlas_etl.connectors.http._where_records import ENVELOPES
 from atlas_etl.errors import SourceError
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(Struct, frozen=True):
     """What came back for one request."""
 
     response: Response

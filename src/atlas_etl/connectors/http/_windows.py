@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from calendar import monthrange
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal
 from itertools import pairwise
@@ -18,6 +17,7 @@ from typing import TypeAlias
 from zoneinfo import ZoneInfo
 
 import msgspec
+from msgspec import Struct
 
 from atlas_etl.connectors.clocks_back import earliest
 from atlas_etl.connectors.http._incremental import (
@@ -42,8 +42,7 @@ Keep: TypeAlias = Callable[[list[msgspec.Raw]], list[msgspec.Raw]]
 _NAIVE = frozenset({CursorKind.DATE, CursorKind.TIMESTAMP})
 
 
-@dataclass(frozen=True, slots=True)
-class _Clock:
+class _Clock(Struct, frozen=True):
     """How the instants of one stream are written, and those of its records read."""
 
     kind: CursorKind  # that is sent

@@ -8,10 +8,10 @@ Only checksums of the same system are comparable: each writes values in its own 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import pyarrow as pa
+from msgspec import Struct
 
 from atlas_etl import values
 
@@ -19,8 +19,7 @@ _MODULUS = 2**64
 NAMES = ("bucket", "n", "total")  # what `Checksums.select` gives, each as text
 
 
-@dataclass(frozen=True, slots=True)
-class CellText:
+class CellText(Struct, frozen=True):
     """How a column's cells are written: the SQL, and what the text is a form of.
 
     Of two columns with the same form, equal texts are equal values, and no others are.

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import pyarrow as pa
+from msgspec import Struct
 
 from atlas_etl.model import CursorKind, CursorValue, NextTail, Watermark
 
@@ -21,8 +21,7 @@ COUNTED = frozenset({CursorKind.INTEGER, CursorKind.DECIMAL})
 CLOCKED = frozenset({CursorKind.TIMESTAMP, CursorKind.TIMESTAMPTZ, CursorKind.DATE})
 
 
-@dataclass(frozen=True, slots=True)
-class OpenWriters:
+class OpenWriters(Struct, frozen=True):
     """Those that may still commit rows that a snapshot cannot see, by the system's own clock."""
 
     began: datetime  # none of them began before this instant
@@ -35,8 +34,7 @@ class OpenWriters:
         return self.began if lag is None else min(self.began, self.taken - lag)
 
 
-@dataclass(frozen=True, slots=True)
-class LateRows:
+class LateRows(Struct, frozen=True):
     """What tells where rows may still appear behind one read of a stream."""
 
     writers: OpenWriters

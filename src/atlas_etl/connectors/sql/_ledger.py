@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import uuid4
 
-from pydantic import TypeAdapter
+import msgspec
+from msgspec import Struct
 
 from atlas_etl.connectors.sql._dialect import Connection, WriterDialect
 from atlas_etl.connectors.sql._own_rows import read, reading_own, text, written
@@ -50,13 +50,12 @@ _SEARCHED = (*_KEY, "table_name", "disposition", "committed_at")  # compared whe
 _LOAD_COLUMNS = (
     "load_id", "run_id", "connector", "stream", "table_name", "disposition", "row_count", "committed_at",
 )  # fmt: skip
-_WATERMARKS = TypeAdapter(tuple[Watermark, ...])
-_PARENTS = TypeAdapter(tuple[ParentBound, ...] | None)
-_SPELLINGS = TypeAdapter(tuple[str, ...])
+_WATERMARKS = msgspec.json.Decoder(tuple[Watermark, ...])
+_PARENTS = msgspec.json.Decoder(tuple[ParentBound, ...] | None)
+_SPELLINGS = msgspec.json.Decoder(tuple[str, ...])
 
 
-@dataclass(frozen=True, slots=True)
-class Ledger:
+class Ledger(Struct, frozen=True):
     """The ledger of one stream's table, written inside the load's own transaction. All columns are text.
 
     Its line in `_atlas_checkpoints` is the stream's fence: `writer` is the run that began a load last, and
@@ -375,8 +374,8 @@ def _read(dialect: WriterDialect, row: Sequence[object]) -> Mapping[str, object]
 def _checkpoint_cells(checkpoint: Checkpoint, run_id: str) -> dict[str, str | None]:
     cells = (
         checkpoint.cursor, checkpoint.high.kind.value, checkpoint.high.text, checkpoint.tail_from.text,
-        json.dumps(checkpoint.tail_values), _WATERMARKS.dump_json(checkpoint.watermarks).decode(),
-        _PARENTS.dump_json(checkpoint.parents).decode(), checkpoint.protection, run_id,
+        json.dumps(checkpoint.tail_values), msgspec.json.encode(checkpoint.watermarks).decode(),
+        msgspec.json.encode(checkpoint.parents).decode(), checkpoint.protection, run_id,
         datetime.now(UTC).isoformat(),
     )  # fmt: skip
     return dict(zip(_CHECKPOINT_COLUMNS, cells, strict=True))
@@ -392,9 +391,9 @@ def _committed(line: Mapping[str, object]) -> CommittedCheckpoint | None:
             texts["cursor_column"],
             CursorValue(kind, texts["high"]),
             CursorValue(kind, texts["tail_from"]),
-            _SPELLINGS.validate_json(texts["tail_values"]),
-            _WATERMARKS.validate_json(texts["watermarks"]),
-            _PARENTS.validate_json(texts["parents"]),
+            _SPELLINGS.decode(texts["tail_values"]),
+            _WATERMARKS.decode(texts["watermarks"]),
+            _PARENTS.decode(texts["parents"]),
             texts["protection"],
         )
         committed_at = datetime.fromisoformat(texts["committed_at"])

@@ -8,10 +8,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Protocol
 
 import pyarrow as pa
+from msgspec import Struct
 
 from atlas_etl.connectors.examined import unmade
 from atlas_etl.connectors.sql._source import Dialect, Relation, SourceColumn
@@ -25,8 +25,7 @@ SMALL = 100_000  # rows that are read whole in no time
 _NULLS = 1_000  # that are counted; more say no more
 
 
-@dataclass(frozen=True, slots=True)
-class Index:
+class Index(Struct, frozen=True):
     """An index of a table; of an expression in it there is no column."""
 
     columns: tuple[str, ...]
@@ -68,8 +67,7 @@ class Look(TableLook, Protocol):
         """The statement that keeps a column from being NULL; None where the system has none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Spread:
+class Spread(Struct, frozen=True):
     """How the rows of a sample spread over the values of some columns."""
 
     rows: int
@@ -77,8 +75,7 @@ class Spread:
     shared: int  # rows whose value another one has
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """A stream as it was found."""
 
     stream: Stream

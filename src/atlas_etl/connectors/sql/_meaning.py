@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from atlas_etl.errors import AtlasError, DestinationError, RefusedRowError, SourceError
 
 Failure = type[SourceError] | type[DestinationError]  # by whether the system is read or written
 
 
-@dataclass(frozen=True, slots=True)
-class Meaning:
+class Meaning(Struct, frozen=True):
     """The code and the hint of an error, and whether a retry may help."""
 
     code: str

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from operator import itemgetter
+
+from msgspec import Struct
 
 from atlas_etl.connectors.sql._mssql_literals import literal, quoted
 from atlas_etl.connectors.sql._mssql_types import Described
@@ -50,8 +51,7 @@ _SIZED = frozenset({"binary", "varbinary", "char", "varchar"})
 _SCALED = frozenset({"datetime2", "datetimeoffset", "time"})
 
 
-@dataclass(frozen=True, slots=True)
-class CatalogColumn:
+class CatalogColumn(Struct, frozen=True):
     """One column of a table."""
 
     name: str
@@ -62,8 +62,7 @@ class CatalogColumn:
     leads: bool  # whether an index begins with it
 
 
-@dataclass(frozen=True, slots=True)
-class CatalogTable:
+class CatalogTable(Struct, frozen=True):
     """A table or a view; its columns where they were asked for."""
 
     schema: str

@@ -6,8 +6,9 @@ Rights are read and not tried: https://learn.microsoft.com/sql/t-sql/functions/h
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
+
+from msgspec import Struct
 
 from atlas_etl.connectors.examined import clock
 from atlas_etl.connectors.sql._mssql_literals import literal, quoted
@@ -29,8 +30,7 @@ _OF_SCHEMA = "HAS_PERMS_BY_NAME({schema}, 'SCHEMA', '{right}')"
 Run = Callable[[str], Sequence[tuple[object, ...]]]
 
 
-@dataclass(frozen=True, slots=True)
-class Abilities:
+class Abilities(Struct, frozen=True):
     """What a login may do in a database, and what the database may do."""
 
     version: str

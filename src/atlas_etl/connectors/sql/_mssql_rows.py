@@ -8,12 +8,12 @@ there is no limit of 1,000 rows or 2,100 parameters, and nothing on the way has 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from msgspec import Struct
 
 from atlas_etl import values
 from atlas_etl.connectors.sql._mssql_literals import quoted
@@ -28,8 +28,7 @@ _SHORT, _LONG = "nvarchar(100)", "nvarchar(max)"
 Cells = Sequence[str | None]
 
 
-@dataclass(frozen=True, slots=True)
-class _Column:
+class _Column(Struct, frozen=True):
     """A column's cells as text, and the SQL that makes values of them."""
 
     cells: Cells

@@ -6,9 +6,8 @@ unsigned numbers but `tinyint`, so they are kept in the next larger type.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pyarrow as pa
+from msgspec import Struct
 
 COLLATION = "Latin1_General_100_BIN2"  # neither case nor accents are ignored; blanks at the end always are
 LONG_TEXT = f"nvarchar(max) COLLATE {COLLATION}"
@@ -99,8 +98,7 @@ def is_long(kind: pa.DataType) -> bool:
     return declaration(kind) in (LONG_TEXT, "varbinary(max)")
 
 
-@dataclass(frozen=True, slots=True)
-class KeptColumn:
+class KeptColumn(Struct, frozen=True):
     """A table's column as the catalog has it."""
 
     name: str

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from atlas_etl.connectors.sql._inexact import refuse_inexact
 from atlas_etl.connectors.sql._ledger import CHECKPOINTS, LOADS
@@ -46,8 +47,7 @@ WHERE o.name = {table} AND o.type = 'U'
 ORDER BY s.name"""
 
 
-@dataclass(frozen=True, slots=True)
-class UniqueKey:
+class UniqueKey(Struct, frozen=True):
     """A unique index, which may be the primary key."""
 
     name: str
@@ -55,8 +55,7 @@ class UniqueKey:
     columns: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Struct, frozen=True):
     """A table that rows are about to be written to."""
 
     table: TableName

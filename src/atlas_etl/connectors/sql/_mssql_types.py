@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from msgspec import Struct
 
 from atlas_etl import values
 from atlas_etl.connectors.sql._mssql_literals import quoted
@@ -39,15 +39,13 @@ UNBOUNDED = frozenset({"text", "ntext", "image", "xml", "json", "geometry", "geo
 _FIRST_DAY, _LAST_DAY = "1677-09-22", "2262-04-10"
 
 
-@dataclass(frozen=True, slots=True)
-class MSSQLColumn(SourceColumn):
+class MSSQLColumn(SourceColumn, frozen=True):
     """A column of SQL Server, whose texts are ordered by a collation."""
 
     collation: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Described:
+class Described(Struct, frozen=True):
     """A column as the server describes it."""
 
     name: str

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from operator import itemgetter
+
+from msgspec import Struct
 
 from atlas_etl.connectors.sql._mysql_errors import quoted
 from atlas_etl.model import ColumnInfo, StreamInfo
@@ -42,8 +43,7 @@ INTEGERS = frozenset({"tinyint", "smallint", "mediumint", "int", "bigint"})
 _TIMES = frozenset({"timestamp", "datetime"})
 
 
-@dataclass(frozen=True, slots=True)
-class CatalogColumn:
+class CatalogColumn(Struct, frozen=True):
     """One column of a table."""
 
     name: str
@@ -54,8 +54,7 @@ class CatalogColumn:
     comment: str
 
 
-@dataclass(frozen=True, slots=True)
-class CatalogTable:
+class CatalogTable(Struct, frozen=True):
     """A table or a view."""
 
     schema: str

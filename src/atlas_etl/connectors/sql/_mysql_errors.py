@@ -11,8 +11,8 @@ import socket
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 
+from msgspec.structs import replace
 from pymysql import err
 
 from atlas_etl.connectors.sql._meaning import (

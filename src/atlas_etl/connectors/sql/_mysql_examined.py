@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import cast
+
+from msgspec.structs import replace
 
 from atlas_etl.connectors.examined import clock, unmade
 from atlas_etl.connectors.sql._examined_target import sessions_left

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from itertools import pairwise
+
+from msgspec import Struct
 
 from atlas_etl.connectors.sql._fetching import Batches
 from atlas_etl.connectors.sql._mysql_catalog import INTEGERS, CatalogTable
@@ -83,8 +84,7 @@ def _session(stack: ExitStack, server: Server) -> Session:
     return session
 
 
-@dataclass(frozen=True, slots=True)
-class RangeReader:
+class RangeReader(Struct, frozen=True):
     """One of the ranges, being read (_side_by_side.Reader)."""
 
     session: Session

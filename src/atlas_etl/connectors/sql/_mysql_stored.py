@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import pyarrow as pa
+from msgspec import Struct
 
 # Exact comparisons: neither case nor accents nor blanks at the end are ignored. Each server reads its own
 # comment (https://mariadb.com/kb/en/comment-syntax/).
@@ -104,8 +104,7 @@ def declaration(kind: pa.DataType) -> str:
     return f"DECIMAL({kind.precision},{kind.scale})" if pa.types.is_decimal(kind) else _DECLARED[kind]
 
 
-@dataclass(frozen=True, slots=True)
-class KeptColumn:
+class KeptColumn(Struct, frozen=True):
     """A table's column as information_schema has it."""
 
     name: str

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import pyarrow as pa
+from msgspec import Struct
 from pymysql import err
 from pymysql.constants import CR, FIELD_TYPE, FLAG
 
@@ -54,8 +54,7 @@ _OTHERS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(Struct, frozen=True):
     """What the server says about one column of a result.
 
     `type_code` is one of PyMySQL's FIELD_TYPE, `charset` a collation id, `length` the display width

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import replace
 from types import TracebackType
 from typing import Any, Protocol, Self, cast
 
 import pyarrow as pa
 import pymysql
+from msgspec.structs import replace
 from pymysql import err
 from pymysql.charset import charset_by_id
 from pymysql.constants import COMMAND, CR, SERVER_STATUS

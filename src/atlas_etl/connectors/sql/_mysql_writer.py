@@ -6,9 +6,9 @@ import re
 import secrets
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
-from dataclasses import replace
 
 import pyarrow as pa
+from msgspec.structs import replace
 
 from atlas_etl.connectors.deletes import refuse_cascades
 from atlas_etl.connectors.sql._dialect import Connection

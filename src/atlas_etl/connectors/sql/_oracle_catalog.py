@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from operator import itemgetter
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from atlas_etl.connectors.sql._oracle_literals import literal, quoted
 from atlas_etl.model import ColumnInfo, StreamInfo
@@ -47,8 +49,7 @@ _SIZED = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class CatalogColumn:
+class CatalogColumn(Struct, frozen=True):
     """One column of a table."""
 
     name: str
@@ -58,8 +59,7 @@ class CatalogColumn:
     leads: bool = False  # whether an index begins with it
 
 
-@dataclass(frozen=True, slots=True)
-class CatalogTable:
+class CatalogTable(Struct, frozen=True):
     """A table or a view; its columns where they were asked for."""
 
     schema: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
+
+from msgspec import Struct
 
 from atlas_etl.connectors.examined import clock
 from atlas_etl.connectors.sql._oracle_literals import quoted
@@ -24,8 +25,7 @@ _PRIVILEGES = "SELECT p.privilege FROM session_privs p WHERE p.privilege LIKE '%
 _ELSEWHERE = ("CREATE", "ALTER", "DROP", "SELECT", "INSERT", "UPDATE", "DELETE")  # ANY TABLE
 
 
-@dataclass(frozen=True, slots=True)
-class Abilities:
+class Abilities(Struct, frozen=True):
     """What a user may do in a database, and what the database is."""
 
     version: str

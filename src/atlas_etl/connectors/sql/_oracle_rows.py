@@ -8,12 +8,12 @@ Floating point numbers are bound as their bits. An empty text is NULL to Oracle
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import oracledb
 import pyarrow as pa
 import pyarrow.compute as pc
+from msgspec import Struct
 
 from atlas_etl import values
 from atlas_etl.connectors.sql._oracle_literals import moment, quoted
@@ -28,8 +28,7 @@ Size: TypeAlias = (
 )  # as `setinputsizes` takes them: an integer is a text's greatest length
 
 
-@dataclass(frozen=True, slots=True)
-class Bound:
+class Bound(Struct, frozen=True):
     """An INSERT with its rows."""
 
     sql: str

@@ -8,9 +8,9 @@ its DATE has one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import pyarrow as pa
+from msgspec import Struct
 
 from atlas_etl.connectors.sql._oracle_catalog import native_type
 from atlas_etl.connectors.sql._oracle_types import digits_of
@@ -104,8 +104,7 @@ def _decimal(kind: pa.DataType) -> pa.DataType:
     return pa.decimal128(digits, kind.scale)
 
 
-@dataclass(frozen=True, slots=True)
-class KeptColumn:
+class KeptColumn(Struct, frozen=True):
     """A table's column as the dictionary has it."""
 
     name: str

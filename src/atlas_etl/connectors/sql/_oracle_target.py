@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from atlas_etl.connectors.sql._inexact import refuse_inexact
 from atlas_etl.connectors.sql._ledger import CHECKPOINTS, LOADS
@@ -41,8 +42,7 @@ SELECT COUNT(*) FROM all_tables t WHERE t.owner = {owner} AND t.table_name IN ({
 _SCHEMAS = "SELECT t.owner FROM all_tables t WHERE t.table_name = {name} ORDER BY t.owner"
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Struct, frozen=True):
     """A table that rows are about to be written to."""
 
     table: TableName

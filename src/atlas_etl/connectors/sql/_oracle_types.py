@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from msgspec import Struct
+from msgspec.structs import replace
 
 from atlas_etl import values
 from atlas_etl.connectors.sql._oracle_literals import quoted, signed
@@ -41,8 +42,7 @@ _WIDEST = 38  # digits that any NUMBER may have
 _FIRST_DAY, _LAST_DAY = "1677-09-22", "2262-04-10"
 
 
-@dataclass(frozen=True, slots=True)
-class Described:
+class Described(Struct, frozen=True):
     """A column as the server describes it."""
 
     name: str

@@ -5,9 +5,9 @@ from __future__ import annotations
 import secrets
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
-from dataclasses import replace
 
 import pyarrow as pa
+from msgspec.structs import replace
 
 from atlas_etl.connectors.deletes import refuse_cascades
 from atlas_etl.connectors.sql._answered import answered

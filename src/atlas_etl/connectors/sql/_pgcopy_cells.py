@@ -8,12 +8,13 @@ entry is a cell, and Arrow's `filter` copies those.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from msgspec import Struct
+from msgspec.structs import replace
 
 from atlas_etl.connectors.sql._pgcopy_types import Bytes, Ints, Mask, PgCopyError
 
@@ -46,8 +47,7 @@ def gather_bytes(data: Bytes, start: Ints, length: Ints) -> pa.Array:
     return every.filter(pa.Array.from_buffers(pa.bool_(), 2 * count - 1, [None, odd])).cast(pa.binary())
 
 
-@dataclass(frozen=True, slots=True)
-class Cells:
+class Cells(Struct, frozen=True):
     """Where one column's values lie. `length` is -1 and `valid` False where NULL; no `valid`, no NULL."""
 
     data: Bytes

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+from msgspec import Struct
 
 from atlas_etl.connectors.sql._pgcopy_cells import Cells, numbers_at
 from atlas_etl.connectors.sql._pgcopy_columns import decode_cells, fits
@@ -30,16 +30,14 @@ from atlas_etl.connectors.sql._pgcopy_types import (
 from atlas_etl.model import HazardCells
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
+class Decoded(Struct, frozen=True):
     """Rows, and the cells among them that have no exact Arrow form: NULL in the batch."""
 
     batch: pa.RecordBatch
     hazards: tuple[HazardCells, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Payloads:
+class Payloads(Struct, frozen=True):
     """What CopyData messages hold, in one buffer and in order: `buffer[starts[i]:ends[i]]`."""
 
     buffer: Buffer

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from msgspec import Struct
 
 from atlas_etl.model import Hazard
 from atlas_etl.values import UNLIMITED_DECIMAL
@@ -90,8 +90,7 @@ class Wire(StrEnum):
     ARRAY = "array"
 
 
-@dataclass(frozen=True, slots=True)
-class PgType:
+class PgType(Struct, frozen=True):
     """A column's type, as COPY sends it and expects it.
 
     `oid` is pg_type.oid (an array's element needs the true one: PostgreSQL checks it on input),

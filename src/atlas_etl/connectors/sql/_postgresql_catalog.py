@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 
 import pyarrow as pa
+from msgspec import Struct
 
 from atlas_etl.connectors.sql._postgresql_errors import quoted
 from atlas_etl.connectors.sql._postgresql_types import ServerType, arrow_type, source_column
@@ -104,8 +104,7 @@ UNION ALL
 SELECT NULL, NULL, NULL, true WHERE row_security_active(to_regclass(%s))"""  # 11: BEFORE DELETE, of rows
 
 
-@dataclass(frozen=True, slots=True)
-class WritingRules:
+class WritingRules(Struct, frozen=True):
     """What decides how a table may be written.
 
     `keys`: the columns of each unique index that ON CONFLICT can use. `cascades`: the foreign keys of other
@@ -119,8 +118,7 @@ class WritingRules:
     has_policies: bool
 
 
-@dataclass(frozen=True, slots=True)
-class CatalogColumn:
+class CatalogColumn(Struct, frozen=True):
     """One column of a table."""
 
     name: str
@@ -131,8 +129,7 @@ class CatalogColumn:
     counts: bool  # an identity or serial column
 
 
-@dataclass(frozen=True, slots=True)
-class CatalogTable:
+class CatalogTable(Struct, frozen=True):
     """A table, a view or a foreign table."""
 
     schema: str

@@ -13,10 +13,10 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from itertools import pairwise
 
 import psycopg
+from msgspec import Struct
 
 from atlas_etl.connectors.sql._fetching import Batches
 from atlas_etl.connectors.sql._meaning import Failure
@@ -49,8 +49,7 @@ _IDENTITY = "pg_postmaster_start_time()::text, pg_current_snapshot()::text"
 _NOT_THERE = ("22023", "42704", "55000", "0A000")  # what ImportSnapshot raises, over the versions
 
 
-@dataclass(frozen=True, slots=True)
-class Exported:
+class Exported(Struct, frozen=True):
     """A snapshot that other sessions can begin with while its transaction is open."""
 
     name: str

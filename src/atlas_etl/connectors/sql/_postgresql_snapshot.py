@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import psycopg
+from msgspec import Struct
+from msgspec.structs import replace
 from psycopg import pq
 
 from atlas_etl.connectors.sql._fetching import Batches, OneFetchAtATime, hang_up
@@ -75,8 +76,7 @@ FROM (SELECT pg_is_in_recovery() AS replica,
 _CLOCK = "SELECT round(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 
 
-@dataclass(frozen=True, slots=True)
-class Writers:
+class Writers(Struct, frozen=True):
     """Who may still commit rows that a snapshot taken now cannot see."""
 
     replica: bool  # then nobody that writes is here

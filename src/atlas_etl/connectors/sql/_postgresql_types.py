@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import pyarrow as pa
+from msgspec import Struct
 
 from atlas_etl import values
 from atlas_etl.connectors.sql._pgcopy_types import PgType, Wire, array_type, builtin_type, text_type
@@ -16,8 +16,7 @@ _NAME, _TEXT, _XML, _INET = 19, 25, 142, 869
 _MAX_DIGITS = 76
 
 
-@dataclass(frozen=True, slots=True)
-class ServerType:
+class ServerType(Struct, frozen=True):
     """A column's type in the catalog, domains followed down to their base."""
 
     oid: int

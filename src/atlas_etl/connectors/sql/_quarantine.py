@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from operator import attrgetter
 
 import pyarrow as pa
+from msgspec import Struct
 
 from atlas_etl.connectors.sql._dialect import Connection, WriterDialect
 from atlas_etl.connectors.sql._own_rows import reading_own
@@ -23,8 +23,7 @@ QUARANTINE_COLUMNS = (
 _IDS = 500  # in one statement
 
 
-@dataclass(frozen=True, slots=True)
-class StreamQuarantine:
+class StreamQuarantine(Struct, frozen=True):
     """The refused rows of one stream's table."""
 
     dialect: WriterDialect

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class Writers:
+
+class Writers(Struct, frozen=True):
     """Who may still commit rows that the snapshot will not see."""
 
     began: datetime  # none of them began before this instant

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
 import pyarrow as pa
+from msgspec import Struct
+from msgspec.structs import replace
 
 from atlas_etl.connectors.sql._checksums import NAMES, CellText, Checksums
 from atlas_etl.connectors.sql._source import Dialect, Relation, Select, SourceColumn
@@ -15,8 +16,7 @@ Condition = tuple[str, tuple[object, ...]]  # a WHERE, or nothing, and its param
 EVERY_ROW: Condition = ("", ())
 
 
-@dataclass(frozen=True, slots=True)
-class StreamSelects:
+class StreamSelects(Struct, frozen=True):
     """How one dialect selects from one relation; `columns` and `cursor` are what the stream wants of it."""
 
     dialect: Dialect

@@ -6,10 +6,10 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import replace
 from typing import Protocol
 
 import pyarrow as pa
+from msgspec.structs import replace
 
 from atlas_etl.connectors.sql._fetching import Batches
 from atlas_etl.model import BatchLimits, HazardCells

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import pyarrow as pa
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from atlas_etl import values
 from atlas_etl.connectors.sql._checksums import Checksums
@@ -16,8 +17,7 @@ from atlas_etl.errors import SourceError, nearest
 from atlas_etl.model import BatchLimits, CursorValue, Hazard, HazardCells, Stream, TableName
 
 
-@dataclass(frozen=True, slots=True)
-class SourceColumn:
+class SourceColumn(Struct, frozen=True):
     """A column as the reader selects it: `select` is the SQL that yields `field`'s type on the wire."""
 
     name: str
@@ -34,8 +34,7 @@ class SourceColumn:
         return replace(self, field=plain, select=self.text_select, hazards=frozenset(), wire=None)
 
 
-@dataclass(frozen=True, slots=True)
-class Relation:
+class Relation(Struct, frozen=True):
     """What a stream reads: columns, key and rough size of a table, view or query. `sql` stands after FROM."""
 
     sql: str
@@ -51,8 +50,7 @@ class Relation:
     late: str | None = None  # why rows may appear before a cursor's tail that no open transaction tells of
 
 
-@dataclass(frozen=True, slots=True)
-class Select:
+class Select(Struct, frozen=True):
     """A SELECT with its bound parameters, in order, and the columns that it gives."""
 
     sql: str
@@ -70,8 +68,7 @@ class Select:
         return f"{self.sql} -- {bound}" if bound else self.sql
 
 
-@dataclass(frozen=True, slots=True)
-class Forecast:
+class Forecast(Struct, frozen=True):
     """What a system expects of a SELECT that asks for an order: how many rows, and what the order costs."""
 
     rows: int | None

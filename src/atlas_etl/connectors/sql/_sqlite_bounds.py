@@ -9,12 +9,13 @@ always, so that they are met and named.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from msgspec import Struct
+from msgspec.structs import replace
 
 from atlas_etl import values
 from atlas_etl.connectors.sql._source import SourceColumn
@@ -26,8 +27,7 @@ _MAX_INTEGER = 2**63 - 1
 _NO_DATE = "'1000-'"  # numbers, empty text and `0000-00-00` sort before it; '1000' would become a number
 
 
-@dataclass(frozen=True, slots=True)
-class Since:
+class Since(Struct, frozen=True):
     """A timestamp bound: `text` narrows the rows in SQL; of those read, the ones before `at` are left out."""
 
     text: str

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import pyarrow as pa
+from msgspec import Struct
 
 from atlas_etl.connectors.sql._sqlite_types import arrow_type, base_name
 
@@ -24,8 +24,7 @@ class Queries(Protocol):
         """One statement; its rows."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """A table or view of the file's own schema, `main`."""
 
     name: str
@@ -33,8 +32,7 @@ class Entry:
     has_rowid: bool
 
 
-@dataclass(frozen=True, slots=True)
-class CatalogColumn:
+class CatalogColumn(Struct, frozen=True):
     """A column as declared; `key` is its place in the primary key, from 1, or 0."""
 
     name: str

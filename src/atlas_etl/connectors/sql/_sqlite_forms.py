@@ -10,9 +10,9 @@ the text of what stands in its place, which is two thirds slower.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import pyarrow as pa
+from msgspec import Struct
 
 from atlas_etl.connectors.sql._source import SourceColumn
 from atlas_etl.connectors.sql._sqlite_types import MAX_EXACT_DIGITS, affinity
@@ -28,8 +28,7 @@ _NO_BLOB = "+{c} < x''"
 _SEEDS = {pa.int64(): "0", pa.float64(): "0.5", pa.string(): "''", pa.binary(): "x''"}
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
+class Form(Struct, frozen=True):
     """The SQL of one column. `{c}` stands for its quoted name."""
 
     wire: pa.DataType  # what the driver gives
@@ -101,8 +100,7 @@ def _is(*classes: str) -> str:
     return "(" + " OR ".join(f"typeof({{c}}) = '{name}'" for name in classes) + ")"
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(Struct, frozen=True):
     """A stream: its SQL, and the schema that the driver must give its rows in. The first row is seeds."""
 
     sql: str

@@ -9,9 +9,9 @@ double, texts string, blobs binary, and a mixture or nothing is text. `CAST(... 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import pyarrow as pa
+from msgspec import Struct
 
 from atlas_etl import values
 from atlas_etl.connectors.sql._source import SourceColumn
@@ -33,8 +33,7 @@ _HELD: dict[frozenset[str], pa.DataType] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(Struct, frozen=True):
     """A column's type. `mixed` where it is the text of values of several classes."""
 
     type: pa.DataType

@@ -14,8 +14,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from itertools import pairwise
+
+from msgspec import Struct
 
 from atlas_etl.connectors.sql._fetching import Batches
 from atlas_etl.connectors.sql._source import Select
@@ -134,8 +135,7 @@ def _commits_seen(driver: Driver) -> object:
     return driver.execute("PRAGMA data_version")[0][0]
 
 
-@dataclass(frozen=True, slots=True)
-class RangeReader:
+class RangeReader(Struct, frozen=True):
     """One of the ranges, being read (_side_by_side.Reader)."""
 
     rows: Rows

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 
 import pyarrow as pa
+from msgspec import Struct
 
 from atlas_etl.connectors.sql._fetching import Batches
 from atlas_etl.connectors.sql._source import Select
@@ -21,8 +21,7 @@ _WIRE_ROWS = 1024  # rows that the driver gives at once; more would not be faste
 _PROBED = 64  # rows that tell how long a table's rows are
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
+class Rows(Struct, frozen=True):
     """Reads on one connection. `affinity_holds` where columns are a table's own, and not a query's."""
 
     driver: Driver

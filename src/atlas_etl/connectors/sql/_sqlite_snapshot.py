@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from atlas_etl.connectors.hazards import reads_as_text
 from atlas_etl.connectors.sql import _sqlite_catalog as catalog

@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from atlas_etl.config.exposure import refuse_exposed
 from atlas_etl.connectors.base import Tunnel
@@ -28,8 +29,7 @@ _HOST_KEYS = (
 )  # fmt: skip
 
 
-@dataclass(slots=True)
-class Login:
+class Login(Struct):
     """What a tunnel's settings are for asyncssh, and the key that the host showed and nobody knew."""
 
     tunnel: Tunnel

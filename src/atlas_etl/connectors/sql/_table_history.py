@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+
+from msgspec import Struct
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class TableHistory:
+class TableHistory(Struct, frozen=True):
     """The latest lines of each kind, as one stream sees its table; None where there is none."""
 
     latest: datetime | None = None

@@ -5,11 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
 import pyarrow as pa
+from msgspec.structs import replace
 
 from atlas_etl.connectors import naming
 from atlas_etl.connectors.sql._dialect import Connection, WriterDialect

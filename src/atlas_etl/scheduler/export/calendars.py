@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
+
+from msgspec import Struct
 
 from atlas_etl.config.schedule import Cron, parse_schedule
 from atlas_etl.scheduler.export.entries import Entry, refused
@@ -16,8 +18,7 @@ _ANY_DAY = frozenset(range(1, 32))
 _ANY_WEEKDAY = frozenset(range(7))
 
 
-@dataclass(frozen=True, slots=True)
-class Calendar:
+class Calendar(Struct, frozen=True):
     """Minutes of a zone's local time."""
 
     cron: Cron

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+
+from msgspec import Struct
 
 from atlas_etl.errors import ConfigError
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One connector that is to run: its schedule as the definition has it, in an IANA zone."""
 
     name: str
@@ -20,8 +20,7 @@ class Entry:
     timezone: str
 
 
-@dataclass(frozen=True, slots=True)
-class Installation:
+class Installation(Struct, frozen=True):
     """Where runs happen: the command that is `atlas`, the project's folder, both absolute, and the account.
 
     `timezone` is the machine's own zone, as cron takes it; None where it is not known.
@@ -53,8 +52,7 @@ class Installation:
         return ("-C", str(self.folder), "connector", "sync", name, "--triggered-by", cause, "-q")
 
 
-@dataclass(frozen=True, slots=True)
-class Export:
+class Export(Struct, frozen=True):
     """What a target's room works from; `now` tells which rules of a zone still hold.
 
     `chosen` are the connectors that were asked for by name; none: all, also those that are yet to be defined.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from atlas_etl.config.definitions import load_definition
 from atlas_etl.config.folder import definition_names
@@ -13,8 +14,7 @@ from atlas_etl.config.scheduling import ScheduleSettings
 from atlas_etl.scheduler.export.entries import Entry
 
 
-@dataclass(frozen=True, slots=True)
-class Scheduled:
+class Scheduled(Struct, frozen=True):
     """What a schedule runs, sorted by name, each under which settings, and why it does not run the others."""
 
     entries: tuple[Entry, ...]

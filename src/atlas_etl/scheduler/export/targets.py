@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from atlas_etl.scheduler.export import (
     airflow,
@@ -17,8 +18,7 @@ from atlas_etl.scheduler.export import (
 from atlas_etl.scheduler.export.entries import Export
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Struct, frozen=True):
     """A scheduler. `export` makes files by name; ConfigError for a schedule that it cannot keep."""
 
     export: Callable[[Export], Mapping[str, str]]
