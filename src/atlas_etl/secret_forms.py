@@ -33,13 +33,12 @@ _SCHEME = re.compile(r"(?i)(?:bearer|basic|token)\s+")
 def parts_of(secret: str) -> Iterator[str]:
     """A secret, and what of it is one by itself: without its scheme, and lines of a PEM text."""
     secret = secret.strip()
-    if "-----BEGIN" not in secret:
-        yield secret
-        yield _SCHEME.sub("", secret, count=1) if _SCHEME.match(secret) else secret
+    lines = secret.replace("\\n", "\n").splitlines() if "-----BEGIN" in secret else []
+    if keys := [line.strip() for line in lines if len(line) >= _LONG_LINE and "-----" not in line]:
+        yield from keys
         return
-    for line in secret.replace("\\n", "\n").splitlines():
-        if len(line) >= _LONG_LINE and "-----" not in line:
-            yield line.strip()
+    yield secret
+    yield _SCHEME.sub("", secret, count=1) if _SCHEME.match(secret) else secret
 
 
 def written_anyhow(

@@ -93,6 +93,11 @@ def test_errors_and_logs_are_masked() -> None:
     assert RedactingFormatter().format(record) == f"got {MASK}"
 
 
+@pytest.mark.parametrize("secret", ["etl-----BEGIN", "-----BEGIN hush-hush"])
+def test_a_secret_that_begins_as_a_key_does_is_masked(secret: str) -> None:
+    assert redactor(secret).text(f"it said {secret} to us") == f"it said {MASK} to us"
+
+
 @pytest.mark.parametrize("text", ["\ud800 hunter2-hunter2", "\0"])
 def test_any_text_may_be_shown(text: str) -> None:
     assert "hunter2" not in redactor("hunter2-hunter2").text(text)

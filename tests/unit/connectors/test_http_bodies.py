@@ -1,4 +1,4 @@
-"""Compressed answers in all the shapes that servers give them: whole, or an error, and never a part."""
+"""Answers in all the shapes that servers give them: whole, or an error, and never a part."""
 
 from __future__ import annotations
 
@@ -102,3 +102,12 @@ def test_an_encoding_that_nobody_asked_for_is_told_at_once(api: Api, encoding: s
 @pytest.mark.parametrize("encoding", ["identity", "none", "UTF-8", ""])
 def test_what_is_called_encoded_and_is_not_arrives_as_it_is(api: Api, encoding: str) -> None:
     assert ids_of(api, encoding, BODY) == [1, 2]
+
+
+@pytest.mark.parametrize("between", [",", ";", "\t", "|"], ids=["comma", "semicolon", "tab", "pipe"])
+def test_the_header_of_csv_shows_what_is_between_columns(api: Api, between: str) -> None:
+    lines = ["id|name", '1|"x\ny"', f'2|"a{between}b"']
+    body = "\n".join(line.replace("|", between) for line in lines)
+    api.serve("/things", lambda _: Response(body, content_type="text/csv"))
+    found = read(api.connector(format="csv", pagination="none"), THINGS).to_pylist()
+    assert found == [{"id": 1, "name": "x\ny"}, {"id": 2, "name": f"a{between}b"}]

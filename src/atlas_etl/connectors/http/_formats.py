@@ -31,6 +31,7 @@ from atlas_etl.errors import SourceError
 _PLAIN = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?|true|false")
 _LONGEST_CELL = 2**31 - 1  # of characters; a whole answer has its own limit, and Python's 128 KiB are less
 _ERRORS = ("errors",)
+_BETWEEN_COLUMNS = ",;\t|"
 _NULL = msgspec.Raw(b"null")
 _ENDS_EARLY = frozenset(
     expat_errors.codes[each]
@@ -107,13 +108,16 @@ class _Lines:
 
 
 class _Csv:
-    """RFC 4180 with a header."""
+    """RFC 4180 with a header; where that has no comma, it shows what else is between columns."""
 
     def __init__(self, _: Path | None) -> None: ...
 
     def read(self, content: bytes, where: str) -> Answer:
+        text = content.decode("utf-8-sig")
+        header_line = text.partition("\n")[0]
+        between = next((each for each in _BETWEEN_COLUMNS if each in header_line), ",")
         try:
-            rows = list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True))
+            rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=between, strict=True))
         except csv.Error as failure:
             raise _malformed(where, "CSV", failure, is_cut_off="unexpected end" in str(failure)) from None
         if not rows:
