@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
@@ -37,7 +36,7 @@ def with_lookups(project: Project, actor: Actor) -> tuple[Project, SecretStore, 
     """
     context = project.context
     elsewhere = lookups(context.folder, context.environ)
-    project = replace(project, context=dataclasses.replace(context, lookups=elsewhere))
+    project = replace(project, context=context.looking_in(elsewhere))
     folder = project.folder / FOLDER
     keys = key_source(folder, context.environ, in_keyring=project.settings.key_store == "keyring")
     shelf = _ProjectShelf(project, actor)
@@ -46,7 +45,7 @@ def with_lookups(project: Project, actor: Actor) -> tuple[Project, SecretStore, 
     def secret(name: str) -> str:
         return store.get(check_secret_name(name))
 
-    found = replace(project, context=dataclasses.replace(context, lookups={**elsewhere, "secret": secret}))
+    found = replace(project, context=context.looking_in({**elsewhere, "secret": secret}))
     return found, store, shelf.exchanging
 
 
@@ -57,7 +56,7 @@ def with_secrets(project: Project, values: Mapping[str, str]) -> Project:
     def secret(name: str) -> str:
         return values[name] if name in values else below(name)
 
-    context = dataclasses.replace(project.context, lookups={**project.context.lookups, "secret": secret})
+    context = project.context.looking_in({**project.context.lookups, "secret": secret})
     return replace(project, context=context)
 
 

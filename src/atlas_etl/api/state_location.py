@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +42,7 @@ def state_location(project: Project) -> Path | str:
 def _without_stored_secrets(project: Project) -> Project:
     """What it takes to reach the state cannot be kept in it."""
     elsewhere = {kind: found for kind, found in project.context.lookups.items() if kind != "secret"}
-    return replace(project, context=dataclasses.replace(project.context, lookups=elsewhere))
+    return replace(project, context=project.context.looking_in(elsewhere))
 
 
 def _validated(model: type[Config], project: Project, connection: Layered) -> Config:

@@ -45,9 +45,13 @@ class ReferenceContext:
     environ: Mapping[str, str] = field(repr=False)
     lookups: Mapping[str, Callable[[str], str]] = field(default_factory=dict, repr=False)
 
+    def looking_in(self, lookups: Mapping[str, Callable[[str], str]]) -> ReferenceContext:
+        """The same with these lookups in the place of its own."""
+        return dataclasses.replace(self, lookups=lookups)
+
     def remembering(self) -> ReferenceContext:
         """The same, asking no place twice for one thing."""
-        return dataclasses.replace(self, lookups={kind: cache(look) for kind, look in self.lookups.items()})
+        return self.looking_in({kind: cache(look) for kind, look in self.lookups.items()})
 
 
 @dataclass(frozen=True, slots=True)
