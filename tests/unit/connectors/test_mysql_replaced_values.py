@@ -64,6 +64,17 @@ def test_what_is_kept_is_what_came(
     assert database.rows("SELECT COUNT(*) FROM t") == [(len(kept),)]
 
 
+@pytest.mark.parametrize("local_infile", [False, True], ids=["insert", "load data"])
+@pytest.mark.parametrize("kind", ["STORED", "VIRTUAL"])
+def test_a_column_that_the_table_computes(database: Database, kind: str, local_infile: bool) -> None:
+    database.execute(f"CREATE TABLE t (id BIGINT, v BIGINT AS (id + 1) {kind})")
+    with pytest.raises(DestinationError) as caught:
+        load(database.destination(local_infile=local_infile), [rows(pa.int64(), 5)], into=into(database))
+    assert (caught.value.code, caught.value.column) == ("computed_column", "v")
+    assert "`exclude`" in str(caught.value.hint)
+    assert database.rows("SELECT COUNT(*) FROM t") == [(0,)]
+
+
 @pytest.mark.parametrize("charset", ["latin1", "utf8mb3"])
 def test_letters_that_a_table_does_not_have(database: Database, charset: str) -> None:
     database.execute(f"CREATE TABLE t (id BIGINT, v VARCHAR(9)) CHARACTER SET {charset}")

@@ -95,7 +95,7 @@ _VALUES: Mapping[int, str] = {
     1263: "cannot be NULL",
     1264: "has a number outside of its range",
     1265: "has a value that it cannot hold exactly",
-    1292: "has a date or time that it cannot hold",
+    1292: "has a date, time or address that it cannot hold",
     1364: "needs a value and gets none",
     1366: "has a value that is not of its type",
     1406: "has a value that is longer than it can hold",

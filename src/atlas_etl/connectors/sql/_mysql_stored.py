@@ -117,6 +117,7 @@ class KeptColumn(Struct, frozen=True):
     comment: str
     nullable: bool
     replaces_null: bool  # by the time or the next number
+    is_computed: bool  # by the table itself
 
     @property
     def type(self) -> pa.DataType:

@@ -22,7 +22,8 @@ _COLUMNS = f"""
 SELECT COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, COALESCE(NUMERIC_PRECISION, 0), COALESCE(NUMERIC_SCALE, 0),
   COALESCE(DATETIME_PRECISION, 0), COALESCE(COLLATION_NAME, ''), COLUMN_COMMENT,
   IS_NULLABLE = 'YES',
-  IS_NULLABLE = 'NO' AND (DATA_TYPE = 'timestamp' OR EXTRA LIKE '%auto_increment%')
+  IS_NULLABLE = 'NO' AND (DATA_TYPE = 'timestamp' OR EXTRA LIKE '%auto_increment%'),
+  EXTRA LIKE '%STORED GENERATED%' OR EXTRA LIKE '%VIRTUAL GENERATED%'
 FROM information_schema.COLUMNS WHERE {_ONE} ORDER BY ORDINAL_POSITION"""
 _KEY = f"""
 SELECT COLUMN_NAME FROM information_schema.COLUMNS
@@ -58,7 +59,7 @@ class Target(Struct, frozen=True):
         return tuple(name for name, rule in self.references if rule in ("CASCADE", "SET NULL", "SET DEFAULT"))
 
     def refuse(self, plan: LoadPlan) -> None:
-        """Raise DestinationError where the load cannot be undone, or would change other tables."""
+        """Raise DestinationError where the load cannot be undone, or changes others, or is passed over."""
         if self.engine.lower() != "innodb":
             made = (
                 f"ALTER TABLE {quoted(str(self.table.schema))}.{quoted(self.table.name)} ENGINE=InnoDB, or "
@@ -70,6 +71,17 @@ class Target(Struct, frozen=True):
                 code="not_transactional",
                 stream=plan.stream,
             )
+        for column in self.columns:
+            if (
+                column.is_computed and column.name in plan.schema.names
+            ):  # LOAD DATA would pass over its values
+                raise DestinationError(
+                    f"{self.table} computes the column {column.name!r} itself",
+                    hint="leave it out, with `exclude` on the stream, or choose another table with `into`",
+                    code="computed_column",
+                    stream=plan.stream,
+                    column=column.name,
+                )
         refuse_cascading_load(plan, self.cascades, keyed=self.is_keyed(plan.primary_key))
 
 
@@ -101,9 +113,11 @@ def kept_columns(execute: Execute, table: TableName) -> tuple[KeptColumn, ...]:
         KeptColumn(
             str(name), str(data_type).lower(), str(native), int(str(precision)), int(str(scale)),
             int(str(fraction)), str(collation), str(comment), bool(nullable), bool(replaces_null),
+            bool(is_computed),
         )
         for (
             name, data_type, native, precision, scale, fraction, collation, comment, nullable, replaces_null,
+            is_computed,
         ) in execute(_COLUMNS, (table.schema, table.name))
     )  # fmt: skip
 
