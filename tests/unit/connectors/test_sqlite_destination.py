@@ -25,7 +25,7 @@ from atlas_etl import values
 from atlas_etl.connectors.sql._sqlite_destination import SqliteDestination
 from atlas_etl.connectors.sql._sqlite_types import declaration, kept_type, stored_type
 from atlas_etl.connectors.sql.sqlite import ADAPTER
-from atlas_etl.errors import AtlasError, DataError, DestinationError, UsageError
+from atlas_etl.errors import AtlasError, DataError, DestinationError, RefusedRowError, UsageError
 from atlas_etl.model import (
     Checkpoint,
     CreateTable,
@@ -516,3 +516,37 @@ def test_errors_of_sqlite_are_all_ours(tmp_path: Path) -> None:
         connection.execute("INSERT INTO nowhere VALUES ('hunter2')")
     assert caught.value.code == "sql"
     assert "hunter2" not in caught.value.message
+
+
+@pytest.mark.parametrize("disposition", [Disposition.APPEND, Disposition.MERGE])
+@pytest.mark.parametrize("declared", ["STRING", "XML", "STRICT"])
+def test_texts_of_which_somebodys_column_makes_numbers(
+    tmp_path: Path, disposition: Disposition, declared: str
+) -> None:
+    """A declaration that SQLite does not know is NUMERIC; ANY of a STRICT table keeps what comes."""
+    path = tmp_path / "own.db"
+    own = "v ANY) STRICT" if declared == "STRICT" else f"v {declared})"
+    make(path, f"CREATE TABLE shop__t (id INTEGER PRIMARY KEY, {own}")
+    key = {"primary_key": ("id",)} if disposition is Disposition.MERGE else {}
+    kept = ["a", "", "7", "-12", "1.5", "-0.25", "9007199254740993", "0x10", "1e", None]
+    changed = ["007", "+7", "1.10", "1e3", ".5", "5.", " 7", "7 ", "-0", "0.1000000000000000055", "9" * 30]
+
+    def loaded(first: int, texts: list[str | None]) -> None:
+        ids = pa.array(range(first, first + len(texts)), pa.int64())
+        batch = pa.RecordBatch.from_arrays([ids, pa.array(texts, pa.string())], ["id", "v"])
+        load(destination(path), batch, disposition=disposition, **key)
+
+    def texts() -> list[object]:
+        with closing(sqlite3.connect(path)) as file:
+            return [text for (text,) in file.execute("SELECT CAST(v AS TEXT) FROM shop__t ORDER BY id")]
+
+    loaded(0, kept)
+    assert texts() == kept
+    for number, text in enumerate(changed):
+        if declared == "STRICT":
+            loaded(100 + number, [text])
+            continue
+        with pytest.raises(RefusedRowError) as caught:
+            loaded(100, [text])
+        assert (caught.value.code, caught.value.column) == ("value_does_not_fit", "v")
+    assert texts() == kept + (changed if declared == "STRICT" else [])

@@ -16,6 +16,7 @@ from atlas_etl.connectors.enclosed import ENCLOSE, NO_EXTENSIONS
 from atlas_etl.connectors.sql._dialect import Connection, Refusals
 from atlas_etl.connectors.sql._duckdb_database import HERE, quote, writing
 from atlas_etl.connectors.sql._duckdb_insert import refuse_fine_intervals
+from atlas_etl.connectors.sql._duckdb_replaced_values import refuse_cut
 from atlas_etl.errors import RefusedRowError
 from atlas_etl.model import LoadPlan
 
@@ -35,6 +36,7 @@ class ScratchTrial:
         checks = connection.execute(
             f"SELECT expression FROM duckdb_constraints() {HERE} AND constraint_type = 'CHECK'", place
         )
+        self._natives = {str(name): str(kind) for name, kind, _, _ in columns}
         given = set(plan.schema.names)
         # A column that is not given gets its default, whatever that is: no row is refused for it here.
         declared = [
@@ -55,6 +57,7 @@ class ScratchTrial:
     ) -> Iterator[tuple[int, RefusedRowError]]:
         try:
             refuse_fine_intervals(rows)
+            refuse_cut(rows, self._natives)
             with writing():
                 scratch.execute(self._create)
                 _insert(scratch, rows)

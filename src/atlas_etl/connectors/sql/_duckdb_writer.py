@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from string import ascii_lowercase, ascii_uppercase
 
@@ -24,6 +24,7 @@ from atlas_etl.connectors.sql._duckdb_examined import DuckDBLook
 from atlas_etl.connectors.sql._duckdb_insert import StreamedInsert
 from atlas_etl.connectors.sql._duckdb_memory import LoadMemory
 from atlas_etl.connectors.sql._duckdb_reader import DuckDBSnapshot, ReaderDialect
+from atlas_etl.connectors.sql._duckdb_replaced_values import refuse_cut
 from atlas_etl.connectors.sql._duckdb_trial import ScratchTrial
 from atlas_etl.connectors.sql._duckdb_types import arrow_type, column_type, stored_type
 from atlas_etl.connectors.sql._file_target import FileTargetLook
@@ -51,6 +52,7 @@ _READING = [
 ]
 
 
+_COLUMNS = "SELECT name, type FROM pragma_table_info(?)"
 _DAY = 86_400_000_000  # microseconds
 _LOADS = 16  # until a checkpoint; before it each keeps a megabyte or two of its tables in memory
 
@@ -96,6 +98,11 @@ class _Connection(NoneLeftOut):
     def __init__(self, opened: duckdb.DuckDBPyConnection) -> None:
         self._opened = opened
         self._insert: StreamedInsert | None = None
+        self._natives: Mapping[str, str] = {}
+
+    def go_into(self, table: str) -> None:
+        """From here on, rows are for this table, given as SQL, or for a stage of it."""
+        self._natives = {str(name): str(native) for name, native in self.execute(_COLUMNS, (table,))}
 
     def execute(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
         self._finish()
@@ -103,6 +110,7 @@ class _Connection(NoneLeftOut):
             return self._opened.execute(sql, list(parameters)).fetchall()
 
     def ingest(self, table: str, batch: pa.RecordBatch) -> None:
+        refuse_cut(batch, self._natives)
         if self._insert is not None and not self._insert.takes(table, batch.schema):
             self._finish()
         if self._insert is None:
@@ -160,9 +168,12 @@ class DuckDBDestination(SqlDestination):
     def begin(self, plan: LoadPlan) -> Iterator[SqlLoadSession]:
         if not plan.version:
             self._make_ledger(plan)
-        with super().begin(plan) as session:
+        with self.connect() as connection:
+            connection.begin()
+            self._prepare(connection, plan)
+            connection.go_into(self.dialect.table(plan.table))
             self._memory.to_write(self._database(), columns=len(plan.schema))
-            yield session
+            yield SqlLoadSession(self.dialect, connection, plan)
         self._loads += 1
         if self._loads >= _LOADS:
             # While others write it is refused, and so tried again after the next load.
@@ -194,9 +205,7 @@ class DuckDBDestination(SqlDestination):
         try:
             # duckdb_columns() would list the columns of every table first, and DESCRIBE take the table
             # `shop.csv` that is not there yet for a file.
-            rows = connection.execute(
-                "SELECT name, type FROM pragma_table_info(?)", (self.dialect.table(named),)
-            )
+            rows = connection.execute(_COLUMNS, (self.dialect.table(named),))
         except DestinationError as failure:
             if isinstance(failure.__cause__, duckdb.CatalogException):
                 return None

@@ -11,6 +11,7 @@ from atlas_etl.connectors.sql._dialect import Connection
 from atlas_etl.connectors.sql._extract import SqlExtract
 from atlas_etl.connectors.sql._file_target import FileTargetLook
 from atlas_etl.connectors.sql._ledger import CHECKPOINTS
+from atlas_etl.connectors.sql._load_session import SqlLoadSession
 from atlas_etl.connectors.sql._sqlite_connection import SqliteConnection, open_to_read, open_to_write
 from atlas_etl.connectors.sql._sqlite_driver import Driver
 from atlas_etl.connectors.sql._sqlite_examined import SqliteLook
@@ -31,6 +32,7 @@ from atlas_etl.model import (
     ConnectionStatus,
     Hazard,
     HazardPolicy,
+    LoadPlan,
     ReadRequest,
     Stream,
     TableName,
@@ -56,6 +58,14 @@ class SqliteDestination(SqlDestination):
             yield SqliteWriter(driver)
         finally:
             self._give_back(driver)
+
+    @contextmanager
+    def begin(self, plan: LoadPlan) -> Iterator[SqlLoadSession]:
+        with self.connect() as connection:
+            connection.begin()
+            self._prepare(connection, plan)
+            connection.go_into(plan.table)
+            yield SqlLoadSession(self.dialect, connection, plan)
 
     @contextmanager
     def reading(self) -> Iterator[SqliteSnapshot]:

@@ -10,6 +10,7 @@ from atlas_etl.connectors.sql import _sqlite_catalog as catalog
 from atlas_etl.connectors.sql._dialect import Connection, WriterDialect
 from atlas_etl.connectors.sql._sqlite_driver import Driver
 from atlas_etl.connectors.sql._sqlite_encode import converted, decimal_key, encoded, insert
+from atlas_etl.connectors.sql._sqlite_replaced_values import numeric_columns, refuse_replaced
 from atlas_etl.connectors.sql._sqlite_types import declaration, kept_type, stored_type
 from atlas_etl.model import LoadPlan, TableName, WidenColumn
 
@@ -65,11 +66,17 @@ class SqliteWriter:
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
         self._left_out = 0
+        self._numeric: frozenset[str] = frozenset()
 
     def execute(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
         return self._driver.execute(sql, parameters)
 
+    def go_into(self, table: TableName) -> None:
+        """From here on, rows are for this table, or for a stage of it."""
+        self._numeric = numeric_columns(self, table)
+
     def ingest(self, table: str, batch: pa.RecordBatch) -> None:
+        refuse_replaced(batch, self._numeric)
         self._left_out += batch.num_rows - self._driver.change(*insert(table, batch))
 
     def change(self, sql: str, parameters: Sequence[object] = ()) -> int:
