@@ -550,3 +550,13 @@ def test_texts_of_which_somebodys_column_makes_numbers(
             loaded(100, [text])
         assert (caught.value.code, caught.value.column) == ("value_does_not_fit", "v")
     assert texts() == kept + (changed if declared == "STRICT" else [])
+
+
+def test_a_name_that_sqlite_keeps_for_itself_is_told_with_a_way_out(tmp_path: Path) -> None:
+    into = destination(tmp_path / "w.db")
+    table = into.table_name("sqlite", Stream("orders"))
+    begun = into.begin(plan(pa.schema([("n", pa.int64())]), table=table))
+    with pytest.raises(DestinationError) as caught, begun:
+        pass
+    assert caught.value.code == "reserved_name"
+    assert "`into`" in str(caught.value.hint)

@@ -343,12 +343,13 @@ def test_special_values(any_house: House) -> None:
     rows = ", ".join(
         f"({n}, {double}, {double}, '\\x00\\xFF'::BLOB, '123e4567-e89b-12d3-a456-42661417400{n}',"
         f" '0001-01-01', '9999-12-31 23:59:59.9', 123456789012345678901234567890.12345678, {n % 2 == 0},"
-        " '{\"a\": [1, 2.50]}', '12:00', [1, NULL], '')"
+        " '{\"a\": [1, 2.50]}', '12:00', [1, NULL],"
+        " ['123e4567-e89b-12d3-a456-426614174000', NULL], '')"
         for n, double in enumerate(doubles)
     )
     any_house.source(
         "CREATE TABLE orders (id INTEGER PRIMARY KEY, d DOUBLE, f FLOAT, b BLOB, u UUID, day DATE,"
-        " t TIMESTAMPTZ, n DECIMAL(38,8), flag BOOLEAN, j JSON, c TIME, l INTEGER[], e VARCHAR)",
+        " t TIMESTAMPTZ, n DECIMAL(38,8), flag BOOLEAN, j JSON, c TIME, l INTEGER[], us UUID[], e VARCHAR)",
         f"INSERT INTO orders VALUES {rows}",
     )
     stream = orders(primary_key=("id",))

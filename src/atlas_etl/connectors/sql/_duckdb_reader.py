@@ -91,6 +91,7 @@ class DuckDBSnapshot(OneFetchAtATime):
         self._opened = opened
         self._kind = kind
         with translated(kind):
+            opened.execute("SET SESSION arrow_lossless_conversion = true")
             opened.execute("BEGIN TRANSACTION")
 
     def relation(self, stream: Stream) -> Relation:
@@ -255,8 +256,6 @@ class DuckDBConnector(SqlConnector[DuckDBConnection]):
         with translated(SourceError):
             opened = connect(self.config, read_only=True)
         try:
-            with translated(SourceError):
-                opened.execute("SET arrow_lossless_conversion = true")
             with closing(SourceSnapshot(opened, self._memory)) as snapshot:
                 yield snapshot
         finally:

@@ -152,6 +152,13 @@ _KNOWN = (
         TABLE_EXISTS.retryable,
     ),
     (
+        "object name reserved",
+        "reserved_name",
+        "the table's name begins with `sqlite_`, which SQLite keeps for its own",
+        "give the stream another table with `into`, or the connector another name",
+        False,
+    ),
+    (
         "file is not a database",
         "not_a_database",
         "the file is not a SQLite database, or it is encrypted",
