@@ -276,6 +276,17 @@ def test_connections_within_records_came_whole(
     assert caught.value.code == code
 
 
+@pytest.mark.parametrize(
+    ("edges", "inside"), [(False, "shop.orders.nodes"), (True, "shop.orders.edges[*].node")]
+)
+def test_a_connection_is_no_record(api: Api, edges: bool, inside: str) -> None:
+    api.serve("/graphql", lambda request: connection(request, edges=edges))
+    with pytest.raises(SourceError) as caught:
+        read(connector(api, records="shop.orders", pagination="none"), ORDERS)
+    assert caught.value.code == "records_not_found"
+    assert caught.value.hint == f"set `records` to {inside}"
+
+
 @pytest.mark.parametrize("more", ["1e999", "9" * 5000])
 def test_errors_with_numbers_that_nobody_can_read_are_errors(api: Api, more: str) -> None:
     answer = f'{{"data": null, "errors": [{{"message": "no", "extensions": {{"n": {more}}}}}]}}'

@@ -1,4 +1,4 @@
-"""Connections within records: each has pages of its own, of which a query brings the first."""
+"""Connections that are no list of records by themselves: those within records, and one taken for a record."""
 
 from __future__ import annotations
 
@@ -18,6 +18,20 @@ class _Connection(msgspec.Struct):
 
 
 _CONNECTION = msgspec.json.Decoder(_Connection)
+_ENDS = {"nodes": "", "edges": "[*].node"}  # what leads from these members of a connection to its records
+
+
+def check_records(response: Response, path: Path) -> None:
+    """Raises SourceError (`records_not_found`) where a connection is at a path, which would be one record."""
+    members = Document(response.content, shown(response.url)).members(path)
+    place = written_path(path[1:])  # below `data`
+    inside = [f"{place}.{name}{end}" for name, end in _ENDS.items() if name in members]
+    if inside and "pageInfo" in members:
+        raise SourceError(
+            f"{shown(response.url)}: {place!r} is a connection, and its records are inside it",
+            hint=f"set `records` to {' or '.join(inside)}",
+            code="records_not_found",
+        )
 
 
 def check_inner_pages(response: Response, path: Path, *, may_lack: bool) -> None:

@@ -19,7 +19,7 @@ from atlas_etl.connectors.http._connection import (
     parents_lead_to_an_end,
 )
 from atlas_etl.connectors.http._graphql_errors import refusal
-from atlas_etl.connectors.http._graphql_pages import check_inner_pages
+from atlas_etl.connectors.http._graphql_pages import check_inner_pages, check_records
 from atlas_etl.connectors.http._incremental_settings import Since, check_windows
 from atlas_etl.connectors.http._messages import Request, Response
 from atlas_etl.connectors.http._named import NamedResources, asked_in_body
@@ -32,7 +32,7 @@ from atlas_etl.connectors.http._recording import wiring
 from atlas_etl.connectors.http._records import EVERY, Path, parse_path, written_path
 from atlas_etl.connectors.http._wire import Network, Wire, dispose, session
 
-_CONNECTION = ("nodes", "edges")  # of which a Relay connection has one or both
+_CONNECTION = frozenset({"nodes", "edges"})  # of which a Relay connection has one or both
 
 
 class SinceVariable(Since):
@@ -103,9 +103,14 @@ class Query(Offered):
         return written_path(("data", *steps[:depth], "pageInfo"))
 
     @property
+    def path(self) -> Path:
+        """Where the answer has records."""
+        return ("data", *parse_path(self.records))
+
+    @property
     def inner(self) -> list[Path]:
         """Where the answer has connections within records, each of which has pages of its own."""
-        steps = ("data", *parse_path(self.records))
+        steps = self.path
         found = [steps[:at] for at, step in enumerate(steps) if step in _CONNECTION]
         return [path for path in found if EVERY in path]
 
@@ -146,6 +151,8 @@ class GraphqlConnector(NamedResources):
             response = self._transport.fetch(request)
             for path in query.inner:
                 check_inner_pages(response, path, may_lack=query.pagination == "none")
+            if _CONNECTION.isdisjoint(query.path):
+                check_records(response, query.path)
             return response
 
         return pages_of_list(resource, first, reading, config=self.config, fetch=fetch)
@@ -172,7 +179,7 @@ def _resource(endpoint: str, query: Query) -> Resource:
     return _posted(endpoint, query.query, query.variables).model_copy(
         update={
             **{name: getattr(query, name) for name in Offered.model_fields},
-            "records": written_path(("data", *parse_path(query.records))),
+            "records": written_path(query.path),
             "pagination": paged if query.is_paged else Pagination(type="none"),
             "incremental": asked_in_body(asked, _variable(asked.variable), _variable(asked.end_variable)),
         }
