@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from atlas_etl import values
 from atlas_etl.connectors.sql._mysql_dialect import MySQLWriterDialect
 from atlas_etl.connectors.sql._mysql_writer import MySQLDestination
-from atlas_etl.errors import DataError, RefusedRowError
+from atlas_etl.errors import DataError, DestinationError, RefusedRowError
 from atlas_etl.model import Disposition, TableName
 from tests.servers import ServerAddress
 from tests.unit.connectors.mysql_database import Database, load
@@ -178,6 +178,33 @@ def test_narrow_columns_of_somebody_else_are_widened(
     assert found.schema == schema
     before = {"d": Decimal("1.5"), "at": datetime(2026, 1, 1, 10), "n": 255, "f": 0.10000000149011612}
     assert found.to_pylist() == [row, {**before, "counts": 1}]
+
+
+WIDER = pa.RecordBatch.from_pylist([{"d": Decimal("2.3456")}], schema=pa.schema([("d", pa.decimal128(9, 4))]))
+
+
+def test_a_widened_column_of_somebody_else_still_takes_no_null(
+    database: Database, destination: MySQLDestination
+) -> None:
+    database.execute("CREATE TABLE theirs (d DECIMAL(5,2) NOT NULL)")
+    load(destination, [WIDER], into=TableName("theirs", database.address.database))
+    declared = "SELECT COLUMN_TYPE, IS_NULLABLE FROM information_schema.COLUMNS WHERE TABLE_NAME = 'theirs'"
+    assert database.rows(declared) == [("decimal(9,4)", "NO")]
+
+
+@pytest.mark.parametrize(
+    "declared",
+    ["DECIMAL(5,2) DEFAULT 1.5", "DECIMAL(5,2) NOT NULL DEFAULT (1 + 1)", "INT AUTO_INCREMENT KEY"],
+)
+def test_a_column_that_would_lose_a_value_of_its_own_is_not_widened(
+    database: Database, destination: MySQLDestination, declared: str
+) -> None:
+    database.execute(f"CREATE TABLE theirs (d {declared})")
+    (before,) = database.rows("SHOW CREATE TABLE theirs")
+    with pytest.raises(DestinationError, match="DEFAULT") as caught:
+        load(destination, [WIDER], into=TableName("theirs", database.address.database))
+    assert (caught.value.code, caught.value.column) == ("cannot_widen", "d")
+    assert database.rows("SHOW CREATE TABLE theirs") == [before]
 
 
 def test_a_query_shows_what_has_no_exact_form_as_text(database: Database) -> None:

@@ -118,6 +118,7 @@ class KeptColumn(Struct, frozen=True):
     nullable: bool
     replaces_null: bool  # by the time or the next number
     is_computed: bool  # by the table itself
+    gives_itself: bool  # a value, where an INSERT has none or another column changes
 
     @property
     def type(self) -> pa.DataType:

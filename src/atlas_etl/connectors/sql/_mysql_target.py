@@ -23,7 +23,8 @@ SELECT COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, COALESCE(NUMERIC_PRECISION, 0), COAL
   COALESCE(DATETIME_PRECISION, 0), COALESCE(COLLATION_NAME, ''), COLUMN_COMMENT,
   IS_NULLABLE = 'YES',
   IS_NULLABLE = 'NO' AND (DATA_TYPE = 'timestamp' OR EXTRA LIKE '%auto_increment%'),
-  EXTRA LIKE '%STORED GENERATED%' OR EXTRA LIKE '%VIRTUAL GENERATED%'
+  EXTRA LIKE '%STORED GENERATED%' OR EXTRA LIKE '%VIRTUAL GENERATED%',
+  COALESCE(COLUMN_DEFAULT, 'NULL') <> 'NULL' OR EXTRA LIKE '%auto_increment%' OR EXTRA LIKE '%on update%'
 FROM information_schema.COLUMNS WHERE {_ONE} ORDER BY ORDINAL_POSITION"""
 _KEY = f"""
 SELECT COLUMN_NAME FROM information_schema.COLUMNS
@@ -113,11 +114,11 @@ def kept_columns(execute: Execute, table: TableName) -> tuple[KeptColumn, ...]:
         KeptColumn(
             str(name), str(data_type).lower(), str(native), int(str(precision)), int(str(scale)),
             int(str(fraction)), str(collation), str(comment), bool(nullable), bool(replaces_null),
-            bool(is_computed),
+            bool(is_computed), bool(gives_itself),
         )
         for (
             name, data_type, native, precision, scale, fraction, collation, comment, nullable, replaces_null,
-            is_computed,
+            is_computed, gives_itself,
         ) in execute(_COLUMNS, (table.schema, table.name))
     )  # fmt: skip
 

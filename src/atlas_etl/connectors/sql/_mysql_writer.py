@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, closing, contextmanager, suppress
 import pyarrow as pa
 from msgspec.structs import replace
 
+from atlas_etl import values
 from atlas_etl.connectors.deletes import refuse_cascades
 from atlas_etl.connectors.sql._dialect import Connection
 from atlas_etl.connectors.sql._ledger import CHECKPOINTS, Ledger
@@ -111,12 +112,25 @@ class MySQLDestination(SqlDestination):
         return [str(row[0]) for row in rows]
 
     def widen(self, connection: Connection, table: TableName, change: WidenColumn) -> Sequence[str]:
-        """As ALTER TABLE does it; a key that cannot hold the wider type whole becomes an index."""
+        """As ALTER TABLE does it; a key that cannot hold the wider type whole becomes an index.
+
+        What a column is besides its type is dropped by MODIFY unless it is said again. Raises
+        DestinationError (`cannot_widen`) where it has values of its own, which each server says in its way.
+        """
         (modify,) = self.dialect.widen(table, change)
         target = look_at(connection.execute, table)
+        column = next(column for column in target.columns if column.name == change.name)
+        if column.gives_itself:
+            raise DestinationError(
+                f"column {change.name!r} of {table} is to become {values.type_name(change.after.type)}, "
+                "and would lose its DEFAULT, ON UPDATE or AUTO_INCREMENT",
+                hint=f"make it wider yourself: {modify}, and what it has besides its type",
+                code="cannot_widen",
+                column=change.name,
+            )
         index = next((name for name in ("PRIMARY", KEY) if change.name in target.indexes.get(name, ())), None)
         if index is None or not is_long(change.after.type):
-            return (modify,)
+            return (modify if column.nullable else f"{modify} NOT NULL",)
         kinds = {column.name: column.type for column in target.columns} | {change.name: change.after.type}
         key = self.dialect.key({name: kinds[name] for name in target.indexes[index]})
         drop = "DROP PRIMARY KEY" if index == "PRIMARY" else f"DROP INDEX {quoted(index)}"
