@@ -283,6 +283,54 @@ def test_widening_keeps_rows_keys_indexes_and_views(
     assert tuple(keys) == key
 
 
+def made_by(path: Path) -> str:
+    with closing(sqlite3.connect(path)) as connection:
+        ((sql,),) = connection.execute("SELECT sql FROM sqlite_schema WHERE name = 'shop__t'")
+    return str(sql)
+
+
+LOST = {
+    "n INTEGER, c INTEGER NOT NULL": "NOT NULL",
+    "n INTEGER, c INTEGER UNIQUE": "UNIQUE",
+    "n INTEGER, c INTEGER\n not\tnull -- always": "NOT NULL",
+    "n INTEGER, c INTEGER, CHECK (c > 0)": "CHECK",
+    "n INTEGER DEFAULT 'x', c INTEGER": "DEFAULT",
+    "n INTEGER REFERENCES other (n), c INTEGER": "REFERENCES",
+    "n INTEGER AS (c + 1), c INTEGER": "AS",
+}
+
+
+@pytest.mark.parametrize("columns", LOST)
+def test_a_table_that_would_lose_what_it_declares_is_not_made_anew(tmp_path: Path, columns: str) -> None:
+    path = tmp_path / "a.db"
+    made = f"CREATE TABLE shop__t ({columns}\n)"
+    make(path, made)
+    with pytest.raises(DestinationError) as caught:
+        load(destination(path), rows("c", pa.string(), ["x"]))
+    assert caught.value.code == "cannot_widen"
+    assert caught.value.message.endswith(f"would be lost: {LOST[columns]}")
+    assert made_by(path) == made
+
+
+def test_names_texts_and_comments_declare_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    make(path, 'CREATE TABLE shop__t ("not null" INT, [check] INT, `unique` INT, c INT /* default */)')
+    load(destination(path), rows("c", pa.string(), ["x"]))
+    assert there(path)[0]["c"] == "x"
+
+
+@pytest.mark.parametrize(
+    "column", ["c INTEGER NOT NULL ON CONFLICT REPLACE DEFAULT 5", "c INTEGER unique on conflict\nreplace"]
+)
+def test_a_table_that_replaces_rows_is_refused(tmp_path: Path, column: str) -> None:
+    path = tmp_path / "a.db"
+    make(path, f"CREATE TABLE shop__t ({column})")
+    with pytest.raises(DestinationError) as caught:
+        load(destination(path), rows("c", pa.int64(), [1, None]))
+    assert caught.value.code == "replaces_rows"
+    assert there(path) == []
+
+
 def test_a_column_named_rowid_is_merged(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     batch = pa.RecordBatch.from_pydict({"id": [1, 1, 2], "rowid": ["old", "new", "new"]})

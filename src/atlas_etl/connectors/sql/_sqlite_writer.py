@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from atlas_etl.connectors.sql import _sqlite_catalog as catalog
 from atlas_etl.connectors.sql._dialect import Connection, WriterDialect
+from atlas_etl.connectors.sql._sqlite_declared import refuse_rebuilding, refuse_replacing
 from atlas_etl.connectors.sql._sqlite_driver import Driver
 from atlas_etl.connectors.sql._sqlite_encode import converted, decimal_key, encoded, insert
 from atlas_etl.connectors.sql._sqlite_replaced_values import numeric_columns, refuse_replaced
@@ -72,7 +73,8 @@ class SqliteWriter:
         return self._driver.execute(sql, parameters)
 
     def go_into(self, table: TableName) -> None:
-        """From here on, rows are for this table, or for a stage of it."""
+        """From here on, rows are for this table, or for a stage of it. Raises DestinationError."""
+        refuse_replacing(self, table)
         self._numeric = numeric_columns(self, table)
 
     def ingest(self, table: str, batch: pa.RecordBatch) -> None:
@@ -119,7 +121,9 @@ def rebuild(
     """What declares a column anew, which ALTER TABLE cannot: a new table takes the old one's place.
 
     Its columns, key, indexes and triggers stay (https://www.sqlite.org/lang_altertable.html#otheralter).
+    Raises DestinationError (`cannot_widen`) where it declares more.
     """
+    refuse_rebuilding(driver, table, change.name)
     found = catalog.columns(driver, table.name)
     key = catalog.primary_key(found)
     quote, old, new = dialect.quote, dialect.table(table), dialect.quote(_REBUILT)
