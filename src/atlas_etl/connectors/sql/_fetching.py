@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import struct
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Sequence
 from contextlib import suppress
-from socket import SHUT_RDWR, socket
+from socket import SHUT_RDWR, SO_LINGER, SOL_SOCKET, socket
 
 import pyarrow as pa
 
@@ -17,8 +18,13 @@ Batches = Generator[tuple[pa.RecordBatch, Sequence[HazardCells]], None, None]
 
 
 def hang_up(descriptor: int) -> None:
-    """End a connection that another thread may be waiting on: that one sees its end."""
+    """End a connection that another thread may be waiting on: that one sees its end.
+
+    The server sees it when the connection is closed: without a linger of no seconds, one that waits for room
+    to send would wait until the system forgets the connection, a minute on Linux (tcp_fin_timeout).
+    """
     with suppress(OSError), socket(fileno=os.dup(descriptor)) as connection:
+        connection.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
         connection.shutdown(SHUT_RDWR)
 
 
