@@ -8,7 +8,7 @@ import uuid
 from datetime import datetime
 
 from msgspec import convert, to_builtins
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 from sqlalchemy import Row
 
 from atlas_etl.errors import AtlasError, InterruptedRunError
@@ -102,7 +102,10 @@ def run_values(run: Run) -> dict[str, object]:
         "bytes_processed": run.bytes_processed,
         "error": error_document(run.error),
         "streams": [
-            {**to_builtins(stream), "checkpoint": checkpoint_document(stream.checkpoint)}
+            {
+                **to_builtins(replace(stream, checkpoint=None)),
+                "checkpoint": checkpoint_document(stream.checkpoint),
+            }
             for stream in run.streams
         ],
     }
@@ -212,7 +215,7 @@ def error_document(error: RunError | None) -> object:
 
 def checkpoint_document(checkpoint: Checkpoint | None) -> object:
     """A checkpoint as JSON, with every field that is mirrored."""
-    document = to_builtins(checkpoint)
+    document = to_builtins(checkpoint and checkpoint.without_parents())
     return document and {name: value for name, value in document.items() if name != "parents"}
 
 

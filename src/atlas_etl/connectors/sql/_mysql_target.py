@@ -73,9 +73,8 @@ class Target(Struct, frozen=True):
                 stream=plan.stream,
             )
         for column in self.columns:
-            if (
-                column.is_computed and column.name in plan.schema.names
-            ):  # LOAD DATA would pass over its values
+            # LOAD DATA would pass over its values.
+            if column.is_computed and column.name in plan.schema.names:
                 raise DestinationError(
                     f"{self.table} computes the column {column.name!r} itself",
                     hint="leave it out, with `exclude` on the stream, or choose another table with `into`",
