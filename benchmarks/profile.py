@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 from tests.servers import Unavailable
 
 from benchmarks.contenders import Atlas
@@ -27,11 +28,12 @@ ROWS = 1_000_000
 _PY_SPY = Environment("py-spy", ("py-spy==0.4.1",))
 _OURS = re.compile(r"\(atlas_etl/([\w/]+\.py)")
 _LEAST_SHARE = 0.03
+_ATTEMPTS = 3  # py-spy 0.4.1 fails now and then where the process ends while it looks
 IMPORTS, OTHERS = "imports", "no file of ours"
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the table for the paths of these names; 1 where py-spy cannot be had or may not look."""
+    """Print the table for the paths of these names. 1 where py-spy cannot be had."""
     with Place(seed=1) as place:
         try:
             sys.stdout.write(f"{table(matching(arguments), place, ROWS)}\n")
@@ -54,10 +56,19 @@ def table(paths: Iterable[Route], place: Place, rows: int) -> str:
     _PY_SPY.install()
     lines = ["| path | where the looks were |", "|---|---|"]
     for path in paths:
-        found = shares(_looks(path, place, rows))
-        told = [f"{file} {share:.0%}" for file, share in found if share >= _LEAST_SHARE]
-        lines.append(f"| {path.name} | {', '.join(told)} |")
+        lines.append(f"| {path.name} | {_told(path, place, rows)} |")
     return "\n".join(lines)
+
+
+def _told(path: Route, place: Place, rows: int) -> str:
+    looking = Retrying(
+        retry=retry_if_exception_type(Unavailable), stop=stop_after_attempt(_ATTEMPTS), reraise=True
+    )
+    try:
+        found = shares(looking(_looks, path, place, rows))
+    except Unavailable as reason:
+        return f"could not be had: {reason}"
+    return ", ".join(f"{file} {share:.0%}" for file, share in found if share >= _LEAST_SHARE)
 
 
 def shares(looks: Iterable[str]) -> list[tuple[str, float]]:

@@ -53,7 +53,8 @@ class AtlasError(Exception):
 
     `message` says what failed and why; `hint` says what to do next. `code` is a stable snake_case
     name for machines and documentation. Neither may contain a secret or a row's values other than
-    the key that identifies the row.
+    the key that identifies the row. A `retryable` one is tried as often as the user says, or `attempts`
+    times in all where more would not help.
     """
 
     exit_code: ClassVar[ExitCode] = ExitCode.UNEXPECTED
@@ -69,6 +70,7 @@ class AtlasError(Exception):
         stream: str | None = None,
         column: str | None = None,
         retryable: bool = False,
+        attempts: int | None = None,
     ) -> None:
         super().__init__(_text(message))
         self.message = _text(message)
@@ -78,6 +80,7 @@ class AtlasError(Exception):
         self.stream = stream
         self.column = column
         self.retryable = retryable
+        self.attempts = attempts
 
     def located(self, *, connector: str | None = None, stream: str | None = None) -> AtlasError:
         """The same error, told where it happened; what it already knows stays."""

@@ -32,8 +32,6 @@ _AWAY = frozenset(
     {"unreachable", "connection_refused", "connection_failed", "timeout",
      "http_429", "http_502", "http_503", "http_504"}
 )  # fmt: skip
-# Rows that went while their pages were read are not missed again; a source that counts otherwise, each time.
-_TRIED_TWICE = frozenset({"pages_incomplete"})
 
 
 class Turns:
@@ -183,8 +181,7 @@ def _may_pass(retry: RetryPolicy, state: RetryCallState) -> bool:
     failure = _failure(state)
     if failure is None or not failure.retryable:
         return False
-    most = min(2, retry.attempts) if failure.code in _TRIED_TWICE else retry.attempts
-    return state.attempt_number < most
+    return state.attempt_number < min(retry.attempts, failure.attempts or retry.attempts)
 
 
 def _failure(state: RetryCallState) -> AtlasError | None:

@@ -96,7 +96,8 @@ def test_no_list_is_no_end_where_a_total_says_more(api: Api, how: str, end: str,
     api.serve("/things", without_list("next_url" if how == "auto" else how, end, 7))
     with pytest.raises(SourceError) as caught:
         read(api.connector(resources=resources), stream)
-    assert (caught.value.code, caught.value.retryable) == ("pages_incomplete", True)
+    failure = caught.value
+    assert (failure.code, failure.retryable, failure.attempts) == ("pages_incomplete", True, 2)
     api.server.clear()
     api.serve("/things", without_list("next_url" if how == "auto" else how, end, 6))
     assert read(api.connector(resources=resources), stream).num_rows == 2 * SIZE

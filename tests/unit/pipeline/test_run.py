@@ -99,8 +99,10 @@ def test_what_may_pass_is_tried_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("times", "status"), [(1, RunStatus.COMPLETED), (9, RunStatus.FAILED)])
-def test_pages_that_lack_records_are_read_once_more(tmp_path: Path, times: int, status: RunStatus) -> None:
-    lacking = [SourceError("8 of 9", code="pages_incomplete", retryable=True) for _ in range(times)]
+def test_a_failure_says_itself_how_often_it_is_worth_trying(
+    tmp_path: Path, times: int, status: RunStatus
+) -> None:
+    lacking = [SourceError("8 of 9 records", retryable=True, attempts=2) for _ in range(times)]
     running, unsteady = run(tmp_path, [*lacking])
     events = list(running)
     assert [event.attempt for event in events if isinstance(event, StreamRetrying)] == [1]

@@ -137,6 +137,7 @@ def _incomplete(reached: int, why: str, hint: str) -> SourceError:
         hint=hint,
         code="pages_incomplete",
         retryable=True,
+        attempts=2,  # rows that went meanwhile are not missed again, and a wrong count is there each time
     )
 
 
