@@ -248,8 +248,8 @@ def test_the_ledger() -> None:
     connection = Listener()
     ledger = Ledger(dialect(), "shop", "it's", TABLE)
     ledger.begin(connection, "run-1")
-    assert not ledger.history(connection).is_loaded
-    ledger.has_load(connection, "sha")
+    assert not ledger.loads.history(connection).is_loaded
+    ledger.loads.has_load(connection, "sha")
     begun, history, has_load = connection.said
     assert begun == (
         "UPDATE [shop].[_atlas_checkpoints] WITH (UPDLOCK, HOLDLOCK) SET [writer] = N'run-1' "

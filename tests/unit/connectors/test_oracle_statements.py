@@ -176,8 +176,8 @@ def test_the_ledger_is_made_kept_and_locked() -> None:
     ledger = Ledger(OracleWriterDialect(), "shop", "orders", TABLE)
     ledger.create(connection)
     ledger.begin(connection, "")
-    ledger.has_load(connection, "sha256:a")
-    ledger.other_stream(connection)
+    ledger.loads.has_load(connection, "sha256:a")
+    ledger.loads.other_stream(connection)
     short = "VARCHAR2(4000 BYTE)"
     made, _, _, begun, has, other = connection.said
     assert made.startswith(

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from atlas_etl import values
+from atlas_etl.connectors.sql._checkpoint_line import CHECKPOINTS
 from atlas_etl.connectors.sql._dialect import ROW, Connection, NoneLeftOut, Trial, WriterDialect
 from atlas_etl.connectors.sql._duckdb_database import (
     OUT_OF_MEMORY,
@@ -28,7 +29,7 @@ from atlas_etl.connectors.sql._duckdb_replaced_values import refuse_cut
 from atlas_etl.connectors.sql._duckdb_trial import ScratchTrial
 from atlas_etl.connectors.sql._duckdb_types import arrow_type, column_type, stored_type
 from atlas_etl.connectors.sql._file_target import FileTargetLook
-from atlas_etl.connectors.sql._ledger import CHECKPOINTS, Ledger
+from atlas_etl.connectors.sql._ledger import Ledger
 from atlas_etl.connectors.sql._load_session import SqlLoadSession
 from atlas_etl.connectors.sql._writer import SqlDestination
 from atlas_etl.contracts import Answer

@@ -11,7 +11,8 @@ from atlas_etl import values
 from atlas_etl.connectors.sql._alike import keys_alike
 from atlas_etl.connectors.sql._dialect import GONE, ROW, STAGE, Connection, Refusals, Trial, WriterDialect
 from atlas_etl.connectors.sql._kept_rows import rows_kept
-from atlas_etl.connectors.sql._ledger import EMPTIED, JOINED, Ledger
+from atlas_etl.connectors.sql._ledger import Ledger
+from atlas_etl.connectors.sql._loads import EMPTIED, JOINED
 from atlas_etl.connectors.sql._quarantine import StreamQuarantine
 from atlas_etl.connectors.sql._table_history import following
 from atlas_etl.connectors.sql._trial import SavepointTrial
@@ -59,11 +60,11 @@ class SqlLoadSession:
         # After the stages: where making one commits, nothing is lost.
         if plan.disposition is Disposition.REPLACE:
             connection.execute(self._dialect.empty(plan.table))
-            self._ledger.refuse_overtaken(connection, plan)
+            self._ledger.loads.refuse_overtaken(connection, plan)
             self._refuse_kept(f"FROM {dialect.table(plan.table)}")
         elif plan.disposition is Disposition.APPEND and plan.tail is not None:
             self._delete_tail(plan.tail)
-            self._ledger.refuse_overtaken(connection, plan)
+            self._ledger.loads.refuse_overtaken(connection, plan)
 
     def write(self, batch: pa.RecordBatch) -> Mapping[int, RefusedRowError]:
         refusals = self._tried(self._trial, batch) if self._trial is not None else {}
@@ -103,11 +104,11 @@ class SqlLoadSession:
             ledger.lock_table(connection)
         version = ledger.claim(connection, plan) + 1
         if plan.alone:
-            ledger.refuse_overtaken(connection, plan)
+            ledger.loads.refuse_overtaken(connection, plan)
         if plan.begins and plan.after is not None:
-            ledger.record_event(connection, EMPTIED, run_id=plan.run_id, at=plan.after)
+            ledger.loads.record_event(connection, EMPTIED, run_id=plan.run_id, at=plan.after)
         if plan.joins:
-            ledger.record_event(connection, JOINED, run_id=plan.run_id, at=committed_at)
+            ledger.loads.record_event(connection, JOINED, run_id=plan.run_id, at=committed_at)
         if checkpoint is not None:
             ledger.record_checkpoint(connection, checkpoint, run_id=plan.run_id, version=version)
         elif replaces:
@@ -116,7 +117,7 @@ class SqlLoadSession:
             ledger.record_protection(connection, plan.protection, version=version)
         else:
             ledger.record_version(connection, version)
-        ledger.record_load(
+        ledger.loads.record(
             connection,
             load_id=plan.load_id,
             run_id=plan.run_id,
@@ -165,7 +166,7 @@ class SqlLoadSession:
     def _delete_gone(self) -> None:
         plan, connection = self._plan, self._connection
         if self._deleted:
-            self._ledger.refuse_other_streams(connection)
+            self._ledger.loads.refuse_other_streams(connection)
             self._run(self._dialect.filled_stage(self._gone))
             connection.execute(self._dialect.delete_staged(plan, self._gone))
         self._run(self._dialect.drop_stage(self._gone))

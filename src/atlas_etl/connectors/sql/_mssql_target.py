@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
+from atlas_etl.connectors.sql._checkpoint_line import CHECKPOINTS
 from atlas_etl.connectors.sql._inexact import refuse_inexact
-from atlas_etl.connectors.sql._ledger import CHECKPOINTS, LOADS
+from atlas_etl.connectors.sql._loads import LOADS
 from atlas_etl.connectors.sql._mssql_catalog import native
 from atlas_etl.connectors.sql._mssql_literals import literal, quoted
 from atlas_etl.connectors.sql._mssql_stored import KeptColumn

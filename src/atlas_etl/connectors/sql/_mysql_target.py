@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
-from atlas_etl.connectors.sql._ledger import CHECKPOINTS, LOADS
+from atlas_etl.connectors.sql._checkpoint_line import CHECKPOINTS
+from atlas_etl.connectors.sql._loads import LOADS
 from atlas_etl.connectors.sql._mysql_errors import quoted
 from atlas_etl.connectors.sql._mysql_stored import KeptColumn
 from atlas_etl.connectors.sql._quarantine import QUARANTINE

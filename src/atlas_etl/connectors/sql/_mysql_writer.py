@@ -12,8 +12,9 @@ from msgspec.structs import replace
 
 from atlas_etl import values
 from atlas_etl.connectors.deletes import refuse_cascades
+from atlas_etl.connectors.sql._checkpoint_line import CHECKPOINTS
 from atlas_etl.connectors.sql._dialect import Connection
-from atlas_etl.connectors.sql._ledger import CHECKPOINTS, Ledger
+from atlas_etl.connectors.sql._ledger import Ledger
 from atlas_etl.connectors.sql._load_session import SqlLoadSession
 from atlas_etl.connectors.sql._mysql_catalog import SYSTEM_DATABASES
 from atlas_etl.connectors.sql._mysql_connection import MySQLConnection, Server

@@ -10,8 +10,9 @@ from collections.abc import Callable, Collection, Sequence
 
 from msgspec import Struct
 
+from atlas_etl.connectors.sql._checkpoint_line import CHECKPOINTS
 from atlas_etl.connectors.sql._inexact import refuse_inexact
-from atlas_etl.connectors.sql._ledger import CHECKPOINTS, LOADS
+from atlas_etl.connectors.sql._loads import LOADS
 from atlas_etl.connectors.sql._oracle_literals import literal
 from atlas_etl.connectors.sql._oracle_stored import KeptColumn
 from atlas_etl.connectors.sql._quarantine import QUARANTINE

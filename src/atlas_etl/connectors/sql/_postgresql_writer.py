@@ -9,8 +9,9 @@ import pyarrow as pa
 
 from atlas_etl.connectors.deletes import refuse_cascades
 from atlas_etl.connectors.hazards import without_hazards
+from atlas_etl.connectors.sql._checkpoint_line import CHECKPOINTS
 from atlas_etl.connectors.sql._dialect import Connection
-from atlas_etl.connectors.sql._ledger import CHECKPOINTS, Ledger
+from atlas_etl.connectors.sql._ledger import Ledger
 from atlas_etl.connectors.sql._load_session import SqlLoadSession
 from atlas_etl.connectors.sql._postgresql_catalog import CatalogTable, table_called, writing_rules
 from atlas_etl.connectors.sql._postgresql_connection import ENDS, PostgresConnection, SessionPool, given_up
@@ -184,7 +185,7 @@ class PostgresDestination(SqlDestination):
         """Schema and ledger, in transactions of their own: one that is open would make other loads wait."""
         ledger = Ledger(self.dialect, plan.connector, plan.stream, plan.table)
         schema = str(plan.table.schema)
-        tables = [_sql(ledger.checkpoints_table), _sql(ledger.loads_table), _sql(ledger.quarantine_table)]
+        tables = [_sql(ledger.checkpoints_table), _sql(ledger.loads.name), _sql(ledger.quarantine_table)]
         missing = (
             "SELECT to_regnamespace(%s) IS NULL, "
             "to_regclass(%s) IS NULL OR to_regclass(%s) IS NULL OR to_regclass(%s) IS NULL"

@@ -9,7 +9,8 @@ import pyarrow as pa
 from atlas_etl.connectors.deletes import refuse_null_keys, refuse_too_many
 from atlas_etl.connectors.sql._dialect import ROW, STAGE, Connection, WriterDialect
 from atlas_etl.connectors.sql._kept_rows import rows_kept
-from atlas_etl.connectors.sql._ledger import RECONCILED, Ledger
+from atlas_etl.connectors.sql._ledger import Ledger
+from atlas_etl.connectors.sql._loads import RECONCILED
 from atlas_etl.model import DELETED_AT, Deletion, ReconcilePlan, ReconcileResult
 
 
@@ -35,7 +36,7 @@ class SqlReconcileSession:
         plan, dialect, connection = self._plan, self._dialect, self._connection
         ledger = Ledger(dialect, plan.connector, plan.stream, plan.table)
         version = ledger.claim(connection, plan) + 1
-        ledger.refuse_other_streams(connection)
+        ledger.loads.refuse_other_streams(connection)
         table, key = dialect.table(plan.table), plan.keys.names
         for statement in dialect.filled_stage(self._stage):
             connection.execute(statement)
@@ -61,11 +62,11 @@ class SqlReconcileSession:
         if done is not None and (done < deleted or plan.has_marks):
             self._refuse_kept(f"{table} WHERE {is_live} AND {gone}")
         # Again: the rows of a load that was committed after the first look may be among those that went.
-        ledger.refuse_other_streams(connection)
+        ledger.loads.refuse_other_streams(connection)
         for statement in dialect.drop_stage(self._stage):
             connection.execute(statement)
         ledger.record_version(connection, version)
-        ledger.record_load(
+        ledger.loads.record(
             connection,
             load_id=str(uuid4()),
             run_id=plan.run_id,

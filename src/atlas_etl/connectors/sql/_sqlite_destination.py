@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 
+from atlas_etl.connectors.sql._checkpoint_line import CHECKPOINTS
 from atlas_etl.connectors.sql._dialect import Connection
 from atlas_etl.connectors.sql._extract import SqlExtract
 from atlas_etl.connectors.sql._file_target import FileTargetLook
-from atlas_etl.connectors.sql._ledger import CHECKPOINTS
 from atlas_etl.connectors.sql._load_session import SqlLoadSession
 from atlas_etl.connectors.sql._sqlite_connection import SqliteConnection, open_to_read, open_to_write
 from atlas_etl.connectors.sql._sqlite_driver import Driver

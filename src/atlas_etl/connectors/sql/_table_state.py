@@ -21,7 +21,7 @@ def table_state(
     """The state of the ledger's table, whose ledger is there; `schema` is None where the table is not."""
     refused = StreamQuarantine(dialect, ledger.connector, ledger.stream, ledger.table).rows(connection)
     # Before a look at the rows: what is committed in between is no history of an empty table.
-    history = ledger.history(connection)
+    history = ledger.loads.history(connection)
     if schema is None:
         # What was dropped behind our back still counts: the ledger's line is the fence of its stream.
         return TableState(
@@ -44,5 +44,5 @@ def table_state(
         protection,
         history.is_shared,
         history.latest,
-        merge_mark=None if empty else ledger.merge_mark(connection),
+        merge_mark=None if empty else ledger.loads.merge_mark(connection),
     )

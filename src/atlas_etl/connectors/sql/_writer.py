@@ -119,7 +119,7 @@ class SqlDestination(ABC):
         with self.connect() as connection:
             schema = self.table_schema(connection, table)
             ledger = Ledger(self.dialect, connector, stream, table)
-            if self.table_schema(connection, ledger.loads_table) is None:
+            if self.table_schema(connection, ledger.loads.name) is None:
                 empty = schema is None or not has_rows(self.dialect, connection, table)
                 found = TableState(schema, empty=empty)
             else:
@@ -129,9 +129,9 @@ class SqlDestination(ABC):
     def has_load(self, connector: str, stream: str, table: TableName, load_id: str) -> bool:
         with self.connect() as connection:
             ledger = Ledger(self.dialect, connector, stream, table)
-            needed = (table, ledger.loads_table)
+            needed = (table, ledger.loads.name)
             is_there = all(self.table_schema(connection, each) is not None for each in needed)
-            if not is_there or not ledger.has_load(connection, load_id):
+            if not is_there or not ledger.loads.has_load(connection, load_id):
                 return False
             # Of a load without rows, an empty table lacks nothing.
             return has_rows(self.dialect, connection, table)
@@ -190,8 +190,8 @@ class SqlDestination(ABC):
     def reconciled_at(self, connector: str, stream: str, table: TableName) -> datetime | None:
         ledger = Ledger(self.dialect, connector, stream, table)
         with self.connect() as connection:
-            there = self.table_schema(connection, ledger.loads_table) is not None
-            return ledger.reconciled_at(connection) if there else None
+            there = self.table_schema(connection, ledger.loads.name) is not None
+            return ledger.loads.reconciled_at(connection) if there else None
 
     def checkpoints(self, connector: str) -> Sequence[CommittedCheckpoint]:
         with self.connect() as connection:
@@ -232,7 +232,7 @@ class SqlDestination(ABC):
         ledger.create(connection)
         ledger.begin(connection, plan.run_id)
         if DropTable() in plan.changes:
-            ledger.refuse_overtaken(connection, plan)
+            ledger.loads.refuse_overtaken(connection, plan)
         self._change(connection, plan)
 
     def dialect_of(self, plan: LoadPlan) -> WriterDialect:  # noqa: ARG002
