@@ -48,6 +48,24 @@ COLUMNS = {  # what comes, the column of the table, what is kept, what is not
     "bits": ("bit varying", "bit(3)", "'101'", "'10'"),
     "more bits": ("bit varying", "bit varying(3)", "'10'", "'1011'"),
     "with a zone": ("timetz", "timetz(0)", "'23:59:59+02'", "'23:59:58.6+02'"),
+    "moneys": ("text[]", "money[]", "'{$1.50,NULL,$2.00}'", "'{1.5,0.005}'"),
+    "arrays of bits": ("varbit[]", "bit(3)[]", "'{101,NULL}'", "'{101,1011}'"),
+    "with zones": ("timetz[]", "timetz(0)[]", "'{23:59:59+02}'", "'{23:59:58.6+02}'"),
+}
+ARRAYS = {  # whose elements have no binary form here
+    "inet[]": "'{192.168.0.1/24,::1,NULL}'",
+    "cidr[]": "'{10.0.0.0/8}'",
+    "macaddr[]": "'{08:00:2b:01:02:03}'",
+    "bit(3)[]": "'{101,010}'",
+    "varbit[]": "'{}'",
+    "timetz[]": "'{12:00:00.5+02}'",
+    "money[]": "'{$1.50}'",
+    "point[]": """'{"(1,2)"}'""",
+    "tsrange[]": """'{"[2024-01-01,2024-02-01)"}'""",
+    "tsvector[]": "array['a b'::tsvector]",
+    "pair[]": r"""array[ROW(1, 'a "b", \c')::pair, NULL]""",
+    "few[]": "'{1,NULL,2}'",
+    "code[]": """'{"a b",c}'""",
 }
 
 
@@ -82,6 +100,23 @@ def test_what_is_kept_is_what_came(
         sync(database, "s", **where)
     assert (caught.value.code, caught.value.column) == ("value_does_not_fit", "v")
     assert database.rows("SELECT count(*) FROM mine.t") == [(2,)]
+
+
+@pytest.mark.parametrize("native", ARRAYS)
+def test_arrays_whose_elements_come_as_text(database: Database, native: str) -> None:
+    database.execute(
+        "CREATE TYPE pair AS (a int, b text)",
+        "CREATE DOMAIN few AS int CHECK (value < 9)",
+        "CREATE DOMAIN code AS varchar(5)",
+        "CREATE SCHEMA mine",
+        f"CREATE TABLE s (n int PRIMARY KEY, v {native})",
+        f"CREATE TABLE mine.t (n int PRIMARY KEY, v {native})",
+        f"INSERT INTO s VALUES (1, {ARRAYS[native]}), (2, NULL)",
+    )
+    sync(database, "s", disposition=Disposition.MERGE, into=TableName("t", "mine"))
+    assert database.rows("SELECT n, v::text FROM mine.t ORDER BY n") == database.rows(
+        "SELECT n, v::text FROM s ORDER BY n"
+    )
 
 
 @pytest.fixture

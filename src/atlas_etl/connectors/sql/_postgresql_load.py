@@ -11,18 +11,25 @@ from psycopg import pq
 
 from atlas_etl import values
 from atlas_etl.connectors.sql._meaning import commit_unknown, does_not_fit
-from atlas_etl.connectors.sql._pgcopy_types import PgCopyError, PgType, UnrepresentableError, text_type
+from atlas_etl.connectors.sql._pgcopy_types import (
+    PgCopyError,
+    PgType,
+    UnrepresentableError,
+    array_type,
+    text_type,
+)
 from atlas_etl.connectors.sql._pgcopy_values import accepts
 from atlas_etl.connectors.sql._postgresql_catalog import CatalogColumn, table_called
 from atlas_etl.connectors.sql._postgresql_connection import PostgresConnection, Session
 from atlas_etl.connectors.sql._postgresql_copy_in import CopyIn
 from atlas_etl.connectors.sql._postgresql_errors import quoted, translated
 from atlas_etl.connectors.sql._postgresql_replaced_values import cut_text, may_replace, refuse_replaced
-from atlas_etl.connectors.sql._postgresql_types import wire_form
+from atlas_etl.connectors.sql._postgresql_types import ServerType, wire_form
 from atlas_etl.errors import DestinationError, RefusedRowError
 from atlas_etl.model import WireFormat
 
 _SPELLED = '"_atlas_spelled"'  # a batch on its way to columns whose types have no binary form here
+_TEXTS = array_type(text_type())
 
 
 class LoadConnection:
@@ -84,8 +91,8 @@ class LoadConnection:
             self._copy(table, batch, known)
             return
         spelled = [
-            column if type_ else values.to_text(column)
-            for column, type_ in zip(batch.columns, types, strict=True)
+            cells if type_ else _spelled(cells, column.type)
+            for cells, column, type_ in zip(batch.columns, columns, types, strict=True)
         ]
         self._copy_spelled(table, pa.RecordBatch.from_arrays(spelled, batch.schema.names), columns, types)
 
@@ -179,10 +186,14 @@ class LoadConnection:
         """Into columns such as an unconstrained numeric, an inet or a range: text that the server reads."""
         natives = [column.type.native.replace("%", "%%") for column in columns]
         names = [_name(name) for name in batch.schema.names]
-        kinds = [native if type_ else "text" for native, type_ in zip(natives, types, strict=True)]
+        texts = [_TEXTS if pa.types.is_list(field.type) else text_type() for field in batch.schema]
+        kinds = [
+            native if type_ else "text[]" if text is _TEXTS else "text"
+            for native, type_, text in zip(natives, types, texts, strict=True)
+        ]
         made = ", ".join(f"{name} {kind}" for name, kind in zip(names, kinds, strict=True))
         self.execute(f"CREATE TEMPORARY TABLE {_SPELLED} ({made}) ON COMMIT DROP")
-        self._copy(_SPELLED, batch, [type_ or text_type() for type_ in types])
+        self._copy(_SPELLED, batch, [type_ or text for type_, text in zip(types, texts, strict=True)])
         for name, column, type_ in zip(names, columns, types, strict=True):
             cut = cut_text(name, column.type) if type_ is None else None
             if cut and self.execute(f"SELECT 1 FROM {_SPELLED} WHERE {cut} LIMIT 1"):
@@ -206,3 +217,13 @@ def _name(name: str) -> str:
 
 def _names(schema: pa.Schema) -> str:
     return ", ".join(map(_name, schema.names))
+
+
+def _spelled(cells: pa.Array, type_: ServerType) -> pa.Array:
+    """Cells as the texts that the server reads a type from, those of an array as arrays of such texts."""
+    is_list = pa.types.is_list(cells.type) or pa.types.is_large_list(cells.type)
+    if type_.element is None or not is_list:
+        return values.to_text(cells)
+    lists = cells.take(pa.arange(0, len(cells)))  # leaves out elements under a NULL
+    offsets = lists.offsets.cast(pa.int32())
+    return pa.ListArray.from_arrays(offsets, values.to_text(lists.values), mask=lists.is_null())

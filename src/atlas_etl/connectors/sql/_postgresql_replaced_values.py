@@ -74,13 +74,19 @@ def refuse_replaced(batch: pa.RecordBatch, columns: Sequence[CatalogColumn]) -> 
 def cut_text(name: str, type_: ServerType) -> str | None:
     """The SQL of whether a text, given as SQL, is cut or rounded where it is cast to this type.
 
-    None where the server refuses such a text itself.
+    Of an array it is a text of each element. None where the server refuses such a text itself.
     """
-    if type_.oid == _MONEY:
+    if type_.element is not None:
+        cut = _cut("cell", type_.element, type_.typmod, type_.native.removesuffix("[]"))
+        return cut and f"EXISTS (SELECT FROM unnest({name}) AS each (cell) WHERE {cut})"
+    return _cut(name, type_.oid, type_.typmod, type_.native)
+
+
+def _cut(name: str, oid: int, typmod: int, native: str) -> str | None:
+    if oid == _MONEY:
         return f"{_DIGITS.format(name)} <> {_DIGITS.format(f'{name}::money::text')}"
-    if type_.oid in _WHOLE and type_.typmod >= 0:
-        whole = _WHOLE[type_.oid]
-        return f"{name}::{whole} <> {name}::{type_.native}::{whole}"
+    if oid in _WHOLE and typmod >= 0:
+        return f"{name}::{_WHOLE[oid]} <> {name}::{native}::{_WHOLE[oid]}"
     return None
 
 
