@@ -47,6 +47,7 @@ class Output:
         self.has_told_failure = False
         if logging.lastResort is not None:  # what writes the logs of libraries that nobody configured
             logging.lastResort.setFormatter(_PlainFormatter())
+            logging.lastResort.setLevel(logging.WARNING)
 
     def configure(
         self,
@@ -62,6 +63,8 @@ class Output:
         self.log_format = log_format
         if logging.lastResort is not None and log_format is LogFormat.JSON:
             logging.lastResort.setFormatter(_JsonFormatter())
+        if logging.lastResort is not None and quiet:
+            logging.lastResort.setLevel(logging.ERROR)
 
     def line(self, text: str) -> None:
         """One line of a result, for people; at once, because some commands go on after it."""

@@ -25,6 +25,7 @@ from sqlalchemy import Engine, create_engine, event
 from atlas_etl.connectors.base import PlainName, ServerConnection, with_fields_of_options
 from atlas_etl.connectors.sql._meaning import Failure
 from atlas_etl.connectors.sql._postgresql_errors import refused, translated
+from atlas_etl.connectors.sql._postgresql_waits import WaitingCursor, WaitingSession, watched
 from atlas_etl.connectors.sql._server_trust import on_this_machine, system_authorities
 from atlas_etl.connectors.sql._tunnel import LOOPBACK, Route
 from atlas_etl.errors import ConfigError, InterruptedRunError, SourceError, nearest
@@ -210,17 +211,17 @@ def open_session(config: PostgresConnection, kind: Failure, route: Route) -> Ses
     """A session whose transactions are begun and ended by statements. Raises `kind` and ConfigError."""
     parameters = _parameters(config, route)
     try:
-        session = psycopg.connect(
+        session = WaitingSession.connect(
             **parameters,  # type: ignore[arg-type]  # libpq takes every one as text
             autocommit=True,
-            cursor_factory=psycopg.ClientCursor,
+            cursor_factory=WaitingCursor,
         )
     except psycopg.Error as failure:
         meant = refused(failure, kind)
         # The driver's error holds the password: it must not travel along as the cause.
         raise (meant.retryable and route.refusal()) or meant from None
     _refuse_unknown_settings(session, config, kind)
-    return session
+    return watched(session)
 
 
 def _refuse_unknown_settings(session: Session, config: PostgresConnection, kind: Failure) -> None:

@@ -17,6 +17,7 @@ from atlas_etl.connectors.sql._postgresql_connection import INTERRUPTIONS, Sessi
 from atlas_etl.connectors.sql._postgresql_errors import translated
 from atlas_etl.connectors.sql._postgresql_messages import CopyMessages, copy_messages
 from atlas_etl.connectors.sql._postgresql_types import column_type
+from atlas_etl.connectors.sql._postgresql_waits import told_of_waits
 from atlas_etl.connectors.sql._source import Select
 from atlas_etl.errors import ConfigError
 from atlas_etl.model import BatchLimits, WireFormat
@@ -105,7 +106,7 @@ class CopyReader:
 
     def _decoded(self, messages: CopyMessages, decoder: RowDecoder) -> Batches:
         while True:
-            with self.translated(), _comparing():
+            with self.translated(), _comparing(), told_of_waits(self._session):
                 payloads = messages.read()
             if payloads is None:
                 return

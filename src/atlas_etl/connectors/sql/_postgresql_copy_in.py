@@ -13,6 +13,7 @@ from psycopg.abc import Buffer
 from atlas_etl.connectors.sql._pgcopy_encode import RowEncoder
 from atlas_etl.connectors.sql._pgcopy_types import HEADER, TRAILER, PgType
 from atlas_etl.connectors.sql._postgresql_connection import Session, given_up, rendered
+from atlas_etl.connectors.sql._postgresql_waits import told_of_waits
 
 _PIECE_BYTES = 1024 * 1024  # encoded at once: what a processor's cache holds, so that the server never waits
 _WRITE_BYTES = 128 * 1024  # more at once makes libpq slow (psycopg's MAX_BUFFER_SIZE)
@@ -47,7 +48,7 @@ class CopyIn:
     def write_rows(self, rows: Buffer, count: int) -> None:
         """So many rows as they go over the wire."""
         self._sent += count
-        with given_up(self._session), memoryview(rows) as whole:
+        with told_of_waits(self._session), given_up(self._session), memoryview(rows) as whole:
             for first in range(0, len(whole), _WRITE_BYTES):
                 self._copy.write(whole[first : first + _WRITE_BYTES])
 
@@ -60,7 +61,7 @@ class CopyIn:
 
     def end(self) -> None:
         """Have every row written. Raises psycopg.Error where the server refuses one."""
-        with self._stack, given_up(self._session):
+        with told_of_waits(self._session), self._stack, given_up(self._session):
             self._copy.write(TRAILER)
         self.left_out = self._sent - self._cursor.rowcount
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import psycopg
 
 from atlas_etl.connectors.sql._meaning import TABLE_EXISTS, Failure, Meaning
+from atlas_etl.connectors.sql._postgresql_waits import WaitingSession
 from atlas_etl.errors import AtlasError, ConfigError, DestinationError, RefusedRowError
 
 _GONE = Meaning("server_gone", "the connection was lost; see the server's log if it happens again", True)
@@ -201,6 +202,10 @@ def _meant(
     hint = meaning.hint
     if kind is DestinationError:
         hint = next((what for words, what in _LOADING.items() if words in text), hint)
+    if state == "55P03" and isinstance(session, WaitingSession) and session.held_by is not None:
+        text = f"{text}: it is held by {session.held_by}"
+        end = f"SELECT pg_terminate_backend({session.holder})"
+        hint = f"wait until that session is done, or end it ({end}), or raise `lock_timeout`"
     if state == "42501" and session is not None:
         hint = _grant(text, kind, session, about) or hint
     if kind is DestinationError and (state[:2] in ("22", "23") or state == "P0001"):
