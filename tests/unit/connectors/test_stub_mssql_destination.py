@@ -141,6 +141,17 @@ def test_a_key_that_grows_keeps_its_rows_and_its_key(stub_mssql_server: StubServ
         assert caught.value.code == "duplicate_key"
 
 
+def test_a_column_of_ones_own_that_grows_stays_not_null(stub_mssql_server: StubServer) -> None:
+    grown = pa.schema([("id", pa.int32()), ("n", pa.int64())])
+    with destination(stub_mssql_server) as to:
+        with to.connect() as connection:
+            connection.execute("CREATE SCHEMA [shop]")
+            connection.execute("CREATE TABLE [shop].[orders] ([id] int NOT NULL, [n] int NOT NULL)")
+        load(to, [{"id": 1, "n": 2**40}], grown)
+        with to.connect() as connection, pytest.raises(RefusedRowError):
+            connection.execute("INSERT INTO [shop].[orders] ([id]) VALUES (1)")
+
+
 def test_a_uuid_that_becomes_text_is_spelled_as_everywhere(stub_mssql_server: StubServer) -> None:
     texts = pa.schema([("id", pa.int32()), ("code", pa.string()), ("name", pa.string())])
     with destination(stub_mssql_server) as to:

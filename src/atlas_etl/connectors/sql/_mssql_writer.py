@@ -100,18 +100,19 @@ class MSSQLDestination(SqlDestination):
         return ("no SQL Server has run its loads yet: compare with `atlas connector verify`",)
 
     def widen(self, connection: Connection, table: TableName, change: WidenColumn) -> Sequence[str]:
-        """As ALTER TABLE does it, around the primary key where the column is in it."""
-        statements = self.dialect.widen(table, change)
+        """As ALTER TABLE does it, around the primary key where the column is in it; NOT NULL stays."""
+        altered, *more = self.dialect.widen(table, change)
         target, quote = look_at(connection.execute, table), self.dialect.quote
         key = next((key for key in target.keys if key.is_primary and change.name in key.columns), None)
+        if any(column.name == change.name and not column.nullable for column in target.columns):
+            altered = f"{altered.removesuffix(' NULL')} NOT NULL"
         if key is None:
-            return statements
+            return (altered, *more)
         kinds = {column.name: column.type for column in target.columns} | {change.name: change.after.type}
         name, alter = quote(key.name), f"ALTER TABLE {self.dialect.table(table)}"
-        altered = f"{statements[0].removesuffix(' NULL')} NOT NULL"
         made = f"{alter} ADD CONSTRAINT {name} PRIMARY KEY ({self.dialect.names(key.columns)})"
         is_kept = self.dialect.holds_key([kinds[column] for column in key.columns])
-        return (f"{alter} DROP CONSTRAINT {name}", altered, *statements[1:], *((made,) if is_kept else ()))
+        return (f"{alter} DROP CONSTRAINT {name}", altered, *more, *((made,) if is_kept else ()))
 
     def test(self) -> ConnectionStatus:
         with self.connect() as connection:
