@@ -23,8 +23,9 @@ from atlas_etl.connectors.sql._mysql_errors import LOAD_RIGHTS, quoted
 from atlas_etl.connectors.sql._mysql_examined import MySQLTargetLook, bound
 from atlas_etl.connectors.sql._mysql_load import LoadConnection
 from atlas_etl.connectors.sql._mysql_query import answered
-from atlas_etl.connectors.sql._mysql_reader import MySQLSnapshot, ReaderDialect, session_of
+from atlas_etl.connectors.sql._mysql_reader import ReaderDialect, session_of
 from atlas_etl.connectors.sql._mysql_session import READING, Session
+from atlas_etl.connectors.sql._mysql_snapshot import MySQLSnapshot
 from atlas_etl.connectors.sql._mysql_stored import is_long
 from atlas_etl.connectors.sql._mysql_target import kept_columns, key_to_bring, ledger_there, look_at
 from atlas_etl.connectors.sql._referenced import refuse_remaking
