@@ -32,6 +32,22 @@ MAX_NODES = 50_000
 MAX_DEPTH = 64
 
 _QUOTE_HINT = "put a value that begins with * & ! % @ ` { [ or contains ': ' in quotes"
+# What the parser says of a text, and what is to be done; `{line}` is where it began what it could not end.
+_HINTS = (
+    ("'\\t'", "indent with spaces, not with tabs"),
+    ("expected <block end>", "begin this line in the column of the lines that it belongs with"),
+    (
+        "expected ',' or",
+        'close the bracket that line {line} opens; quote values with {{ }} [ ], as in "${{env:NAME}}"',
+    ),
+    ("unexpected end of stream", "close the quote that line {line} opens"),
+    ("unknown escape", "write '...' in the place of \"...\": in it a backslash is itself"),
+    ("could not find expected ':'", "write `key: value`, with a blank behind the colon"),
+    (
+        "mapping values",
+        "begin this line in the column of the one above it, or put a value with ': ' in quotes",
+    ),
+)
 _QUOTED = re.compile(r"'([^']*)'")
 _HARMLESS = re.compile(r".|\\.|<[a-z ]+>")
 
@@ -129,7 +145,8 @@ def _syntax_error(error: yaml.MarkedYAMLError, shown: str, reader: _DocumentRead
     if mark and reader.latest and reader.lines[reader.latest] == mark.line + 1:
         place += f"{dotted(reader.latest)}: "
     problem = _QUOTED.sub(_harmless, error.problem or "broken off")
-    hint = "indent with spaces, not with tabs" if "'\\t'" in problem else _QUOTE_HINT
+    began = (error.context_mark or mark).line + 1 if mark else 0
+    hint = next((what.format(line=began) for words, what in _HINTS if words in problem), _QUOTE_HINT)
     return ConfigError(f"{place}not valid YAML: {problem}", hint=hint, code="yaml_syntax")
 
 
