@@ -33,6 +33,7 @@ class SlotQueue:
         self._skips: deque[tuple[str, datetime, str]] = deque()  # decided, and not recorded yet
         self._retries: dict[tuple[str, datetime], datetime] = {}
         self._run_elsewhere: set[str] = set()  # as the last sweep found it
+        self._turned_back_to: datetime | None = None  # and the store does not know it yet
 
     def __len__(self) -> int:
         return len(self._pending)
@@ -50,6 +51,8 @@ class SlotQueue:
                 kept[name] = replace(before, timing=timing, delay=timing.delay)
             elif first and known is not None and (known.expression, known.timezone) == text:
                 kept[name] = pending(timing, min(known.until, now))
+                if known.until > now:  # the clock was set back since
+                    begun[name] = DecidedSchedule(*text, now)
             else:
                 begun[name] = DecidedSchedule(*text, now)
                 kept[name] = pending(timing, now)
@@ -63,8 +66,12 @@ class SlotQueue:
         self._retries = {slot: at for slot, at in self._retries.items() if slot[0] in kept}
 
     def turn_back(self, now: datetime) -> None:
-        """The clock was set back: what lies between is decided again when its time comes."""
+        """The clock was set back: what lies between is decided again when its time comes.
+
+        Slots that were run are known one by one, so none is run again.
+        """
         self._pending = {name: pending(each.timing, now) for name, each in self._pending.items()}
+        self._turned_back_to = now
 
     def first_due(self) -> datetime | None:
         """When the next slot is due for the first time."""
@@ -77,6 +84,14 @@ class SlotQueue:
 
     def decide(self, now: datetime, running: Collection[str]) -> None:
         """Queue what is due; what comes while the run before it goes on is skipped."""
+        if self._turned_back_to is not None:
+            self._store.decide(
+                {
+                    name: DecidedSchedule(each.timing.expression, each.timing.timezone, self._turned_back_to)
+                    for name, each in self._pending.items()
+                }
+            )
+            self._turned_back_to = None
         due, left = decide(self._pending.values(), now)
         self._pending = {each.timing.connector: each for each in left}
         for each in due:

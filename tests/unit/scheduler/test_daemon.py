@@ -209,6 +209,22 @@ class TestClocks:
         world.run(4.1)
         assert world.slots() == hours(1, 25, 2, 3, 4)
 
+    @pytest.mark.parametrize("is_there", [True, False])
+    def test_what_is_missed_after_forward_and_back_is_caught_up(self, world: World, is_there: bool) -> None:
+        world.define("shop")
+        world.run(1.2)
+        world.wall += 24 * HOUR
+        world.run(0.2)
+        if is_there:
+            world.at(1.5, lambda: setattr(world, "wall", world.wall - 24 * HOUR))
+            world.run(0.2)
+        else:
+            world.wall -= 24 * HOUR
+            world.run(0.2)
+        world.wall += 3 * HOUR
+        world.run(0.1)
+        assert world.slots() == hours(1, 25, 4)
+
 
 class TestFailures:
     def test_what_may_pass_is_tried_again_later_and_later(self, world: World) -> None:
