@@ -49,7 +49,7 @@ _FILE_METHODS = (
     _Methods(f"{_FILES}._folder", "StreamFolder", ("swap",), commits=("swap",)),
 )
 _DESTINATIONS: Mapping[str, tuple[_Methods, ...]] = {
-    "duckdb": (_Methods(f"{_SQL}._duckdb_writer", "_Connection", _STATEMENTS, ("commit",)),),
+    "duckdb": (_Methods(f"{_SQL}._duckdb_load", "LoadConnection", _STATEMENTS, ("commit",)),),
     "sqlite": (_Methods(f"{_SQL}._sqlite_writer", "SqliteWriter", _STATEMENTS, ("commit",)),),
     "postgresql": (_Methods(f"{_SQL}._postgresql_load", "LoadConnection", _STATEMENTS, ("commit",)),),
     "mysql": (_Methods(f"{_SQL}._mysql_load", "LoadConnection", _STATEMENTS, ("commit",)),),

@@ -236,8 +236,9 @@ def test_a_hundred_connectors_log_in_once_and_open_their_warehouse_once(
     connect = _duckdb_writer.connect
     monkeypatch.setattr(_duckdb_writer, "connect", lambda config: opened.append(config) or connect(config))
     logins: list[object] = []
-    log_in = psycopg.connect
-    monkeypatch.setattr(psycopg, "connect", lambda *a, **k: logins.append(k) or log_in(*a, **k))
+    log_in = psycopg.Connection.connect.__func__  # type: ignore[attr-defined]
+    logged_in = classmethod(lambda *a, **k: logins.append(k) or log_in(*a, **k))
+    monkeypatch.setattr(psycopg.Connection, "connect", logged_in)
     atlas = Atlas.open(tmp_path, {})
     assert sum(event.run.rows_processed for event in synced(atlas, jobs=3)) == 1000
     assert len(opened) == 1

@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from string import ascii_lowercase, ascii_uppercase
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from atlas_etl import values
 from atlas_etl.connectors.sql._checkpoint_line import CHECKPOINTS
-from atlas_etl.connectors.sql._dialect import ROW, Connection, NoneLeftOut, Trial, WriterDialect
+from atlas_etl.connectors.sql._dialect import Connection
 from atlas_etl.connectors.sql._duckdb_database import (
     OUT_OF_MEMORY,
     DuckDBConnection,
     connect,
     translated,
-    writing,
 )
+from atlas_etl.connectors.sql._duckdb_dialect import DuckDBWriterDialect
 from atlas_etl.connectors.sql._duckdb_examined import DuckDBLook
-from atlas_etl.connectors.sql._duckdb_insert import StreamedInsert
+from atlas_etl.connectors.sql._duckdb_load import COLUMNS, LoadConnection
 from atlas_etl.connectors.sql._duckdb_memory import LoadMemory
 from atlas_etl.connectors.sql._duckdb_reader import DuckDBSnapshot, ReaderDialect
-from atlas_etl.connectors.sql._duckdb_replaced_values import refuse_cut
-from atlas_etl.connectors.sql._duckdb_trial import ScratchTrial
-from atlas_etl.connectors.sql._duckdb_types import arrow_type, column_type, stored_type
+from atlas_etl.connectors.sql._duckdb_types import arrow_type
 from atlas_etl.connectors.sql._file_target import FileTargetLook
 from atlas_etl.connectors.sql._ledger import Ledger
 from atlas_etl.connectors.sql._load_session import SqlLoadSession
@@ -51,93 +47,8 @@ _READING = [
     [duckdb.StatementType.EXPLAIN],
     [duckdb.StatementType.MULTI],
 ]
-
-
-_COLUMNS = "SELECT name, type FROM pragma_table_info(?)"
 _DAY = 86_400_000_000  # microseconds
 _LOADS = 16  # until a checkpoint; before it each keeps a megabyte or two of its tables in memory
-
-
-class _WriterDialect(WriterDialect):
-    fold_case = True
-    keeps_keys = False  # DuckDB would keep their index in memory whole; merging does not need it
-
-    def __init__(self, memory: LoadMemory) -> None:
-        self._memory = memory
-
-    def folded_table(self, name: str) -> str:
-        return f"translate({name}, '{ascii_uppercase}', '{ascii_lowercase}')"  # lower() folds others, too
-
-    def before_changing(self, rows: int) -> Sequence[str]:
-        return self._memory.to_change(rows)
-
-    def stored(self, field: pa.Field) -> pa.Field:
-        return field.with_type(stored_type(field.type)).with_nullable(True)
-
-    def column_type(self, field: pa.Field) -> str:
-        return column_type(field.type)
-
-    def parameter(self, scalar: pa.Scalar) -> tuple[str, object]:
-        text = values.to_text(pa.array([scalar], type=scalar.type))[0].as_py()
-        return f"CAST(? AS {column_type(scalar.type)})", text
-
-    def trial(self, connection: Connection, plan: LoadPlan) -> Trial:
-        return ScratchTrial(connection, plan)
-
-    def superseded(self, plan: LoadPlan, stage: str) -> str:
-        """Only keys that come again are ranked: a window keeps its rows in memory, a grouping need not."""
-        row, keys = self.quote(ROW), self.names(plan.primary_key)
-        repeated = f"SELECT {keys} FROM {stage} GROUP BY {keys} HAVING count(*) > 1"
-        return (
-            f"SELECT {row} FROM {stage} SEMI JOIN ({repeated}) USING ({keys}) QUALIFY {self.rank(plan)} > 1"
-        )
-
-
-class _Connection(NoneLeftOut):
-    """A cursor on the destination's database."""
-
-    def __init__(self, opened: duckdb.DuckDBPyConnection) -> None:
-        self._opened = opened
-        self._insert: StreamedInsert | None = None
-        self._natives: Mapping[str, str] = {}
-
-    def go_into(self, table: str) -> None:
-        """From here on, rows are for this table, given as SQL, or for a stage of it."""
-        self._natives = {str(name): str(native) for name, native in self.execute(_COLUMNS, (table,))}
-
-    def execute(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
-        self._finish()
-        with writing():
-            return self._opened.execute(sql, list(parameters)).fetchall()
-
-    def ingest(self, table: str, batch: pa.RecordBatch) -> None:
-        refuse_cut(batch, self._natives)
-        if self._insert is not None and not self._insert.takes(table, batch.schema):
-            self._finish()
-        if self._insert is None:
-            self._insert = StreamedInsert(self._opened, table, batch.schema)
-        self._insert.put(batch)
-
-    def _finish(self) -> None:
-        if self._insert is not None:
-            insert, self._insert = self._insert, None
-            insert.finish()
-
-    def close(self) -> None:
-        """End an insert that was left in its middle."""
-        if self._insert is not None:
-            insert, self._insert = self._insert, None
-            insert.abandon()
-
-    def begin(self) -> None:
-        self.execute("BEGIN TRANSACTION")
-
-    def commit(self) -> None:
-        self.execute("COMMIT")
-
-    def rollback(self) -> None:
-        self.close()
-        self.execute("ROLLBACK")
 
 
 class DuckDBDestination(SqlDestination):
@@ -148,14 +59,14 @@ class DuckDBDestination(SqlDestination):
     def __init__(self, config: DuckDBConnection) -> None:
         self._config = config
         self._memory = LoadMemory(config.options)
-        self.dialect = _WriterDialect(self._memory)
+        self.dialect = DuckDBWriterDialect(self._memory)
         self._root: duckdb.DuckDBPyConnection | None = None
         self._opening = threading.Lock()
         self._loads = 0  # since the last checkpoint
 
     @contextmanager
-    def connect(self) -> Iterator[_Connection]:
-        with self._cursor() as opened, closing(_Connection(opened)) as connection:
+    def connect(self) -> Iterator[LoadConnection]:
+        with self._cursor() as opened, closing(LoadConnection(opened)) as connection:
             is_limited = self._memory.limit(self._database())
             try:
                 yield connection
@@ -206,7 +117,7 @@ class DuckDBDestination(SqlDestination):
         try:
             # duckdb_columns() would list the columns of every table first, and DESCRIBE take the table
             # `shop.csv` that is not there yet for a file.
-            rows = connection.execute(_COLUMNS, (self.dialect.table(named),))
+            rows = connection.execute(COLUMNS, (self.dialect.table(named),))
         except DestinationError as failure:
             if isinstance(failure.__cause__, duckdb.CatalogException):
                 return None
@@ -280,7 +191,7 @@ class DuckDBDestination(SqlDestination):
             self._root.close()
             self._root = None
             self._memory = LoadMemory(self._config.options)
-            self.dialect = _WriterDialect(self._memory)
+            self.dialect = DuckDBWriterDialect(self._memory)
 
     @contextmanager
     def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
