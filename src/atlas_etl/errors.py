@@ -81,6 +81,7 @@ class AtlasError(Exception):
         self.column = column
         self.retryable = retryable
         self.attempts = attempts
+        self.tries = 1  # how often it was waited for already, of those that a stream's `retry` allows
 
     def located(self, *, connector: str | None = None, stream: str | None = None) -> AtlasError:
         """The same error, told where it happened; what it already knows stays."""

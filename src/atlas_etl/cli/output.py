@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from atlas_etl.cli.explanations import command_for
 from atlas_etl.cli.render import plain, plain_json
+from atlas_etl.connectors.waits import NAME as WAITS
 from atlas_etl.errors import AtlasError, ExitCode
 from atlas_etl.redactor import RedactingFormatter, redacted
 
@@ -28,6 +29,17 @@ class _PlainFormatter(RedactingFormatter):
 class _JsonFormatter(RedactingFormatter):
     def format(self, record: logging.LogRecord) -> str:
         return _entry(super().format(record), logger=record.name)
+
+
+class _Waits(logging.Handler):
+    """Waits of connectors, as events."""
+
+    def __init__(self, output: Output) -> None:
+        super().__init__()
+        self._output = output
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._output.event(record.getMessage())
 
 
 class LogFormat(StrEnum):
@@ -65,6 +77,9 @@ class Output:
             logging.lastResort.setFormatter(_JsonFormatter())
         if logging.lastResort is not None and quiet:
             logging.lastResort.setLevel(logging.ERROR)
+        waits = logging.getLogger(WAITS)
+        waits.handlers = [_Waits(self)]
+        waits.setLevel(logging.INFO)
 
     def line(self, text: str) -> None:
         """One line of a result, for people; at once, because some commands go on after it."""

@@ -29,7 +29,7 @@ from atlas_etl.pipeline.transfer import transfer
 
 _Work = Callable[[], Generator[Event, None, None]]
 _AWAY = frozenset(
-    {"unreachable", "connection_refused", "connection_failed", "timeout",
+    {"unreachable", "connection_refused", "connection_failed", "timeout", "too_slow",
      "http_429", "http_502", "http_503", "http_504"}
 )  # fmt: skip
 
@@ -152,14 +152,15 @@ def _synced(
 
 
 def _tried(work: _Work, job: Job, retry: RetryPolicy) -> Generator[Event, None, None]:
-    may_pass = partial(_may_pass, retry)
+    may_pass = False
     attempts = Retrying(
         wait=wait_exponential_jitter(
             multiplier=retry.first_wait.total_seconds(), max=retry.longest_wait.total_seconds()
         ),
-        retry=may_pass,
+        retry=lambda _: may_pass,
         reraise=True,
     )
+    tries = 0
     earlier = committed = StreamRun(job.stream.name, RunStatus.RUNNING)
     for attempt in attempts:
         with attempt, closing(work()) as events:
@@ -172,16 +173,15 @@ def _tried(work: _Work, job: Job, retry: RetryPolicy) -> Generator[Event, None, 
         earlier = committed
         state = attempt.retry_state
         failure = _failure(state)
-        if failure is not None and may_pass(state):
+        tries += failure.tries if failure is not None else 0
+        may_pass = failure is not None and _may_pass(failure, retry, tries)
+        if failure is not None and may_pass:
             yield StreamRetrying(job.connector, job.stream.name, run_error(failure), state.attempt_number)
 
 
-def _may_pass(retry: RetryPolicy, state: RetryCallState) -> bool:
-    """Whether a stream that was tried so often is tried once more."""
-    failure = _failure(state)
-    if failure is None or not failure.retryable:
-        return False
-    return state.attempt_number < min(retry.attempts, failure.attempts or retry.attempts)
+def _may_pass(failure: AtlasError, retry: RetryPolicy, tries: int) -> bool:
+    """Whether a stream that was tried so often, by its source's own tries, too, is tried once more."""
+    return failure.retryable and tries < min(retry.attempts, failure.attempts or retry.attempts)
 
 
 def _failure(state: RetryCallState) -> AtlasError | None:

@@ -20,13 +20,17 @@ import tenacity
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
+from atlas_etl.connectors import waits
 from atlas_etl.connectors.http import _wire
 from atlas_etl.connectors.http._pace import RetryBudget
 from atlas_etl.connectors.http._pages import Pages
 from atlas_etl.connectors.http._rate_limits import asked_wait, wait_for_more
+from atlas_etl.connectors.waits import NAME
 from atlas_etl.errors import SourceError
-from atlas_etl.model import ReadRequest, Stream
-from tests.unit.connectors.http_api import Api, as_json, read, rows, sync
+from atlas_etl.model import BatchLimits, ReadRequest, RetryPolicy, Run, RunStatus, Stream, Window
+from atlas_etl.pipeline.events import RunFinished
+from atlas_etl.pipeline.run import run_streams
+from tests.unit.connectors.http_api import Api, as_json, read, rows, sync, warehouse
 
 THINGS = Stream("things", path="things")
 BODY = b'[{"id": 1, "name": "' + b"x" * 5000 + b'"}, {"id": 2}]'
@@ -362,7 +366,7 @@ def test_a_page_has_a_deadline_over_all_its_tries(api: Api, monkeypatch: pytest.
     """By a clock that only pauses move: a request may take any time on a busy machine."""
     now = [0.0]
 
-    def pause(_: object, seconds: float) -> None:
+    def pause(_: object, seconds: float, __: str) -> None:
         now[0] += seconds
 
     monkeypatch.setattr(_wire.Network, "pause", pause)
@@ -424,6 +428,88 @@ def test_a_server_that_says_nothing_is_given_up(api: Api) -> None:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         read(api.connector(base_url=url, timeout="200ms", attempts=1), THINGS)
     assert caught.value.code == "timeout"
+
+
+@contextmanager
+def hanging_server(*, answers: int = 0) -> Iterator[tuple[str, list[socket.socket]]]:
+    """A server that answers so many requests and then hangs, and the connections that it took."""
+    body = b'[{"id": 1}]'
+    row = answer_of(f"Connection: close\r\nContent-Length: {len(body)}\r\n", body)
+    taken: list[socket.socket] = []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = listening.accept()
+                except OSError:
+                    return
+                taken.append(connection)
+                if len(taken) <= answers:
+                    connection.recv(65536)
+                    connection.sendall(row)
+                    connection.shutdown(socket.SHUT_WR)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}", taken
+        listening.shutdown(socket.SHUT_RDWR)  # wakes accept
+    thread.join(60)
+    for connection in taken:
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    ("answers", "attempts", "tries"),
+    [(0, 4, 4 + 1 + 1), (0, 1, 3 + 1 + 1), (0, 2, 3 + 1 + 1), (1, 4, 1 + 4 + 1)],
+)
+def test_a_server_that_hangs_is_waited_for_as_often_as_a_request_or_a_stream_is_tried(
+    api: Api, tmp_path: Path, caplog: pytest.LogCaptureFixture, answers: int, attempts: int, tries: int
+) -> None:
+    """By whichever is more, and not by each try of the one as often as the other says."""
+    caplog.set_level("INFO", NAME)
+    now = RetryPolicy(attempts=3, first_wait=timedelta(0), longest_wait=timedelta(0))
+    streams = [Stream(name, path=name) for name in "abc"]
+    run = Run("r", "api", RunStatus.RUNNING, "test", datetime.now(UTC))
+    with hanging_server(answers=answers) as (url, taken):
+        source = api.connector(base_url=url, timeout="100ms", attempts=attempts, pagination="none")
+        with closing(source), closing(warehouse(tmp_path)) as destination:
+            events = list(
+                run_streams(
+                    run, source, destination, streams, limits=BatchLimits(), window=Window(), retry=now
+                )
+            )
+        assert len(taken) == tries
+    ended = events[-1]
+    assert isinstance(ended, RunFinished)
+    failures = [stream.error for stream in ended.run.streams if stream.error is not None]
+    assert [failure.code for failure in failures] == ["timeout"] * (3 - answers)
+    told = [f"{url}/{'abc'[answers]}: it did not answer in time (try {n} of {attempts}): trying again"
+            for n in range(1, attempts)]  # fmt: skip
+    assert caplog.messages == told
+
+
+def test_waits_are_told_for_whom_and_how_long(
+    api: Api, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waits, "_LONG", 0.3)
+    caplog.set_level("INFO", NAME)
+
+    def answer(_: Request) -> Response:
+        if len(api.asked) == 1:
+            return Response(status=429, headers={"Retry-After": "0.6"})
+        return as_json([{"id": 1}], **{"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "0.6"})
+
+    api.serve("/things", answer)
+    with closing(api.connector(longest_wait="1s", pagination="none")) as connector:
+        for _ in range(2):
+            with connector.open(ReadRequest(THINGS)) as extract:
+                list(extract.batches())
+    url = api.server.url_for("/things")
+    assert [record.getMessage() for record in caplog.records if record.name == NAME] == [
+        f"GET {url} was answered with 429 (try 1 of 3): waiting for 1 s",
+        f"{url} has nothing left of its rate limit: waiting for 1 s",
+    ]
 
 
 def test_nobody_there(api: Api) -> None:

@@ -117,7 +117,9 @@ def test_after_the_last_attempt_the_failure_is_the_outcome(tmp_path: Path) -> No
     assert (ended.error.code, ended.error.exit_code) == ("server_gone", 3)
 
 
-@pytest.mark.parametrize("code", ["connection_refused", "unreachable", "timeout", "http_503", "http_429"])
+@pytest.mark.parametrize(
+    "code", ["connection_refused", "unreachable", "timeout", "too_slow", "http_503", "http_429"]
+)
 def test_a_system_that_is_away_is_tried_once_by_each_further_stream(tmp_path: Path, code: str) -> None:
     """Until one of them finds it again."""
     away = [SourceError("nobody answers", code=code, retryable=True) for _ in range(4)]
@@ -128,6 +130,18 @@ def test_a_system_that_is_away_is_tried_once_by_each_further_stream(tmp_path: Pa
     assert [stream.status for stream in last_run(events).streams] == [
         RunStatus.FAILED, RunStatus.FAILED, RunStatus.COMPLETED,
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("tries", "opened"), [(1, 3), (2, 2), (3, 1), (5, 1)])
+def test_what_the_source_waited_for_counts_as_tries_of_the_stream(
+    tmp_path: Path, tries: int, opened: int
+) -> None:
+    away = [SourceError("nobody answers", code="timeout", retryable=True) for _ in range(3)]
+    for failure in away:
+        failure.tries = tries
+    running, unsteady = run(tmp_path, [*away])
+    assert last_run(list(running)).status is RunStatus.FAILED
+    assert unsteady.opened == opened
 
 
 def test_a_system_that_is_there_again_is_tried_as_often_as_before(tmp_path: Path) -> None:

@@ -161,7 +161,13 @@ class HttpSettings(ConnectionConfig):
     least_rate: int = Field(
         default=100, ge=0, description="bytes a second, below which a response is given up"
     )
-    attempts: int = Field(default=5, ge=1, le=100, description="how often a request is tried; 1: no retry")
+    attempts: int = Field(
+        default=5,
+        ge=1,
+        le=100,
+        description="how often a request is tried; 1: no retry; where no answer comes in time, as often as "
+        "this or `retry` says",
+    )
     longest_wait: Duration = Field(
         default=timedelta(minutes=2),
         description="before a request is tried again, whatever the server asks for",
@@ -170,7 +176,8 @@ class HttpSettings(ConnectionConfig):
         default=100,
         ge=0,
         description="tries again, of all requests together, that go beyond as many answers; once three "
-        "requests in a row failed by all their tries, none until one is answered",
+        "requests in a row failed by all their tries, or one that was not answered in time, none until one "
+        "is answered",
     )
     requests_per_minute: float | None = Field(default=None, gt=0, description="of all streams together")
     requests_per_second: float | None = Field(default=None, gt=0, description="the same, for short limits")

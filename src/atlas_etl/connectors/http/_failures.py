@@ -18,6 +18,7 @@ _SHOWN = 200  # characters of a server's message
 _QUOTED = r"""(?<!\w)(?P<quote>["'`]).+?(?P=quote)(?!\w)"""
 _DIGITS = r"[^\s,;()\[\]{}]*[0-9@][^\s,;()\[\]{}]*"
 _VALUE = re.compile(rf"{_QUOTED}|{_DIGITS}|\w{{21,}}")  # what may be one, and not the server's own words
+_SLOW = frozenset({"timeout", "too_slow"})
 
 
 class StatusError(SourceError):
@@ -28,6 +29,11 @@ class StatusError(SourceError):
 
 def may_pass(failure: BaseException | None) -> bool:
     return isinstance(failure, SourceError) and failure.retryable
+
+
+def was_slow(failure: SourceError) -> bool:
+    """Whether it took all the time that a request has: seconds, or minutes."""
+    return failure.code in _SLOW
 
 
 def refusal(request: Request, response: Response) -> SourceError | None:

@@ -10,12 +10,13 @@ from collections.abc import Callable
 class Turns:
     """When each request may be sent, whichever thread sends it."""
 
-    def __init__(self, interval: float, pause: Callable[[float], None]) -> None:
+    def __init__(self, interval: float, pause: Callable[[float, str], None]) -> None:
         """`interval`: seconds between the beginnings of two requests."""
         self._interval = interval
         self._pause = pause
         self._lock = threading.Lock()
         self._not_before = 0.0  # of the monotonic clock
+        self._why = ""  # whoever waits first tells it
 
     def wait(self) -> None:
         """Wait for the next turn."""
@@ -23,13 +24,16 @@ class Turns:
             now = time.monotonic()
             begin = max(now, self._not_before)
             self._not_before = begin + self._interval
+            why, self._why = self._why, ""
         if begin > now:
-            self._pause(begin - now)
+            self._pause(begin - now, why)
 
-    def hold_back(self, wait: float) -> None:
+    def hold_back(self, wait: float, why: str) -> None:
         """Give no turn for so many seconds."""
         with self._lock:
-            self._not_before = max(self._not_before, time.monotonic() + wait)
+            until = time.monotonic() + wait
+            if until > self._not_before:
+                self._not_before, self._why = until, why
 
 
 _GIVEN_UP = 3  # times in a row: as often as a stream is tried
@@ -41,7 +45,8 @@ class RetryBudget:
     So an API that fails for good is given up soon, however many requests would have tries left, and one that
     asks for patience now and then is not: the token bucket of Finagle's and of AWS's clients
     (https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html). Where requests were given
-    up in a row, those that follow are tried once, until one is answered.
+    up in a row, or one whose tries took all the time that they had, those that follow are tried once, until
+    one is answered.
     """
 
     def __init__(self, whole: int) -> None:
@@ -63,9 +68,12 @@ class RetryBudget:
             self._given_up = 0
             self._left = min(self._whole, self._left + 1)
 
-    def give_up(self, began: float) -> None:
-        """A request got no answer by all its tries; those that were tried at the same time count as one."""
+    def give_up(self, began: float, *, was_slow: bool = False) -> None:
+        """A request got no answer by all its tries; those that were tried at the same time count as one.
+
+        `was_slow`: its tries took all the time that they had.
+        """
         with self._lock:
-            if began >= self._last_given_up:
-                self._given_up += 1
+            if began >= self._last_given_up or was_slow:
+                self._given_up = _GIVEN_UP if was_slow else self._given_up + 1
                 self._last_given_up = time.monotonic()

@@ -87,8 +87,8 @@ class Recording:
         """When it began: what was asked for until then can be asked for again."""
         return self._at
 
-    def pause(self, seconds: float) -> None:
-        self._network.pause(seconds)
+    def pause(self, seconds: float, why: str = "") -> None:
+        self._network.pause(seconds, why)
 
     def close(self) -> None:
         self._network.close()
@@ -143,7 +143,7 @@ class Replay:
     def now(self) -> datetime:
         return self._at
 
-    def pause(self, seconds: float) -> None:
+    def pause(self, seconds: float, why: str = "") -> None:
         """Nobody asks to wait."""
 
     def close(self) -> None:

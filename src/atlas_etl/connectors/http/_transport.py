@@ -27,12 +27,14 @@ from atlas_etl.connectors.http._failures import (
     refusal,
     refused,
     status_error,
+    was_slow,
 )
 from atlas_etl.connectors.http._links import check_address, target
-from atlas_etl.connectors.http._messages import Request, Response, origin, without_user
+from atlas_etl.connectors.http._messages import Request, Response, origin, shown, without_user
 from atlas_etl.connectors.http._pace import RetryBudget, Turns
 from atlas_etl.connectors.http._rate_limits import seconds_ahead, wait_for_more
 from atlas_etl.connectors.http._wire import Wire
+from atlas_etl.connectors.waits import tell_try
 from atlas_etl.errors import SourceError
 
 Refusal: TypeAlias = Callable[[Request, Response], SourceError | None]
@@ -60,7 +62,8 @@ class Transport:
             retry=retry_if_exception(self._may_try_again),
             stop=stop_after_attempt(config.attempts) | stop_before_delay(config.page_timeout.total_seconds()),
             wait=self._wait,
-            sleep=wire.pause,
+            before_sleep=self._pause,
+            sleep=lambda _: None,  # that was done, by who knows the reason
             reraise=True,
         )
         self.heard: Heard | None = None  # of the API itself, last
@@ -83,7 +86,9 @@ class Transport:
                     return answer
         except SourceError as failure:
             if may_pass(failure):
-                self._budget.give_up(began)
+                self._budget.give_up(began, was_slow=was_slow(failure))
+            if was_slow(failure):
+                failure.tries = attempt.retry_state.attempt_number
             raise
         raise AssertionError("tenacity reraises")  # pragma: no cover
 
@@ -137,7 +142,8 @@ class Transport:
             self.heard = Heard(response.headers, before, datetime.now(UTC))
         wait = wait_for_more(response.headers)
         if wait is not None and is_home:
-            self._turns.hold_back(min(wait, self._config.longest_wait.total_seconds()))
+            most = self._config.longest_wait.total_seconds()
+            self._turns.hold_back(min(wait, most), f"{shown(request.url)} has nothing left of its rate limit")
         return response
 
     def _redirected(self, request: Request, who: Credentials) -> Response:
@@ -170,6 +176,16 @@ class Transport:
 
     def _may_try_again(self, failure: BaseException) -> bool:
         return may_pass(failure) and self._budget.take()
+
+    def _pause(self, state: RetryCallState) -> None:
+        failure = state.outcome.exception() if state.outcome is not None else None
+        wait = state.next_action.sleep if state.next_action is not None else 0.0
+        if not isinstance(failure, SourceError):
+            raise AssertionError("nothing else is tried again")  # pragma: no cover
+        why = f"{failure.message} (try {state.attempt_number} of {self._config.attempts})"
+        if was_slow(failure):
+            tell_try(why)
+        self._wire.pause(wait, "" if was_slow(failure) else why)
 
     def _wait(self, state: RetryCallState) -> float:
         failure = state.outcome.exception() if state.outcome is not None else None

@@ -31,6 +31,7 @@ from atlas_etl.connectors.http._failures import refused, too_large, too_slow, un
 from atlas_etl.connectors.http._logs import redact
 from atlas_etl.connectors.http._messages import Request, Response, origin, shown
 from atlas_etl.connectors.http._request_auth import request_auth
+from atlas_etl.connectors.waits import tell
 from atlas_etl.errors import SourceError
 
 redact()
@@ -52,8 +53,8 @@ class Wire(Protocol):
     def now(self) -> datetime:
         """The end of what is asked for, in UTC."""
 
-    def pause(self, seconds: float) -> None:
-        """Wait before the next request. Raises SourceError once the wire is closed."""
+    def pause(self, seconds: float, why: str = "") -> None:
+        """Wait before the next request; why is told, where that is long. Raises SourceError once closed."""
 
     def close(self) -> None:
         """Give connections back; whoever waits gets an error."""
@@ -80,7 +81,8 @@ class Network:
         for client in (self._session, self._logins, self._elsewhere):
             client.close()
 
-    def pause(self, seconds: float) -> None:
+    def pause(self, seconds: float, why: str = "") -> None:
+        tell(seconds, why)
         if self._closing.wait(seconds):
             raise SourceError("the read was given up", code="given_up")
 
