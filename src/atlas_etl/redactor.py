@@ -10,7 +10,7 @@ import re
 import threading
 from collections.abc import Iterable
 
-from atlas_etl.secret_forms import SHORTEST, parts_of, traces, written_anyhow
+from atlas_etl.secret_forms import SHORTEST, is_escaped, parts_of, replaced, traces, written_anyhow
 
 MASK = "********"
 _LONG = 12  # characters: a shorter text may be a part of an honest word, as `postgres` is of `postgresql`
@@ -56,9 +56,9 @@ class Redactor:
                 self._traces = traces(self._known, shortest_base64=_SHORTEST_BASE64)
             pattern, possible = self._pattern, self._traces
         content = text.encode("utf-8", "surrogatepass")
-        if not any(trace in content for trace in possible):
+        if not any(trace in content for trace in possible) and not is_escaped(content):
             return text
-        return pattern.sub(MASK.encode(), content).decode("utf-8", "replace")
+        return replaced(pattern, lambda _: MASK.encode(), content).decode("utf-8", "replace")
 
 
 class RedactingFormatter(logging.Formatter):

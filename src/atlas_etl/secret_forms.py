@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from functools import lru_cache
 from html.entities import html5
@@ -27,6 +27,12 @@ _OWN_WAYS = {
 _CHARSETS = ("cp1252", "latin-1", "iso8859-15", "cp1250", "cp1251", "koi8-r", "cp932", "gb18030")
 _RUNS = re.compile(r"[\x00-\x7f]|[^\x00-\x7f]+")
 _UNESCAPED = re.compile(r"[A-Za-z0-9_.-]+")
+# Letters and digits, too, which nobody has to escape; what is no ASCII is found by its own ways.
+_ESCAPED = re.compile(
+    rb"&(?:amp;){0,3}#(?:0{0,6}([0-9]{1,3})|[xX]0{0,6}([0-7][0-9A-Fa-f]));"
+    rb"|(?:%(?:25){0,3}|\\{1,16}(?:x|u00))([0-7][0-9A-Fa-f])"
+)
+_WORD = re.compile(rb"[^\s<>\"']+")
 _SCHEME = re.compile(r"(?i)(?:bearer|basic|token)\s+")
 
 
@@ -75,6 +81,42 @@ def traces(secrets: Iterable[str], *, shortest_base64: int = 4) -> frozenset[byt
         found.update(_in_other_bytes(secret))
         found.update(form for form in _in_base64(secret) if len(form) >= shortest_base64)
     return frozenset(found)
+
+
+def replaced(pattern: re.Pattern[bytes], by: Callable[[re.Match[bytes]], bytes], content: bytes) -> bytes:
+    """The content without what `pattern` finds, in words of which every letter may be escaped as well."""
+    content = pattern.sub(by, content)
+    if not is_escaped(content):
+        return content
+    return _WORD.sub(lambda word: _replaced_in(word[0], pattern, by), content)
+
+
+def is_escaped(content: bytes) -> bool:
+    """Whether any character of ASCII is written as its number."""
+    return _ESCAPED.search(content) is not None
+
+
+def _replaced_in(word: bytes, pattern: re.Pattern[bytes], by: Callable[[re.Match[bytes]], bytes]) -> bytes:
+    if pattern.search(_ESCAPED.sub(_unescaped, word)) is None:
+        return word
+    plain, places, end = bytearray(), list[int](), 0  # places: where each byte begins in the word
+    for escape in _ESCAPED.finditer(word):
+        plain += word[end : escape.start()] + _unescaped(escape)
+        places += range(end, escape.start())
+        end = escape.end()
+        places += [escape.start()] * (len(plain) - len(places))
+    plain += word[end:]
+    places += [*range(end, len(word)), len(word)]
+    kept, end = bytearray(), 0
+    for found in pattern.finditer(bytes(plain)):
+        kept += word[places[end] : places[found.start()]] + by(found)
+        end = found.end()
+    return bytes(kept + word[places[end] :])
+
+
+def _unescaped(escape: re.Match[bytes]) -> bytes:
+    code = int(escape[1]) if escape[1] is not None else int(escape[2] or escape[3], 16)
+    return bytes([code]) if code < 128 else escape[0]
 
 
 def _any_of(patterns: Iterable[bytes]) -> bytes:

@@ -148,6 +148,37 @@ def test_a_secret_that_is_escaped_in_part_is_masked(secret: str, choices: list[i
     assert MASK in redactor(secret).text(shown)
 
 
+ESCAPES: dict[str, Callable[[int], str]] = {
+    "decimal": "&#{};".format,
+    "decimal, twice": "&amp;#{:04};".format,
+    "hexadecimal": "&#x{:x};".format,
+    "capitals": "&#X{:X};".format,
+    "url": "%{:02x}".format,
+    "url, twice": "%25{:02X}".format,
+    "json": "\\u{:04x}".format,
+    "python": "\\x{:02x}".format,
+}
+
+
+@pytest.mark.parametrize("escape", ESCAPES)
+@pytest.mark.parametrize("every", [1, 2, 3])
+def test_a_secret_is_masked_whose_letters_are_escaped(escape: str, every: int) -> None:
+    """As a server does to be safe in what it repeats, although nobody has to escape letters."""
+    secret = "sk_live_4eC39HqLyjW/arj+tT1!"
+    shown = "".join(
+        ESCAPES[escape](ord(character)) if at % every == 0 else character
+        for at, character in enumerate(secret)
+    )
+    known = redactor("other-secret", secret)
+    assert known.text(f"<b>{shown}</b>: bad &#33; 100%25") == f"<b>{MASK}</b>: bad &#33; 100%25"
+    assert known.text(f"key={shown},{shown[3:]}").startswith(f"key={MASK},")
+
+
+def test_escapes_of_honest_text_stay() -> None:
+    text = r"&#115;ome%20text &#8364; &#65 \u0041 %41 C:\x41"
+    assert redactor("hunter2-hunter2").text(text) == text
+
+
 @given(st.lists(SECRETS | SHORT, max_size=3), st.lists(SECRETS | AROUND, max_size=4), st.sampled_from(FORMS))
 def test_what_is_looked_for_first_leaves_nothing_out(
     secrets: list[str], words: list[str], form: Callable[[str], str]

@@ -195,6 +195,15 @@ def test_a_secret_is_found_in_base64_wherever_it_begins(secret: str, before: byt
     assert len(tail.rstrip(b"=")) <= -(-len(after) * 8 // 6)
 
 
+@pytest.mark.parametrize("escape", ["&#{};", "&#x{:02x};", "\\u{:04x}", "%{:02X}"])
+@pytest.mark.parametrize("charset", ["utf-8", "utf-16-le"])
+def test_a_secret_is_found_whose_letters_are_escaped(escape: str, charset: str) -> None:
+    secret = "sk_live_4eC39HqLyjW"
+    shown = "".join(map(escape.format, map(ord, secret)))
+    found = Redaction([secret]).content(f'["{shown}", "&#65; %41"]'.encode(charset))
+    assert found.decode(charset) == f'["{REDACTED}", "&#65; %41"]'
+
+
 @given(
     st.text(min_size=8, max_size=30).filter(lambda text: text.strip() == text and text not in REDACTED),
     st.binary(max_size=9),

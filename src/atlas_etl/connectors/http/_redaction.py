@@ -17,7 +17,7 @@ from pydantic import BaseModel, JsonValue, SecretStr
 
 from atlas_etl.config.secrecy import is_secret_name
 from atlas_etl.connectors.http._messages import Parameters
-from atlas_etl.secret_forms import SHORTEST, parts_of, written_anyhow
+from atlas_etl.secret_forms import SHORTEST, parts_of, replaced, written_anyhow
 
 REDACTED = "REDACTED"
 _NUMBER = "9999"  # a number in the place of one, so that JSON stays JSON
@@ -191,10 +191,10 @@ def _without(pattern: re.Pattern[bytes], content: bytes) -> bytes:
     """The content with placeholders, also within UTF-16, where escapes are of two bytes each."""
     for order in _UTF_16 if b"\0" in content and len(content) % 2 == 0 else ():
         text = _utf_8(content.decode(order, "surrogatepass"))
-        found = pattern.sub(_replaced, text)
+        found = replaced(pattern, _replaced, text)
         if found != text:
             content = found.decode("utf-8", "replace").encode(order)
-    return pattern.sub(_replaced, content)
+    return replaced(pattern, _replaced, content)
 
 
 def _replaced(found: re.Match[bytes]) -> bytes:
