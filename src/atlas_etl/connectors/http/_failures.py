@@ -13,6 +13,8 @@ from atlas_etl.connectors.http._rate_limits import asked_wait
 from atlas_etl.errors import MissingDriverError, SourceError
 from atlas_etl.http_statuses import MAY_PASS
 
+_PROXY = "give the proxy's credentials in `proxy`, as http://user:password@host:port"
+_TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
 _NOT_YET = 202  # accepted: RFC 9110, section 15.3.3
 _SHOWN = 200  # characters of a server's message
 _QUOTED = r"""(?<!\w)(?P<quote>["'`]).+?(?P=quote)(?!\w)"""
@@ -55,6 +57,7 @@ def status_error(request: Request, response: Response, *, was_renewed: bool = Fa
         else "check the credentials under `auth`",
         403: "these credentials may not read it: check their rights, or what they are for",
         404: "check `base_url` and the resource's `path`",
+        407: _PROXY,
         429: "the API allows no more requests for now: set `requests_per_minute`, or sync less often",
     }
     failure = StatusError(
@@ -91,6 +94,13 @@ def unreachable(url: str, failure: Exception) -> SourceError:
     if isinstance(failure, requests.Timeout | urllib3.exceptions.TimeoutError | TimeoutError):
         why, code = "it did not answer in time", "timeout"
     elif isinstance(failure, requests.exceptions.ProxyError):
+        if (told := _TUNNEL.search(str(failure))) is not None:
+            return SourceError(
+                f"{where}: the proxy answered with {told[1]}",
+                hint=_PROXY if told[1] == "407" else "check that the proxy may reach it",
+                code=f"http_{told[1]}",
+                retryable=int(told[1]) in MAY_PASS,
+            )
         why, code = "the proxy cannot be reached", "unreachable"
     elif isinstance(failure, requests.ConnectionError):
         why, code = "it cannot be reached", "unreachable"

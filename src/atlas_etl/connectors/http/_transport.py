@@ -20,6 +20,7 @@ from atlas_etl.connectors.http._auth import Credentials
 from atlas_etl.connectors.http._connection import HttpConnection
 from atlas_etl.connectors.http._credential_cache import CredentialCache
 from atlas_etl.connectors.http._deadline import within
+from atlas_etl.connectors.http._digest import without_digest
 from atlas_etl.connectors.http._examined import Heard
 from atlas_etl.connectors.http._failures import (
     StatusError,
@@ -107,6 +108,8 @@ class Transport:
             failure = self._refusal(request, response)
         if failure is None:
             return response
+        if response.status == 401 and self._config.auth.type == "digest":
+            failure.hint = without_digest(response.headers.get("www-authenticate", "")) or failure.hint
         if response.status in (401, 403) and self._config.auth.type in _TIMED:
             ahead = seconds_ahead(response.headers, self._wire.now())
             if abs(ahead) >= _NOTICED:
