@@ -404,6 +404,18 @@ def test_a_list_of_plain_values_has_a_row_for_each(api: Api) -> None:
     assert found.to_pylist() == [{"currency": "EUR"}, {"currency": None}, {"currency": "USD"}]
 
 
+def test_a_value_may_be_as_large_as_an_answer(api: Api) -> None:
+    """A file in base64, say: libxml2 stops at 10 MB by itself."""
+    large = "eHl6" * 3_000_000
+    serve(api, lambda _: answered(ORDER.replace(">n<", f">{large}<")))
+    assert read(connector(api), ORDERS).column("note").to_pylist() == [large]
+    api.server.clear()
+    serve(api, lambda _: answered("<order>" * 100_000 + "</order>" * 100_000))
+    with pytest.raises(SourceError) as caught:
+        read(connector(api), ORDERS)
+    assert caught.value.code == "soap_answer"
+
+
 def test_a_date_keeps_its_zone(api: Api) -> None:
     wsdl = WSDL.replace('name="note" type="x:string"', 'name="note" type="x:date"')
     items = "".join(ORDER.replace(">n<", f">{text}<") for text in ("2024-01-01+02:00", "2024-01-01"))

@@ -127,7 +127,7 @@ class SoapConnector(NamedResources):
         if security is not None:
             secret = security.password.get_secret_value()
             token = UsernameToken(security.username, secret, use_digest=security.digest)
-        settings = zeep.Settings(forbid_dtd=True, forbid_entities=True)
+        settings = zeep.Settings(forbid_dtd=True, forbid_entities=True, xml_huge_tree=True)
         carrier = _Carrier(self._transport)
         try:
             client = zeep.Client(
