@@ -103,6 +103,30 @@ def test_what_orders_that_changed_have_is_asked_for(shopify: Shopify, tmp_path: 
     assert rows(tmp_path, f"SELECT count(*), count(DISTINCT order_id) FROM api.{name}") == [(5, 5)]
 
 
+def test_a_transaction_that_changes_later_is_loaded_again(shopify: Shopify, tmp_path: Path) -> None:
+    """One that was pending, behind which another one came: its own time stays, and the order's moves."""
+    shopify.orders = [order(1, 1), order(2, 5)]
+    number = shopify.orders[0]["id"]
+    first, second = (
+        {"id": at, "order_id": number, "created_at": f"2026-01-01T0{at}:00:00-05:00", "status": "pending"}
+        for at in (1, 2)
+    )
+    shopify.api.serve(
+        f"{ADMIN}/orders/{number}/transactions.json", lambda _: as_json({"transactions": [first, second]})
+    )
+    other = {"id": 9, "order_id": 2, "created_at": "2026-01-01T05:00:00-05:00", "status": "success"}
+    shopify.api.serve(
+        f"{ADMIN}/orders/{shopify.orders[1]['id']}/transactions.json",
+        lambda _: as_json({"transactions": [other]}),
+    )
+    synced(shopify.api, "shopify", tmp_path, "transactions", **FIELDS)
+    first["status"] = "success"
+    shopify.orders[0]["updated_at"] = "2026-01-01T07:00:00-05:00"
+    synced(shopify.api, "shopify", tmp_path, "transactions", **FIELDS)
+    found = rows(tmp_path, "SELECT id, status FROM api.transactions ORDER BY id")
+    assert found == [(1, "success"), (2, "pending"), (9, "success")]
+
+
 def test_a_full_bucket_is_waited_for_and_a_missing_scope_is_told(shopify: Shopify, tmp_path: Path) -> None:
     full = failed(429, "Exceeded 2 calls per second for api client.")
     full.headers["Retry-After"] = "2.0"

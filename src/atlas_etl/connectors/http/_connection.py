@@ -43,7 +43,8 @@ class Parent(BaseModel):
     changed_only: bool = Field(
         default=False,
         description="whether only those are asked for that changed since the checkpoint, by that resource's "
-        "`incremental`: for parents that change whenever one of these records does",
+        "`incremental`: for parents that change whenever one of these records does; all records of these are "
+        "merged, whatever their cursor",
     )
     shared_cursor: bool = Field(
         default=False,

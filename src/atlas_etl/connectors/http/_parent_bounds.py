@@ -86,12 +86,19 @@ class _Seen(Struct):
 class ParentRows:
     """One pass over the rows of all parents: leaves out what is committed, and notes how far they reach."""
 
-    def __init__(self, bounds: ParentBounds, cursor: str, *, where: str, appends: bool) -> None:
-        """Where rows are merged (not `appends`), those at a bound may come again."""
+    def __init__(
+        self, bounds: ParentBounds, cursor: str, *, where: str, appends: bool, are_changed: bool = False
+    ) -> None:
+        """Where rows are merged (not `appends`), those at a bound may come again.
+
+        `are_changed`: only parents are asked for that changed since, so each of their rows may have; where
+        they are merged, all come again.
+        """
         self._bounds = bounds
         self._cursor = cursor
         self._where = where
         self._appends = appends
+        self._comes_again = are_changed and not appends
         self._seen: dict[int, _Seen] = {}
         self._kind: pa.DataType | None = None
         self.is_weaker = False  # there are more parents than can be told apart the next time
@@ -130,7 +137,7 @@ class ParentRows:
     def _kept_of(self, number: int, rows: pa.RecordBatch) -> pa.RecordBatch:
         column, bound = rows.column(self._cursor), self._bounds.bound(number)
         seen = self._seen.setdefault(number, _Seen())
-        if bound.value is not None:
+        if bound.value is not None and not self._comes_again:
             value = values.cursor_scalar(bound.value, column.type)
             wanted = at_or_after(column, value)
             if self._appends and bound.ties:

@@ -248,7 +248,15 @@ class HttpConnector(BaseConnector[HttpConnection]):
         if reading.parents is None or stream.cursor is None:
             return None
         appends = not (reading.merges and reading.key)
-        return partial(ParentRows, reading.parents, stream.cursor, where=where, appends=appends)
+        above = self._resource(stream).parent
+        return partial(
+            ParentRows,
+            reading.parents,
+            stream.cursor,
+            where=where,
+            appends=appends,
+            are_changed=above is not None and above.changed_only,
+        )
 
     def _new(self, request: ReadRequest, reading: Reading) -> Generator[Records, None, None]:
         """The pages of what is new of a stream, as far as its API can tell."""
