@@ -140,7 +140,7 @@ def salesforce(httpserver: HTTPServer) -> Salesforce:
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds that were waited, which pass at once."""
     found: list[float] = []
-    monkeypatch.setattr(Network, "pause", lambda _, seconds: found.append(seconds))
+    monkeypatch.setattr(Network, "pause", lambda _, seconds, __="": found.append(seconds))
     return found
 
 
