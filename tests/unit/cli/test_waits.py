@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import logging
 
 import pytest
 
 from atlas_etl.cli.output import LogFormat, Output
-from atlas_etl.connectors.waits import tell
+from atlas_etl.connectors.waits import NAME, tell
 
 WHY = "GET http://api.example.com/things was answered with 429 (try 1 of 5)"
+
+
+@pytest.fixture(autouse=True)
+def no_settings_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging, "lastResort", logging.StreamHandler())
+    monkeypatch.setattr(logging.getLogger(NAME), "handlers", [])
 
 
 def test_a_wait_is_a_line_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
