@@ -5,20 +5,22 @@ from __future__ import annotations
 import logging
 from typing import Final
 
+from atlas_etl.redactor import redacted
+
 NAME: Final = "atlas_etl.waits"
 _LONG = 5.0  # seconds in which nobody wonders
 _log = logging.getLogger(NAME)
 
 
 def tell(seconds: float, why: str) -> None:
-    """Say for whom and how long is waited, unless that is soon over. `why` holds no secret."""
+    """Say for whom and how long is waited, unless that is soon over."""
     if why and seconds >= _LONG:
-        _log.info("%s: waiting for %s", why, _length(seconds))
+        _log.info("%s: waiting for %s", redacted(why), _length(seconds))
 
 
 def tell_try(why: str) -> None:
-    """Say of what took long that it is tried again. `why` holds no secret."""
-    _log.info("%s: trying again", why)
+    """Say of what took long that it is tried again."""
+    _log.info("%s: trying again", redacted(why))
 
 
 def _length(seconds: float) -> str:
