@@ -37,7 +37,11 @@ def write_atomically(path: Path, text: str, mode: int) -> None:
         with replacing(path, mode) as file:
             file.write(text.encode())
     except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {error.strerror}", code="file_unwritable") from None
+        raise ConfigError(
+            f"{path} cannot be written: {error.strerror}",
+            hint="make it and its folder writable for this user, on a disk with room that is not read-only",
+            code="file_unwritable",
+        ) from None
 
 
 @contextmanager

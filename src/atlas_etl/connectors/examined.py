@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -83,11 +84,19 @@ def _writable(subject: str, path: Path, there: Path) -> Finding:
             subject,
             Severity.PROBLEM,
             f"no file can be made in {there}: {failure.strerror}",
-            f"chown {os.geteuid()} {there} && chmod u+rwx {there}    # or choose another `path`",
+            _opening_up(there, failure),
             ExitCode.DESTINATION,
         )
     more = "" if there == path else f", where {path} will be made"
     return Finding("write_permission", subject, Severity.OK, f"files can be made in {there}{more}")
+
+
+def _opening_up(folder: Path, failure: OSError) -> str:
+    if failure.errno == errno.EROFS:
+        return f"findmnt -T {folder}    # mount it for writing, or choose another `path`"
+    if failure.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"df -ih {folder}    # make room, or choose another `path`"
+    return f"chown {os.geteuid()} {folder} && chmod u+rwx {folder}    # or choose another `path`"
 
 
 def no_key(stream: Stream, proposed: Sequence[str] = (), *, is_clocked: bool = True) -> Finding:

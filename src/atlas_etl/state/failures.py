@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -117,7 +118,17 @@ _REFUSALS: Mapping[str, _Meaning] = {
 def state_error(error: SQLAlchemyError, name: str) -> StateError:
     """The StateError for a database's error; `name` says which store, without its password."""
     cause = getattr(error, "orig", None) or error
-    meaning = _sqlite_meaning(cause) if isinstance(cause, sqlite3.Error) else _server_meaning(error, cause)
+    if isinstance(cause, sqlite3.Error):
+        return file_error(cause, name)
+    return _told(_server_meaning(error, cause), cause, name)
+
+
+def file_error(cause: sqlite3.Error, name: str) -> StateError:
+    """The StateError for what SQLite says of a file."""
+    return _told(_sqlite_meaning(cause), cause, name)
+
+
+def _told(meaning: _Meaning, cause: BaseException, name: str) -> StateError:
     reason = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
     return StateError(
         f"{name} {meaning.what}: {reason}",
@@ -143,8 +154,9 @@ def corrupt(name: str, why: str) -> StateError:
 
 def unwritable(name: str, reason: OSError) -> StateError:
     """The error for a folder that cannot be made or entered."""
+    meaning = _FULL if reason.errno in (errno.ENOSPC, errno.EDQUOT) else _UNWRITABLE
     why = reason.strerror or type(reason).__name__
-    return StateError(f"{name} {_UNWRITABLE.what}: {why}", hint=_UNWRITABLE.hint, code=_UNWRITABLE.code)
+    return StateError(f"{name} {meaning.what}: {why}", hint=meaning.hint, code=meaning.code)
 
 
 def _sqlite_meaning(cause: sqlite3.Error) -> _Meaning:

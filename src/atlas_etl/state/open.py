@@ -19,7 +19,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 from atlas_etl.errors import ConfigError
 from atlas_etl.model import Actor
 from atlas_etl.state.database import PostgresDatabase, SqliteDatabase
-from atlas_etl.state.failures import corrupt, unwritable
+from atlas_etl.state.failures import corrupt, file_error, unwritable
 from atlas_etl.state.lease import LeaseTimes
 from atlas_etl.state.look import StateLook
 from atlas_etl.state.store import SqlStateStore
@@ -53,8 +53,9 @@ class LocalStateStore(SqlStateStore):
             _make_private(file)
         except OSError as error:
             raise unwritable(name, error) from error
-        except sqlite3.Error:
-            pass  # opening it again below tells why
+        except sqlite3.Error as error:
+            if not file.exists():
+                raise file_error(error, name) from error
         super().__init__(_in_file(file, name), times or LeaseTimes(), actor)
 
 

@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -82,6 +82,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("only root may mount a file system")
     yield mount_point
     subprocess.run(["umount", "-l", str(mount_point)], check=True)
+
+
+def fill(file: Path) -> None:
+    """Leave no room on the file's disk."""
+    with file.open("wb", buffering=0) as rest, suppress(OSError):
+        while True:
+            rest.write(bytes(1024))
 
 
 class TestPlace:
@@ -205,6 +212,13 @@ class TestUnwritable:
         subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
         for name in ("state.db", "other.db", "folder/state.db"):
             assert refused(lambda name=name: LocalStateStore(small_disk / name)).code == "state_unwritable"
+
+    def test_a_disk_without_room_for_the_file(self, small_disk: Path) -> None:
+        fill(small_disk / "rest")
+        for name in ("state.db", "folder/state.db"):
+            error = refused(lambda name=name: LocalStateStore(small_disk / name))
+            assert error.code == "state_full"
+            assert "free some space" in str(error.hint)
 
     def test_a_full_disk_and_then_room_again(self, small_disk: Path) -> None:
         store = LocalStateStore(small_disk / "state.db")
