@@ -31,6 +31,7 @@ from atlas_etl.model.load import (
     WidenColumn,
     merge_mark,
     merge_mark_of,
+    told_mark,
 )
 from atlas_etl.model.progress import LiveRun, RunProgress, StreamProgress, StreamState
 from atlas_etl.model.protection import Protection, Rule
@@ -153,4 +154,5 @@ __all__ = [
     "WireFormat",
     "merge_mark",
     "merge_mark_of",
+    "told_mark",
 ]

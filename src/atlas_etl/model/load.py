@@ -83,6 +83,14 @@ def merge_mark(key: Sequence[str]) -> str:
     return names if len(names) <= _MARK_LENGTH else f"[{sha256(names.encode()).hexdigest()}]"
 
 
+def told_mark(mark: str) -> str:
+    """The key that a mark stands for, as people read it; `another key` where it is too long to be in it."""
+    try:
+        return ", ".join(map(str, json.loads(mark)))
+    except ValueError:
+        return "another key"
+
+
 def merge_mark_of(load_id: str) -> str | None:
     """The mark with which the id of a load begins; None where it did not merge."""
     mark, _, _ = load_id.rpartition("/")

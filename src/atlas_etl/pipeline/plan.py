@@ -27,6 +27,7 @@ from atlas_etl.model import (
     WireFormat,
     merge_mark,
     merge_mark_of,
+    told_mark,
 )
 from atlas_etl.pipeline.deletes import refuse_unreconcilable
 from atlas_etl.pipeline.schema import Storable, evolve, reading_texts
@@ -235,10 +236,10 @@ def _refuse_new_key(stream: Stream, key: tuple[str, ...], changes: Sequence[Sche
             )
 
 
-def _other_key(stream: Stream, key: Sequence[str], before: str) -> SchemaChangeError:
+def _other_key(stream: Stream, key: Sequence[str], mark: str) -> SchemaChangeError:
     return SchemaChangeError(
-        f"rows are merged by {', '.join(key)} now, and those that are there were by {before}: some of them "
-        "would be lost, or stay beside those that replace them",
+        f"rows are merged by {', '.join(key)} now, and those that are there by {told_mark(mark)}: some of "
+        "them would be lost, or stay beside those that replace them",
         hint="run with --full-refresh (`atlas load`: with --disposition replace) to make the table again by "
         "its new key",
         code="key_changed",

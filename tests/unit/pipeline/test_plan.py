@@ -197,7 +197,7 @@ def test_another_key_is_refused_and_a_full_refresh_makes_its_table() -> None:
     there = replace(LOADED, merge_mark=merge_mark_of(window.load_id), key=frozenset({"id", "at"}))
     assert plan(by_id, there, primary_key=("id", "at")).merges
     assert plan(by_id, replace(there, loaded_by_atlas=False), primary_key=("id",)).merges
-    with pytest.raises(SchemaChangeError, match=r'by id now.*by \["at", "id"\]') as caught:
+    with pytest.raises(SchemaChangeError, match=r"by id now.*by at, id:") as caught:
         plan(by_id, there, primary_key=("id",))
     assert caught.value.code == "key_changed"
     refreshed = plan(by_id, there, full_refresh=True, primary_key=("id",))

@@ -105,6 +105,8 @@ def translated(raises: Failure) -> Iterator[None]:
     try:
         yield
     except (adbc_driver_manager.Error, pa.ArrowException, OSError) as failure:
+        if isinstance(failure.__cause__, KeyboardInterrupt):  # it took the signal, and cannot cancel
+            raise KeyboardInterrupt from None
         text = str(failure)
         if _MISMATCH in text:
             raise WireMismatchError from None
