@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from urllib.parse import parse_qs
 
 import pytest
@@ -121,6 +122,56 @@ def test_a_challenge_that_cannot_be_answered_is_a_refusal(api: Api, challenge: s
     api.serve("/things", lambda _: Response(status=401, headers={"WWW-Authenticate": challenge}))
     auth: dict[str, object] = {"type": "digest", "username": "etl", "password": "hush"}
     assert refused(api, auth=auth).code == "http_401"
+
+
+SAID = {
+    "github": {"message": "Bad credentials", "documentation_url": "https://docs.github.com"},
+    "stripe": {"error": {"type": "invalid_request_error", "message": "Bad credentials"}},
+    "square": {"errors": [{"category": "API_ERROR", "code": "X", "detail": "Bad credentials"}]},
+    "quickbooks": {"Fault": {"Error": [{"Message": "Bad credentials", "code": "4000"}], "type": "X"}},
+    "quickbooks, too": {"fault": {"error": [{"message": "Bad credentials"}]}},
+    "shopify": {"errors": "Bad credentials"},
+    "salesforce": [{"message": "Bad credentials", "errorCode": "MALFORMED_QUERY"}],
+    "frappe": {"exc_type": "X", "exception": "Bad credentials"},
+    "problem": {"type": "about:blank", "title": "Bad", "detail": "Bad credentials"},
+    "two lines": {"message": "Bad credentials\nat line 1"},
+}
+
+
+@pytest.mark.parametrize("shape", SAID)
+def test_what_a_refusal_says_is_told(api: Api, shape: str) -> None:
+    api.serve("/things", lambda _: Response(json.dumps(SAID[shape]), status=400))
+    failure = refused(api)
+    assert failure.message.endswith("/things was answered with 400: Bad credentials")
+    assert failure.hint == "see what the API says, and its documentation"
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ('{"message": "no account 4711 of \'Jane Doe\' <jane@x.org>"}', ": no account ... of ... ..."),
+        ('{"password": "hush-hush"}', ""),
+        ('{"errors": {"email": ["jane@x.org is taken"]}}', ""),
+        ('{"message": ""}', ""),
+        ('{"message": 5, "error": null, "errors": []}', ""),
+        ('{"message": "half', ""),
+        ("<html>hush-hush</html>", ""),
+        ('{"error":' * 9 + '{"message": "deep"}' + "}" * 9, ""),
+        ('{"message": "' + "x" * 70_000 + '"}', ""),
+        ("", ""),
+    ],
+)
+def test_what_may_be_a_value_in_a_refusal_is_not_told(api: Api, body: str, told: str) -> None:
+    api.serve("/things", lambda _: Response(body, status=400))
+    assert refused(api).message.endswith(f"/things was answered with 400{told}")
+
+
+def test_nothing_is_told_of_what_a_login_answers(api: Api) -> None:
+    api.serve("/token", lambda _: Response('{"message": "wrong secret hush-hush"}', status=503))
+    token_url = api.server.url_for("/token")
+    grant = {"client_id": "id", "client_secret": "hush-hush"}
+    failure = refused(api, auth={"type": "oauth2", "token_url": token_url, **grant})
+    assert failure.message.endswith("/token was answered with 503")
 
 
 def test_a_token_endpoint_that_says_200_and_means_no_is_quoted(api: Api) -> None:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from dataclasses import replace
 from datetime import datetime
 from time import monotonic
 
@@ -152,7 +153,7 @@ class CredentialCache:
             wanted = next(flow)
             while True:
                 answer = self._send(wanted)
-                failure = status_error(wanted, answer)
+                failure = status_error(replace(wanted, is_login=True), answer)
                 if failure.retryable:
                     raise failure
                 wanted = flow.send(answer)

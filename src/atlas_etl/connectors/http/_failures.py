@@ -10,6 +10,7 @@ import urllib3
 from atlas_etl.connectors.http._deadline import is_past_deadline
 from atlas_etl.connectors.http._messages import Request, Response, shown
 from atlas_etl.connectors.http._rate_limits import asked_wait
+from atlas_etl.connectors.http._refusals import said
 from atlas_etl.errors import MissingDriverError, SourceError
 from atlas_etl.http_statuses import MAY_PASS
 
@@ -60,9 +61,16 @@ def status_error(request: Request, response: Response, *, was_renewed: bool = Fa
         407: _PROXY,
         429: "the API allows no more requests for now: set `requests_per_minute`, or sync less often",
     }
+    told = "" if request.is_login else without_values(said(response.content), "")
     failure = StatusError(
-        f"{request.method} {shown(request.url)} was answered with {response.status}",
-        hint=hints.get(status, "the server says no more; its own documentation may"),
+        f"{request.method} {shown(request.url)} was answered with {response.status}"
+        + (f": {told}" if told else ""),
+        hint=hints.get(
+            status,
+            "see what the API says, and its documentation"
+            if told
+            else "the server says no more; its own documentation may",
+        ),
         code=f"http_{status}",
         retryable=status in MAY_PASS or status == _NOT_YET,
     )
