@@ -266,7 +266,7 @@ def broken(*_, **__):
     warnings.warn(f"honest {canary}")
     raise RuntimeError(f"postgresql://etl:{quote(canary)}@host {canary!r} {canary.encode()!r}")
 
-psycopg.connect = broken
+psycopg.Connection.connect = broken
 main()
 """
 
