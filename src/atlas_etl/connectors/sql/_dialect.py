@@ -277,5 +277,9 @@ class WriterDialect(ABC):
         """Undo what was done since a savepoint, and forget it."""
         return (f"ROLLBACK TO SAVEPOINT {name}", *self.release(name))
 
+    def checks(self) -> Sequence[str]:
+        """Statements that fail where COMMIT would refuse rows, and change nothing; none if it never does."""
+        return ()
+
     def names(self, columns: Sequence[str]) -> str:
         return ", ".join(map(self.quote, columns))

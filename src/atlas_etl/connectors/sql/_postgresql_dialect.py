@@ -12,6 +12,8 @@ from atlas_etl.connectors.sql._postgresql_errors import quoted
 from atlas_etl.connectors.sql._postgresql_types import declared_type, stored_type
 from atlas_etl.model import LoadPlan, TableName, WidenColumn
 
+_CHECKED = "_atlas_checked"  # a savepoint
+
 
 class PostgresWriterDialect(WriterDialect):
     """How PostgreSQL writes; the driver reads `%s` as a parameter and `%%` as `%`.
@@ -55,6 +57,10 @@ class PostgresWriterDialect(WriterDialect):
     def parameter(self, scalar: pa.Scalar) -> tuple[str, object]:
         text = values.to_text(pa.array([scalar], type=scalar.type))[0].as_py()
         return f"%s::{declared_type(pa.field('value', scalar.type))}", text
+
+    def checks(self) -> Sequence[str]:
+        """Constraints and triggers that are DEFERRED; they are so again afterwards."""
+        return (*self.savepoint(_CHECKED), "SET CONSTRAINTS ALL IMMEDIATE", *self.undo(_CHECKED))
 
     def create_stage(self, stage: str, schema: pa.Schema, key: Sequence[str] = ()) -> str:  # noqa: ARG002
         kinds = ((field.name, self._natives.get(field.name) or self.column_type(field)) for field in schema)

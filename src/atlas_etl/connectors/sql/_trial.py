@@ -27,20 +27,34 @@ class SavepointTrial:
         self._connection = connection
         self._plan = plan
         self._tried = dialect.stage(_TRIED)
+        self._checks: Sequence[str] = ()
         if plan.merges:
             staged = plan.schema.append(pa.field(ROW, pa.int64()))
             connection.execute(dialect.create_stage(self._tried, staged))
 
     def refusals(self, rows: pa.RecordBatch) -> Refusals:
         self._run(self._dialect.savepoint(_BATCH))
+        self._checks = self._useful_checks()
         found = dict(self._told_apart(rows, 0))
         self._run(self._dialect.undo(_BATCH))
         return found
+
+    def _useful_checks(self) -> Sequence[str]:
+        """None where they fail without the rows that are tried: rows of later batches may mend that."""
+        checks = self._dialect.checks()
+        self._run(self._dialect.savepoint(_PART))
+        try:
+            self._run(checks)
+        except RefusedRowError:
+            checks = ()
+        self._run(self._dialect.undo(_PART))
+        return checks
 
     def _told_apart(self, rows: pa.RecordBatch, first: int) -> Iterator[tuple[int, RefusedRowError]]:
         self._run(self._dialect.savepoint(_PART))
         try:
             self._load(rows)
+            self._run(self._checks)
             self._run(self._dialect.release(_PART))
         except RefusedRowError as why:
             self._run(self._dialect.undo(_PART))
