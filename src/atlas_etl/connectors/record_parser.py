@@ -16,6 +16,7 @@ import pyarrow.json
 from msgspec import Struct
 from pyarrow import compute as pc
 
+from atlas_etl import values
 from atlas_etl.connectors.infer import Date, Timestamp
 from atlas_etl.connectors.json_texts import JsonColumn, text_column, typed
 
@@ -59,7 +60,7 @@ class RecordParser:
     def parse(self, content: bytes, count: int, wanted: pa.Schema) -> pa.RecordBatch | None:
         """So many JSON lines in these columns; None where they are not of these members, kinds and types."""
         if not count:
-            return pa.RecordBatch.from_pylist([], schema=wanted)
+            return values.no_rows(wanted)
         cells = self.cells(content, count, [name for name in wanted.names if name in self._kinds])
         if cells is None:
             return None

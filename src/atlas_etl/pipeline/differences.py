@@ -74,7 +74,7 @@ class Differences:
         self._scratch = self._database.tables("the rows")
         cursor = latest.cursor if latest else None
         columns = {field.name: field for field in (*key, *([cursor] if cursor else []))}
-        none = pa.RecordBatch.from_pylist([], schema=pa.schema(columns.values()))
+        none = values.no_rows(pa.schema(columns.values()))
         no_digests, no_marks = np.empty((0, 2), np.uint64), pa.array([], pa.bool_())
         self._scratch.execute("CREATE TEMP TABLE read_rows AS FROM batch", batch=self._read(none, no_digests))
         stored = self._reduced(none, no_digests).append_column("in_tail", no_marks)
@@ -224,7 +224,7 @@ class Differences:
 
     def _keys(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         if not self._names:
-            return pa.RecordBatch.from_pylist([], schema=pa.schema([("k0", pa.string())]))
+            return values.no_rows(pa.schema([("k0", pa.string())]))
         texts = [values.to_text(batch.column(field.name)) for field in self._key]
         return pa.RecordBatch.from_arrays(texts, names=self._names)
 

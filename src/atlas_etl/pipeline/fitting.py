@@ -51,7 +51,7 @@ class Fitting(Struct, frozen=True):
         return pa.concat_batches([self._empty(), *fitting]), refused
 
     def _empty(self) -> pa.RecordBatch:
-        return pa.RecordBatch.from_pylist([], schema=self.plan.schema)
+        return values.no_rows(self.plan.schema)
 
     def _shape_of(self, refused: RefusedRow) -> RefusedRow:
         """A row that was refused as it was read, with its times as the table has them where they can be."""

@@ -25,7 +25,7 @@ from atlas_etl.values.cursors import (
     not_ordered,
     parse_cursor,
 )
-from atlas_etl.values.rows import json_rows, split
+from atlas_etl.values.rows import json_rows, no_rows, split
 from atlas_etl.values.text import from_text, hexadecimal, to_text
 from atlas_etl.values.types import UNLIMITED_DECIMAL, source_type, type_name, with_source_type
 from atlas_etl.values.wire import wire_batch, wire_bytes, wire_format
@@ -42,6 +42,7 @@ __all__ = [
     "from_text",
     "hexadecimal",
     "json_rows",
+    "no_rows",
     "not_ordered",
     "parse_cursor",
     "source_type",

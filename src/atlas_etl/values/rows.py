@@ -22,6 +22,11 @@ def split(batch: pa.RecordBatch, limits: BatchLimits) -> Iterator[pa.RecordBatch
     yield from split(batch.slice(half), limits)
 
 
+def no_rows(schema: pa.Schema) -> pa.RecordBatch:
+    """A batch of these columns without a row; Arrow's own ways to one know no lists of uuids."""
+    return pa.RecordBatch.from_arrays([pa.nulls(0, kind) for kind in schema.types], schema=schema)
+
+
 def json_rows(batch: pa.RecordBatch) -> list[list[object]]:
     """The rows as JSON can hold them: numbers and booleans as they are, everything else as text.
 

@@ -275,6 +275,23 @@ def test_a_row_that_a_hazard_refuses_is_kept_with_the_sources_own_text(
     assert len(any_house.rows(what)) == 1001
 
 
+def test_lists_of_uuids_and_documents_land_beside_rows_that_are_kept_aside(any_house: House) -> None:
+    any_house.source(
+        TABLE,
+        "ALTER TABLE orders ADD COLUMN us UUID[]",
+        "ALTER TABLE orders ADD COLUMN js JSON[]",
+        "UPDATE orders SET us = [uuid()], js = ['{}']",
+        "UPDATE orders SET id = NULL WHERE id = 5",
+    )
+    what = stream(Disposition.MERGE)
+    assert counts(any_house.sync(what)) == (1000, 999, 1)
+    assert replayed(any_house, what).remaining == 1
+    any_house.source("UPDATE orders SET id = 5 WHERE id IS NULL")
+    any_house.sync(what, full_refresh=True)
+    assert not quarantine(any_house, what)
+    assert len(any_house.rows(what)) == 1000
+
+
 def test_a_hazard_whose_policy_is_error_fails_the_load_whatever_the_limit(duck: House) -> None:
     duck.source(TABLE, "ALTER TABLE orders ADD COLUMN day TIMESTAMP", INFINITE)
     with pytest.raises(DataError, match="infinite"):

@@ -41,7 +41,7 @@ class KeySet:
         self._names = [f"k{n}" for n in range(len(key))]
         self._columns = [*self._names, *(["c"] if cursor else [])]
         self._scratch = scratch.tables("the keys of the load", stream=stream)
-        empty = self._reduced(pa.RecordBatch.from_pylist([], schema=schema), 0)
+        empty = self._reduced(values.no_rows(schema), 0)
         self._scratch.execute("CREATE TEMP TABLE keys AS SELECT * FROM batch", batch=empty)
         self._scratch.execute(f"CREATE TEMP TABLE gone AS SELECT {', '.join(self._names)} FROM keys")
         self._rows = 0
