@@ -12,7 +12,7 @@ import pytest
 
 from atlas_etl.connectors.sql._duckdb_writer import DuckDBDestination
 from atlas_etl.connectors.sql.duckdb import ADAPTER
-from atlas_etl.errors import RefusedRowError
+from atlas_etl.errors import DestinationError, RefusedRowError
 from atlas_etl.model import Disposition, LoadPlan, TableName
 from atlas_etl.pipeline.schema import conform, evolve
 
@@ -67,3 +67,18 @@ def test_what_is_kept_is_what_came(
             load(*kept, refused)
         assert (caught.value.code, caught.value.column) == ("value_does_not_fit", "v")
     assert destination.query("SELECT count(*) AS n FROM t")["n"].to_pylist() == [len(kept)]
+
+
+@pytest.mark.parametrize("disposition", [Disposition.APPEND, Disposition.MERGE])
+def test_a_column_that_the_table_computes(
+    destination: DuckDBDestination, tmp_path: Path, disposition: Disposition
+) -> None:
+    with duckdb.connect(tmp_path / "own.duckdb") as own:
+        own.execute("CREATE TABLE t (id BIGINT, v BIGINT AS (id + 1))")
+    batch = pa.RecordBatch.from_pylist([{"id": 1, "v": 2}])
+    plan = LoadPlan("run", "shop", "t", TABLE, disposition, batch.schema, ("id",), None)
+    with pytest.raises(DestinationError) as caught, destination.begin(plan) as session:
+        session.write(batch)
+        session.commit(None)
+    assert caught.value.code == "computed_column"
+    assert "`exclude`" in str(caught.value.hint)

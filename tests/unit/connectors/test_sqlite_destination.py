@@ -608,3 +608,15 @@ def test_a_name_that_sqlite_keeps_for_itself_is_told_with_a_way_out(tmp_path: Pa
         pass
     assert caught.value.code == "reserved_name"
     assert "`into`" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("kind", ["STORED", "VIRTUAL"])
+def test_a_column_that_the_table_computes(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "a.db"
+    make(path, f"CREATE TABLE shop__t (a INTEGER, C INTEGER AS (a + 1) {kind})")
+    with pytest.raises(DestinationError) as caught:
+        load(destination(path), rows("c", pa.int64(), [1]))
+    assert (caught.value.code, caught.value.column) == ("computed_column", "C")
+    assert "`exclude`" in str(caught.value.hint)
+    load(destination(path), rows("a", pa.int64(), [1]))
+    assert there(path)[0] == {"a": 1, "C": 2}

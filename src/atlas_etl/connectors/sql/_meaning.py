@@ -33,6 +33,16 @@ def commit_unknown() -> DestinationError:
     )
 
 
+def computes(table: object, column: str | None = None) -> DestinationError:
+    """A load has values for a column of a table that computes them, where it is known which."""
+    return DestinationError(
+        f"{table} computes {f'the column {column!r}' if column else 'a column'} itself",
+        hint="leave it out, with `exclude` on the stream, or choose another table with `into`",
+        code="computed_column",
+        column=column,
+    )
+
+
 def raised(text: str) -> RefusedRowError:
     """A trigger of the table refused a row, in its own words."""
     return RefusedRowError(

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from atlas_etl.connectors.sql._checkpoint_line import CHECKPOINTS
 from atlas_etl.connectors.sql._loads import LOADS
+from atlas_etl.connectors.sql._meaning import computes
 from atlas_etl.connectors.sql._mysql_errors import quoted
 from atlas_etl.connectors.sql._mysql_stored import KeptColumn
 from atlas_etl.connectors.sql._quarantine import QUARANTINE
@@ -76,13 +77,7 @@ class Target(Struct, frozen=True):
         for column in self.columns:
             # LOAD DATA would pass over its values.
             if column.is_computed and column.name in plan.schema.names:
-                raise DestinationError(
-                    f"{self.table} computes the column {column.name!r} itself",
-                    hint="leave it out, with `exclude` on the stream, or choose another table with `into`",
-                    code="computed_column",
-                    stream=plan.stream,
-                    column=column.name,
-                )
+                raise computes(self.table, column.name)
         refuse_cascading_load(plan, self.cascades, keyed=self.is_keyed(plan.primary_key))
 
 

@@ -6,8 +6,10 @@ Source: https://www.sqlite.org/lang_createtable.html. Names and texts in quotes,
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 from atlas_etl.connectors.sql._dialect import Connection
+from atlas_etl.connectors.sql._meaning import computes
 from atlas_etl.errors import DestinationError
 from atlas_etl.model import TableName
 
@@ -26,6 +28,17 @@ def refuse_replacing(connection: Connection, table: TableName) -> None:
             hint="make the table without that, or choose another one with `into`",
             code="replaces_rows",
         )
+
+
+def refuse_computed(connection: Connection, table: TableName, columns: Collection[str]) -> None:
+    """Raise DestinationError (`computed_column`) where it computes one of these columns."""
+    given = {name.casefold() for name in columns}
+    computed = connection.execute(
+        "SELECT name FROM pragma_table_xinfo(?, 'main') WHERE hidden IN (2, 3)", (table.name,)
+    )
+    for (name,) in computed:
+        if str(name).casefold() in given:
+            raise computes(table, str(name))
 
 
 def refuse_rebuilding(connection: Connection, table: TableName, column: str) -> None:

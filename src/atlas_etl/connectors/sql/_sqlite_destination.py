@@ -13,6 +13,7 @@ from atlas_etl.connectors.sql._extract import SqlExtract
 from atlas_etl.connectors.sql._file_target import FileTargetLook
 from atlas_etl.connectors.sql._load_session import SqlLoadSession
 from atlas_etl.connectors.sql._sqlite_connection import SqliteConnection, open_to_read, open_to_write
+from atlas_etl.connectors.sql._sqlite_declared import refuse_computed
 from atlas_etl.connectors.sql._sqlite_driver import Driver
 from atlas_etl.connectors.sql._sqlite_examined import SqliteLook
 from atlas_etl.connectors.sql._sqlite_reader import ReaderDialect
@@ -63,6 +64,7 @@ class SqliteDestination(SqlDestination):
     def begin(self, plan: LoadPlan) -> Iterator[SqlLoadSession]:
         with self.connect() as connection:
             connection.begin()
+            refuse_computed(connection, plan.table, plan.schema.names)
             self._prepare(connection, plan)
             connection.go_into(plan.table)
             yield SqlLoadSession(self.dialect, connection, plan)
