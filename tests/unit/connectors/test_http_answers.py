@@ -11,6 +11,7 @@ from werkzeug import Request, Response
 
 from atlas_etl.errors import SourceError
 from atlas_etl.model import Stream
+from atlas_etl.redactor import forget, learn
 from tests.unit.connectors.http_api import Api, as_json, read
 
 THINGS = Stream("things", table="things")
@@ -164,6 +165,19 @@ def test_what_a_refusal_says_is_told(api: Api, shape: str) -> None:
 def test_what_may_be_a_value_in_a_refusal_is_not_told(api: Api, body: str, told: str) -> None:
     api.serve("/things", lambda _: Response(body, status=400))
     assert refused(api).message.endswith(f"/things was answered with 400{told}")
+
+
+def test_a_secret_is_masked_before_a_long_message_is_cut(api: Api) -> None:
+    secret = "hunterpassword"
+    learn([secret])
+    try:
+        for before in range(180, 200):
+            message = ("bad " * 50)[: before - 1] + f" {secret} and more"
+            api.server.clear()
+            api.serve("/things", lambda _, said=message: Response(json.dumps({"message": said}), status=400))
+            assert "hunt" not in refused(api).message
+    finally:
+        forget()
 
 
 def test_nothing_is_told_of_what_a_login_answers(api: Api) -> None:

@@ -13,6 +13,7 @@ from atlas_etl.connectors.http._rate_limits import asked_wait
 from atlas_etl.connectors.http._refusals import said
 from atlas_etl.errors import MissingDriverError, SourceError
 from atlas_etl.http_statuses import MAY_PASS
+from atlas_etl.redactor import redacted
 
 _PROXY = "give the proxy's credentials in `proxy`, as http://user:password@host:port"
 _TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
@@ -174,7 +175,7 @@ def too_large(where: str, most: int) -> SourceError:
 def without_values(message: str, asked: str) -> str:
     """A server's message, its first line; of what may be values, only what was asked with."""
     known = set(re.findall(r"\w+", asked))
-    line = message.strip().partition("\n")[0]
+    line = redacted(message).strip().partition("\n")[0]  # whole: what is cut off would not be known as one
     return _VALUE.sub(
         lambda found: found[0] if known.issuperset(re.findall(r"\w+", found[0])) else "...",
         line if len(line) <= _SHOWN else f"{line[:_SHOWN]} ...",
