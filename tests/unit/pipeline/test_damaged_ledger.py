@@ -51,6 +51,18 @@ def test_a_damaged_checkpoint(loaded: House, column: str) -> None:
     assert loaded.rows(STREAM) == [("1",), ("2",)]
 
 
+# SQLite takes the quoted name of a column that is missing for a text.
+LOST = {"duckdb": "ALTER TABLE {t} DROP COLUMN parents", "sqlite": "DROP TABLE {t}"}
+
+
+def test_a_ledger_of_another_version_says_what_to_do(loaded: House) -> None:
+    edit(loaded, "_atlas_checkpoints", LOST[loaded.protocol])
+    with pytest.raises(DestinationError, match="not as this version of Atlas keeps it") as raised:
+        loaded.sync(STREAM)
+    assert raised.value.code == "ledger_version"
+    assert "the next sync reads everything" in (raised.value.hint or "")
+
+
 def test_a_damaged_checkpoint_can_be_forgotten(loaded: House) -> None:
     edit(loaded, "_atlas_checkpoints", "UPDATE {t} SET cursor_kind = 'nope'")
     with closing(loaded.destination()) as opened:

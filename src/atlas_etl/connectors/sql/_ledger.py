@@ -16,7 +16,7 @@ from atlas_etl.connectors.sql._checkpoint_line import (
 from atlas_etl.connectors.sql._dialect import Connection, WriterDialect
 from atlas_etl.connectors.sql._ledger_lines import KEY, StreamLines
 from atlas_etl.connectors.sql._loads import LOAD_COLUMNS, Loads
-from atlas_etl.connectors.sql._own_rows import written
+from atlas_etl.connectors.sql._own_rows import reading_own_columns, written
 from atlas_etl.connectors.sql._quarantine import QUARANTINE, QUARANTINE_COLUMNS, QUARANTINE_KEY
 from atlas_etl.errors import LostLeaseError, OvertakenError
 from atlas_etl.model import Checkpoint, CommittedCheckpoint, LoadPlan, ReconcilePlan, TableName
@@ -149,11 +149,12 @@ class Ledger(StreamLines, frozen=True):
         same_table, of_table = self.same_table()
         own_name = f"CASE WHEN {same_table} THEN {self.dialect.quote('table_name')} END"
         columns = (own_name if name == "table_name" else self.dialect.quote(name) for name in STREAM_COLUMNS)
-        rows = connection.execute(
-            f"SELECT {', '.join(columns)} FROM {self.dialect.table(self.checkpoints_table)}{lock_hint}"
-            f"{where}{for_update}",
-            (*of_table, *parameters),
-        )
+        with reading_own_columns(CHECKPOINTS, self.stream):
+            rows = connection.execute(
+                f"SELECT {', '.join(columns)} FROM {self.dialect.table(self.checkpoints_table)}{lock_hint}"
+                f"{where}{for_update}",
+                (*of_table, *parameters),
+            )
         return line_of(self.dialect, rows[0]) if rows else None
 
     def _update(self, connection: Connection, cells: Mapping[str, str | None]) -> None:
@@ -170,10 +171,11 @@ def connector_checkpoints(
     dialect: WriterDialect, connection: Connection, schema: str | None, connector: str
 ) -> list[CommittedCheckpoint]:
     """Every checkpoint of a connector in one schema's ledger, which must be there."""
-    rows = connection.execute(
-        f"SELECT {dialect.names(STREAM_COLUMNS)} FROM {dialect.table(TableName(CHECKPOINTS, schema))} "
-        f"WHERE {dialect.quote('connector')} = {dialect.placeholder}",
-        (connector,),
-    )
+    with reading_own_columns(CHECKPOINTS):
+        rows = connection.execute(
+            f"SELECT {dialect.names(STREAM_COLUMNS)} FROM {dialect.table(TableName(CHECKPOINTS, schema))} "
+            f"WHERE {dialect.quote('connector')} = {dialect.placeholder}",
+            (connector,),
+        )
     lines = (line_of(dialect, row) for row in rows)
     return [committed for committed in map(checkpoint_of, lines) if committed is not None]
