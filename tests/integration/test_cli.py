@@ -360,6 +360,19 @@ def test_add_refuses_what_cannot_work_and_writes_nothing(project: Project) -> No
     assert code == 0
 
 
+@pytest.mark.parametrize(
+    ("flags", "then"),
+    [
+        (("--protocol", "sqlite", "--set", "database_path=x.db"), "discover x, and `streams:` in the file"),
+        (("--protocol", "sqlite", "--set", "database_path=x.db", "--table", "t"), "sync x"),
+        (("--protocol", "csv", "--set", "path=*.csv"), "sync x"),
+    ],
+)
+def test_what_comes_next_is_what_there_is_to_do(project: Project, flags: tuple[str, ...], then: str) -> None:
+    done = project.atlas("connector", "add", "x", *flags, "--no-test")
+    assert done.stdout.endswith(f"next: atlas connector {then}\n")
+
+
 def test_a_secret_comes_from_stdin_and_is_never_shown(project: Project) -> None:
     done = project.atlas(
         "connector", "add", "pg", "--protocol", "postgresql", "--set", "host=localhost",

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from pydantic import BaseModel
 
+from atlas_etl.api.atlas import Atlas
 from atlas_etl.cli.completion import DESTINATIONS, PROTOCOLS
 from atlas_etl.cli.connector_settings import (
     Flags,
@@ -140,7 +141,18 @@ def _write(
     session.output.line(f"wrote {shown}")
     if secrets:
         session.output.line(f"encrypted {', '.join(sorted(secrets))}")
-    session.output.line(f"next: atlas connector sync {name}")
+    if values.get("streams") or _offers_streams(atlas, name):
+        session.output.line(f"next: atlas connector sync {name}")
+    else:
+        session.output.line(f"next: atlas connector discover {name}, and `streams:` in the file")
+
+
+def _offers_streams(atlas: Atlas, name: str) -> bool:
+    """Whether something is read where nothing is named: True also where that is not known yet."""
+    try:
+        return bool(atlas.connector(name).streams())
+    except AtlasError:
+        return True
 
 
 def _protocol(given: str | None, *, asks: bool) -> str:
