@@ -387,6 +387,18 @@ def test_what_would_be_cut_or_made_up_is_an_error(api: Api, wrong: str, code: st
     assert caught.value.code == code
 
 
+@pytest.mark.parametrize("behind", ["</id>", "<order", "</or", "<id>", "</order>"])
+def test_an_answer_that_is_cut_off_is_worth_reading_again(api: Api, behind: str) -> None:
+    def broken(_: Request) -> Response:
+        whole = answered(ORDER).get_data(as_text=True)
+        return Response(whole[: whole.index(behind) + len(behind)], content_type="text/xml")
+
+    serve(api, broken)
+    with pytest.raises(SourceError, match="it was cut off") as caught:
+        read(connector(api), ORDERS)
+    assert (caught.value.code, caught.value.retryable) == ("soap_answer", True)
+
+
 def test_attributes_that_the_wsdl_does_not_have_are_read(api: Api) -> None:
     more = ORDER.replace("<order>", '<order status="open" y:more="&lt;" xmlns:y="urn:y" i:type="Order">')
     serve(api, lambda _: answered(more + ORDER))

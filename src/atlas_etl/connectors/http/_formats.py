@@ -175,6 +175,17 @@ MEDIA_TYPES: Mapping[str, str] = {
 }
 
 
+def xml_ends_early(content: bytes) -> bool:
+    """Whether a document of XML ends before its time, and may be whole the next time."""
+    try:
+        defusedxml.ElementTree.fromstring(content)
+    except ParseError as failure:
+        return failure.code in _ENDS_EARLY
+    except (DefusedXmlException, ValueError):
+        return False
+    return False
+
+
 def _record(members: Mapping[str, object]) -> msgspec.Raw:
     return msgspec.Raw(msgspec.json.encode(members))
 

@@ -16,7 +16,7 @@ import requests
 import zeep
 from lxml import etree
 from zeep.exceptions import Error as ZeepError
-from zeep.exceptions import ValidationError
+from zeep.exceptions import TransportError, ValidationError
 from zeep.helpers import serialize_object
 from zeep.wsdl.attachments import MessagePack
 from zeep.wsse.username import UsernameToken
@@ -28,7 +28,7 @@ from atlas_etl.connectors.http._connection import (
     Offered,
     Resource,
 )
-from atlas_etl.connectors.http._formats import FORMATS
+from atlas_etl.connectors.http._formats import FORMATS, xml_ends_early
 from atlas_etl.connectors.http._messages import Request, Response, origin, shown
 from atlas_etl.connectors.http._named import NamedResources, asked_in_body
 from atlas_etl.connectors.http._pages import Records
@@ -99,10 +99,16 @@ class SoapConnector(NamedResources):
             with exact_values():
                 result = operations[name](**arguments)
         except (ZeepError, etree.LxmlError, *_OF_ODD_ANSWERS) as failure:
+            content = failure.content if isinstance(failure, TransportError) else None
+            is_cut_off = content is not None and xml_ends_early(content)
+            why = "it was cut off" if is_cut_off else type(failure).__name__
             raise SourceError(
-                f"{shown(first.url)} answered {name!r} with what cannot be read: {type(failure).__name__}",
-                hint="check that the answer is as the WSDL describes it; nothing of it was loaded",
+                f"{shown(first.url)} answered {name!r} with what cannot be read: {why}",
+                hint="it is read again; if it comes so each time, its server makes it so"
+                if is_cut_off
+                else "check that the answer is as the WSDL describes it; nothing of it was loaded",
                 code="soap_answer",
+                retryable=is_cut_off,
             ) from None
         if isinstance(result, MessagePack):
             result = result.root  # the other parts are no part of it
