@@ -23,6 +23,11 @@ def tell_try(why: str) -> None:
     _log.info("%s: trying again", redacted(why))
 
 
+def tell_lock(where: str, holder: str) -> None:
+    """Say who holds a lock that is waited for."""
+    _log.info("%s: waiting for a lock that is held by %s", where, redacted(holder))
+
+
 def _length(seconds: float) -> str:
     whole = round(seconds)
     return f"{whole} s" if whole < 120 else f"{whole // 60} min {whole % 60} s"

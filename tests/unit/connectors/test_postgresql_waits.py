@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 import pytest
 
+from atlas_etl.connectors import waits
 from atlas_etl.connectors.sql import _postgresql_waits
 from atlas_etl.errors import DestinationError, SourceError
 from atlas_etl.model import Stream
@@ -14,7 +16,10 @@ from tests.unit.connectors.postgres_database import Database, read
 
 
 @pytest.fixture
-def database(postgres: ServerAddress, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+def database(
+    postgres: ServerAddress, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> Iterator[Database]:
+    caplog.set_level(logging.INFO, logger=waits.NAME)
     monkeypatch.setattr(_postgresql_waits, "LOOK_SECONDS", 0.02)
     monkeypatch.setattr(_postgresql_waits, "_WATCHER", _postgresql_waits._Watcher())
     found = Database(postgres)
@@ -36,7 +41,7 @@ def test_a_source_that_is_locked_is_told_with_who_holds_it(
     assert "idle in transaction, its transaction begun at 20" in caught.value.message
     assert f"pg_terminate_backend({holder})" in (caught.value.hint or "")
     (told,) = caplog.messages
-    assert told.startswith("waiting in the database ")
+    assert told.startswith("the database ")
     assert f"held by session {holder} of role " in told
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -15,10 +14,10 @@ import psycopg
 from psycopg.abc import Params, Query
 from psycopg.copy import Writer
 
+from atlas_etl.connectors.waits import tell_lock
+
 LOOK_SECONDS = 5.0
 """How often it is looked whether a statement goes on that was going on before."""
-
-log = logging.getLogger(__name__)
 
 # Others than the role itself, or pg_read_all_stats, see no more of a session than whose it is.
 _HOLDERS = """
@@ -82,7 +81,7 @@ class WaitingSession(psycopg.Connection[_Row]):
         more = ", ".join(str(each) for each in known if each)
         told = f"session {pid} of role {str(role)!r}" + (f" ({more})" if more else "")
         if pid != self.holder:
-            log.warning("waiting in the database %s for a lock that is held by %s", self.info.dbname, told)
+            tell_lock(f"the database {self.info.dbname}", told)
         self.held_by, self.holder = told, int(str(pid))
 
 
