@@ -13,7 +13,8 @@ from tests.servers import Unavailable
 from atlas_etl.connectors.sql import _mysql_open_writers, _postgresql_snapshot
 from atlas_etl.connectors.sql._mysql_connection import MySQLConnection, Server
 from atlas_etl.connectors.sql._mysql_session import READING, Session
-from atlas_etl.connectors.sql._postgresql_connection import PostgresConnection, open_session, route_to
+from atlas_etl.connectors.sql._postgresql_connection import PostgresConnection
+from atlas_etl.connectors.sql._postgresql_session import open_session, route_to
 from atlas_etl.errors import SourceError
 from benchmarks.ends import Place
 

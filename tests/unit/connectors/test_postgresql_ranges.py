@@ -17,7 +17,6 @@ import pytest
 from msgspec.structs import replace
 
 from atlas_etl.connectors.sql import _postgresql_snapshot
-from atlas_etl.connectors.sql._postgresql_connection import SessionPool
 from atlas_etl.connectors.sql._postgresql_ranges import (
     Exported,
     RangesRead,
@@ -25,6 +24,7 @@ from atlas_etl.connectors.sql._postgresql_ranges import (
     conditions,
     export,
 )
+from atlas_etl.connectors.sql._postgresql_session import SessionPool
 from atlas_etl.connectors.sql._source import Select
 from atlas_etl.errors import InterruptedRunError, SourceError
 from atlas_etl.model import BatchLimits, CursorKind, CursorValue, NullCursor, ReadRequest, Stream, Window

@@ -13,9 +13,9 @@ from atlas_etl.connectors.sql._meaning import Failure
 from atlas_etl.connectors.sql._pgcopy_decode import RowDecoder
 from atlas_etl.connectors.sql._pgcopy_pass import RowPasser
 from atlas_etl.connectors.sql._pgcopy_types import PgCopyError
-from atlas_etl.connectors.sql._postgresql_connection import INTERRUPTIONS, Session, given_up, rendered
 from atlas_etl.connectors.sql._postgresql_errors import translated
 from atlas_etl.connectors.sql._postgresql_messages import CopyMessages, copy_messages
+from atlas_etl.connectors.sql._postgresql_session import INTERRUPTIONS, Session, given_up, rendered
 from atlas_etl.connectors.sql._postgresql_types import column_type
 from atlas_etl.connectors.sql._postgresql_waits import told_of_waits
 from atlas_etl.connectors.sql._source import Select

@@ -12,7 +12,7 @@ from psycopg.abc import Buffer
 
 from atlas_etl.connectors.sql._pgcopy_encode import RowEncoder
 from atlas_etl.connectors.sql._pgcopy_types import HEADER, TRAILER, PgType
-from atlas_etl.connectors.sql._postgresql_connection import Session, given_up, rendered
+from atlas_etl.connectors.sql._postgresql_session import Session, given_up, rendered
 from atlas_etl.connectors.sql._postgresql_waits import told_of_waits
 
 _PIECE_BYTES = 1024 * 1024  # encoded at once: what a processor's cache holds, so that the server never waits

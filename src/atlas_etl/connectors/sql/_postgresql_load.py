@@ -20,10 +20,11 @@ from atlas_etl.connectors.sql._pgcopy_types import (
 )
 from atlas_etl.connectors.sql._pgcopy_values import accepts
 from atlas_etl.connectors.sql._postgresql_catalog import CatalogColumn, table_called
-from atlas_etl.connectors.sql._postgresql_connection import PostgresConnection, Session
+from atlas_etl.connectors.sql._postgresql_connection import PostgresConnection
 from atlas_etl.connectors.sql._postgresql_copy_in import CopyIn
 from atlas_etl.connectors.sql._postgresql_errors import quoted, translated
 from atlas_etl.connectors.sql._postgresql_replaced_values import cut_text, may_replace, refuse_replaced
+from atlas_etl.connectors.sql._postgresql_session import Session
 from atlas_etl.connectors.sql._postgresql_types import ServerType, wire_form
 from atlas_etl.errors import DestinationError, RefusedRowError
 from atlas_etl.model import WireFormat

@@ -26,7 +26,7 @@ from psycopg.abc import Buffer
 from atlas_etl.connectors.sql._pgcopy_cells import numbers_at
 from atlas_etl.connectors.sql._pgcopy_decode import Payloads
 from atlas_etl.connectors.sql._pgcopy_types import Bytes, Ints
-from atlas_etl.connectors.sql._postgresql_connection import Session, given_up
+from atlas_etl.connectors.sql._postgresql_session import Session, given_up
 
 _PIECE_BYTES = 1024 * 1024  # about what a processor's cache holds: larger pieces are decoded more slowly
 _LONGEST_WAIT_SECONDS = 10.0**8  # a timeout keeps the socket from blocking, as the library left it

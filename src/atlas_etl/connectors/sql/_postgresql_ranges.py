@@ -20,8 +20,8 @@ from msgspec import Struct
 
 from atlas_etl.connectors.sql._fetching import Batches
 from atlas_etl.connectors.sql._meaning import Failure
-from atlas_etl.connectors.sql._postgresql_connection import Session, SessionPool
 from atlas_etl.connectors.sql._postgresql_copy import CopyReader
+from atlas_etl.connectors.sql._postgresql_session import Session, SessionPool
 from atlas_etl.connectors.sql._side_by_side import SideBySide, share
 from atlas_etl.connectors.sql._source import Select
 from atlas_etl.errors import AtlasError

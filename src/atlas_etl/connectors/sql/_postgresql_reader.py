@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from atlas_etl.connectors.examined import told
 from atlas_etl.connectors.sql._checksums import CellText, form_of
-from atlas_etl.connectors.sql._postgresql_connection import ENDS, PostgresConnection, SessionPool, given_up
+from atlas_etl.connectors.sql._postgresql_connection import PostgresConnection
 from atlas_etl.connectors.sql._postgresql_errors import quoted
 from atlas_etl.connectors.sql._postgresql_examined import (
     PostgresLook,
@@ -17,6 +17,7 @@ from atlas_etl.connectors.sql._postgresql_examined import (
     open_transactions,
     prepared_transactions,
 )
+from atlas_etl.connectors.sql._postgresql_session import ENDS, SessionPool, given_up
 from atlas_etl.connectors.sql._postgresql_snapshot import PostgresSnapshot
 from atlas_etl.connectors.sql._reader import SqlConnector
 from atlas_etl.connectors.sql._source import SourceColumn

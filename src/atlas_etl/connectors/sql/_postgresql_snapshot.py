@@ -26,15 +26,11 @@ from atlas_etl.connectors.sql._postgresql_catalog import (
     every_table,
     find_table,
 )
-from atlas_etl.connectors.sql._postgresql_connection import (
-    SNAPSHOT_MARK,
-    Session,
-    SessionPool,
-    rendered,
-)
+from atlas_etl.connectors.sql._postgresql_connection import SNAPSHOT_MARK
 from atlas_etl.connectors.sql._postgresql_copy import REWRITTEN, CopyReader
 from atlas_etl.connectors.sql._postgresql_errors import quoted
 from atlas_etl.connectors.sql._postgresql_ranges import RangesRead, conditions, export
+from atlas_etl.connectors.sql._postgresql_session import Session, SessionPool, rendered
 from atlas_etl.connectors.sql._postgresql_types import ServerType, source_column
 from atlas_etl.connectors.sql._source import (
     READ_IN_ORDER,

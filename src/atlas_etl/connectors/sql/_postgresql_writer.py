@@ -14,12 +14,13 @@ from atlas_etl.connectors.sql._dialect import Connection
 from atlas_etl.connectors.sql._ledger import Ledger
 from atlas_etl.connectors.sql._load_session import SqlLoadSession
 from atlas_etl.connectors.sql._postgresql_catalog import CatalogTable, table_called, writing_rules
-from atlas_etl.connectors.sql._postgresql_connection import ENDS, PostgresConnection, SessionPool, given_up
+from atlas_etl.connectors.sql._postgresql_connection import PostgresConnection
 from atlas_etl.connectors.sql._postgresql_dialect import PostgresWriterDialect
 from atlas_etl.connectors.sql._postgresql_errors import SEE_ALL_ROWS, quoted
 from atlas_etl.connectors.sql._postgresql_examined import PostgresTargetLook, bounded
 from atlas_etl.connectors.sql._postgresql_load import LoadConnection
 from atlas_etl.connectors.sql._postgresql_reader import ReaderDialect
+from atlas_etl.connectors.sql._postgresql_session import ENDS, SessionPool, given_up
 from atlas_etl.connectors.sql._postgresql_snapshot import PostgresSnapshot
 from atlas_etl.connectors.sql._postgresql_types import arrow_type, declared_form
 from atlas_etl.connectors.sql._referenced import refuse_cascading_load

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from atlas_etl.connectors.base import Adapter
-from atlas_etl.connectors.sql._postgresql_connection import PostgresConnection, dispose, engine
+from atlas_etl.connectors.sql._postgresql_connection import PostgresConnection
 from atlas_etl.connectors.sql._postgresql_reader import PostgresConnector
+from atlas_etl.connectors.sql._postgresql_session import dispose, engine
 from atlas_etl.connectors.sql._postgresql_writer import PostgresDestination
 
 
