@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sqlite3
 from contextlib import closing
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,8 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atlas_etl.connectors.sql import _sqlite_forms, _sqlite_rows
+from atlas_etl.connectors.sql._duckdb_database import DuckDBConnection
+from atlas_etl.connectors.sql._duckdb_writer import DuckDBDestination
 from atlas_etl.errors import ConfigError, HazardError
-from atlas_etl.model import Hazard, HazardPolicy, ReadRequest, Stream
+from atlas_etl.model import Disposition, Hazard, HazardPolicy, ReadRequest, Stream
+from atlas_etl.pipeline.opened import Job
+from atlas_etl.pipeline.transfer import transfer
 from tests.unit.connectors.sqlite_files import column, connector, make, read
 
 NULL = dict.fromkeys(Hazard, HazardPolicy.NULL)
@@ -242,6 +246,30 @@ def test_every_value_is_exact_or_named(declared: str, stored: list[object], at_o
         if ... in cells:
             with pytest.raises(HazardError):
                 read(path, Stream("s", table="t"))
+
+
+@pytest.mark.parametrize("disposition", [Disposition.MERGE, Disposition.REPLACE])
+@pytest.mark.parametrize(
+    ("declared", "fits", "odd"),
+    [("DATE", "2024-01-01", "x"), ("TIMESTAMP", "2024-01-01 00:00:00", 5), ("REAL", 1.5, "x")],
+)
+def test_a_column_that_was_loaded_as_text_stays_text_when_its_values_are_corrected(
+    tmp_path: Path, declared: str, fits: object, odd: object, disposition: Disposition
+) -> None:
+    path = tmp_path / "source.db"
+    make(path, f"CREATE TABLE t (id INTEGER PRIMARY KEY, c {declared})", rows=[(1, fits), (2, odd)])
+    stream = Stream("t", table="t", primary_key=("id",), disposition=disposition, hazards=TEXT)
+    with closing(DuckDBDestination(DuckDBConnection())) as destination:
+
+        def sync() -> list[object]:
+            job = Job("run", "shop", stream, datetime.now(UTC))
+            list(transfer(connector(path), destination, job))
+            return destination.query("SELECT c FROM shop.t ORDER BY id").column("c").to_pylist()
+
+        assert sync() == [str(fits), str(odd)]
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute("UPDATE t SET c = ? WHERE id = 2", (fits,))
+        assert sync() == [str(fits), str(fits)]
 
 
 CLASSES = {

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from atlas_etl import values
 from atlas_etl.connectors.columns import chosen, null_cursor_error, repeated, require
 from atlas_etl.connectors.hazards import HazardCounter, reads_as_text
+from atlas_etl.connectors.known import Known
 from atlas_etl.connectors.sql._checksums import CellText, read_buckets
 from atlas_etl.connectors.sql._reach import Reach
 from atlas_etl.connectors.sql._selects import Condition, StreamSelects
@@ -54,7 +55,7 @@ class SqlExtract:
         # Who reads no whole table has no use for its ranges, which may take a lock to find.
         asked = request.stream if _is_whole(request) else replace(request.stream, partitions=1)
         self._relation = snapshot.relation(asked)
-        self._columns = _columns(self._relation, request.stream)
+        self._columns = _columns(self._relation, request.stream, Known(request.known))
         self._cursor = self._find_cursor()
         self._selects = StreamSelects(dialect, self._relation, request.stream, self._columns, self._cursor)
         self.primary_key = request.stream.primary_key or self._relation.primary_key
@@ -257,7 +258,7 @@ class SqlExtract:
         return ordered if rows is None or rows > window.rows * forecast.worth_windows else None
 
 
-def _columns(relation: Relation, stream: Stream) -> tuple[SourceColumn, ...]:
+def _columns(relation: Relation, stream: Stream, known: Known) -> tuple[SourceColumn, ...]:
     """The relation's columns that the stream wants, as its policies want them.
 
     Raises SourceError (`column_not_found`, `no_columns`) and ConfigError (`duplicate_column`).
@@ -272,9 +273,12 @@ def _columns(relation: Relation, stream: Stream) -> tuple[SourceColumn, ...]:
             stream=stream.name,
             column=twice,
         )
+    texts = {name for name in relation.spared if known.settled_type(name) == pa.string()}
     wanted = (column for column in relation.columns if column.name in names)
     return tuple(
-        column.as_text() if reads_as_text(stream, column.name, column.hazards) else column
+        column.as_text()
+        if column.name in texts or reads_as_text(stream, column.name, column.hazards)
+        else column
         for column in wanted
     )
 

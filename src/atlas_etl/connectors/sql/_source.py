@@ -48,6 +48,8 @@ class Relation(Struct, frozen=True):
     unsplit: str | None = None  # why there are none
     caveat: str | None = None  # why its rows may not be those of one moment
     late: str | None = None  # why rows may appear before a cursor's tail that no open transaction tells of
+    # Columns with no value for which a policy asks for text: they are text only where the table has text.
+    spared: frozenset[str] = frozenset()
 
 
 class Select(Struct, frozen=True):

@@ -193,7 +193,12 @@ class SqliteSnapshot(OneFetchAtATime):
             source_column(column, kind, nullable=column.name not in required)
             for column, kind in zip(found, kinds, strict=True)
         )
-        texts = self._need_text(stream, sql, made)
+        candidates = [
+            column
+            for column in made
+            if stream.reads(column.name) and reads_as_text(stream, column.name, column.hazards)
+        ]
+        texts = self._need_text(stream, sql, candidates)
         for column, kind in zip(found, kinds, strict=True):
             if column.name == stream.cursor and (column.name in texts or not is_ordered(column, kind)):
                 raise _unordered(column.name, stream.name)
@@ -201,18 +206,14 @@ class SqliteSnapshot(OneFetchAtATime):
         return Relation(
             sql,
             tuple(c if c.name in texts else replace(c, hazards=c.hazards - as_text) for c in made),
+            spared=frozenset(column.name for column in candidates) - texts - {stream.cursor or ""},
         )
 
-    def _need_text(self, stream: Stream, sql: str, made: Sequence[SourceColumn]) -> set[str]:
+    def _need_text(self, stream: Stream, sql: str, among: Sequence[SourceColumn]) -> set[str]:
         """The columns that have a value whose policy is `text`. Nearly every SQLite column might; few do."""
-        wanted = [
-            column
-            for column in made
-            if stream.reads(column.name) and reads_as_text(stream, column.name, column.hazards)
-        ]
-        if not wanted:
+        if not among:
             return set()
-        select = Select(f"SELECT {', '.join(c.select for c in wanted)} FROM {sql}", (), tuple(wanted))
+        select = Select(f"SELECT {', '.join(c.select for c in among)} FROM {sql}", (), tuple(among))
         return {
             cells.column
             for _, found in self.fetch(select, BatchLimits())
