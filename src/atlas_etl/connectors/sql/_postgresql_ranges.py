@@ -12,13 +12,13 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from itertools import pairwise
 
 import psycopg
 from msgspec import Struct
 
-from atlas_etl.connectors.sql._fetching import Batches
+from atlas_etl.connectors.sql._fetching import Batches, hang_up
 from atlas_etl.connectors.sql._meaning import Failure
 from atlas_etl.connectors.sql._postgresql_copy import CopyReader
 from atlas_etl.connectors.sql._postgresql_session import Session, SessionPool
@@ -117,8 +117,7 @@ class RangeReader:
         return self._rows.batches(self._select, self._limits)
 
     def interrupt(self) -> None:
-        with suppress(OSError):
-            self._line.shutdown(socket.SHUT_RDWR)
+        hang_up(self._line.fileno())
 
     def close(self) -> None:
         """Give the handle back; the session is not ours to close."""

@@ -121,7 +121,7 @@ class _Watcher:
         with self._lock:
             self._sessions.add(session)
             if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._run, daemon=True)
+                self._thread = threading.Thread(target=self._run, name="atlas-lock-waits", daemon=True)
                 with suppress(RuntimeError):  # no more threads: it waits untold
                     self._thread.start()
 
