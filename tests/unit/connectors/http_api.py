@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
-from contextlib import closing
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +26,26 @@ from atlas_etl.pipeline.opened import Job
 from atlas_etl.pipeline.transfer import transfer
 
 Answer = Callable[[Request], Response]
+
+
+@contextmanager
+def accepting(answer: Callable[[socket.socket], None]) -> Iterator[int]:
+    """The port of a server that has each connection answered in turn, whatever it is asked."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = listening.accept()
+                except OSError:
+                    return
+                answer(connection)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield listening.getsockname()[1]
+        listening.shutdown(socket.SHUT_RDWR)  # wakes accept
+    thread.join(60)
 
 
 @dataclass

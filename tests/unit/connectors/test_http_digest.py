@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 import socket
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -16,7 +15,7 @@ from werkzeug import Request, Response
 from atlas_etl.connectors.http._digest import challenge_of
 from atlas_etl.errors import SourceError
 from atlas_etl.model import Stream
-from tests.unit.connectors.http_api import Api, as_json, read
+from tests.unit.connectors.http_api import Api, accepting, as_json, read
 
 THINGS = Stream("things", path="things")
 PASSWORD = 'p:"w\xf6rd\\'
@@ -159,23 +158,14 @@ def test_of_several_challenges_the_strongest_is_taken() -> None:
 def proxy(status: bytes) -> Iterator[tuple[str, list[bytes]]]:
     """A proxy that answers everybody with this status, and what it was asked."""
     asked: list[bytes] = []
-    with socket.create_server(("127.0.0.1", 0)) as listening:
 
-        def serve() -> None:
-            while True:
-                try:
-                    connection, _ = listening.accept()
-                except OSError:
-                    return
-                with connection:
-                    asked.append(connection.recv(65536))
-                    connection.sendall(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\n\r\n")
+    def answer(connection: socket.socket) -> None:
+        with connection:
+            asked.append(connection.recv(65536))
+            connection.sendall(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\n\r\n")
 
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        yield f"http://u:hush-hush@127.0.0.1:{listening.getsockname()[1]}", asked
-        listening.shutdown(socket.SHUT_RDWR)  # wakes accept
-    thread.join(60)
+    with accepting(answer) as port:
+        yield f"http://u:hush-hush@127.0.0.1:{port}", asked
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])

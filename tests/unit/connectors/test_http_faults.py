@@ -30,7 +30,7 @@ from atlas_etl.errors import SourceError
 from atlas_etl.model import BatchLimits, ReadRequest, RetryPolicy, Run, RunStatus, Stream, Window
 from atlas_etl.pipeline.events import RunFinished
 from atlas_etl.pipeline.run import run_streams
-from tests.unit.connectors.http_api import Api, as_json, read, rows, sync, warehouse
+from tests.unit.connectors.http_api import Api, accepting, as_json, read, rows, sync, warehouse
 
 THINGS = Stream("things", path="things")
 BODY = b'[{"id": 1, "name": "' + b"x" * 5000 + b'"}, {"id": 2}]'
@@ -436,25 +436,16 @@ def hanging_server(*, answers: int = 0) -> Iterator[tuple[str, list[socket.socke
     body = b'[{"id": 1}]'
     row = answer_of(f"Connection: close\r\nContent-Length: {len(body)}\r\n", body)
     taken: list[socket.socket] = []
-    with socket.create_server(("127.0.0.1", 0)) as listening:
 
-        def serve() -> None:
-            while True:
-                try:
-                    connection, _ = listening.accept()
-                except OSError:
-                    return
-                taken.append(connection)
-                if len(taken) <= answers:
-                    connection.recv(65536)
-                    connection.sendall(row)
-                    connection.shutdown(socket.SHUT_WR)
+    def answer(connection: socket.socket) -> None:
+        taken.append(connection)
+        if len(taken) <= answers:
+            connection.recv(65536)
+            connection.sendall(row)
+            connection.shutdown(socket.SHUT_WR)
 
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}", taken
-        listening.shutdown(socket.SHUT_RDWR)  # wakes accept
-    thread.join(60)
+    with accepting(answer) as port:
+        yield f"http://127.0.0.1:{port}", taken
     for connection in taken:
         connection.close()
 

@@ -30,7 +30,7 @@ from atlas_etl.errors import DestinationError, RefusedRowError
 from atlas_etl.model import WireFormat
 
 _SPELLED = '"_atlas_spelled"'  # a batch on its way to columns whose types have no binary form here
-_TEXTS = array_type(text_type())
+_TEXT, _TEXTS = (text_type(), "text"), (array_type(text_type()), "text[]")  # on the wire, and in SQL
 
 
 class LoadConnection:
@@ -187,14 +187,13 @@ class LoadConnection:
         """Into columns such as an unconstrained numeric, an inet or a range: text that the server reads."""
         natives = [column.type.native.replace("%", "%%") for column in columns]
         names = [_name(name) for name in batch.schema.names]
-        texts = [_TEXTS if pa.types.is_list(field.type) else text_type() for field in batch.schema]
-        kinds = [
-            native if type_ else "text[]" if text is _TEXTS else "text"
-            for native, type_, text in zip(natives, types, texts, strict=True)
+        staged = [
+            (type_, native) if type_ else _TEXTS if pa.types.is_list(field.type) else _TEXT
+            for type_, native, field in zip(types, natives, batch.schema, strict=True)
         ]
-        made = ", ".join(f"{name} {kind}" for name, kind in zip(names, kinds, strict=True))
+        made = ", ".join(f"{name} {kind}" for name, (_, kind) in zip(names, staged, strict=True))
         self.execute(f"CREATE TEMPORARY TABLE {_SPELLED} ({made}) ON COMMIT DROP")
-        self._copy(_SPELLED, batch, [type_ or text for type_, text in zip(types, texts, strict=True)])
+        self._copy(_SPELLED, batch, [wire for wire, _ in staged])
         for name, column, type_ in zip(names, columns, types, strict=True):
             cut = cut_text(name, column.type) if type_ is None else None
             if cut and self.execute(f"SELECT 1 FROM {_SPELLED} WHERE {cut} LIMIT 1"):
