@@ -64,7 +64,12 @@ def private_server(*options: str) -> Iterator[tuple[Server, ServerAddress]]:
             "GRANT ALL ON *.* TO root@'127.0.0.1' WITH GRANT OPTION;\n"
         )
         own(accounts)
-        shared = [f"--datadir={folder / 'data'}", "--skip-name-resolve", "--innodb-log-file-size=16M"]
+        shared = [
+            f"--datadir={folder / 'data'}",
+            f"--tmpdir={folder}",  # of one that many have, a server that starts deletes the others' tables
+            "--skip-name-resolve",
+            "--innodb-log-file-size=16M",
+        ]
         run(
             [
                 *(str(installer), "--no-defaults", f"--basedir={_base(program)}"),
@@ -77,7 +82,6 @@ def private_server(*options: str) -> Iterator[tuple[Server, ServerAddress]]:
             *shared,
             "--bind-address=127.0.0.1",
             f"--socket={folder / 's'}",
-            f"--tmpdir={folder}",  # in one that they share, a server that starts deletes what others sort in
             f"--pid-file={folder / 'pid'}",
             f"--init-file={accounts}",
             "--character-set-server=utf8mb4",
