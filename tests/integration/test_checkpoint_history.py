@@ -302,6 +302,36 @@ def test_on_the_command_line(shop: Shop, state: Command) -> None:
     assert (latest["changes"][0]["after"], latest["changes"][0]["reason"]) == (None, "gone")
 
 
+def test_a_checkpoint_that_moves_on_says_which_rows_are_never_read(shop: Shop, state: Command) -> None:
+    shop.define("id", "append")
+    shop.add(range(3))
+    shop.sync()
+    code, written = state("set", "shop", "7")
+    assert code == 0
+    assert "warning: shop orders: no sync reads rows whose 'id' is from 2 up to 7 any more" in written
+    assert "`atlas state set shop 2 --stream orders` goes back" in written
+    back = state("set", "shop", "2", "--stream", "orders", "--json")[1]
+    assert json.loads(back)["streams"][0]["warnings"] == []
+    further = state("set", "shop", "7", "-q", "--json")[1]
+    assert "from 2 up to 7" in json.loads(further)["streams"][0]["warnings"][0]
+    assert state("set", "shop", "7") == (0, "shop orders: the next sync reads from 7\n")
+
+
+def test_a_checkpoint_of_a_cursor_that_was_another_meanwhile_is_put_back(shop: Shop) -> None:
+    shop.define("id", "append")
+    shop.add(range(3))
+    shop.sync()
+    shop.define("placed_at", "append")
+    shop.checkpoints.reset([])
+    shop.sync()
+    shop.define("id", "append")
+    put_back = shop.checkpoints.put_back(shop.changes()[-1].change_id)
+    assert (put_back.checkpoint.high.text, put_back.passes_over) == ("2", None)
+    shop.add(range(3, 5))
+    shop.sync()
+    assert shop.copy_is_equal()
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

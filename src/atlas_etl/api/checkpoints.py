@@ -20,6 +20,7 @@ from atlas_etl.model import (
     CheckpointChange,
     CommittedCheckpoint,
     CursorKind,
+    CursorValue,
     Disposition,
     ReadRequest,
     Run,
@@ -40,6 +41,16 @@ class _Lent(Struct, frozen=True):
     run: Run
 
 
+class MovedCheckpoint(CommittedCheckpoint, frozen=True):
+    """A checkpoint that a person set, and what that leaves unread.
+
+    Rows with cursors from `passes_over` up to the checkpoint's would have been read by the next sync, and are
+    by no later one. None: there are none.
+    """
+
+    passes_over: CursorValue | None = None
+
+
 class Checkpoints(Struct, frozen=True):
     """The checkpoints of one connector, at its destination, which holds the truth, and in the state's mirror.
 
@@ -56,7 +67,7 @@ class Checkpoints(Struct, frozen=True):
         with self.state() as store, closing(self.destination.open()) as destination:
             return self._mirrored(destination, store)
 
-    def set(self, stream: str | None, value: str, *, reason: str | None = None) -> CommittedCheckpoint:
+    def set(self, stream: str | None, value: str, *, reason: str | None = None) -> MovedCheckpoint:
         """Move one stream's checkpoint to a cursor value, from which the next sync reads, inclusively.
 
         Raises UsageError where the stream has no checkpoint yet or the value is none of its cursor's kind.
@@ -72,7 +83,7 @@ class Checkpoints(Struct, frozen=True):
 
     def put_back(
         self, change_id: int, *, stream: str | None = None, reason: str | None = None
-    ) -> CommittedCheckpoint:
+    ) -> MovedCheckpoint:
         """Make the checkpoint true again that this change made. Raises UsageError where it made none."""
         with self.state() as store:
             change = store.checkpoint_change(change_id)
@@ -90,13 +101,14 @@ class Checkpoints(Struct, frozen=True):
 
     def _put(
         self, stream: Stream, wanted: Callable[[TableState], Checkpoint], reason: str | None
-    ) -> CommittedCheckpoint:
+    ) -> MovedCheckpoint:
         with self._lent(CheckpointAction.SET) as lent:
             table = lent.destination.table_name(self.connector.name, stream)
             state = lent.destination.inspect(self.connector.name, stream.name, table)
             checkpoint = _with_parents(self._with_whole_tail(stream, wanted(state)), state.checkpoint)
             self._change(lent, stream, checkpoint, reason)
-        return CommittedCheckpoint(stream.name, checkpoint, datetime.now(UTC), "")
+        unread = _passed_over(state.checkpoint, checkpoint)
+        return MovedCheckpoint(stream.name, checkpoint, datetime.now(UTC), "", passes_over=unread)
 
     def _change(self, lent: _Lent, stream: Stream, checkpoint: Checkpoint | None, reason: str | None) -> None:
         name = self.connector.name
@@ -222,6 +234,17 @@ def _with_parents(checkpoint: Checkpoint, before: Checkpoint | None) -> Checkpoi
 
     One that moves on means that what is between is not wanted, of any parent.
     """
-    if before is None or values.comes_before(before.tail_from, checkpoint.tail_from):
+    if before is None or not _is_alike(before, checkpoint) or _passed_over(before, checkpoint) is not None:
         return checkpoint
     return replace(checkpoint, parents=before.parents)
+
+
+def _passed_over(before: Checkpoint | None, after: Checkpoint) -> CursorValue | None:
+    """Where the rows begin that only the checkpoint before would have had read."""
+    if before is None or not _is_alike(before, after):
+        return None
+    return before.tail_from if values.comes_before(before.tail_from, after.tail_from) else None
+
+
+def _is_alike(one: Checkpoint, other: Checkpoint) -> bool:
+    return (one.cursor, one.high.kind) == (other.cursor, other.high.kind)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import shlex
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +12,9 @@ from atlas_etl.cli.completion import STREAMS, Name, Streams
 from atlas_etl.cli.opening import open_atlas
 from atlas_etl.cli.session import Session
 from atlas_etl.errors import UsageError
+
+if TYPE_CHECKING:
+    from atlas_etl.api.checkpoints import MovedCheckpoint
 
 app = typer.Typer(
     add_completion=False,
@@ -100,8 +104,10 @@ def set_(  # noqa: PLR0917  # Typer passes by name
     """
     session: Session = context.obj
     checkpoints = open_atlas(session, context.command_path).checkpoints(name)
+    warnings: list[str] = []
     if value is not None and to is None:
         committed = checkpoints.set(stream, value, reason=reason)
+        warnings = _unread(name, committed)
     elif to is not None and value is None:
         committed = checkpoints.put_back(to, stream=stream, reason=reason)
     else:
@@ -110,12 +116,26 @@ def set_(  # noqa: PLR0917  # Typer passes by name
             hint=f"`atlas state history {name}` lists the changes that --to can go back to",
             connector=name,
         )
+    for warning in warnings:
+        session.output.event(f"warning: {name} {committed.stream}: {warning}")
     if session.output.as_json:
-        session.output.document({"connector": name, "streams": [documents.committed_document(committed)]})
+        line = {**documents.committed_document(committed), "warnings": warnings}
+        session.output.document({"connector": name, "streams": [line]})
         return
     session.output.line(
         f"{name} {committed.stream}: the next sync reads from {committed.checkpoint.tail_from.text}"
     )
+
+
+def _unread(name: str, moved: MovedCheckpoint) -> list[str]:
+    if moved.passes_over is None:
+        return []
+    begin, end = moved.passes_over.text, moved.checkpoint.tail_from.text
+    back = f"atlas state set {shlex.quote(name)} {shlex.quote(begin)} --stream {shlex.quote(moved.stream)}"
+    return [
+        f"no sync reads rows whose {moved.checkpoint.cursor!r} is from {begin} up to {end} any more: those "
+        f"that are not loaded yet never will be; `{back}` goes back"
+    ]
 
 
 @app.command()
