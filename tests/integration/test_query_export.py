@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
@@ -172,3 +173,35 @@ def test_a_file_that_was_not_finished_is_not_there(project: Project, number: sig
         assert running.wait(30) in (130, -9)
     assert (project.folder / "rows.csv").read_text() == "before"
     assert (number is signal.SIGKILL) == bool([*project.folder.glob(".rows.csv.*.tmp")])
+
+
+@pytest.fixture
+def disk(project: Project) -> Iterator[Path]:
+    """A file system of its own, that can be made read-only."""
+    point = project.folder / "disk"
+    point.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(point)]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("only root may mount a file system")
+    yield point
+    subprocess.run(["umount", "-l", str(point)], check=True)
+
+
+def test_a_warehouse_that_may_only_be_read_is_asked_and_refuses_loads_as_that(
+    project: Project, disk: Path
+) -> None:
+    project.write("orders.csv", "id\n1\n2\n")
+    project.write("atlas.yaml", "destinations: {there: {protocol: duckdb, path: disk/shop.duckdb}}\n")
+    definition = "protocol: csv\nconnection: {path: .}\nstreams: [{table: orders, cursor: id}]\n"
+    project.write("connectors.d/shop.yaml", definition)
+    assert project.atlas("connector", "sync", "shop").returncode == 0
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    asked = project.atlas("query", "SELECT id FROM shop.shop.orders ORDER BY id", "--json")
+    assert asked.json()["rows"] == [[1], [2]]
+    assert project.atlas("connector", "verify", "shop").returncode == 0
+    (line,) = project.atlas("state", "show", "shop", "--json").json()["streams"]
+    assert line["high"] == "2"
+    project.write("orders.csv", "id\n1\n2\n3\n")
+    refused = project.atlas("connector", "sync", "shop", "--json")
+    assert refused.returncode == 4
+    assert refused.json()["runs"][0]["error"]["code"] == "read_only"

@@ -23,6 +23,7 @@ _CLOSED_WITHIN = 10  # seconds
 _MADE_WITHIN = 1  # second
 _IN_USE = "Unique file handle conflict"
 _INVALID = "not a valid DuckDB database"
+_READ_ONLY = "attached in read-only mode"
 _CORRECT = "correct the data or the table"
 
 HERE = "WHERE schema_name = ? AND table_name = ? AND database_name = current_database()"
@@ -115,6 +116,8 @@ def translated(kind: Failure) -> Iterator[None]:
             raise kind(line, hint=TABLE_EXISTS.hint, code=TABLE_EXISTS.code, retryable=True) from failure
         near = _NEAR.search(str(failure))
         hint = f"did you mean {near[1]}?" if near else "check the table, the query and its columns"
+        if "Ambiguous reference to catalog or schema" in line:
+            hint = "the file and a schema in it are called the same: write FILE.SCHEMA.TABLE"
         raise kind(line, hint=hint, code="sql") from failure
     except duckdb.TransactionException as failure:
         line = _first_line(failure)
@@ -135,6 +138,12 @@ def translated(kind: Failure) -> Iterator[None]:
             code=OUT_OF_MEMORY,
         ) from failure
     except _OF_VALUES as failure:
+        if _READ_ONLY in str(failure):
+            raise kind(
+                "the DuckDB file may only be read",
+                hint="check the rights of the file, and whether its disk is mounted read-only",
+                code="read_only",
+            ) from failure
         text = _QUOTED.sub(lambda found: f"{found[0][0]}...{found[0][0]}", _first_line(failure))
         raise kind(text) from None  # the cause would tell the value
     except duckdb.Error as failure:

@@ -10,11 +10,10 @@ import pyarrow as pa
 from atlas_etl import values
 from atlas_etl.connectors.sql._dialect import ROW, Connection, Trial, WriterDialect
 from atlas_etl.connectors.sql._duckdb_memory import LoadMemory
+from atlas_etl.connectors.sql._duckdb_names import schema_sql
 from atlas_etl.connectors.sql._duckdb_trial import ScratchTrial
 from atlas_etl.connectors.sql._duckdb_types import column_type, stored_type
-from atlas_etl.model import (
-    LoadPlan,
-)
+from atlas_etl.model import LoadPlan, TableName
 
 
 class DuckDBWriterDialect(WriterDialect):
@@ -23,8 +22,16 @@ class DuckDBWriterDialect(WriterDialect):
     fold_case = True
     keeps_keys = False  # DuckDB would keep their index in memory whole; merging does not need it
 
-    def __init__(self, memory: LoadMemory) -> None:
+    def __init__(self, memory: LoadMemory, database: str) -> None:
         self._memory = memory
+        self._database = database
+
+    def table(self, table: TableName) -> str:
+        name = self.quote(table.name)
+        return f"{schema_sql(table.schema, self._database)}.{name}" if table.schema else name
+
+    def create_schema(self, schema: str) -> str:
+        return f"CREATE SCHEMA IF NOT EXISTS {schema_sql(schema, self._database)}"
 
     def folded_table(self, name: str) -> str:
         return f"translate({name}, '{ascii_uppercase}', '{ascii_lowercase}')"  # lower() folds others, too

@@ -22,6 +22,7 @@ from atlas_etl.connectors.sql._duckdb_database import (
 )
 from atlas_etl.connectors.sql._duckdb_examined import DuckDBLook
 from atlas_etl.connectors.sql._duckdb_memory import ReadMemory
+from atlas_etl.connectors.sql._duckdb_names import schema_sql
 from atlas_etl.connectors.sql._duckdb_types import arrow_type
 from atlas_etl.connectors.sql._fetching import Batches, OneFetchAtATime, gathered
 from atlas_etl.connectors.sql._meaning import Failure
@@ -100,7 +101,8 @@ class DuckDBSnapshot(OneFetchAtATime):
             self._refuse_several(f"SELECT * FROM {sql}")
             return Relation(sql, self._columns(stream, sql, frozenset()))
         schema, name = self._find(stream)
-        sql = f"{quote(schema)}.{quote(name)}"
+        ((database,),) = self.rows("SELECT current_database()")
+        sql = f"{schema_sql(schema, str(database))}.{quote(name)}"
         with translated(self._kind):
             required = self._opened.execute(
                 f"SELECT column_name FROM duckdb_columns() {HERE} AND NOT is_nullable",

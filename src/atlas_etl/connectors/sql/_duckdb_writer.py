@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
+from pathlib import Path
 
 import duckdb
 import pyarrow as pa
@@ -22,6 +24,7 @@ from atlas_etl.connectors.sql._duckdb_dialect import DuckDBWriterDialect
 from atlas_etl.connectors.sql._duckdb_examined import DuckDBLook
 from atlas_etl.connectors.sql._duckdb_load import COLUMNS, LoadConnection
 from atlas_etl.connectors.sql._duckdb_memory import LoadMemory
+from atlas_etl.connectors.sql._duckdb_names import database_name
 from atlas_etl.connectors.sql._duckdb_reader import DuckDBSnapshot, ReaderDialect
 from atlas_etl.connectors.sql._duckdb_types import arrow_type
 from atlas_etl.connectors.sql._file_target import FileTargetLook
@@ -59,7 +62,7 @@ class DuckDBDestination(SqlDestination):
     def __init__(self, config: DuckDBConnection) -> None:
         self._config = config
         self._memory = LoadMemory(config.options)
-        self.dialect = DuckDBWriterDialect(self._memory)
+        self.dialect = DuckDBWriterDialect(self._memory, database_name(config.path))
         self._root: duckdb.DuckDBPyConnection | None = None
         self._opening = threading.Lock()
         self._loads = 0  # since the last checkpoint
@@ -191,7 +194,7 @@ class DuckDBDestination(SqlDestination):
             self._root.close()
             self._root = None
             self._memory = LoadMemory(self._config.options)
-            self.dialect = DuckDBWriterDialect(self._memory)
+            self.dialect = DuckDBWriterDialect(self._memory, database_name(self._config.path))
 
     @contextmanager
     def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -213,8 +216,12 @@ class DuckDBDestination(SqlDestination):
                         code="folder_not_found",
                     )
                 with translated(DestinationError):
-                    self._root = connect(self._config)
+                    self._root = connect(self._config, read_only=_may_only_be_read(path))
             return self._root
+
+
+def _may_only_be_read(path: Path | None) -> bool:
+    return path is not None and path.exists() and not os.access(path, os.W_OK)
 
 
 @contextmanager
