@@ -30,6 +30,7 @@ from atlas_etl.scheduler.events import (
     Started,
     Stopped,
     Stopping,
+    StoreBack,
     StoreFailed,
 )
 from atlas_etl.scheduler.executors import open_executor
@@ -64,6 +65,7 @@ def serve(context: typer.Context, jobs: int | None, health_host: str, health_por
                 health_host,
                 health_port,
                 vitals=daemon.vitals,
+                ask_store=stores.schedule.breakers,
                 metrics=lambda: metrics.text(
                     overview(daemon.agenda, stores, clock.now()), stores.state.last_completed()
                 ),
@@ -152,7 +154,11 @@ def tell(output: Output, event: Event) -> None:  # noqa: PLR0912  # a case for e
             line = render.safe(f"{test.connector}: its test succeeds again")
             output.event(line, event="test_succeeds", connector=test.connector)
         case StoreFailed():
-            output.error_line(render.safe(f"error: {event.error.message}; trying again"))
+            lasting = f" (for {event.seconds:.0f} s)" if event.seconds else ""
+            output.error_line(render.safe(f"error: {event.error.message}{lasting}; trying again"))
+        case StoreBack():
+            text = f"the state store answers again, after {event.seconds:.0f} s"
+            output.event(text, event="store_back")
         case ClockChanged():
             output.event(f"the clock was set back by {event.seconds:.0f} s", event="clock_changed")
         case Stopping():

@@ -17,7 +17,7 @@ from atlas_etl.model import RunError
 from atlas_etl.scheduler.agenda import Agenda, changed_names, fingerprint, read_agenda
 from atlas_etl.scheduler.clock import Clock, Wish
 from atlas_etl.scheduler.connection_tests import ConnectionTests
-from atlas_etl.scheduler.events import ClockChanged, Event, Started, Stopped, Stopping, StoreFailed
+from atlas_etl.scheduler.events import ClockChanged, Event, Started, Stopped, Stopping, StoreBack, StoreFailed
 from atlas_etl.scheduler.notify import ServiceManager
 from atlas_etl.scheduler.processes import Executor, Tester
 from atlas_etl.scheduler.runs import Runs
@@ -25,6 +25,7 @@ from atlas_etl.scheduler.shutdown import Shutdown
 from atlas_etl.scheduler.slot_queue import SlotQueue
 from atlas_etl.scheduler.stores import Stores
 from atlas_etl.scheduler.vitals import Vitals
+from atlas_etl.state.outage import Outage
 
 LOOK_AT_FILES = 10.0
 """Seconds between two looks at the files that say what is scheduled; no sleep is longer."""
@@ -65,6 +66,7 @@ class Daemon:
         self._runs = Runs(stores, executor)
         self._tests = ConnectionTests(stores.health, tester)
         self._shutdown: Shutdown | None = None
+        self._outage = Outage()
         self._reload = False
         self._done = False
         self._is_ready = False
@@ -107,11 +109,15 @@ class Daemon:
                 yield from self._tests.settle(self._ticks)
                 if self._shutdown is None:
                     yield from self._go_on(stack)
+                if (seconds := self._outage.over(self._ticks)) is not None:
+                    yield StoreBack(seconds)
             self._is_ready = self._shutdown is None and self._ticks >= self._rested_until
         except StateError as failure:
             self._is_ready = False
             self._rested_until = self._ticks + AFTER_FAILURE
-            yield StoreFailed(RunError(failure.code, failure.message, failure.hint, int(failure.exit_code)))
+            if (seconds := self._outage.failed(self._ticks)) is not None:
+                error = RunError(failure.code, failure.message, failure.hint, int(failure.exit_code))
+                yield StoreFailed(error, seconds)
         if self._shutdown is not None:
             self._shutdown.enforce(self._ticks, (*self._runs.ongoing, *self._tests.ongoing))
             is_idle = self._runs.is_idle() and self._tests.is_idle()

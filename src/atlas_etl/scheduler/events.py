@@ -79,9 +79,19 @@ class ConnectionTested(Struct, frozen=True):
 
 
 class StoreFailed(Struct, frozen=True):
-    """The state store, or a process, could not be had; the same is tried again in a moment."""
+    """The state store, or a process, could not be had; the same is tried again in a moment.
+
+    While the store is away, that is told once a minute.
+    """
 
     error: RunError
+    seconds: float = 0.0  # how long the store has been away
+
+
+class StoreBack(Struct, frozen=True):
+    """The state store answers again, after so many seconds."""
+
+    seconds: float
 
 
 class ClockChanged(Struct, frozen=True):
@@ -113,6 +123,7 @@ Event = (
     | BreakerOpened
     | ConnectionTested
     | StoreFailed
+    | StoreBack
     | ClockChanged
     | Stopping
     | Stopped

@@ -25,12 +25,21 @@ class HealthServer:
     """A server in a thread of its own, until its block is left."""
 
     def __init__(
-        self, host: str, port: int, *, vitals: Callable[[], Vitals], metrics: Callable[[], bytes]
+        self,
+        host: str,
+        port: int,
+        *,
+        vitals: Callable[[], Vitals],
+        ask_store: Callable[[], object],
+        metrics: Callable[[], bytes],
     ) -> None:
-        """Port 0 is any free one. Raises UsageError (`health_port`) where it cannot be had."""
+        """Port 0 is any free one. Raises UsageError (`health_port`) where it cannot be had.
+
+        `ask_store` and `metrics` raise StateError where the store does not answer.
+        """
         answers: dict[str, Callable[[], Answer]] = {
             "/healthz": lambda: _alive(vitals()),
-            "/readyz": lambda: _ready(vitals()),
+            "/readyz": lambda: _ready(vitals(), ask_store),
             "/metrics": lambda: (200, CONTENT_TYPE, metrics()),
         }
         handler = type("Handler", (_Handler,), {"answers": answers})
@@ -68,8 +77,9 @@ def _alive(found: Vitals) -> Answer:
     return 503, _TEXT, f"the loop has not turned for {found.seconds_since_turn:.0f} s\n".encode()
 
 
-def _ready(found: Vitals) -> Answer:
+def _ready(found: Vitals, ask_store: Callable[[], object]) -> Answer:
     if found.is_alive and found.is_ready:
+        ask_store()  # the loop may have slept since it went away
         return 200, _TEXT, b"ok\n"
     return 503, _TEXT, b"the state store did not answer, or the scheduler is stopping\n"
 

@@ -13,6 +13,7 @@ from msgspec import Struct
 from atlas_etl.errors import StateError
 from atlas_etl.model import Run, RunProgress
 from atlas_etl.state.holder import Holder
+from atlas_etl.state.outage import Outage
 
 PROGRESS_SECONDS = 1.0
 """How often the progress of a run is published at most."""
@@ -108,6 +109,7 @@ class HeldLease:
         heartbeat = self._times.heartbeat
         tick = heartbeat if self._progress is None else min(heartbeat, PROGRESS_SECONDS)
         pause, waited, published = tick, 0.0, None
+        outage, name = Outage(), self._run.connector
         while not self._stop.wait(pause):
             waited += pause
             progress = None if self._progress is None else self._progress()
@@ -117,11 +119,15 @@ class HeldLease:
             try:
                 kept = self._renew(progress)
             except StateError as error:
-                log.warning("the lease of %s could not be renewed: %s", self._run.connector, error.message)
+                if (seconds := outage.failed(asked_at)) is not None:
+                    lasting = f" for {seconds:.0f} s" if seconds else ""
+                    log.warning("the lease of %s could not be renewed%s: %s", name, lasting, error.message)
                 pause, waited = heartbeat / 4, heartbeat
                 continue
             if not kept:
                 self._taken_over = True
                 return
             self._renewed_at = asked_at
+            if (seconds := outage.over(asked_at)) is not None:
+                log.warning("the lease of %s is renewed again, after %.0f s", name, seconds)
             pause, waited, published = tick, 0.0, progress

@@ -34,6 +34,7 @@ from atlas_etl.scheduler.events import (
     SlotSkipped,
     Started,
     Stopped,
+    StoreBack,
     StoreFailed,
 )
 from tests.unit.scheduler.world import LASTING, NO_TESTS, NOON, PASSING, World, of_kind
@@ -327,7 +328,11 @@ class TestFailures:
         world.at(1.5, lambda: failing.__setitem__(0, False))
         events = world.run(2.1)
         assert world.slots() == hours(1, 2)
-        assert 100 < len(list(of_kind(events, StoreFailed))) < 1000
+        told = list(of_kind(events, StoreFailed))
+        assert 25 < len(told) < 35  # half an hour, each minute
+        assert told[0].seconds == 0  # type: ignore[attr-defined]
+        (back,) = of_kind(events, StoreBack)
+        assert told[-1].seconds < back.seconds < 1900  # type: ignore[attr-defined]
 
     def test_a_process_that_cannot_be_started(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         world.define("shop")

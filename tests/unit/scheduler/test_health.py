@@ -27,13 +27,13 @@ GOOD = Vitals(1.0, is_ready=True)
 
 
 @contextmanager
-def serving(vitals: Vitals = GOOD, metrics: bytes | Exception = b"") -> Iterator[str]:
-    def numbers() -> bytes:
-        if isinstance(metrics, Exception):
-            raise metrics
-        return metrics
+def serving(vitals: Vitals = GOOD, store: Exception | None = None) -> Iterator[str]:
+    def ask() -> bytes:
+        if store is not None:
+            raise store
+        return b""
 
-    with HealthServer("127.0.0.1", 0, vitals=lambda: vitals, metrics=numbers) as server:
+    with HealthServer("127.0.0.1", 0, vitals=lambda: vitals, ask_store=ask, metrics=ask) as server:
         yield f"http://127.0.0.1:{server.port}"
 
 
@@ -52,16 +52,22 @@ def test_a_loop_that_hangs_and_a_store_that_is_gone_are_told(vitals: Vitals, ali
 
 
 def test_nothing_else_is_answered() -> None:
-    with serving(metrics=StateError("the store is gone")) as url:
+    with serving() as url:
         assert requests.get(f"{url}/connectors.d", timeout=60).status_code == 404
         assert requests.post(f"{url}/healthz", timeout=60).status_code == 501
-        gone = requests.get(f"{url}/metrics", timeout=60)
+
+
+@pytest.mark.parametrize("path", ["metrics", "readyz"])
+def test_a_store_that_went_away_since_the_last_turn_is_told(path: str) -> None:
+    with serving(store=StateError("the store is gone")) as url:
+        gone = requests.get(f"{url}/{path}", timeout=60)
+        assert requests.get(f"{url}/healthz", timeout=60).status_code == 200
     assert (gone.status_code, gone.text) == (503, "the store is gone\n")
 
 
 def test_a_port_that_is_taken_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(UsageError) as caught:
-        HealthServer("127.0.0.1", taken.getsockname()[1], vitals=lambda: GOOD, metrics=bytes)
+        HealthServer("127.0.0.1", taken.getsockname()[1], vitals=lambda: GOOD, ask_store=bytes, metrics=bytes)
     assert caught.value.code == "health_port"
 
 

@@ -15,6 +15,7 @@ from atlas_etl.errors import StateError
 from atlas_etl.model import Run, RunProgress, RunStatus
 from atlas_etl.state import lease as lease_module
 from atlas_etl.state.lease import HeldLease, LeaseTimes
+from atlas_etl.state.outage import STILL_SECONDS
 
 RUN = Run("r", "shop", RunStatus.RUNNING, "t", datetime(2026, 1, 1, tzinfo=UTC))
 
@@ -59,18 +60,26 @@ def test_a_lease_taken_by_another_is_lost_and_no_longer_renewed() -> None:
     lease.stop()
 
 
-def test_failed_renewals_are_logged_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
-    renewals = Renewals(StateError("the store is gone"), StateError("the store is gone"), True)
-    lease = held(renewals, time.monotonic)
+def test_failed_renewals_are_tried_again_and_told_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    now = [100.0]
+    renewals = Renewals(StateError("the store is gone"))
+    lease = held(renewals, lambda: now[0])
     with caplog.at_level(logging.WARNING):
         lease.start()
         renewals.wait_for(5)
+        now[0] += STILL_SECONDS
+        renewals.wait_for(renewals.calls + 5)
+        now[0] += 1
+        renewals.answers = [True]
+        renewals.wait_for(renewals.calls + 5)
     assert not lease.lost()
     lease.stop()
     assert not lease._thread.is_alive()
     assert [record.getMessage() for record in caplog.records] == [
-        "the lease of shop could not be renewed: the store is gone"
-    ] * 2
+        "the lease of shop could not be renewed: the store is gone",
+        "the lease of shop could not be renewed for 60 s: the store is gone",
+        "the lease of shop is renewed again, after 61 s",
+    ]
 
 
 def test_a_lease_that_cannot_be_renewed_in_time_is_lost_until_it_can() -> None:
