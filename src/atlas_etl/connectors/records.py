@@ -164,6 +164,9 @@ class _Rows:
     def place(self) -> None:
         """No database is behind it that could be written to."""
 
+    def may_change_from(self, high: CursorValue) -> CursorValue:
+        return high
+
     def parents(self, tail_from: CursorValue) -> tuple[ParentBound, ...] | None:  # noqa: ARG002
         return None
 

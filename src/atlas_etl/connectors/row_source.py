@@ -79,6 +79,9 @@ class RowSource(Protocol):
     def has_own_bounds(self) -> bool:
         """Whether `batches` itself leaves out what the request's checkpoint says is committed."""
 
+    def may_change_from(self, high: CursorValue) -> CursorValue:
+        """`high`, or an earlier cursor from which on rows may have changed after they were read."""
+
     def parents(self, tail_from: CursorValue) -> tuple[ParentBound, ...] | None:
         """What a checkpoint keeps of the rows' parents, after all batches."""
 

@@ -140,6 +140,7 @@ class UnorderedExtract:
             return None
         high = values.cursor_value(self._edges.high, stream=self._stream.name, column=cursor)
         tail_from = self._ahead.tail_from(high, self._request.since) or high
+        tail_from = self._source.may_change_from(tail_from)
         if self._source.put_back:
             tail_from = before_repeats(tail_from, self._stream.timezone, self._source.put_back)
         if self._stream.lag is not None:

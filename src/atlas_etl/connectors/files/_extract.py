@@ -47,6 +47,9 @@ class FileRows:
         roots = {os.path.dirname(os.path.dirname(folder)) for folder in self._selection.written_folders}
         return place_of_root(roots.pop()) if len(roots) == 1 else None
 
+    def may_change_from(self, high: CursorValue) -> CursorValue:
+        return high
+
     def parents(self, _: CursorValue) -> None:
         """Files have none."""
 

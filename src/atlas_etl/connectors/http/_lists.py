@@ -24,6 +24,7 @@ from atlas_etl.connectors.http._pages import WINDOW_END, Records
 from atlas_etl.connectors.http._parent_bounds import PARENT, ParentBounds
 from atlas_etl.connectors.http._parents import distinct, filled, values_of, with_values
 from atlas_etl.connectors.http._prior import given_names
+from atlas_etl.connectors.http._read_time import ReadTime
 from atlas_etl.connectors.http._reading import Reading
 from atlas_etl.connectors.http._templates import Values
 from atlas_etl.connectors.http._windows import Windows
@@ -66,6 +67,7 @@ class Lists:
             limit=request.limit,
             timezone=stream.timezone,
             parents=bounds,
+            time=ReadTime(self._now),
             given=self._given(resource),
             errors=ErrorObjects(
                 has_records=known_records(
@@ -84,7 +86,9 @@ class Lists:
         above = self._config.resources[parent.resource]
         of_parents = self._from(
             above,
-            Reading(above.primary_key, timezone=reading.timezone, given=self._given(above)),
+            Reading(
+                above.primary_key, timezone=reading.timezone, time=reading.time, given=self._given(above)
+            ),
             reading.since if parent.changed_only else None,
         )
 

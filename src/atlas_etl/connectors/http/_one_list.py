@@ -48,6 +48,7 @@ def pages_of_list(
     request = next(flow, None)
     while request is not None:
         response = fetch(request)
+        reading.time.hear(response.headers)
         document, records = NOTHING
         if response.status != _NO_CONTENT and response.status not in request.empty_on:
             document, records = read(text_of(response, where, form=form, encoding=resource.encoding), where)

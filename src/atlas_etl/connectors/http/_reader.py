@@ -211,6 +211,9 @@ class HttpConnector(BaseConnector[HttpConnection]):
             schema=schema_given(resource, reading.given.types, request.known)
             if request.only_outline and resource.job is not None
             else None,
+            may_change_from=partial(
+                reading.time.may_change_from, form=resource.incremental.format, timezone=reading.timezone
+            ),
         )
 
     def _statements(self, resource: Resource, reading: Reading) -> Iterator[str]:

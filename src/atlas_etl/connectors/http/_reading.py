@@ -8,6 +8,7 @@ from atlas_etl.connectors.http._error_objects import ErrorObjects
 from atlas_etl.connectors.http._given import NOTHING_GIVEN, GivenNames
 from atlas_etl.connectors.http._incremental import Newest
 from atlas_etl.connectors.http._parent_bounds import ParentBounds
+from atlas_etl.connectors.http._read_time import ReadTime
 from atlas_etl.connectors.http._windows import Windows
 from atlas_etl.model import CursorValue
 
@@ -24,6 +25,7 @@ class Reading(Struct, frozen=True):
     timezone: str | None = None
     windows: Windows | None = None
     parents: ParentBounds | None = None  # None: nothing tells which of their records are new
+    time: ReadTime = field(default_factory=ReadTime)
     given: GivenNames = NOTHING_GIVEN
     errors: ErrorObjects = field(default_factory=ErrorObjects)
     notes: list[str] = field(default_factory=list)  # what a person should know of it

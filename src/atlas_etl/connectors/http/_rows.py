@@ -45,6 +45,7 @@ class HttpRows:
         whole: bool,
         parents: Callable[[], ParentRows] | None,
         schema: pa.Schema | None,
+        may_change_from: Callable[[CursorValue], CursorValue],
     ) -> None:
         """Looks at all records for their types; where not `whole`, only at the first ones.
 
@@ -62,6 +63,7 @@ class HttpRows:
         self._warnings = warnings
         self._statements = statements
         self._caveats = caveats
+        self.may_change_from = may_change_from
         self._surveyed: int | None = None  # how many pages, where they are all that is wanted
         self.rows: int | None = None
         if not self._survey(limit, whole=whole):
