@@ -198,6 +198,15 @@ def test_a_token_endpoint_that_says_200_and_means_no_is_quoted(api: Api) -> None
     assert "hush" not in str(failure)
 
 
+@pytest.mark.parametrize("status", [302, 307])
+def test_a_login_that_leads_elsewhere_is_told_as_that(api: Api, status: int) -> None:
+    api.serve("/login", lambda _: Response(status=status, headers={"Location": "/v2/login"}))
+    auth = {"type": "session", "login_path": "/login", "login_body": {"user": "u"}, "login_token": "token"}
+    failure = refused(api, auth=auth)
+    assert failure.code == "login_failed"
+    assert failure.hint == "set `login_path` under `auth` to where it leads"
+
+
 def test_text_around_the_children_of_an_element_is_kept(api: Api) -> None:
     answer = "<r><x>a<b>1</b>c<b>2</b>d</x><x><b>3</b>\n</x></r>"
     api.serve("/things", lambda _: Response(answer, content_type="application/xml"))

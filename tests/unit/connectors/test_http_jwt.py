@@ -121,6 +121,14 @@ def test_an_assertion_is_exchanged_for_a_token(server: Server) -> None:
     assert "assertion" not in exchange.url
 
 
+def test_what_a_token_is_for_is_in_the_assertion_too(server: Server) -> None:
+    server.audience = server.token_url
+    auth = account(token_url=server.token_url, scope="a b")
+    assert read(server.api.connector(auth=auth, pagination="page"), THINGS).num_rows == 3
+    (claims,) = server.seen
+    assert claims["scope"] == "a b"
+
+
 def test_a_token_of_its_own_is_signed_again_before_it_ends(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -181,6 +181,11 @@ _FLOWS: dict[str, Callable[[Auth, str], Flow]] = {
 
 def _found(response: Response, path: str, where: str, hint: str = _HINT) -> str:
     _check(response, where, hint)
+    if 300 <= response.status < 400:
+        raise _failed(
+            f"{where} answered {response.status}, and credentials are not sent on",
+            f"set `{where}` under `auth` to where it leads",
+        )
     found = Document(response.content, where).find(parse_path(path))
     if not isinstance(found, str) or not found:
         raise _failed(_because(f"{where} answered {response.status} without a token", response), hint)

@@ -46,6 +46,7 @@ def signed_jwt(auth: Auth, now: float) -> str:
         "iat": issued,
         "exp": issued + int(auth.lifetime.total_seconds()),
         "jti": str(uuid.uuid4()),
+        "scope": auth.scope,  # where Google and DocuSign look for it; RFC 7521, section 4.1, sends it beside
     }
     given = {name: value for name, value in claims.items() if value is not None}
     algorithm = auth.algorithm or "RS256"
