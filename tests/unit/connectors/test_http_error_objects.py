@@ -101,8 +101,11 @@ def test_a_document_that_is_said_to_be_the_record_is_one(api: Api, tmp_path: Pat
     assert rows(tmp_path, "SELECT status, version, message FROM api.things") == [("down", None, "no disk")]
 
 
-def test_the_hint_says_what_to_do_where_it_is_a_record(api: Api, tmp_path: Path) -> None:
-    api.serve("/things", lambda _: as_json(ERROR))
+@pytest.mark.parametrize("answer", [ERROR, {"error": "none yet", "status": "up"}])
+def test_the_hint_says_what_to_do_where_it_is_a_record(
+    api: Api, tmp_path: Path, answer: dict[str, object]
+) -> None:
+    api.serve("/things", lambda _: as_json(answer))
     hint = refused(api, tmp_path, pagination="cursor").hint
     assert hint is not None
     assert "where it is a record, set `records` to `$`" in hint

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from atlas_etl.connectors.http._recognised import Page
 from atlas_etl.connectors.http._records import SEPARATOR, Document
-from atlas_etl.connectors.http._where_records import OF_ERRORS, answered_errors
+from atlas_etl.connectors.http._where_records import OF_ERRORS, OR_RECORD, answered_errors
 from atlas_etl.errors import SourceError
 from atlas_etl.model import KnownColumns
 
@@ -38,7 +38,7 @@ class ErrorObjects:
     def see(self, page: Page, where: str, *, is_paged: bool) -> None:
         """Raises SourceError (`answered_errors`) once there are both records and an error in their place."""
         if page.is_single and page.document is not None and _may_be_error(page.document):
-            self._found = answered_errors(where, "; where it is a record, set `records` to `$`")
+            self._found = answered_errors(where, OR_RECORD)
             if is_paged:
                 raise self._found
         elif page.document is not None and page.records and not self._has_records:

@@ -66,7 +66,9 @@ class _Json:
         self._was_list = False  # the document itself, in an answer before
 
     def read(self, content: bytes, where: str) -> Answer:
-        document = Document(content, where)
+        return self._read(Document(content, where), where)
+
+    def _read(self, document: Document, where: str) -> Answer:
         if self._path is None:
             if is_empty_list(document):
                 return document, []
@@ -84,18 +86,15 @@ class _Json:
         return document, records
 
 
-def may_lack(path: Path, read: Callable[[bytes, str], Answer]) -> Callable[[bytes, str], Answer]:
-    """A reader of JSON for whom a list that is left out is an empty one."""
+class LenientJson(_Json):
+    """A list of records that is left out is an empty one."""
 
-    def lenient(content: bytes, where: str) -> Answer:
-        document = Document(content, where)
-        if not document.lacks(path):
-            return read(content, where)
+    def _read(self, document: Document, where: str) -> Answer:
+        if self._path is None or not document.lacks(self._path):
+            return super()._read(document, where)
         if document.holds_several(_ERRORS):
             raise answered_errors(where)
         return document, []
-
-    return lenient
 
 
 class _Lines:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from atlas_etl.connectors.http._charsets import text_of
 from atlas_etl.connectors.http._connection import HttpConnection, Resource
-from atlas_etl.connectors.http._formats import FORMATS, NOTHING, Answer, may_lack
+from atlas_etl.connectors.http._formats import FORMATS, NOTHING, LenientJson
 from atlas_etl.connectors.http._messages import Request, Response, shown
 from atlas_etl.connectors.http._pages import Records
 from atlas_etl.connectors.http._pagination import Flow, paged
@@ -33,9 +33,8 @@ def pages_of_list(
     written = resource.records if resource.records is not None else config.records
     path = parse_path(written) if written is not None else None
     form = resource.format or config.format
-    read: Callable[[bytes, str], Answer] = FORMATS[form](path).read
-    if resource.records_may_lack and path is not None:
-        read = may_lack(path, read)
+    may_lack = resource.records_may_lack and form == "json"
+    read = (LenientJson(path) if may_lack else FORMATS[form](path)).read
     pagination = resource.pagination or config.pagination
     is_counted = pagination.type in ("offset", "page", "auto")
     is_paged = resource.pagination is not None and pagination.type not in ("auto", "none")

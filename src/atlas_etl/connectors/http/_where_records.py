@@ -21,6 +21,7 @@ OF_ERRORS: Final = frozenset(
     {_ERROR, *_SUCCESS, "errors", "error_description", "error_code", "message", "code", "status", "detail",
      "details", "documentation_url", "path", "timestamp", "request_id", "requestId", "trace_id"}
 )  # fmt: skip
+OR_RECORD: Final = "; where it is a record, set `records` to `$` on the resource"
 _HAL, _HAL_LINKS = "_embedded", "_links"
 _HAL_MOVES = ("next", "prev", "first", "last")
 _NONE_AT = (("page", "totalElements"), ("totalElements",), ("total",), ("count",), ("totalItems",))
@@ -51,8 +52,10 @@ def records_path(document: Document, where: str) -> Path:
         return (_likeliest(candidates, where),)
     if (enclosed := _enclosed(document, where)) is not None:
         return enclosed
-    if ("errors" in lists and document.holds_several(("errors",))) or _is_error_alone(document):
+    if "errors" in lists and document.holds_several(("errors",)):
         raise answered_errors(where)
+    if _is_error_alone(document):
+        raise answered_errors(where, OR_RECORD)
     return tuple(lists) if len(lists) == len(document.members()) == 1 else ()
 
 
