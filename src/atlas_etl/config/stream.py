@@ -122,12 +122,13 @@ class StreamDefinition(BaseModel):
         le=MOST_QUARANTINED,
         description="refused rows that may be kept aside; default: the connector's",
     )
-    partitions: int = Field(
+    partitions: int | None = Field(
         default=Stream("").partitions,
         ge=1,
         le=_MOST_PARTITIONS,
         strict=True,
-        description="read a whole table by so many connections, a range each (PostgreSQL, MySQL, SQLite)",
+        description="connections that read a whole table of PostgreSQL, MySQL or SQLite; default: 1, for a "
+        "large one of SQLite 2",
     )
     protect: Protect = Field(
         default_factory=dict,
@@ -165,7 +166,7 @@ class StreamDefinition(BaseModel):
         if len(given) != 1:
             found = " and ".join(given) if given else "none of them"
             raise ValueError(f"needs exactly one of table, query and path, and has {found}")
-        if self.partitions > 1 and self.table is None:
+        if (self.partitions or 1) > 1 and self.table is None:
             raise ValueError(f"has partitions, but only a table is read in several, and this is a {given[0]}")
         if self.columns and self.exclude:
             raise ValueError("has both columns and exclude; one of them says it all")

@@ -104,7 +104,9 @@ class Stream(Struct, frozen=True):
     # Of an append: these rows are added to what is there, and only once. None: no later read leaves them out.
     load_id: str | None = None
     protect: Mapping[str, Rule] = field(default_factory=dict)  # by column: what becomes of its values
-    partitions: int = 1  # ranges of the table that are read side by side, where the source can
+    partitions: int | None = (
+        None  # connections that read a whole table side by side; None: as suits the source
+    )
 
     def reads(self, column: str) -> bool:
         """Whether the definition asks for this column of the source."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -23,7 +23,16 @@ from atlas_etl.connectors.sql._sqlite_connection import SqliteConnection, open_t
 from atlas_etl.connectors.sql._sqlite_driver import Driver
 from atlas_etl.connectors.sql._sqlite_ranges import begin
 from atlas_etl.errors import SourceError
-from atlas_etl.model import BatchLimits, CursorKind, CursorValue, Hazard, HazardPolicy, ReadRequest, Stream
+from atlas_etl.model import (
+    BatchLimits,
+    CursorKind,
+    CursorValue,
+    Hazard,
+    HazardPolicy,
+    ReadRequest,
+    Stream,
+    Window,
+)
 from tests.unit.connectors.sqlite_files import connector, make, other_process
 from tests.waiting import until
 
@@ -42,6 +51,11 @@ def made(path: Path, journal: str = "wal") -> Path:
         f"INSERT INTO big {NUMBERS} SELECT n, 100, printf('%040d', n) FROM n",
     )
     return path
+
+
+@pytest.fixture(autouse=True)
+def _short_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_sqlite_ranges, "_RANGE_BYTES", 1024 * 1024)
 
 
 @pytest.fixture
@@ -78,12 +92,76 @@ def test_every_row_comes_once(tmp_path: Path, opened: list[Driver], partitions: 
     path = made(tmp_path / "a.db", journal)
     with connector(path).open(ReadRequest(replace(BIG, partitions=partitions))) as extract:
         assert len(opened) == partitions - 1
-        assert sorted(ids(extract.batches())) == list(range(1, ROWS + 1))
+        assert ids(extract.batches()) == list(range(1, ROWS + 1))
         checkpoint = extract.checkpoint()
         assert checkpoint is not None
         assert checkpoint.high.text == str(ROWS)
         assert extract.warnings() == ()
     make(path, "DELETE FROM big")  # nobody reads any more
+
+
+@pytest.mark.parametrize(("cores", "more"), [(1, 0), (2, 1), (64, 1)])
+def test_a_large_table_is_read_by_two_where_there_are_two_cores(
+    big: Path, opened: list[Driver], monkeypatch: pytest.MonkeyPatch, cores: int, more: int
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    table, warnings = read(big, replace(BIG, partitions=None))
+    assert (table["id"].to_pylist(), warnings) == (list(range(1, ROWS + 1)), [])
+    assert len(opened) == more
+
+
+def test_one_connection_is_one(big: Path, opened: list[Driver]) -> None:
+    table, warnings = read(big, replace(BIG, partitions=1))
+    assert (table.num_rows, warnings, opened) == (ROWS, [], [])
+
+
+def test_what_was_not_asked_for_is_not_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    path = made(tmp_path / "a.db")
+    make(path, "CREATE VIEW seen AS SELECT * FROM big")
+    assert read(path, replace(BIG, table="seen", partitions=None))[1] == []
+
+
+def test_a_long_load_by_the_rowid_has_windows(big: Path) -> None:
+    """In the order of the cursor, so that what was read so far may be committed."""
+    request = ReadRequest(BIG, window=Window(rows=10_000), limits=SMALL_BATCHES)
+    with connector(big).open(request) as extract:
+        read = 0
+        for batch in extract.batches():
+            assert ids([batch]) == list(range(read + 1, read + batch.num_rows + 1))
+            read += batch.num_rows
+            reached = extract.reached()
+            assert reached is not None
+            assert reached.high.text == str(read)
+    assert read == ROWS
+
+
+@pytest.mark.parametrize(("partitions", "windows"), [(None, True), (3, False)])
+def test_another_cursor_has_windows_unless_ranges_were_asked_for(
+    big: Path, monkeypatch: pytest.MonkeyPatch, partitions: int | None, windows: bool
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    make(big, "ALTER TABLE big ADD number INTEGER NOT NULL DEFAULT 0", "UPDATE big SET number = -id")
+    make(big, "CREATE INDEX numbers ON big (number)")
+    stream = replace(BIG, cursor="number", partitions=partitions)
+    with connector(big).open(ReadRequest(stream, window=Window(rows=10_000))) as extract:
+        first = next(iter(extract.batches()))
+        assert (extract.reached() is not None) == windows
+        assert first["id"][0].as_py() == (ROWS if windows else 1)
+
+
+def test_every_range_is_looked_up_by_the_rowid(big: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another index would be searched whole for each of them."""
+    monkeypatch.setattr(_sqlite_ranges, "_RANGE_BYTES", 4 * 1024 * 1024)
+    make(big, "CREATE INDEX sums ON big (sum, id, filler)", "ANALYZE")
+    until = CursorValue(CursorKind.INTEGER, "100")
+    with connector(big).open(ReadRequest(replace(BIG, cursor="sum"), until=until)) as extract:
+        statements = extract.outline().statements
+    assert len(statements) > 3
+    with sqlite3.connect(big) as database:
+        for statement in statements:
+            ((*_, step),) = database.execute(f"EXPLAIN QUERY PLAN {statement.replace(' -- 100', '')}", (100,))
+            assert "USING INTEGER PRIMARY KEY (rowid" in step
 
 
 def test_rowids_of_all_kinds_have_a_range(tmp_path: Path) -> None:
@@ -354,7 +432,18 @@ def test_another_thread_ends_a_read(big: Path) -> None:
         assert caught.value.code == "interrupted"
 
 
-def test_the_statements_are_those_of_the_ranges(big: Path) -> None:
+def test_the_statements_are_those_of_the_ranges(big: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_sqlite_ranges, "_RANGE_BYTES", 4 * 1024 * 1024)
     with connector(big).open(ReadRequest(BIG)) as extract:
-        outline = extract.outline()
-    assert json.dumps(outline.statements).count("rowid") == 4  # two ranges have one bound, one has two
+        first, *inner, last = extract.outline().statements
+    assert [first.count("rowid"), last.count("rowid")] == [1, 1]
+    assert {statement.count("rowid") for statement in inner} == {2}
+
+
+def test_of_many_statements_two_are_told(big: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_sqlite_ranges, "_RANGE_BYTES", 64 * 1024)
+    with connector(big).open(ReadRequest(BIG)) as extract:
+        first, between, last = extract.outline().statements
+    count = int(first.rpartition("<")[2].rstrip(")")) - 1  # rowids of a range, from 1 on
+    assert between == f"-- and {round(ROWS / count) - 2} ranges between them"
+    assert last.count("rowid") == 1

@@ -119,7 +119,7 @@ class SqlExtract:
         late = self._reach.caveat if self._reach else None
         unseen = self._relation.late if self._cursor else None
         caveats = tuple(each for each in (self._relation.caveat, unseen, late) if each)
-        return ReadOutline(tuple(each.written for each in select.ranges or (select,)), rows, caveats)
+        return ReadOutline(select.told, rows, caveats)
 
     def interrupt(self) -> None:
         self._snapshot.interrupt()
@@ -231,31 +231,39 @@ class SqlExtract:
         return self._reach.within(batch) if self._reach else batch
 
     def _select(self, selects: StreamSelects, condition: Condition) -> Select:
-        """In one of three ways: by ranges of the whole table, in the cursor's order, or as it comes."""
-        request = self._request
-        if self._relation.ranges and _is_whole(request):
-            return selects.in_ranges(condition)
-        plain = selects.rows(condition, request.limit)
-        ordered = self._in_order(plain)
-        self._is_ordered = ordered is not None
-        return ordered or plain
+        """In one of three ways: by ranges of the whole table, in the cursor's order, or as it comes.
 
-    def _in_order(self, plain: Select) -> Select | None:
-        """The same rows in the cursor's order, where that is known to be Arrow's and the load is long."""
+        Ranges that nobody asked for do not keep a long load from being committed in windows.
+        """
+        request = self._request
+        plain = selects.rows(condition, request.limit)
+        ranges = selects.in_ranges(plain, condition) if _is_whole(request) else None
+        order = self._order_worth_its_price(plain)
+        follows = order is not None and order.name == self._relation.ranges_follow
+        if order is None or (ranges and self._stream.partitions and not follows):
+            self._is_ordered = False
+            return ranges or plain
+        self._is_ordered = True
+        return self._sorted(ranges if ranges and follows else plain, order)
+
+    def _sorted(self, select: Select, column: SourceColumn) -> Select:
+        parts = tuple(self._sorted(part, column) for part in select.ranges)
+        return replace(select, sql=self._dialect.in_order(select.sql, column), ranges=parts)
+
+    def _order_worth_its_price(self, plain: Select) -> SourceColumn | None:
+        """The cursor to sort the rows by, where its order is known to be Arrow's and the load is long."""
         cursor, window = self._cursor, self._request.window
         if cursor is None or window is None or self._reach is None or not self._reach.orders_as_arrow:
             return None
         refused = (HazardPolicy.ERROR, HazardPolicy.QUARANTINE)
         may_be_null = any(self._stream.policy(hazard) not in refused for hazard in cursor.hazards)
-        sql = None if may_be_null else self._dialect.in_order(plain.sql, cursor)
-        if sql is None:
+        if may_be_null or not cursor.sorts_as_arrow:
             return None
-        ordered = replace(plain, sql=sql)
-        forecast = self._forecast(ordered)
+        forecast = self._forecast(self._sorted(plain, cursor))
         if forecast.worth_windows is None:
             return None
         rows = forecast.rows if forecast.rows is not None else self._relation.estimated_rows
-        return ordered if rows is None or rows > window.rows * forecast.worth_windows else None
+        return cursor if rows is None or rows > window.rows * forecast.worth_windows else None
 
 
 def _columns(relation: Relation, stream: Stream, known: Known) -> tuple[SourceColumn, ...]:

@@ -21,7 +21,7 @@ from atlas_etl.connectors.sql._mysql_catalog import INTEGERS, CatalogTable
 from atlas_etl.connectors.sql._mysql_connection import Server
 from atlas_etl.connectors.sql._mysql_errors import quoted
 from atlas_etl.connectors.sql._mysql_session import READING, Session
-from atlas_etl.connectors.sql._side_by_side import SideBySide, share
+from atlas_etl.connectors.sql._side_by_side import AsTheyCome, SideBySide, share
 from atlas_etl.connectors.sql._source import Select
 from atlas_etl.errors import AtlasError
 from atlas_etl.model import BatchLimits
@@ -92,8 +92,8 @@ class RangeReader(Struct, frozen=True):
     limits: BatchLimits
     rows: Rows
 
-    def batches(self) -> Batches:
-        return self.rows(self.session, self.select, self.limits)
+    def parts(self) -> Iterator[Batches]:
+        yield self.rows(self.session, self.select, self.limits)
 
     def interrupt(self) -> None:
         self.session.hang_up()
@@ -106,7 +106,7 @@ class RangesRead:
         each = share(limits, len(sessions))
         pairs = zip(sessions, select.ranges, strict=True)
         self._readers = [RangeReader(session, part, each, rows) for session, part in pairs]
-        self._together = SideBySide(limits.bytes)
+        self._together = SideBySide(limits.bytes, AsTheyCome())
 
     def batches(self) -> Batches:
         """As `Snapshot.fetch` gives them; called once."""

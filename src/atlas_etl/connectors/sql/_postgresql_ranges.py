@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import pairwise
 
@@ -22,7 +22,7 @@ from atlas_etl.connectors.sql._fetching import Batches, hang_up
 from atlas_etl.connectors.sql._meaning import Failure
 from atlas_etl.connectors.sql._postgresql_copy import CopyReader
 from atlas_etl.connectors.sql._postgresql_session import Session, SessionPool
-from atlas_etl.connectors.sql._side_by_side import SideBySide, share
+from atlas_etl.connectors.sql._side_by_side import AsTheyCome, SideBySide, share
 from atlas_etl.connectors.sql._source import Select
 from atlas_etl.errors import AtlasError
 from atlas_etl.model import BatchLimits
@@ -113,8 +113,8 @@ class RangeReader:
             if identity.fetchone() != exported.identity:
                 raise _not_shared(self._pool.kind)
 
-    def batches(self) -> Batches:
-        return self._rows.batches(self._select, self._limits)
+    def parts(self) -> Iterator[Batches]:
+        yield self._rows.batches(self._select, self._limits)
 
     def interrupt(self) -> None:
         hang_up(self._line.fileno())
@@ -141,7 +141,7 @@ class RangesRead:
         self._selects = selects
         self._limits = share(limits, len(selects))
         self._readers: list[RangeReader] = []
-        self._together = SideBySide(limits.bytes)
+        self._together = SideBySide(limits.bytes, AsTheyCome())
 
     def batches(self) -> Batches:
         """As `Snapshot.fetch` gives them; called once."""

@@ -156,7 +156,7 @@ class PostgresSnapshot(OneFetchAtATime):
         self._rows.about = table.sql
         if not table.readable or not table.usable:
             raise self._denied(table, stream)
-        if stream.partitions == 1:
+        if stream.partitions in (None, 1):
             return table.relation()
         version = self._session.info.server_version
         ranges, unsplit = conditions(self.run, version, table.sql, stream.partitions)

@@ -34,9 +34,11 @@ class StreamSelects(Struct, frozen=True):
             sql = self.dialect.limit(sql, limit)
         return Select(sql, parameters, self.columns, is_stream=True, beside=self.beside)
 
-    def in_ranges(self, condition: Condition) -> Select:
-        """The same rows without a limit, by the relation's ranges, where it has any."""
-        whole, (where, parameters) = self.rows(condition, None), condition
+    def in_ranges(self, whole: Select, condition: Condition) -> Select | None:
+        """The rows of `whole`, which has this condition, by the relation's ranges; None without ranges."""
+        if not self.relation.ranges:
+            return None
+        where, parameters = condition
         begin = f" WHERE ({where.removeprefix(' WHERE ')}) AND" if where else " WHERE"
         ranges = (self.rows((f"{begin} ({given})", parameters), None) for given in self.relation.ranges)
         return replace(whole, ranges=tuple(ranges))

@@ -16,6 +16,8 @@ from atlas_etl.connectors.sql._late import OpenWriters
 from atlas_etl.errors import SourceError, nearest
 from atlas_etl.model import BatchLimits, CursorValue, Hazard, HazardCells, Stream, TableName
 
+_MOST_TOLD = 8  # statements
+
 
 class SourceColumn(Struct, frozen=True):
     """A column as the reader selects it: `select` is the SQL that yields `field`'s type on the wire."""
@@ -28,6 +30,9 @@ class SourceColumn(Struct, frozen=True):
     text_select: str  # the SQL of its exact text form, for the hazard policy `text`
     hazards: frozenset[Hazard] = field(default_factory=frozenset)
     wire: str | None = None  # what the plain column is on the wire, where it may pass undecoded
+    sorts_as_arrow: bool = (
+        True  # whether the source orders the values as Arrow does, where their type says so
+    )
 
     def as_text(self) -> SourceColumn:
         plain = values.with_source_type(pa.field(self.name, pa.string(), self.nullable), self.native)
@@ -43,9 +48,10 @@ class Relation(Struct, frozen=True):
     key_is_unique: bool = True  # as it is read: False where tables that inherit, or spellings, may repeat one
     estimated_rows: int | None = None
     table: TableName | None = None  # None for a query
-    # Where the stream's `partitions` ask for more than one: conditions that each row meets exactly one of.
+    # Where several connections read it side by side: conditions that each row meets exactly one of.
     ranges: tuple[str, ...] = ()
-    unsplit: str | None = None  # why there are none
+    ranges_follow: str | None = None  # the column in whose order they are read
+    unsplit: str | None = None  # why there are none, though the stream's `partitions` ask for them
     caveat: str | None = None  # why its rows may not be those of one moment
     late: str | None = None  # why rows may appear before a cursor's tail that no open transaction tells of
     # Columns with no value for which a policy asks for text: they are text only where the table has text.
@@ -68,6 +74,14 @@ class Select(Struct, frozen=True):
         """The statement as people read it, with what is bound to it behind."""
         bound = ", ".join(str(parameter) for parameter in self.parameters)
         return f"{self.sql} -- {bound}" if bound else self.sql
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """The statements of a plan: those of its ranges, of many the first and the last, or its own."""
+        written = tuple(each.written for each in self.ranges or (self,))
+        if len(written) <= _MOST_TOLD:
+            return written
+        return written[0], f"-- and {len(written) - 2} ranges between them", written[-1]
 
 
 class Forecast(Struct, frozen=True):
@@ -125,8 +139,8 @@ class Dialect(Protocol):
     def limit(self, sql: str, rows: int) -> str:
         """The statement, giving at most this many rows."""
 
-    def in_order(self, sql: str, column: SourceColumn) -> str | None:
-        """The SELECT with its rows in this column's order; None where that may not be Arrow's."""
+    def in_order(self, sql: str, column: SourceColumn) -> str:
+        """The SELECT with its rows in this column's order."""
 
 
 def subquery(stream: Stream) -> str:

@@ -69,7 +69,9 @@ def source_column(column: CatalogColumn, kind: Kind, *, nullable: bool) -> Sourc
     native, name = column.declared or "any", quote(column.name)
     field = values.with_source_type(pa.field(column.name, kind.type, nullable), native)
     hazards = frozenset({Hazard.INVALID_TEXT}) if kind.mixed else _hazards(kind.type)
-    return SourceColumn(column.name, native, nullable, field, name, name, hazards)
+    # Decimals and times are ordered as they are spelled.
+    whole = pa.types.is_integer(kind.type)
+    return SourceColumn(column.name, native, nullable, field, name, name, hazards, sorts_as_arrow=whole)
 
 
 def is_ordered(column: CatalogColumn, kind: Kind) -> bool:

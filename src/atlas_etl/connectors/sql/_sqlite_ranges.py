@@ -1,4 +1,4 @@
-"""One table read by several connections at once, each a range of its rowids, all of them in one snapshot.
+"""One table read by several connections at once, by turns a range of its rowids, all of them in one snapshot.
 
 SQLite's connections share no snapshot. But each can tell whether another one has committed since it last
 looked, in whatever process and journal mode (https://www.sqlite.org/pragma.html#pragma_data_version). So the
@@ -20,14 +20,16 @@ from msgspec import Struct
 
 from atlas_etl.connectors.sql._fetching import Batches
 from atlas_etl.connectors.sql._source import Select
-from atlas_etl.connectors.sql._sqlite_catalog import CatalogColumn, Entry, quote, rowid
+from atlas_etl.connectors.sql._sqlite_catalog import CatalogColumn, Entry, estimated_rows, quote, rowid
 from atlas_etl.connectors.sql._sqlite_connection import SqliteConnection, open_to_read
 from atlas_etl.connectors.sql._sqlite_driver import LOCKED, Driver
 from atlas_etl.connectors.sql._sqlite_rows import Rows
 from atlas_etl.errors import AtlasError
 from atlas_etl.model import BatchLimits
 
-_LEAST_ROWS = 50_000  # of a range: reading fewer takes no longer than beginning a thread
+_LEAST_ROWS = 50_000  # of a connection: reading fewer takes no longer than beginning a thread
+_RANGE_BYTES = 8 * 1024 * 1024  # of the file: what was read ahead of its turn fits beside a batch
+_MOST_RANGES = 4096
 _ATTEMPTS = 20
 # With a rollback journal, whoever waits to commit lets nobody in, and waits for those that read already.
 _WAIT_SECONDS = 0.1
@@ -43,29 +45,36 @@ def begin(driver: Driver) -> None:
     driver.execute("SELECT count(*) FROM main.sqlite_schema")
 
 
-def conditions(
-    driver: Driver, entry: Entry, columns: Sequence[CatalogColumn], count: int
-) -> tuple[tuple[str, ...], str | None]:
-    """WHERE conditions that each row of a table meets exactly one of, or why there are none.
+class Ranges(Struct, frozen=True):
+    """WHERE conditions that each row of a table meets exactly one of, in the order of their rowids."""
 
-    A small table has none for no reason. Rowids that are not spread evenly make ranges of different sizes.
+    conditions: tuple[str, ...] = ()
+    readers: int = 1  # connections that they are worth
+    unsplit: str | None = None  # why there are none; a small table has none for no reason
+
+
+def ranges(driver: Driver, entry: Entry, columns: Sequence[CatalogColumn], readers: int) -> Ranges:
+    """Those of a table for at most so many connections.
+
+    Rowids that are not spread evenly make ranges of different sizes.
     """
     name = rowid(entry, columns)
     if name is None:
-        return (), "it is a view" if entry.is_view else "its rows have no rowid"
+        return Ranges(unsplit="it is a view" if entry.is_view else "its rows have no rowid")
     table = f"main.{quote(entry.name)}"
-    ((least, most),) = driver.execute(
-        f"SELECT (SELECT min({name}) FROM {table}), (SELECT max({name}) FROM {table})"
+    ((least, most, size),) = driver.execute(
+        f"SELECT (SELECT min({name}) FROM {table}), (SELECT max({name}) FROM {table}), "
+        "page_count * page_size FROM pragma_page_count, pragma_page_size"
     )
-    if least is None:
-        return (), None
+    rows = estimated_rows(driver, entry, columns) or 0
+    count = min(int(str(size)) // _RANGE_BYTES, _MOST_RANGES)
+    readers = min(readers, rows // _LEAST_ROWS, count)
+    if readers < 2:
+        return Ranges()
     first, width = int(str(least)), int(str(most)) - int(str(least)) + 1
-    count = min(count, width // _LEAST_ROWS)
-    if count < 2:
-        return (), None
     bounds = [first + width * place // count for place in range(1, count)]
     inner = [f"{name} >= {low} AND {name} < {high}" for low, high in pairwise(bounds)]
-    return (f"{name} < {bounds[0]}", *inner, f"{name} >= {bounds[-1]}"), None
+    return Ranges((f"{name} < {bounds[0]}", *inner, f"{name} >= {bounds[-1]}"), readers)
 
 
 class Siblings:
@@ -135,15 +144,15 @@ def _commits_seen(driver: Driver) -> object:
     return driver.execute("PRAGMA data_version")[0][0]
 
 
-class RangeReader(Struct, frozen=True):
-    """One of the ranges, being read (_side_by_side.Reader)."""
+class RangesReader(Struct, frozen=True):
+    """Reads some of the ranges (_side_by_side.Reader)."""
 
     rows: Rows
-    select: Select
+    selects: Sequence[Select]
     limits: BatchLimits
 
-    def batches(self) -> Batches:
-        return self.rows.batches(self.select, self.limits)
+    def parts(self) -> Iterator[Batches]:
+        return (self.rows.batches(select, self.limits) for select in self.selects)
 
     def interrupt(self) -> None:
         self.rows.driver.interrupt()

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 
-import pyarrow as pa
-
 from atlas_etl.connectors.sql import _sqlite_catalog as catalog
 from atlas_etl.connectors.sql._reader import SqlConnector
 from atlas_etl.connectors.sql._source import SourceColumn
@@ -34,9 +32,7 @@ class ReaderDialect:
     def bound(self, column: SourceColumn, value: CursorValue) -> tuple[str, object]:
         return bound(column, value)
 
-    def in_order(self, sql: str, column: SourceColumn) -> str | None:
-        if not pa.types.is_integer(column.field.type):
-            return None  # decimals and times are ordered as they are spelled
+    def in_order(self, sql: str, column: SourceColumn) -> str:
         return f"{sql} ORDER BY {self.quote(column.name)} LIMIT -1"  # keeps it in a subquery
 
     def limit(self, sql: str, rows: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -12,7 +13,7 @@ from atlas_etl.connectors.hazards import reads_as_text
 from atlas_etl.connectors.sql import _sqlite_catalog as catalog
 from atlas_etl.connectors.sql._fetching import Batches, OneFetchAtATime
 from atlas_etl.connectors.sql._place import place_of_file
-from atlas_etl.connectors.sql._side_by_side import SideBySide, share
+from atlas_etl.connectors.sql._side_by_side import InTurn, SideBySide, dealt, share
 from atlas_etl.connectors.sql._source import (
     READ_IN_ORDER,
     SORTED,
@@ -26,12 +27,20 @@ from atlas_etl.connectors.sql._sqlite_catalog import CatalogColumn, Entry, quote
 from atlas_etl.connectors.sql._sqlite_driver import Driver
 from atlas_etl.connectors.sql._sqlite_kinds import is_ordered, is_spelled_once, source_column
 from atlas_etl.connectors.sql._sqlite_kinds import kinds as resolve
-from atlas_etl.connectors.sql._sqlite_ranges import NotAlikeError, RangeReader, Siblings, begin, conditions
+from atlas_etl.connectors.sql._sqlite_ranges import (
+    NotAlikeError,
+    Ranges,
+    RangesReader,
+    Siblings,
+    begin,
+    ranges,
+)
 from atlas_etl.connectors.sql._sqlite_rows import Rows, parameters_of
 from atlas_etl.errors import AtlasError, ConfigError
 from atlas_etl.model import BatchLimits, ColumnInfo, HazardPolicy, Stream, StreamInfo, TableName
 
 _QUERY = "_atlas_query"
+_READERS = 2  # connections that read a large table, where the definition does not say
 
 
 class SqliteSnapshot(OneFetchAtATime):
@@ -96,7 +105,7 @@ class SqliteSnapshot(OneFetchAtATime):
             self._affinity_holds = False
             sql, found = self._view_of(stream.query or "")
             return self._relation(stream, sql, found, required=frozenset())
-        ranges, unsplit = self._parted(stream.table, stream)
+        parted = self._parted(stream.table, stream)
         entry, found = self._look_up(stream.table, stream)
         self._affinity_holds = not entry.is_view
         key = catalog.primary_key(found)
@@ -109,8 +118,11 @@ class SqliteSnapshot(OneFetchAtATime):
             key_is_unique=all(is_spelled_once(column) for column in made.columns if column.name in key),
             estimated_rows=rows,
             table=TableName(entry.name),
-            ranges=ranges,
-            unsplit=unsplit,
+            ranges=parted.conditions,
+            ranges_follow=next(
+                (c.name for c in found if catalog.is_rowid(self._driver, entry, c, key)), None
+            ),
+            unsplit=parted.unsplit if stream.partitions else None,
         )
 
     def fetched(self, select: Select, limits: BatchLimits) -> Batches:
@@ -118,9 +130,10 @@ class SqliteSnapshot(OneFetchAtATime):
         rows = [Rows(driver, self._affinity_holds) for driver in drivers]
         if not select.ranges:
             return rows[0].batches(select, limits)
-        each = share(limits, len(select.ranges))
-        readers = [RangeReader(*pair, each) for pair in zip(rows, select.ranges, strict=True)]
-        self._together = SideBySide(limits.bytes)
+        each = share(limits, len(rows))
+        parts = dealt(select.ranges, len(rows))
+        readers = [RangesReader(*pair, each) for pair in zip(rows, parts, strict=True)]
+        self._together = SideBySide(limits.bytes, InTurn(len(readers)))
         return self._together.batches(readers)
 
     def interrupt(self) -> None:
@@ -137,22 +150,23 @@ class SqliteSnapshot(OneFetchAtATime):
     def open_writers(self) -> None:
         return None  # SQLite has one writer at a time
 
-    def _parted(self, table: str, stream: Stream) -> tuple[tuple[str, ...], str | None]:
-        """The table's ranges, with a connection for each that sees what this one sees."""
-        if self._siblings is None or stream.partitions == 1:
-            return (), None
-        ranges, unsplit = conditions(self._driver, *self._look_up(table, stream), stream.partitions)
-        if not ranges:
-            return (), unsplit
+    def _parted(self, table: str, stream: Stream) -> Ranges:
+        """The table's ranges, with connections that see what this one sees."""
+        wanted = stream.partitions or min(_READERS, os.cpu_count() or 1)
+        if self._siblings is None or wanted == 1:
+            return Ranges()
+        found = ranges(self._driver, *self._look_up(table, stream), wanted)
+        if not found.conditions:
+            return found
         try:
-            alike = self._siblings.alike(self._driver, len(ranges) - 1)
+            alike = self._siblings.alike(self._driver, found.readers - 1)
             self._others = self._stack.enter_context(alike)
         except NotAlikeError as why:
-            return (), str(why)
+            return Ranges(unsplit=str(why))
         # This snapshot is a new one, in which the table may be another.
-        ranges, unsplit = conditions(self._driver, *self._look_up(table, stream), len(ranges))
-        del self._others[max(len(ranges) - 1, 0) :]
-        return ranges, unsplit
+        found = ranges(self._driver, *self._look_up(table, stream), found.readers)
+        del self._others[found.readers - 1 :]
+        return found
 
     def _look_up(self, table: str, stream: Stream) -> tuple[Entry, tuple[CatalogColumn, ...]]:
         entry = self._find(table, stream.name)
