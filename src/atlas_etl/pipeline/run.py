@@ -30,8 +30,11 @@ from atlas_etl.pipeline.transfer import transfer
 _Work = Callable[[], Generator[Event, None, None]]
 _AWAY = frozenset(
     {"unreachable", "connection_refused", "connection_failed", "timeout", "too_slow",
-     "http_429", "http_502", "http_503", "http_504"}
+     "http_429", "http_502", "http_503", "http_504", "database_locked"}
 )  # fmt: skip
+
+_LOCKED_LONGER = 4
+"""How many times as often a file is asked for again that another process has open: it may load for long."""
 
 
 class Turns:
@@ -181,7 +184,10 @@ def _tried(work: _Work, job: Job, retry: RetryPolicy) -> Generator[Event, None, 
 
 def _may_pass(failure: AtlasError, retry: RetryPolicy, tries: int) -> bool:
     """Whether a stream that was tried so often, by its source's own tries, too, is tried once more."""
-    return failure.retryable and tries < min(retry.attempts, failure.attempts or retry.attempts)
+    most = retry.attempts
+    if failure.code == "database_locked":
+        most = 1 + _LOCKED_LONGER * (retry.attempts - 1)
+    return failure.retryable and tries < min(most, failure.attempts or most)
 
 
 def _failure(state: RetryCallState) -> AtlasError | None:

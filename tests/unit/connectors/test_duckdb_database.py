@@ -40,7 +40,7 @@ def test_a_file_that_another_process_has_open(tmp_path: Path) -> None:
     ) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "open\n"
-        with pytest.raises(SourceError, match="another process") as caught:
+        with pytest.raises(SourceError, match=rf"another process \(PID {other.pid}\) has the") as caught:
             describe(path)
         other.communicate("")
     assert (caught.value.code, caught.value.retryable) == ("database_locked", True)

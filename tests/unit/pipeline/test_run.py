@@ -9,6 +9,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from msgspec.structs import replace
 
 from atlas_etl.connectors import registry
 from atlas_etl.contracts import Connector, Extract
@@ -65,7 +66,10 @@ class Unsteady:
 
 
 def run(
-    folder: Path, failures: list[AtlasError], names: Sequence[str] = ("t",)
+    folder: Path,
+    failures: list[AtlasError],
+    names: Sequence[str] = ("t",),
+    retry: RetryPolicy = AT_ONCE,
 ) -> tuple[Generator[Event, None, None], Unsteady]:
     with duckdb.connect(str(folder / "s.duckdb")) as source:
         source.execute("CREATE TABLE t AS SELECT 1 AS i")
@@ -76,7 +80,7 @@ def run(
     destination = adapter.destination(adapter.connection(path=folder / "w.duckdb"))
     streams = [Stream(name, table="t") for name in names]
     return run_streams(
-        RUN, unsteady, destination, streams, limits=BatchLimits(), window=Window(), retry=AT_ONCE
+        RUN, unsteady, destination, streams, limits=BatchLimits(), window=Window(), retry=retry
     ), unsteady
 
 
@@ -130,6 +134,17 @@ def test_a_system_that_is_away_is_tried_once_by_each_further_stream(tmp_path: Pa
     assert [stream.status for stream in last_run(events).streams] == [
         RunStatus.FAILED, RunStatus.FAILED, RunStatus.COMPLETED,
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("attempts", "opened"), [(3, 9), (1, 1)])
+def test_a_file_that_another_process_has_open_is_waited_for_longer(
+    tmp_path: Path, attempts: int, opened: int
+) -> None:
+    """Another run may be loading into it, and be long."""
+    locked = [SourceError("another process", code="database_locked", retryable=True) for _ in range(20)]
+    running, unsteady = run(tmp_path, [*locked], ["a", "b"], replace(AT_ONCE, attempts=attempts))
+    assert last_run(list(running)).status is RunStatus.FAILED
+    assert unsteady.opened == opened + 1
 
 
 @pytest.mark.parametrize(("tries", "opened"), [(1, 3), (2, 2), (3, 1), (5, 1)])

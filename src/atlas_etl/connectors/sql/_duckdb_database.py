@@ -23,6 +23,7 @@ _CLOSED_WITHIN = 10  # seconds
 _MADE_WITHIN = 1  # second
 _IN_USE = "Unique file handle conflict"
 _INVALID = "not a valid DuckDB database"
+_HOLDER = re.compile(r"lock is held in .* \(PID (\d+)\)")
 _READ_ONLY = "attached in read-only mode"
 _CORRECT = "correct the data or the table"
 
@@ -173,8 +174,9 @@ def writing() -> Iterator[None]:
 def _unreachable(kind: Failure, failure: duckdb.Error) -> AtlasError:
     line = _first_line(failure)
     if "Could not set lock on file" in line:
+        holder = _HOLDER.search(line)
         return kind(
-            "another process has the DuckDB file open",
+            f"another process{f' (PID {holder[1]})' if holder else ''} has the DuckDB file open",
             hint="close it (a shell, a notebook, another sync), or wait for it",
             code="database_locked",
             retryable=True,
