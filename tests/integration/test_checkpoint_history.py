@@ -317,6 +317,14 @@ def test_a_checkpoint_that_moves_on_says_which_rows_are_never_read(shop: Shop, s
     assert state("set", "shop", "7") == (0, "shop orders: the next sync reads from 7\n")
 
 
+def test_a_stream_without_a_cursor_has_no_checkpoint_to_move(shop: Shop, state: Command) -> None:
+    shop.define(None, "replace")
+    shop.add(range(3))
+    shop.sync()
+    code, written = state("set", "shop", "2")
+    assert (code, "'orders' has no cursor" in written) == (2, True)
+
+
 def test_a_checkpoint_of_a_cursor_that_was_another_meanwhile_is_put_back(shop: Shop) -> None:
     shop.define("id", "append")
     shop.add(range(3))

@@ -95,7 +95,7 @@ class Atlas:
 
     def destination_of(self, connector: PreparedConnector) -> PreparedDestination:
         """Where a connector's streams land, each in a table of its own. Raises ConfigError, AtlasError."""
-        destination = self.destination(connector.definition.destination)
+        destination = self.destination(connector.definition.destination).to_load_into()
         destination.refuse_one_table(connector.name, connector.streams())
         return destination
 
@@ -304,7 +304,7 @@ class Atlas:
         self.keep(pending)
 
     def _try(self, prepared: PreparedConnector, *, reach: bool, tables: Collection[str] = ()) -> None:
-        self.destination(prepared.definition.destination)
+        self.destination(prepared.definition.destination).to_load_into()
         if reach:
             with closing(prepared.open()) as connector:
                 connector.test()

@@ -147,6 +147,12 @@ class Checkpoints(Struct, frozen=True):
     def _moved(self, stream: Stream, state: TableState, text: str) -> Checkpoint:
         """The stream's checkpoint at another cursor value of the same kind."""
         committed = state.checkpoint
+        if committed is None and stream.cursor is None:
+            raise self._refusal(
+                f"stream {stream.name!r} has no cursor, so every sync reads all of it",
+                "`cursor: COLUMN` in the definition makes it incremental",
+                stream.name,
+            )
         if committed is None:
             raise self._refusal(
                 f"stream {stream.name!r} has no checkpoint to move",

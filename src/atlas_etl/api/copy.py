@@ -57,7 +57,7 @@ def copy_job(source: End, target: End, wanted: Wanted, *, full_refresh: bool = F
     )
     return SyncJob(
         connector,
-        target.as_destination(),
+        target.as_destination().to_load_into(),
         connector.chosen(()),
         triggered_by="copy",
         full_refresh=full_refresh,

@@ -75,7 +75,7 @@ def _job(
     (reads,) = connector.chosen(())
     if reads.disposition is Disposition.APPEND:
         reads = replace(reads, load_id=str(uuid4()) if landing.again else _load_id(found, landing.settings))
-    return SyncJob(connector, target.as_destination(), (reads,), triggered_by=NAME)
+    return SyncJob(connector, target.as_destination().to_load_into(), (reads,), triggered_by=NAME)
 
 
 def _load_id(found: Input, settings: Mapping[str, object]) -> str:

@@ -60,6 +60,18 @@ class PreparedDestination:
             )
         return self.adapter.destination(self.config)
 
+    def to_load_into(self) -> PreparedDestination:
+        """The same. Raises ConfigError (`in_memory`) where rows would be gone with this process."""
+        if self.config.is_in_memory:
+            raise ConfigError(
+                f"destination {self.name!r} is in memory: rows that are loaded into it are gone at once",
+                hint="give it a file: `database_path`"
+                if self.protocol == "sqlite"
+                else "give it a file: `path`",
+                code="in_memory",
+            )
+        return self
+
     def refuse_one_table(self, connector: str, streams: Sequence[Stream]) -> None:
         """Raise ConfigError (`name_collision`) where tables of streams are one that is spelt in two ways.
 

@@ -24,6 +24,11 @@ class ConnectionConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether what is written there is gone with this process."""
+        return False
+
 
 def _in_project(path: Path, info: ValidationInfo) -> Path:
     """Relative paths begin at the project's folder, given as the validation context's `project`.

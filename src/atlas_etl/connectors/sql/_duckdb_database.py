@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
-from pydantic import Field
+from pydantic import Field, field_validator
 from tenacity import RetryCallState, retry, stop_after_delay, wait_fixed
 
 from atlas_etl.connectors.base import ConnectionConfig, ProjectPath
@@ -41,6 +41,15 @@ class DuckDBConnection(ConnectionConfig):
     options: dict[str, str | int | float | bool] = Field(
         default_factory=dict, description="DuckDB settings, e.g. memory_limit, threads"
     )
+
+    @field_validator("path", mode="before")
+    @classmethod
+    def _as_duckdb_has_it(cls, path: object) -> object:
+        return None if path == ":memory:" else path
+
+    @property
+    def is_in_memory(self) -> bool:
+        return self.path is None
 
     @property
     def may_reach_out(self) -> bool:

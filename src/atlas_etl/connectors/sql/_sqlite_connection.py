@@ -44,6 +44,10 @@ class SqliteConnection(ConnectionConfig):
         """The file; None in memory."""
         return self.database_path if isinstance(self.database_path, Path) else None
 
+    @property
+    def is_in_memory(self) -> bool:
+        return self.path is None
+
 
 def open_to_read(config: SqliteConnection, raises: Failure) -> Driver:
     """A connection that cannot write. Raises SourceError or DestinationError."""
