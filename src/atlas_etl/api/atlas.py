@@ -15,14 +15,10 @@ from msgspec.structs import replace
 
 from atlas_etl.api.audit import notice_changes
 from atlas_etl.api.checkpoints import Checkpoints
+from atlas_etl.api.connectors import Connectors
 from atlas_etl.api.located import located
 from atlas_etl.api.missing import refuse_missing
-from atlas_etl.api.prepared import (
-    PreparedConnector,
-    PreparedDestination,
-    prepare_connector,
-    prepare_destination,
-)
+from atlas_etl.api.prepared import PreparedConnector, PreparedDestination, prepare_connector
 from atlas_etl.api.protect_key import key_holder
 from atlas_etl.api.quarantine import Quarantines
 from atlas_etl.api.reveal import revealed
@@ -32,7 +28,6 @@ from atlas_etl.api.state_location import state_location
 from atlas_etl.api.sync import SyncJob, refused, sync_all
 from atlas_etl.config.connection import connector_connection
 from atlas_etl.config.definitions import LoadedDefinition, load_definition
-from atlas_etl.config.folder import definition_names
 from atlas_etl.config.layers import Layered
 from atlas_etl.config.project import Project, load_project
 from atlas_etl.config.secret_names import secrets_of
@@ -42,7 +37,7 @@ from atlas_etl.config.stored_secrets import Credential, credentials_of, exposed_
 from atlas_etl.connectors import registry
 from atlas_etl.connectors.base import ConnectionConfig, preview
 from atlas_etl.contracts import Answer
-from atlas_etl.errors import AtlasError, ConfigError, DestinationError, StateError, UsageError
+from atlas_etl.errors import AtlasError, ConfigError, StateError, UsageError
 from atlas_etl.model import (
     AuditAction,
     AuditEntry,
@@ -75,6 +70,7 @@ class Atlas:
         self._actor = this_actor(project.context.environ, command)
         self.project, self._secrets, self.exchange = with_lookups(project, self._actor)
         self._protect_keys = key_holder(self.project, self._secrets)
+        self._connectors = Connectors(self.project, self.keep, self.exchange, self._protect_keys)
 
     @classmethod
     def open(cls, folder: Path, environ: Mapping[str, str], command: str | None = None) -> Atlas:
@@ -83,21 +79,19 @@ class Atlas:
 
     def names(self) -> list[str]:
         """Every connector, sorted."""
-        return definition_names(self.project.folder)
+        return self._connectors.names()
 
     def connector(self, name: str) -> PreparedConnector:
         """One connector, validated. Raises ConfigError."""
-        return prepare_connector(self.project, name, self.keep, self.exchange, self._protect_keys)
+        return self._connectors.connector(name)
 
     def destination(self, name: str | None = None) -> PreparedDestination:
         """One destination, the default without a name, validated. Raises ConfigError."""
-        return prepare_destination(self.project, name)
+        return self._connectors.destination(name)
 
     def destination_of(self, connector: PreparedConnector) -> PreparedDestination:
         """Where a connector's streams land, each in a table of its own. Raises ConfigError, AtlasError."""
-        destination = self.destination(connector.definition.destination).to_load_into()
-        destination.refuse_one_table(connector.name, connector.streams())
-        return destination
+        return self._connectors.destination_of(connector)
 
     def test(self, names: Sequence[str]) -> Iterator[TestOutcome]:
         """Try each connection. A connector that fails is an outcome, not an exception."""
@@ -144,7 +138,7 @@ class Atlas:
         UsageError, StateError; without names, a connector whose definition is wrong ends as a failed run, and
         the others run, unless there are none.
         """
-        prepared, wrong = self._prepared(names)
+        prepared, wrong = self._connectors.wanted(names)
         if record is not None or replay is not None:
             if len(prepared) != 1 or (record is not None and replay is not None):
                 raise UsageError("--record or --replay is for one connector at a time", code="cassette")
@@ -152,7 +146,9 @@ class Atlas:
             prepared = [prepared[0].on_tape(record or replay or Path(), use)]
         planned = [
             replace(
-                self._job(connector, streams, full_refresh=full_refresh, triggered_by=triggered_by),
+                self._connectors.job(
+                    connector, streams, full_refresh=full_refresh, triggered_by=triggered_by
+                ),
                 scheduled_at=scheduled_at,
                 catch_up=connector.definition.scheduling_over(self.project.settings.schedule).catch_up,
             )
@@ -168,33 +164,6 @@ class Atlas:
             yield from sync_all(planned, store, side_by_side=jobs)
             self._prune(store)
 
-    def _prepared(self, names: Sequence[str] | None) -> tuple[list[PreparedConnector], list[AtlasError]]:
-        """Connectors that can be synced; without names every one, and why those that are enabled cannot."""
-        if names is not None:
-            return [self.connector(name) for name in names], []
-        prepared: list[PreparedConnector] = []
-        wrong: list[AtlasError] = []
-        for name in self.names():
-            try:
-                connector = self.connector(name)
-                if connector.definition.enabled:
-                    self.destination_of(connector)
-                    connector.chosen(())
-                prepared.append(connector)
-            except (ConfigError, DestinationError) as failure:
-                if not self._is_disabled(name):
-                    wrong.append(failure.located(connector=name))
-        return prepared, wrong
-
-    def _is_disabled(self, name: str) -> bool:
-        """Whether a definition says so, whatever is wrong with what it connects to."""
-        try:
-            return not load_definition(
-                self.project.folder, name, self.project.context.environ
-            ).definition.enabled
-        except ConfigError:
-            return False
-
     def job(
         self,
         name: str,
@@ -204,13 +173,8 @@ class Atlas:
         triggered_by: str = "manual",
     ) -> SyncJob:
         """One connector's sync, validated. Raises ConfigError, UsageError."""
-        return self._job(self.connector(name), streams, full_refresh=full_refresh, triggered_by=triggered_by)
-
-    def _job(
-        self, connector: PreparedConnector, streams: Sequence[str], *, full_refresh: bool, triggered_by: str
-    ) -> SyncJob:
-        destination = self.destination_of(connector)
-        return SyncJob(connector, destination, connector.chosen(tuple(streams)), triggered_by, full_refresh)
+        connector = self.connector(name)
+        return self._connectors.job(connector, streams, full_refresh=full_refresh, triggered_by=triggered_by)
 
     @contextmanager
     def state(self) -> Iterator[SqlStateStore]:
