@@ -41,12 +41,12 @@ class Atlas:
     def __init__(
         self,
         name: str = "atlas",
-        partitions: int = 1,
-        protect: Mapping[str, object] | None = None,
+        stream: Mapping[str, object] | None = None,
         **keys: object,
     ) -> None:
+        """`stream` are keys of the stream, the others the connector's."""
         self.name = name
-        self._of_stream = {"partitions": partitions, "protect": protect or {}}
+        self._of_stream = stream or {}
         self._keys = keys
 
     def prepare(self, path: Path, setting: Setting) -> Sequence[Command]:
@@ -131,11 +131,12 @@ _ENDLESS = {"rows": 10**15, "bytes": 10**15}
 CONTENDERS: tuple[Contender, ...] = (
     Atlas(),
     Atlas("one commit", window=_ENDLESS),
-    Atlas("2 partitions", 2),
-    Atlas("4 partitions", 4),
-    Atlas("five masks", protect={key: {"mask": {"keep_last": 4}} for key in _TEXTS}),
-    Atlas("five rules", protect=_FIVE_RULES),
-    Atlas("five hashes", protect=dict.fromkeys(_TEXTS, "hash")),
+    Atlas("1 partition", {"partitions": 1}),
+    Atlas("2 partitions", {"partitions": 2}),
+    Atlas("4 partitions", {"partitions": 4}),
+    Atlas("five masks", {"protect": {key: {"mask": {"keep_last": 4}} for key in _TEXTS}}),
+    Atlas("five rules", {"protect": _FIVE_RULES}),
+    Atlas("five hashes", {"protect": dict.fromkeys(_TEXTS, "hash")}),
     Held("limit", lambda path: path.limit),
     Held("by hand", lambda path: path.by_hand),
 )
