@@ -28,6 +28,7 @@ from atlas_etl.errors import SourceError, nearest
 from atlas_etl.model import (
     ColumnInfo,
     ConnectionStatus,
+    CursorKind,
     CursorValue,
     Hazard,
     KnownColumns,
@@ -166,6 +167,9 @@ class _Rows:
 
     def may_change_from(self, high: CursorValue) -> CursorValue:
         return high
+
+    def looked_until(self, _: CursorKind) -> CursorValue | None:
+        return None
 
     def parents(self, tail_from: CursorValue) -> tuple[ParentBound, ...] | None:  # noqa: ARG002
         return None

@@ -9,7 +9,7 @@ from typing import Protocol
 import pyarrow as pa
 from msgspec import Struct, field
 
-from atlas_etl.model import BatchLimits, CursorValue, Hazard, ParentBound, TableName
+from atlas_etl.model import BatchLimits, CursorKind, CursorValue, Hazard, ParentBound, TableName
 
 
 class LowerBound(Struct, frozen=True):
@@ -81,6 +81,9 @@ class RowSource(Protocol):
 
     def may_change_from(self, high: CursorValue) -> CursorValue:
         """`high`, or an earlier cursor from which on rows may have changed after they were read."""
+
+    def looked_until(self, kind: CursorKind) -> CursorValue | None:
+        """Before which cursor of this kind nothing is left to be asked for; None: only the rows tell it."""
 
     def parents(self, tail_from: CursorValue) -> tuple[ParentBound, ...] | None:
         """What a checkpoint keeps of the rows' parents, after all batches."""

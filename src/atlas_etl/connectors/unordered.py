@@ -132,9 +132,22 @@ class UnorderedExtract:
             values.cursor_scalar(past, self._edges.high.type), self._edges.high
         ):
             return None
-        return self.checkpoint()
+        return self._committed()
 
     def checkpoint(self) -> Checkpoint | None:
+        found, looked_until = self._committed(), self._looked_until()
+        cursor, past = self._stream.cursor, self._request.past
+        high = found.high if found is not None else past  # where no row came, it stays
+        begun = found.tail_from if found is not None else self._request.since
+        if cursor is None or high is None or begun is None or looked_until is None:
+            return found
+        if begun.kind is not looked_until.kind or not values.comes_before(begun, looked_until):
+            return found
+        high = looked_until if values.comes_before(high, looked_until) else high
+        return Checkpoint(cursor, high, looked_until, parents=self._source.parents(looked_until))
+
+    def _committed(self) -> Checkpoint | None:
+        """As the rows tell it that were given so far."""
         cursor = self._stream.cursor
         if cursor is None or self._edges.high is None or self._ahead is None:
             return None
@@ -148,6 +161,18 @@ class UnorderedExtract:
         self._warning = self._ahead.warning(high)
         spellings = (high.text,) if high.kind is CursorKind.TEXT else ()
         return Checkpoint(cursor, high, tail_from, spellings, parents=self._source.parents(tail_from))
+
+    def _looked_until(self) -> CursorValue | None:
+        """As the source has it, no later than rows may change from, or come."""
+        cursor = self._stream.cursor
+        if cursor is None or self._ahead is None:
+            return None
+        kind = values.cursor_kind(self.schema.field(cursor).type, stream=self._stream.name, column=cursor)
+        found = self._source.looked_until(kind)
+        if found is None:
+            return None
+        found = self._source.may_change_from(found)
+        return values.earlier(found, self._stream.lag) if self._stream.lag is not None else found
 
     def nulled(self) -> Mapping[str, int]:
         return self._hazards.nulled

@@ -155,6 +155,55 @@ def test_only_parents_that_changed_are_asked_for(api: Api, tmp_path: Path) -> No
     assert loaded == sorted((order, at) for order, found in refunds.items() for at in found)
 
 
+@pytest.mark.parametrize("disposition", [None, Disposition.APPEND])
+def test_parents_of_rare_records_are_asked_for_once(
+    api: Api, tmp_path: Path, disposition: Disposition | None
+) -> None:
+    """How far parents were looked at counts, where their records are merged; else the last record does."""
+    api.server.clear()
+    orders = {number: f"2026-03-{number:02}T12:00:00Z" for number in range(1, 10)}
+    refunds = {number: list[str]() for number in orders}
+    refunds[2] = [orders[2]]
+
+    def parents(request: Request) -> Response:
+        begin = request.args.get("since", "")
+        return as_json([{"id": key, "at": at} for key, at in orders.items() if at >= begin])
+
+    def children(request: Request) -> Response:
+        order = int(request.path.split("/")[2])
+        return as_json([{"id": f"{order}-{at}", "at": at} for at in refunds[order]])
+
+    api.server.expect_request("/orders").respond_with_handler(parents)
+    api.serve(re.compile("/orders/.*"), children)
+    parent = {"resource": "orders", "fields": {"order_id": "id"}, "changed_only": True}
+    described = {
+        "orders": {"path": "/orders", "cursor": "at", "incremental": {"parameter": "since"}},
+        "refunds": {"path": "/orders/{order_id}/refunds", "primary_key": "id", "parent": parent},
+    }
+    stream = Stream("refunds", table="refunds", cursor="at", disposition=disposition)
+
+    def asked() -> list[int]:
+        api.asked.clear()
+        sync(api.connector(resources=described, pagination="none"), tmp_path, stream)
+        return [int(request.path.split("/")[2]) for request in api.asked]
+
+    def loaded() -> list[tuple[object, ...]]:
+        return rows(tmp_path, "SELECT order_id FROM api.refunds ORDER BY ALL")
+
+    assert asked() == [*orders]
+    from_last = [*range(2, 10)] if disposition is Disposition.APPEND else [9]
+    assert asked() == from_last
+    assert asked() == from_last
+    orders[9] = "2026-03-11T12:00:00Z"
+    orders[4] = "2026-03-10T12:00:00Z"
+    refunds[4] = ["2026-03-10T12:00:00Z"]
+    assert {4, 9} <= {*asked()}
+    assert loaded() == [(2,), (4,)]
+    refunds[9], orders[9] = ["2026-03-12T12:00:00Z"], "2026-03-12T12:00:00Z"
+    assert 9 in asked()
+    assert loaded() == [(2,), (4,), (9,)]
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

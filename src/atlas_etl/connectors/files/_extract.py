@@ -15,7 +15,7 @@ from atlas_etl.connectors.files._select import Selection
 from atlas_etl.connectors.files._store import Store
 from atlas_etl.connectors.files._survey import refuse_changes, surveyed
 from atlas_etl.connectors.row_source import Wanted
-from atlas_etl.model import CursorValue, TableName
+from atlas_etl.model import CursorKind, CursorValue, TableName
 
 
 class FileRows:
@@ -49,6 +49,9 @@ class FileRows:
 
     def may_change_from(self, high: CursorValue) -> CursorValue:
         return high
+
+    def looked_until(self, _: CursorKind) -> CursorValue | None:
+        return None
 
     def parents(self, _: CursorValue) -> None:
         """Files have none."""

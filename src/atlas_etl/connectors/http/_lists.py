@@ -11,6 +11,7 @@ from datetime import datetime
 from functools import partial
 from typing import TypeAlias
 
+import msgspec
 from msgspec.structs import replace
 
 from atlas_etl.connectors.http._connection import HttpConnection, Resource
@@ -19,6 +20,7 @@ from atlas_etl.connectors.http._first_request import first_request
 from atlas_etl.connectors.http._given import GivenNames
 from atlas_etl.connectors.http._in_order import in_order
 from atlas_etl.connectors.http._incremental import TICKS, Newest, since
+from atlas_etl.connectors.http._looked_at import LookedAt
 from atlas_etl.connectors.http._messages import Request, Response
 from atlas_etl.connectors.http._pages import WINDOW_END, Records
 from atlas_etl.connectors.http._parent_bounds import PARENT, ParentBounds
@@ -56,10 +58,14 @@ class Lists:
         stream = request.stream
         merges = stream.disposition is Disposition.MERGE
         merges = merges or (stream.disposition is None and stream.cursor is not None)
-        bounds = None
+        bounds = looked = None
         if resource.parent is not None and stream.cursor is not None:
             is_clock = resource.parent.shared_cursor or resource.incremental.format in TICKS
             bounds = ParentBounds(request.since, request.parents, is_clock=is_clock, keyed=request.keyed)
+            above = self._config.resources[resource.parent.resource]
+            merges_all = merges and bool(stream.primary_key or resource.primary_key)
+            if resource.parent.changed_only and merges_all and above.cursor is not None:
+                looked = LookedAt(above.cursor)
         reading = Reading(
             stream.primary_key or resource.primary_key,
             merges,
@@ -67,6 +73,7 @@ class Lists:
             limit=request.limit,
             timezone=stream.timezone,
             parents=bounds,
+            looked=looked,
             time=ReadTime(self._now),
             given=self._given(resource),
             errors=ErrorObjects(
@@ -92,8 +99,16 @@ class Lists:
             reading.since if parent.changed_only else None,
         )
 
+        def listed() -> Iterator[msgspec.Raw]:
+            for page in parents:
+                yield from page
+                if reading.looked is not None:
+                    reading.looked.see(page)
+            if reading.looked is not None:
+                reading.looked.is_complete = True
+
         def asked() -> Iterator[tuple[Values, int | None]]:
-            for key, found in distinct(values_of(parent, record) for page in parents for record in page):
+            for key, found in distinct(values_of(parent, record) for record in listed()):
                 yield found, None if bounds is None else bounds.number(key)
 
         def pages_below(item: tuple[Values, int | None]) -> list[Records]:

@@ -214,6 +214,7 @@ class HttpConnector(BaseConnector[HttpConnection]):
             may_change_from=partial(
                 reading.time.may_change_from, form=resource.incremental.format, timezone=reading.timezone
             ),
+            looked_until=reading.looked.until if reading.looked is not None else lambda _: None,
         )
 
     def _statements(self, resource: Resource, reading: Reading) -> Iterator[str]:

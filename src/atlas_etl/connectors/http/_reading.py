@@ -7,6 +7,7 @@ from msgspec import Struct, field
 from atlas_etl.connectors.http._error_objects import ErrorObjects
 from atlas_etl.connectors.http._given import NOTHING_GIVEN, GivenNames
 from atlas_etl.connectors.http._incremental import Newest
+from atlas_etl.connectors.http._looked_at import LookedAt
 from atlas_etl.connectors.http._parent_bounds import ParentBounds
 from atlas_etl.connectors.http._read_time import ReadTime
 from atlas_etl.connectors.http._windows import Windows
@@ -26,6 +27,7 @@ class Reading(Struct, frozen=True):
     windows: Windows | None = None
     parents: ParentBounds | None = None  # None: nothing tells which of their records are new
     time: ReadTime = field(default_factory=ReadTime)
+    looked: LookedAt | None = None  # None: how far parents were looked at is not kept
     given: GivenNames = NOTHING_GIVEN
     errors: ErrorObjects = field(default_factory=ErrorObjects)
     notes: list[str] = field(default_factory=list)  # what a person should know of it

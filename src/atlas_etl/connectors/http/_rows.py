@@ -14,7 +14,7 @@ from atlas_etl.connectors.http._pages import Pages
 from atlas_etl.connectors.http._parent_bounds import PARENT, ParentRows
 from atlas_etl.connectors.row_source import Wanted
 from atlas_etl.errors import WiderColumnsError
-from atlas_etl.model import CursorValue, Hazard, ParentBound, TableName
+from atlas_etl.model import CursorKind, CursorValue, Hazard, ParentBound, TableName
 
 _SURVEY_ROWS = 10_000  # a nullable member shows its first value in few of the first rows
 _SURVEY_BYTES = 8 * 1024 * 1024
@@ -46,6 +46,7 @@ class HttpRows:
         parents: Callable[[], ParentRows] | None,
         schema: pa.Schema | None,
         may_change_from: Callable[[CursorValue], CursorValue],
+        looked_until: Callable[[CursorKind], CursorValue | None],
     ) -> None:
         """Looks at all records for their types; where not `whole`, only at the first ones.
 
@@ -64,6 +65,7 @@ class HttpRows:
         self._statements = statements
         self._caveats = caveats
         self.may_change_from = may_change_from
+        self.looked_until = looked_until
         self._surveyed: int | None = None  # how many pages, where they are all that is wanted
         self.rows: int | None = None
         if not self._survey(limit, whole=whole):
