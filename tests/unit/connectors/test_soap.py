@@ -219,6 +219,26 @@ def test_logins_and_their_faults(api: Api, how: str) -> None:
     assert "s3cret" not in shown
 
 
+def test_a_message_that_is_sent_again_has_a_nonce_of_its_own(api: Api) -> None:
+    """A server that keeps nonces takes a message for a replay that has one for the second time."""
+    seen: list[str | None] = []
+
+    def answer(request: Request) -> Response:
+        if not request.data:
+            return orders(request)
+        assert has_token(request)
+        seen.append(etree.fromstring(request.data).findtext(f".//{{{WSSE}}}Nonce"))
+        if len(seen) == 1:
+            return Response(status=503)
+        if len(seen) == 2:
+            return Response(status=307, headers={"Location": "/soap"})
+        return orders(request) if len({*seen}) == len(seen) else fault("w:FailedAuthentication", "A replay")
+
+    serve(api, answer)
+    assert read(connector(api, more=LOGINS["digest"][0]), ORDERS).num_rows == 3
+    assert len(seen) == 3
+
+
 @pytest.mark.parametrize(
     ("code", "status", "tries"), [("e:Server", 500, 2), ("e:Client", 500, 1), ("e:Client", 200, 1)]
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -28,6 +28,9 @@ class Request:
     body: JsonValue = None  # sent as JSON
     form: Parameters = ()  # sent as a form, where there is no body
     content: bytes | None = field(default=None, repr=False)  # sent as it is, instead of both
+    seal: Callable[[bytes], bytes] | None = field(
+        default=None, repr=False
+    )  # of content, good for one sending
     empty_on: frozenset[int] = frozenset()  # statuses of answers that mean no records
     repeats: int = 0  # how many records of the page before its answer begins with
     is_again: bool = False  # whether it is for the page before, once more
@@ -49,6 +52,12 @@ class Request:
             headers={name: str(value) for name, value in self.headers.items()},
             body=plain_body(self.body),
         )
+
+    def sealed(self) -> Request:
+        """The request as it goes out once: servers refuse a nonce that they saw before."""
+        if self.seal is None or self.content is None:
+            return self
+        return replace(self, content=self.seal(self.content), seal=None)
 
     def without_params(self, names: Collection[str]) -> Request:
         """The request without these parameters, which links and redirects may bring back."""

@@ -140,7 +140,7 @@ class Transport:
         with self._slots:
             before = datetime.now(UTC)
             asked = request.without_params(who.params) if who.params else request
-            response = self._wire.send(asked, who, is_home=is_home)
+            response = self._wire.send(asked.sealed(), who, is_home=is_home)
         if is_home:
             self.heard = Heard(response.headers, before, datetime.now(UTC))
         wait = wait_for_more(response.headers)
@@ -174,6 +174,7 @@ class Transport:
                 headers=request.headers,
                 body=request.body if kept else None,
                 content=request.content if kept else None,
+                seal=request.seal,
             )
         raise refused(request.url, f"there are more than {_MOST_REDIRECTS} in a row")
 

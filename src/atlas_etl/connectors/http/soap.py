@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator, Mapping
+from functools import partial
 from typing import cast
 
 import msgspec
@@ -134,11 +135,9 @@ class SoapConnector(NamedResources):
             secret = security.password.get_secret_value()
             token = UsernameToken(security.username, secret, use_digest=security.digest)
         settings = zeep.Settings(forbid_dtd=True, forbid_entities=True, xml_huge_tree=True)
-        carrier = _Carrier(self._transport)
+        carrier = _Carrier(self._transport, partial(_with_token, token) if token is not None else None)
         try:
-            client = zeep.Client(
-                config.wsdl, transport=carrier, wsse=token, settings=settings, plugins=[Envelope()]
-            )
+            client = zeep.Client(config.wsdl, transport=carrier, settings=settings, plugins=[Envelope()])
         except (ZeepError, etree.LxmlError, ValueError, KeyError) as failure:
             raise _unreadable(where, failure) from None
         try:
@@ -166,9 +165,11 @@ class SoapConnector(NamedResources):
 class _Carrier(zeep.Transport):  # type: ignore[misc]  # zeep has no types
     """Carries zeep's requests by the family's transport; files are not read."""
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, seal: Callable[[bytes], bytes] | None) -> None:
+        """`seal` is that of the requests that are posted."""
         super().__init__()
         self._by = transport
+        self._seal = seal
 
     def load(self, url: str) -> bytes:
         if url == ENCODING:
@@ -181,7 +182,9 @@ class _Carrier(zeep.Transport):  # type: ignore[misc]  # zeep has no types
         )
 
     def post(self, address: str, message: bytes, headers: Mapping[str, str]) -> requests.Response:
-        response = self._by.fetch(Request(_web(address), "POST", headers=headers, content=message))
+        response = self._by.fetch(
+            Request(_web(address), "POST", headers=headers, content=message, seal=self._seal)
+        )
         if not response.content:  # zeep would take it for a result without rows
             raise SourceError(
                 f"{shown(address)} answered {response.status} without a result",
@@ -189,6 +192,12 @@ class _Carrier(zeep.Transport):  # type: ignore[misc]  # zeep has no types
                 code="soap_answer",
             )
         return _as_zeep_reads(response)
+
+
+def _with_token(token: UsernameToken, message: bytes) -> bytes:
+    """The message with a nonce and a time of its own, where the password goes as a digest."""
+    envelope, _ = token.apply(etree.fromstring(message), {})
+    return cast(bytes, etree.tostring(envelope, xml_declaration=True, encoding="utf-8"))
 
 
 def _web(url: str) -> str:
