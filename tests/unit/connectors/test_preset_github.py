@@ -59,7 +59,9 @@ class GitHub:
         page = int(request.args.get("page", "1"))
         here: object = found[(page - 1) * SIZE : page * SIZE]
         if request.path.endswith("/runs"):
-            here = {"total_count": len(found), "workflow_runs": here}
+            of = {"name": request.path.split("/")[3]}  # each run has its repository itself
+            runs = [{**run, "repository": of} for run in found[(page - 1) * SIZE : page * SIZE]]
+            here = {"total_count": len(found), "workflow_runs": runs}
         response = as_json(here)
         if page * SIZE < len(found):
             query = "&".join(f"{name}={value}" for name, value in request.args.items() if name != "page")
@@ -112,7 +114,9 @@ def test_pull_requests_are_read_until_the_checkpoint(github: GitHub, tmp_path: P
 def test_branches_and_runs_of_every_repository_come(github: GitHub, tmp_path: Path) -> None:
     assert synced(github.api, "github", tmp_path, "branches", **FIELDS).rows_loaded == 6
     assert synced(github.api, "github", tmp_path, "workflow_runs", **FIELDS).rows_loaded == 9
-    found = rows(tmp_path, "SELECT repository, count(*) FROM api.workflow_runs GROUP BY 1 ORDER BY 1")
+    found = rows(
+        tmp_path, "SELECT repository ->> 'name', count(*) FROM api.workflow_runs GROUP BY 1 ORDER BY 1"
+    )
     assert found == [("r1", 3), ("r2", 3), ("r3", 3)]
     assert len(github.asked("/repos/octo/r1/actions/runs")) == 2
 
