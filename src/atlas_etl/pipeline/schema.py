@@ -58,9 +58,10 @@ def evolve(
             after = storable(pa.schema([field.with_type(after)]), existing).field(0).type
         if after is None:
             raise SchemaChangeError(
-                f"column {field.name!r} changed from {values.type_name(before)} to "
-                f"{values.type_name(field.type)}, which the table cannot be widened to",
-                hint="run with --full-refresh to make the table again with the new type",
+                f"column {field.name!r} is {values.type_name(before)} in the table and "
+                f"{values.type_name(field.type)} in what is read, which the table cannot be widened to",
+                hint="run with --full-refresh to make the table again with the new type; of a table of your "
+                "own, change the column, or choose another table with `into`",
                 column=field.name,
             )
         fields.append(field.with_type(after))

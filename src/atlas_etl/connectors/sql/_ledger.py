@@ -148,7 +148,10 @@ class Ledger(StreamLines, frozen=True):
         where, parameters = self.of_stream()
         same_table, of_table = self.same_table()
         own_name = f"CASE WHEN {same_table} THEN {self.dialect.quote('table_name')} END"
-        columns = (own_name if name == "table_name" else self.dialect.quote(name) for name in STREAM_COLUMNS)
+        columns = (
+            own_name if name == "table_name" else self.dialect.column_of(self.checkpoints_table, name)
+            for name in STREAM_COLUMNS
+        )
         with reading_own_columns(CHECKPOINTS, self.stream):
             rows = connection.execute(
                 f"SELECT {', '.join(columns)} FROM {self.dialect.table(self.checkpoints_table)}{lock_hint}"
@@ -171,9 +174,11 @@ def connector_checkpoints(
     dialect: WriterDialect, connection: Connection, schema: str | None, connector: str
 ) -> list[CommittedCheckpoint]:
     """Every checkpoint of a connector in one schema's ledger, which must be there."""
+    table = TableName(CHECKPOINTS, schema)
+    columns = ", ".join(dialect.column_of(table, name) for name in STREAM_COLUMNS)
     with reading_own_columns(CHECKPOINTS):
         rows = connection.execute(
-            f"SELECT {dialect.names(STREAM_COLUMNS)} FROM {dialect.table(TableName(CHECKPOINTS, schema))} "
+            f"SELECT {columns} FROM {dialect.table(table)} "
             f"WHERE {dialect.quote('connector')} = {dialect.placeholder}",
             (connector,),
         )
