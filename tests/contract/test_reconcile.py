@@ -57,13 +57,16 @@ class Mirror:
         return self.destination.inspect("shop", self.stream, self.table)
 
     def load(
-        self, *batches: pa.RecordBatch, key: Sequence[str] = ("id",), table: TableName | None = None
+        self,
+        *batches: pa.RecordBatch,
+        key: Sequence[str] = ("id",),
+        disposition: Disposition = Disposition.MERGE,
     ) -> None:
         state = self.state()
         schema, changes = evolve(state.schema, batches[0].schema, self.destination.storable)
         plan = LoadPlan(
-            self.run_id, "shop", self.stream, self.table, Disposition.MERGE, schema, tuple(key), None,
-            changes=changes, keyed=True, version=state.version,
+            self.run_id, "shop", self.stream, self.table, disposition, schema, tuple(key), None,
+            changes=changes, keyed=bool(key), version=state.version,
         )  # fmt: skip
         with self.destination.begin(plan) as session:
             for batch in batches:
@@ -80,8 +83,10 @@ class Mirror:
             self.run_id, "shop", self.stream, self.table, there, deletes, at, has_marks, state.version
         )
 
-    def reconcile(self, *keys: pa.RecordBatch, deletes: Deletes = HARD, at: datetime = AT) -> ReconcileResult:
-        plan = self.plan(keys[0].schema, deletes, at)
+    def reconcile(
+        self, *keys: pa.RecordBatch, deletes: Deletes = HARD, at: datetime = AT, careful: bool = False
+    ) -> ReconcileResult:
+        plan = replace(self.plan(keys[0].schema, deletes, at), careful=careful)
         with self.destination.reconcile(plan) as session:
             for batch in keys:
                 session.write(conform(batch, plan.keys))
@@ -282,6 +287,39 @@ def test_a_key_without_value_is_refused(mirror: Mirror) -> None:
         mirror.reconcile(pa.RecordBatch.from_arrays([pa.array([1, None], pa.int64())], ["id"]))
     assert caught.value.code == "null_key"
     assert mirror.column() == ["1", "2"]
+
+
+def test_a_careful_comparison_leaves_out_keys_without_a_value(mirror: Mirror) -> None:
+    mirror.load(orders(1, 2))
+    keys = pa.RecordBatch.from_arrays([pa.array([1, None, None], pa.int64())], ["id"])
+    assert mirror.reconcile(keys, careful=True) == ReconcileResult(1, 1, left_out=2)
+    assert mirror.column() == ["1"]
+    with pytest.raises(DataError, match="of the 1 rows"):  # the source is not without rows
+        mirror.reconcile(keys.slice(1), deletes=Deletes(), careful=True)
+
+
+def test_keys_without_a_value_may_be_those_of_rows_without_one(mirror: Mirror) -> None:
+    """They came as an append, to which a key is a column like any other."""
+    nulls = pa.RecordBatch.from_arrays([pa.array([1, None], pa.int64()), pa.array(["a", "b"])], ["id", "name"])
+    mirror.load(nulls, key=(), disposition=Disposition.APPEND)
+    with pytest.raises(DataError, match="both the source and its table") as caught:
+        mirror.reconcile(nulls.select(["id"]), careful=True)
+    assert caught.value.code == "null_key"
+    assert mirror.column() == ["1", None]
+
+
+def test_a_careful_comparison_leaves_out_keys_that_the_table_cannot_have(mirror: Mirror) -> None:
+    keys = pa.RecordBatch.from_arrays([pa.array(["a", "b\0", "c"])], ["id"])
+    mirror.load(keys.slice(0, 1), keys.slice(2))
+    try:
+        mirror.reconcile(keys)
+    except DataError as refused:
+        assert (mirror.case.protocol, refused.code) == ("postgresql", "value_does_not_fit")
+        left_out = 1
+    else:
+        left_out = 0
+    assert mirror.reconcile(keys.slice(0, 2), careful=True) == ReconcileResult(1, 1, left_out=left_out)
+    assert mirror.column() == ["a"]
 
 
 def test_rows_that_came_after_the_plan_are_not_deleted(mirror: Mirror) -> None:

@@ -27,7 +27,7 @@ from atlas_etl.pipeline.events import (
 )
 from atlas_etl.pipeline.opened import Job
 from atlas_etl.pipeline.repair import repair
-from atlas_etl.pipeline.run import finished, run_error
+from atlas_etl.pipeline.run import finished, run_error, with_deletes
 from atlas_etl.pipeline.verify import (
     Comparison,
     StreamVerified,
@@ -137,7 +137,7 @@ def _mend(job: _Verification, atlas: Atlas) -> Generator[VerificationEvent, None
                             if isinstance(event, StreamFinished):
                                 outcomes.append(event.outcome)
                             if isinstance(event, StreamReconciled):
-                                outcomes[-1] = replace(outcomes[-1], rows_deleted=event.deleted)
+                                outcomes[-1] = with_deletes(outcomes[-1], event)
                             yield event
                             yield from keeper.heard(event)
                 except (InterruptedRunError, LostLeaseError):

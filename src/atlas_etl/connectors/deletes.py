@@ -5,23 +5,50 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import reduce
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from atlas_etl.errors import DataError, DestinationError
 from atlas_etl.model import Deletion, ReconcilePlan
 
 
-def refuse_null_keys(plan: ReconcilePlan, keys: pa.RecordBatch) -> None:
-    """Raise DataError (`null_key`) where a key of the source lacks a value: it equals no row's."""
-    if any(column.null_count for column in keys.columns):
-        raise DataError(
-            f"the source has rows without a value in the primary key ({', '.join(plan.keys.names)}), "
-            "so that deleted rows cannot be told",
-            hint="choose a primary key without NULL, or remove `deletes`",
-            code="null_key",
-            stream=plan.stream,
-        )
+def whole_keys(plan: ReconcilePlan, keys: pa.RecordBatch) -> pa.RecordBatch:
+    """The keys with a value in every column: one with a NULL equals no row's.
+
+    Raises DataError (`null_key`) where there are others, and the plan is not careful.
+    """
+    nulls = with_null(keys)
+    if nulls is None:
+        return keys
+    if not plan.careful:
+        raise _null_key(plan, "the source has rows without a value in the primary key")
+    return keys.filter(pc.invert(nulls))
+
+
+def with_null(keys: pa.RecordBatch) -> pa.BooleanArray | None:
+    """Which of the keys have a NULL; None where none has."""
+    found = [column.is_null() for column in keys.columns if column.null_count]
+    return reduce(pc.or_, found) if found else None
+
+
+def refuse_null_keys(plan: ReconcilePlan, rows: int) -> None:
+    """Raise DataError (`null_key`) where keys were left out and so many rows have a NULL in theirs.
+
+    They may be the rows of those keys.
+    """
+    if rows:
+        raise _null_key(plan, "both the source and its table have rows without a value in the primary key")
+
+
+def _null_key(plan: ReconcilePlan, found: str) -> DataError:
+    return DataError(
+        f"{found} ({', '.join(plan.keys.names)}), so that deleted rows cannot be told",
+        hint="choose a primary key without NULL, or remove `deletes`",
+        code="null_key",
+        stream=plan.stream,
+    )
 
 
 def refuse_too_many(plan: ReconcilePlan, *, keys: int, gone: int, live: int) -> None:

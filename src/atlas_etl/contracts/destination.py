@@ -86,7 +86,8 @@ class ReconcileSession(Protocol):
     def write(self, batch: pa.RecordBatch) -> None:
         """Take keys that the source has, as the plan types them; some may come twice.
 
-        Raises DataError (`null_key`).
+        One with a NULL, or that the table's columns do not take, raises DataError (`null_key`, and what a
+        load would raise); a careful plan leaves it out.
         """
 
     def commit(self) -> ReconcileResult:
@@ -94,8 +95,9 @@ class ReconcileSession(Protocol):
 
         Keys are equal where a merge finds them equal. Of a table with DELETED_AT, rows that were marked
         before keep their instant, and those whose key came are no longer marked. Raises DataError
-        (`too_many_deletes`) where more would go than the plan allows, DestinationError (`table_not_ours`)
-        where other streams have rows in the table, and, as a load does, what says that it was overtaken.
+        (`too_many_deletes`) where more would go than the plan allows, and (`null_key`) where a key was left
+        out and the table has rows with a NULL in theirs; DestinationError (`table_not_ours`) where other
+        streams have rows in the table, and, as a load does, what says that it was overtaken.
         """
 
 

@@ -187,6 +187,7 @@ class ReconcilePlan(Struct, frozen=True):
     `keys` has the primary key's columns as the table names and types them, `at` is when the source was looked
     at, and `has_marks` says whether the table has the column DELETED_AT. `version` is that of the state the
     plan was made from, as a load's: rows that came later have keys that the source was not asked for.
+    `careful` leaves keys out that no row of the table can have.
     """
 
     run_id: str
@@ -198,6 +199,7 @@ class ReconcilePlan(Struct, frozen=True):
     at: datetime
     has_marks: bool
     version: int
+    careful: bool = False
 
 
 class ReconcileResult(Struct, frozen=True):
@@ -205,3 +207,4 @@ class ReconcileResult(Struct, frozen=True):
 
     deleted: int
     kept: int
+    left_out: int = 0  # keys that no row of the table can have

@@ -13,6 +13,7 @@ from atlas_etl.model import (
     Deletes,
     Deletion,
     Disposition,
+    HazardPolicy,
     NullCursor,
     ReconcilePlan,
     Stream,
@@ -86,8 +87,10 @@ def is_due(deletes: Deletes, last: datetime | None, now: datetime) -> bool:
 def stream_of_keys(stream: Stream, primary_key: tuple[str, ...]) -> Stream:
     """The same rows as the stream's, with their keys only.
 
-    A cursor that is NULL leaves a row out where the policy is `exclude`, so that cursor is read, too.
+    A cursor that is NULL leaves a row out where the policy is `exclude`, so that cursor is read, too. A key
+    that is kept aside is told with its text: one that became NULL could be any row's.
     """
+    nulls = HazardPolicy.QUARANTINE if stream.quarantine_limit else HazardPolicy.NULL
     filtered = stream.cursor is not None and stream.null_cursor is NullCursor.EXCLUDE
     cursor = stream.cursor if filtered else None
     also = (cursor,) if cursor is not None and cursor not in primary_key else ()
@@ -102,7 +105,10 @@ def stream_of_keys(stream: Stream, primary_key: tuple[str, ...]) -> Stream:
         lag=None,
         metadata_columns=False,
         deletes=None,
-        quarantine_limit=0,  # a key that is left out would be taken for one that is gone
+        hazards={
+            hazard: nulls if policy is HazardPolicy.NULL else policy
+            for hazard, policy in stream.hazards.items()
+        },
     )
 
 
@@ -130,7 +136,16 @@ def plan_reconcile(
     if changes or (deletes.how is Deletion.SOFT and not has_marks):
         raise _changed(stream)
     return ReconcilePlan(
-        run_id, connector, stream.name, table, keys, deletes, at, has_marks=has_marks, version=state.version
+        run_id,
+        connector,
+        stream.name,
+        table,
+        keys,
+        deletes,
+        at,
+        has_marks=has_marks,
+        version=state.version,
+        careful=stream.quarantine_limit > 0,
     )
 
 

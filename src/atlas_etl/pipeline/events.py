@@ -66,6 +66,7 @@ class StreamReconciled(Struct, frozen=True):
     how: Deletion
     deleted: int
     kept: int
+    left_out: int = 0  # keys of the source that its table cannot have: their rows are not in it
 
 
 class StreamRetrying(Struct, frozen=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -88,3 +88,21 @@ class Fitting(Struct, frozen=True):
         bare = rows.filter(without)
         why = NullKeyError(self.plan.primary_key, self.plan.stream)
         yield from (RefusedRow(bare.slice(row, 1), why) for row in range(bare.num_rows))
+
+
+def as_far_as_they_go(columns: Sequence[pa.Array], schema: pa.Schema) -> pa.RecordBatch:
+    """The columns in the schema's types, by position, with NULL for each cell that has no such form."""
+    return pa.RecordBatch.from_arrays(
+        [_fitting_cells(column, field.type) for column, field in zip(columns, schema, strict=True)],
+        schema=pa.schema([field.with_nullable(True) for field in schema]),
+    )
+
+
+def _fitting_cells(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    try:
+        return values.convert(column, kind)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError):
+        if len(column) <= 1:
+            return pa.nulls(len(column), kind)
+    half = len(column) // 2
+    return pa.concat_arrays([_fitting_cells(column[:half], kind), _fitting_cells(column[half:], kind)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from uuid import uuid4
 
 import pyarrow as pa
@@ -11,7 +10,6 @@ from msgspec.structs import replace
 from atlas_etl import values
 from atlas_etl.errors import ConfigError, DestinationError, SchemaChangeError
 from atlas_etl.model import (
-    AddColumn,
     Checkpoint,
     CreateTable,
     CursorKind,
@@ -19,7 +17,6 @@ from atlas_etl.model import (
     DropTable,
     LoadPlan,
     NullCursor,
-    SchemaChange,
     Stream,
     TableName,
     TableState,
@@ -27,9 +24,9 @@ from atlas_etl.model import (
     WireFormat,
     merge_mark,
     merge_mark_of,
-    told_mark,
 )
 from atlas_etl.pipeline.deletes import refuse_unreconcilable
+from atlas_etl.pipeline.key_changes import other_key, refuse_new_key, respelt
 from atlas_etl.pipeline.schema import Storable, evolve, reading_texts
 from atlas_etl.pipeline.shape import stored_bound, stored_tail
 
@@ -144,6 +141,8 @@ def plan_load(
     # A full refresh brings a key as often as a merge does.
     by_key = wanted is Disposition.MERGE and not key_is_unique
     orders = cursor is not None and (wanted is Disposition.APPEND or by_key)
+    goes_by_key = wanted is Disposition.MERGE or stream.deletes is not None
+    respelt_key = respelt(state.schema, stored, key) if goes_by_key else None
     try:
         kept = [field for field, name in zip(stored, read.names, strict=True) if name not in stream.protect]
         there = state.schema if full_refresh else reading_texts(state.schema, pa.schema(kept))
@@ -151,6 +150,7 @@ def plan_load(
         is_refused |= full_refresh and (
             _are_numbers_now(state.schema, stored)
             or (orders and _is_number_as_text(stream, read, schema.field(cursor), by_key=by_key))
+            or respelt_key is not None
         )
     except SchemaChangeError:
         if not full_refresh:
@@ -160,10 +160,12 @@ def plan_load(
         schema, changes = stored, (DropTable(), CreateTable())
     if orders and _is_number_as_text(stream, read, schema.field(cursor), by_key=by_key):
         raise _number_as_text(stream, read, stored.field(cursor))
+    if respelt_key is not None and not (state.empty or disposition is Disposition.REPLACE):
+        raise respelt_key
     if disposition is Disposition.MERGE and not state.empty:
-        _refuse_new_key(stream, key, changes)
+        refuse_new_key(stream, key, changes)
         if has_other_key:
-            raise _other_key(stream, key, str(state.merge_mark))
+            raise other_key(stream, key, str(state.merge_mark))
     appends = wanted is disposition is Disposition.APPEND and cursor is not None
     return LoadPlan(
         run_id=run_id,
@@ -220,31 +222,6 @@ def may_pass(
     is_same = read.equals(shaped) and tuple(plan.schema.names) == offered.names
     is_looked_at = plan.careful or state.quarantine or (plan.merges and not plan.distinct)
     return is_ready and is_same and not is_looked_at
-
-
-def _refuse_new_key(stream: Stream, key: tuple[str, ...], changes: Sequence[SchemaChange]) -> None:
-    """Raise SchemaChangeError where the rows that are there have no value of the key, so that none is met."""
-    for change in changes:
-        if isinstance(change, AddColumn) and change.field.name in key:
-            raise SchemaChangeError(
-                f"the rows that are there have no {change.field.name!r}, by which rows are merged now: "
-                "they would stay beside those that replace them",
-                hint="run with --full-refresh to read the stream again by its new key",
-                code="key_changed",
-                stream=stream.name,
-                column=change.field.name,
-            )
-
-
-def _other_key(stream: Stream, key: Sequence[str], mark: str) -> SchemaChangeError:
-    return SchemaChangeError(
-        f"rows are merged by {', '.join(key)} now, and those that are there by {told_mark(mark)}: some of "
-        "them would be lost, or stay beside those that replace them",
-        hint="run with --full-refresh (`atlas load`: with --disposition replace) to make the table again by "
-        "its new key",
-        code="key_changed",
-        stream=stream.name,
-    )
 
 
 def _are_numbers_now(there: pa.Schema | None, stored: pa.Schema) -> bool:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from datetime import UTC, datetime
 
 import pyarrow as pa
 
 from atlas_etl.contracts import Connector, Destination
-from atlas_etl.model import ReadRequest
+from atlas_etl.model import Disposition, LoadPlan, ReadRequest, ReconcilePlan, RefusedRow
 from atlas_etl.pipeline.deletes import is_due, plan_reconcile, stream_of_keys
 from atlas_etl.pipeline.events import KeysRead, ReconcileEvent, StreamRead, StreamReconciled
+from atlas_etl.pipeline.fitting import Fitting, as_far_as_they_go
 from atlas_etl.pipeline.opened import Job
-from atlas_etl.pipeline.schema import conform
 from atlas_etl.pipeline.shape import shape, shaped_schema
 
 
@@ -50,12 +50,45 @@ def reconcile(source: Connector, destination: Destination, job: Job) -> Generato
             at=at,
         )
         shaped = shape(keys_only, job.run_id, job.started_at)
+        fitting = Fitting(lambda batch: shaped(batch.select(key)), _fitting_plan(plan))
         keys = 0
         with destination.reconcile(plan) as session:
-            for batch in extract.batches():
-                session.write(conform(shaped(batch).select(key), plan.keys))
-                keys += batch.num_rows
+            for batch, refused in fitting.fitted(extract):
+                session.write(batch)
+                if refused:
+                    session.write(pa.concat_batches(_told(found, key, plan.keys) for found in refused))
+                keys += batch.num_rows + len(refused)
                 yield KeysRead(job.connector, stream.name, keys)
             yield StreamRead(job.connector, stream.name)
             result = session.commit()
-    yield StreamReconciled(job.connector, stream.name, deletes.how, result.deleted, result.kept)
+    yield StreamReconciled(
+        job.connector, stream.name, deletes.how, result.deleted, result.kept, result.left_out
+    )
+
+
+def _fitting_plan(plan: ReconcilePlan) -> LoadPlan:
+    """The plan by which keys come into the form that the table has."""
+    return LoadPlan(
+        plan.run_id,
+        plan.connector,
+        plan.stream,
+        plan.table,
+        Disposition.MERGE,
+        plan.keys,
+        tuple(plan.keys.names),
+        None,
+        careful=plan.careful,
+    )
+
+
+def _told(refused: RefusedRow, key: Sequence[str], keys: pa.Schema) -> pa.RecordBatch:
+    """A refused key as the table would have it, had it come when its column was read otherwise.
+
+    NULL where the table's column has no such value: no row of it can have that key.
+    """
+    row = refused.row if refused.row.schema.names == keys.names else refused.row.select(key)
+    columns = [
+        pa.array([refused.texts[name]]) if name in refused.texts else column
+        for name, column in zip(key, row.columns, strict=True)
+    ]
+    return as_far_as_they_go(columns, keys)

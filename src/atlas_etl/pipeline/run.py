@@ -144,7 +144,7 @@ def _synced(
     try:
         for event in _tried(partial(reconcile, source, destination, job), job, retry):
             if isinstance(event, StreamReconciled):
-                outcome = replace(outcome, rows_deleted=event.deleted)
+                outcome = with_deletes(outcome, event)
             yield event
     except InterruptedRunError:
         raise
@@ -152,6 +152,18 @@ def _synced(
         failure.located(connector=job.connector, stream=job.stream.name)
         outcome = replace(outcome, status=RunStatus.FAILED, error=run_error(failure))
     yield StreamFinished(job.connector, outcome)
+
+
+def with_deletes(outcome: StreamRun, found: StreamReconciled) -> StreamRun:
+    """The outcome of a stream's load, and what its source deleted."""
+    many = found.left_out > 1
+    keys = f"{found.left_out:,} rows of the source have keys" if many else "1 row of the source has a key"
+    unknown = (
+        f"{keys} that {outcome.table} cannot have, so there is nothing to compare; "
+        f"`atlas quarantine list {found.connector}` shows what was kept aside"
+    )
+    warnings = (*outcome.warnings, unknown) if found.left_out else outcome.warnings
+    return replace(outcome, rows_deleted=found.deleted, warnings=warnings)
 
 
 def _tried(work: _Work, job: Job, retry: RetryPolicy) -> Generator[Event, None, None]:

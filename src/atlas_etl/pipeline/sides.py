@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
@@ -28,7 +28,7 @@ from atlas_etl.model import (
     TableState,
 )
 from atlas_etl.pipeline.digest import Digests, row_digests
-from atlas_etl.pipeline.fitting import Fitting
+from atlas_etl.pipeline.fitting import Fitting, as_far_as_they_go
 from atlas_etl.pipeline.plan import disposition_of, resume_from
 from atlas_etl.pipeline.schema import evolve, known_columns
 from atlas_etl.pipeline.shape import shape, shaped_schema, shaped_tail, stored_tail
@@ -134,7 +134,7 @@ class Sides(Struct, frozen=True):
     def quarantined(self) -> pa.RecordBatch:
         """The rows that are kept aside."""
         kept = self.state.quarantine
-        return _as_far_as_they_go(
+        return as_far_as_they_go(
             [pa.array([found.row.get(name) for found in kept], pa.string()) for name in self.schema.names],
             self.schema,
         )
@@ -155,7 +155,7 @@ class Sides(Struct, frozen=True):
         for rows, refused in Fitting(shape(self.stream, "", _NEVER), plan).fitted(extract):
             yield rows, row_digests(rows)
             for found in refused:
-                row = _as_far_as_they_go(found.row.columns, self.schema)
+                row = as_far_as_they_go(found.row.columns, self.schema)
                 yield row, ~row_digests(row)
 
 
@@ -204,24 +204,6 @@ class Stored(Struct, frozen=True):
             for field in self.sides.schema
         ]
         return pa.RecordBatch.from_arrays(columns, schema=self.sides.schema)
-
-
-def _as_far_as_they_go(columns: Sequence[pa.Array], schema: pa.Schema) -> pa.RecordBatch:
-    """The columns in the schema's types, by position, with NULL for each cell that has no such form."""
-    return pa.RecordBatch.from_arrays(
-        [_fitting_cells(column, field.type) for column, field in zip(columns, schema, strict=True)],
-        schema=pa.schema([field.with_nullable(True) for field in schema]),
-    )
-
-
-def _fitting_cells(column: pa.Array, kind: pa.DataType) -> pa.Array:
-    try:
-        return values.convert(column, kind)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError):
-        if len(column) <= 1:
-            return pa.nulls(len(column), kind)
-    half = len(column) // 2
-    return pa.concat_arrays([_fitting_cells(column[:half], kind), _fitting_cells(column[half:], kind)])
 
 
 def whole(connector: str, stream: Stream, destination: Destination, limits: BatchLimits) -> ReadRequest:

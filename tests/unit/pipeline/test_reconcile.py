@@ -18,6 +18,8 @@ from atlas_etl.model import (
     Deletes,
     Deletion,
     Disposition,
+    Hazard,
+    HazardPolicy,
     NullCursor,
     ReadRequest,
     RetryPolicy,
@@ -288,6 +290,41 @@ def test_rows_that_come_after_the_load_are_harmless(syncs: Syncs) -> None:
     assert "7" not in syncs.ids(merged())
     assert syncs.one(merged()).rows_loaded == 1
     assert syncs.ids(merged())[-1] == "50"
+
+
+# Keys that are refused
+
+
+ODD = "CREATE TABLE orders (id {kind}, v VARCHAR, seen TIMESTAMP)"
+REFUSED = {
+    "a hazard": ("TIMESTAMP", "TIMESTAMP '2026-01-01' + INTERVAL {} DAY", "'infinity'"),
+    "none": ("BIGINT", "{}", "NULL"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("why", REFUSED)
+@pytest.mark.parametrize("policy", [HazardPolicy.QUARANTINE, HazardPolicy.NULL])
+def test_a_row_whose_key_is_refused_keeps_no_other_from_being_deleted(
+    any_house: House, why: str, policy: HazardPolicy
+) -> None:
+    kind, written, odd = REFUSED[why]
+    stream = merged(primary_key=("id",), quarantine_limit=2, hazards={Hazard.INFINITY: policy})
+    syncs = Syncs(any_house)
+    rows = (f"({written.format(n)}, 'v{n}', TIMESTAMP '2026-01-0{n}')" for n in range(1, 6))
+    any_house.source(ODD.format(kind=kind), f"INSERT INTO orders VALUES {', '.join(rows)}")
+    syncs.run(stream)
+    any_house.source(
+        f"INSERT INTO orders VALUES ({odd}, 'odd', '2026-02-01')", "DELETE FROM orders WHERE v = 'v2'"
+    )
+    outcome = syncs.one(stream)
+    assert (outcome.error, outcome.rows_quarantined, outcome.rows_deleted) == (None, 1, 1)
+    assert any("1 row of the source has a key" in warning for warning in outcome.warnings)
+    any_house.source("DELETE FROM orders WHERE v IN ('v3', 'odd')")
+    outcome = syncs.one(stream)
+    assert outcome.rows_deleted == 1
+    assert not any("row of the source has a key" in warning for warning in outcome.warnings)
+    index = any_house.table(stream).column_names.index("v")
+    assert sorted(str(row[index]) for row in any_house.rows(stream)) == ["v1", "v4", "v5"]
 
 
 # When

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec.structs import replace
 
-from atlas_etl.connectors.deletes import refuse_null_keys, refuse_too_many
+from atlas_etl.connectors.deletes import refuse_null_keys, refuse_too_many, whole_keys, with_null
 from atlas_etl.connectors.files._failures import writing
 from atlas_etl.connectors.files._folder import StreamFolder
 from atlas_etl.connectors.files._manifest import LEDGER_LENGTH, DataFile, Load, Manifest
@@ -44,15 +44,19 @@ class FileReconcileSession:
         self._is_soft = plan.deletes.how is Deletion.SOFT
         self._keys = KeySet(scratch, plan.stream, plan.keys.names, None, plan.keys)
         self._count = 0
+        self._left_out = 0
 
     def write(self, batch: pa.RecordBatch) -> None:
-        refuse_null_keys(self._plan, batch)
-        self._keys.add(batch)
+        keys = whole_keys(self._plan, batch)
+        self._keys.add(keys)
         self._count += batch.num_rows
+        self._left_out += batch.num_rows - keys.num_rows
 
     def commit(self) -> ReconcileResult:
         plan, before = self._plan, self._before
         with writing(self._folder.path):
+            if self._left_out:
+                refuse_null_keys(plan, self._nulls())
             found = self._keys.compared(self._rows(), DELETED_AT if plan.has_marks else None)
             live = before.rows - int(np.sum(found.marked))
             deleted = int(np.sum(found.gone & ~found.marked))
@@ -68,7 +72,7 @@ class FileReconcileSession:
                 reconciled_at=plan.at,
             )
             self._transaction.commit(manifest)
-        return ReconcileResult(deleted, live - deleted + restored)
+        return ReconcileResult(deleted, live - deleted + restored, self._left_out)
 
     def close(self) -> None:
         """Give everything back; deletes every file of a comparison that was not committed."""
@@ -79,6 +83,11 @@ class FileReconcileSession:
         """Keys and marks of every live row, in the order of the live files."""
         names = [*self._plan.keys.names, *([DELETED_AT] if self._plan.has_marks else [])]
         yield from self._folder.read(self._before.files, pa.schema([self._schema.field(n) for n in names]))
+
+    def _nulls(self) -> int:
+        """How many live rows have a NULL in their key."""
+        found = (with_null(rows.select(self._plan.keys.names)) for rows in self._rows())
+        return sum(nulls.true_count for nulls in found if nulls is not None)
 
     def _changed(self, found: Compared) -> Iterator[DataFile]:
         """The live files, those written again that hold a row that changes."""

@@ -81,6 +81,7 @@ class WriterDialect(ABC):
     descending = "DESC NULLS LAST"
     transactional_ddl = True
     has_schemas = True
+    has_savepoints = True
     keeps_keys = True  # whether tables are made with their primary key
     fold_case = False  # whether names that differ only in case are one
     max_identifier: int | None = None

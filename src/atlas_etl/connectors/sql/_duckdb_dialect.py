@@ -20,6 +20,7 @@ class DuckDBWriterDialect(WriterDialect):
     """How DuckDB writes, within the memory of a load."""
 
     fold_case = True
+    has_savepoints = False
     keeps_keys = False  # DuckDB would keep their index in memory whole; merging does not need it
 
     def __init__(self, memory: LoadMemory, database: str) -> None:

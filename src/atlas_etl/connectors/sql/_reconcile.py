@@ -6,11 +6,12 @@ from uuid import uuid4
 
 import pyarrow as pa
 
-from atlas_etl.connectors.deletes import refuse_null_keys, refuse_too_many
+from atlas_etl.connectors.deletes import refuse_null_keys, refuse_too_many, whole_keys
 from atlas_etl.connectors.sql._dialect import ROW, STAGE, Connection, WriterDialect
 from atlas_etl.connectors.sql._kept_rows import rows_kept
 from atlas_etl.connectors.sql._ledger import Ledger
 from atlas_etl.connectors.sql._loads import RECONCILED
+from atlas_etl.connectors.sql._trial import told_apart
 from atlas_etl.model import DELETED_AT, Deletion, ReconcilePlan, ReconcileResult
 
 
@@ -22,15 +23,27 @@ class SqlReconcileSession:
         self._connection = connection
         self._plan = plan
         self._keys = 0
+        self._left_out = 0
         self._stage = dialect.stage(STAGE)
         staged = plan.keys.append(pa.field(ROW, pa.int64()))
         connection.execute(dialect.create_stage(self._stage, staged, plan.keys.names))
 
     def write(self, batch: pa.RecordBatch) -> None:
-        refuse_null_keys(self._plan, batch)
-        order = pa.array(range(self._keys, self._keys + batch.num_rows), pa.int64())
-        self._connection.ingest(self._stage, batch.append_column(ROW, order))
+        keys = whole_keys(self._plan, batch)
+        self._left_out += batch.num_rows - keys.num_rows
+        order = pa.arange(self._keys, self._keys + keys.num_rows)
         self._keys += batch.num_rows
+        staged = keys.append_column(ROW, order)
+        if self._plan.careful and self._dialect.has_savepoints:
+            # The stage's columns are the table's, so what it refuses is no row's key.
+            self._left_out += sum(
+                1 for _ in told_apart(self._dialect, self._connection, staged, self._stage_keys)
+            )
+        else:
+            self._stage_keys(staged)
+
+    def _stage_keys(self, keys: pa.RecordBatch) -> None:
+        self._connection.ingest(self._stage, keys)
 
     def commit(self) -> ReconcileResult:
         plan, dialect, connection = self._plan, self._dialect, self._connection
@@ -44,6 +57,9 @@ class SqlReconcileSession:
         mark = dialect.quote(DELETED_AT)
         is_live = f"{mark} IS NULL" if plan.has_marks else "1 = 1"
         live = self._count(f"{table} WHERE {is_live}")
+        if self._left_out:
+            is_null = " OR ".join(f"{dialect.quote(name)} IS NULL" for name in key)
+            refuse_null_keys(plan, self._count(f"{table} WHERE {is_null}"))
         deleted = self._count(f"{table} WHERE {is_live} AND {gone}")
         refuse_too_many(plan, keys=self._keys, gone=deleted, live=live)
         restored = 0
@@ -75,7 +91,7 @@ class SqlReconcileSession:
             at=plan.at,
         )
         connection.commit()
-        return ReconcileResult(deleted, live - deleted + restored)
+        return ReconcileResult(deleted, live - deleted + restored, self._left_out)
 
     def _refuse_kept(self, rows: str) -> None:
         kept = self._count(rows)

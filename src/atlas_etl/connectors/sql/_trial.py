@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pyarrow as pa
 
@@ -35,7 +35,7 @@ class SavepointTrial:
     def refusals(self, rows: pa.RecordBatch) -> Refusals:
         self._run(self._dialect.savepoint(_BATCH))
         self._checks = self._useful_checks()
-        found = dict(self._told_apart(rows, 0))
+        found = dict(told_apart(self._dialect, self._connection, rows, self._load))
         self._run(self._dialect.undo(_BATCH))
         return found
 
@@ -52,32 +52,46 @@ class SavepointTrial:
         self._run(self._dialect.undo(_PART))
         return checks
 
-    def _told_apart(self, rows: pa.RecordBatch, first: int) -> Iterator[tuple[int, RefusedRowError]]:
-        self._run(self._dialect.savepoint(_PART))
-        try:
-            self._load(rows)
-            self._run(self._checks)
-            self._run(self._dialect.release(_PART))
-        except RefusedRowError as why:
-            self._run(self._dialect.undo(_PART))
-            if rows.num_rows == 1:
-                yield first, why
-                return
-        else:
-            return
-        half = rows.num_rows // 2
-        yield from self._told_apart(rows.slice(0, half), first)
-        yield from self._told_apart(rows.slice(half), first + half)
-
     def _load(self, rows: pa.RecordBatch) -> None:
         dialect, connection, plan = self._dialect, self._connection, self._plan
-        if not plan.merges:
+        if plan.merges:
+            connection.execute(f"DELETE FROM {self._tried}")
+            numbers = pa.array(range(rows.num_rows), pa.int64())
+            connection.ingest(self._tried, rows.append_column(ROW, numbers))
+            self._run(dialect.merge(plan, self._tried))
+        else:
             connection.ingest(dialect.table(plan.table), rows)
-            return
-        connection.execute(f"DELETE FROM {self._tried}")
-        connection.ingest(self._tried, rows.append_column(ROW, pa.array(range(rows.num_rows), pa.int64())))
-        self._run(dialect.merge(plan, self._tried))
+        self._run(self._checks)
 
     def _run(self, statements: Sequence[str]) -> None:
         for statement in statements:
             self._connection.execute(statement)
+
+
+def told_apart(
+    dialect: WriterDialect,
+    connection: Connection,
+    rows: pa.RecordBatch,
+    load: Callable[[pa.RecordBatch], None],
+    first: int = 0,
+) -> Iterator[tuple[int, RefusedRowError]]:
+    """Load what is taken of the rows, one half after the other; the others are told, by their places."""
+
+    def run(statements: Sequence[str]) -> None:
+        for statement in statements:
+            connection.execute(statement)
+
+    run(dialect.savepoint(_PART))
+    try:
+        load(rows)
+        run(dialect.release(_PART))
+    except RefusedRowError as why:
+        run(dialect.undo(_PART))
+        if rows.num_rows == 1:
+            yield first, why
+            return
+    else:
+        return
+    half = rows.num_rows // 2
+    yield from told_apart(dialect, connection, rows.slice(0, half), load, first)
+    yield from told_apart(dialect, connection, rows.slice(half), load, first + half)
