@@ -300,7 +300,9 @@ def test_a_careful_comparison_leaves_out_keys_without_a_value(mirror: Mirror) ->
 
 def test_keys_without_a_value_may_be_those_of_rows_without_one(mirror: Mirror) -> None:
     """They came as an append, to which a key is a column like any other."""
-    nulls = pa.RecordBatch.from_arrays([pa.array([1, None], pa.int64()), pa.array(["a", "b"])], ["id", "name"])
+    nulls = pa.RecordBatch.from_arrays(
+        [pa.array([1, None], pa.int64()), pa.array(["a", "b"])], ["id", "name"]
+    )
     mirror.load(nulls, key=(), disposition=Disposition.APPEND)
     with pytest.raises(DataError, match="both the source and its table") as caught:
         mirror.reconcile(nulls.select(["id"]), careful=True)

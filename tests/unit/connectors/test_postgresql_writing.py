@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import pyarrow as pa
@@ -12,11 +13,22 @@ import pytest
 from atlas_etl import values
 from atlas_etl.connectors.sql._postgresql_writer import PostgresDestination
 from atlas_etl.errors import DataError, DestinationError, UsageError
-from atlas_etl.model import Checkpoint, CursorKind, CursorValue, Disposition, LoadPlan, Stream, TableName
+from atlas_etl.model import (
+    Checkpoint,
+    CursorKind,
+    CursorValue,
+    Deletes,
+    Disposition,
+    LoadPlan,
+    ReconcilePlan,
+    Stream,
+    TableName,
+)
 from atlas_etl.pipeline.schema import conform, evolve, reading_texts
 from tests.servers import ServerAddress
 from tests.unit.connectors.postgres_database import Database, read
 
+AT = datetime(2026, 3, 1, tzinfo=UTC)
 ORDERS = TableName("orders", "shop")
 APPEND, MERGE, REPLACE = Disposition.APPEND, Disposition.MERGE, Disposition.REPLACE
 
@@ -382,7 +394,28 @@ def test_what_may_not_be_written_is_named_with_the_grant(database: Database) -> 
         with pytest.raises(DestinationError) as caught:
             load(destination, pa.table({"id": pa.array([1], pa.int64())}))
         assert caught.value.hint == f'GRANT SELECT, INSERT, UPDATE, DELETE ON "shop"."orders" TO "{name}"'
-        assert load(destination, orders((1, "a")), into=TableName("mine", "shop")) == 1
+        mine = TableName("mine", "shop")
+        assert load(destination, orders((1, "a")), into=mine) == 1
+        database.execute(
+            "ALTER TABLE shop.mine OWNER TO CURRENT_USER", f'GRANT SELECT, INSERT ON shop.mine TO "{name}"'
+        )
+        state = destination.inspect("shop", "mine", mine)
+        assert state.schema is not None
+        keys = pa.schema([state.schema.field("id")])
+        gone = ReconcilePlan(
+            "run",
+            "shop",
+            "mine",
+            mine,
+            keys,
+            Deletes(max_share=1),
+            AT,
+            has_marks=False,
+            version=state.version,
+        )
+        with pytest.raises(DestinationError) as caught, destination.reconcile(gone) as session:
+            session.commit()
+        assert caught.value.hint == f'GRANT SELECT, INSERT, UPDATE, DELETE ON "shop"."mine" TO "{name}"'
 
 
 def test_queries_read_and_only_read(database: Database) -> None:

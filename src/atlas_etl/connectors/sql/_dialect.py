@@ -79,7 +79,6 @@ class WriterDialect(ABC):
     searched_type: str | None = None  # of own texts that are compared, where it is another
     empty_is_null = False  # whether an empty text is NULL
     descending = "DESC NULLS LAST"
-    transactional_ddl = True
     has_schemas = True
     has_savepoints = True
     keeps_keys = True  # whether tables are made with their primary key

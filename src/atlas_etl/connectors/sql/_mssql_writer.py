@@ -87,6 +87,8 @@ class MSSQLDestination(SqlDestination):
     def dialect_for_keys(self, connection: Connection, plan: ReconcilePlan) -> MSSQLWriterDialect:
         target = look_at(connection.execute, plan.table)
         refuse_cascades(plan, target.cascades)
+        if plan.careful:  # as of a load
+            connection.execute("SET XACT_ABORT OFF")
         return MSSQLWriterDialect(target.columns)
 
     def table_schema(self, connection: Connection, table: TableName) -> pa.Schema | None:

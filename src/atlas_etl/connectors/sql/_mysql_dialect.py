@@ -44,7 +44,6 @@ class MySQLWriterDialect(WriterDialect):
     key_type = f"VARCHAR(255) {EXACT_TEXT}"
     text_type = LONG_TEXT
     descending = "DESC"  # NULL comes last by itself
-    transactional_ddl = False
     fold_case = True
     max_identifier = _CHARACTERS
     for_update = " FOR UPDATE"

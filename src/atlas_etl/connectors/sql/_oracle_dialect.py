@@ -44,7 +44,6 @@ class OracleWriterDialect(WriterDialect):
     text_type = LONG_TEXT
     searched_type = SHORT_TEXT
     empty_is_null = True
-    transactional_ddl = False
     has_schemas = False  # a schema is a user, which a load does not make
     max_identifier = _BYTES
     for_update = f" FOR UPDATE WAIT {_LOCK_SECONDS}"

@@ -23,6 +23,7 @@ from atlas_etl.connectors.sql._postgresql_reader import ReaderDialect
 from atlas_etl.connectors.sql._postgresql_session import ENDS, SessionPool, given_up
 from atlas_etl.connectors.sql._postgresql_snapshot import PostgresSnapshot
 from atlas_etl.connectors.sql._postgresql_types import arrow_type, declared_form
+from atlas_etl.connectors.sql._reconcile import SqlReconcileSession
 from atlas_etl.connectors.sql._referenced import refuse_cascading_load
 from atlas_etl.connectors.sql._source import Select
 from atlas_etl.connectors.sql._writer import SqlDestination
@@ -85,6 +86,12 @@ class PostgresDestination(SqlDestination):
             with self.connect() as connection:
                 forms = connection.forms(_sql(plan.table).replace("%", "%%"))
         return forms.items() >= set(offered.columns)
+
+    @contextmanager
+    def reconcile(self, plan: ReconcilePlan) -> Iterator[SqlReconcileSession]:
+        with self.connect() as connection:
+            connection.about = _sql(plan.table)
+            yield self.comparison(connection, plan)
 
     def dialect_for_keys(self, connection: Connection, plan: ReconcilePlan) -> PostgresWriterDialect:
         target = _sql(plan.table)

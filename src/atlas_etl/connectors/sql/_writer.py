@@ -162,23 +162,19 @@ class SqlDestination(ABC):
         with self.reading() as snapshot:
             yield SqlTableSnapshot(self.reader, self.dialect, snapshot, table)
 
-    @contextmanager
-    def begin(self, plan: LoadPlan) -> Iterator[SqlLoadSession]:
-        with self.connect() as connection:
-            if not self.dialect.transactional_ddl:
-                self._prepare(connection, plan)
-                connection.begin()
-            else:
-                connection.begin()
-                self._prepare(connection, plan)
-            yield SqlLoadSession(self.dialect, connection, plan)
+    @abstractmethod
+    def begin(self, plan: LoadPlan) -> AbstractContextManager[SqlLoadSession]: ...
 
     @contextmanager
     def reconcile(self, plan: ReconcilePlan) -> Iterator[SqlReconcileSession]:
         with self.connect() as connection:
-            dialect = self.dialect_for_keys(connection, plan)
-            connection.begin()
-            yield SqlReconcileSession(dialect, connection, plan)
+            yield self.comparison(connection, plan)
+
+    def comparison(self, connection: Connection, plan: ReconcilePlan) -> SqlReconcileSession:
+        """The comparison of a table's keys, begun on a connection of its own."""
+        dialect = self.dialect_for_keys(connection, plan)
+        connection.begin()
+        return SqlReconcileSession(dialect, connection, plan)
 
     def dialect_for_keys(self, connection: Connection, plan: ReconcilePlan) -> WriterDialect:  # noqa: ARG002
         """The dialect whose stage compares keys as the table does, of a connection made ready for it.
