@@ -82,3 +82,19 @@ def test_a_column_that_the_table_computes(
         session.commit(None)
     assert caught.value.code == "computed_column"
     assert "`exclude`" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("disposition", Disposition)
+def test_a_view_is_refused_with_what_to_do(
+    destination: DuckDBDestination, tmp_path: Path, disposition: Disposition
+) -> None:
+    with duckdb.connect(tmp_path / "own.duckdb") as own:
+        own.execute("CREATE TABLE base (id BIGINT)")
+        own.execute("CREATE VIEW t AS FROM base")
+    batch = pa.RecordBatch.from_pylist([{"id": 1}])
+    plan = LoadPlan("run", "shop", "t", TABLE, disposition, batch.schema, ("id",), None, alone=True)
+    refused = pytest.raises(DestinationError, match=r"base table|not an table")
+    with refused as caught, destination.begin(plan) as session:
+        session.write(batch)
+        session.commit(None)
+    assert "`into`" in str(caught.value.hint)

@@ -620,3 +620,38 @@ def test_a_column_that_the_table_computes(tmp_path: Path, kind: str) -> None:
     assert "`exclude`" in str(caught.value.hint)
     load(destination(path), rows("a", pa.int64(), [1]))
     assert there(path)[0] == {"a": 1, "C": 2}
+
+
+@pytest.mark.parametrize("disposition", [Disposition.APPEND, Disposition.MERGE])
+@pytest.mark.parametrize("by", ["constraint", "trigger"])
+def test_a_rule_that_ends_the_load_where_it_refuses_a_row(
+    tmp_path: Path, disposition: Disposition, by: str
+) -> None:
+    path, rule = tmp_path / "a.db", "NOT NULL ON CONFLICT ROLLBACK" if by == "constraint" else ""
+    make(path, f"CREATE TABLE shop__t (a INTEGER PRIMARY KEY, v TEXT {rule})")
+    raises = "BEGIN SELECT RAISE(ROLLBACK, 'no') WHERE new.v IS NULL; END"
+    make(path, *([f"CREATE TRIGGER refuses BEFORE INSERT ON shop__t {raises}"] if by == "trigger" else []))
+    batch = pa.RecordBatch.from_pydict({"a": [1, 2], "v": ["x", None]})
+    with pytest.raises(DestinationError) as caught:
+        load(destination(path), batch, disposition=disposition, primary_key=("a",), careful=True)
+    assert (caught.value.code, "ABORT" in str(caught.value.hint)) == ("rule_ends_load", True)
+    assert there(path) == []
+
+
+def test_rows_that_a_views_triggers_take_are_not_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    make(
+        path,
+        "CREATE TABLE base (a INTEGER)",
+        "CREATE VIEW shop__t AS SELECT * FROM base",
+        "CREATE TRIGGER adds INSTEAD OF INSERT ON shop__t BEGIN INSERT INTO base VALUES (new.a); END",
+    )
+    into, batch = destination(path), rows("a", pa.int64(), [1, 2])
+    with into.begin(plan(batch.schema, changes=())) as session:
+        session.write(batch)
+        done = session.commit(None)
+    assert (done.rows, done.left_out) == (2, 0)
+    assert len(there(path, "base")) == 2
+    with pytest.raises(DestinationError, match="no trigger") as caught:
+        load(into, batch, disposition=Disposition.REPLACE)
+    assert "`into`" in str(caught.value.hint)

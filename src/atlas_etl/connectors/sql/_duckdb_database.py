@@ -14,7 +14,7 @@ from tenacity import RetryCallState, retry, stop_after_delay, wait_fixed
 
 from atlas_etl.connectors.base import ConnectionConfig, ProjectPath
 from atlas_etl.connectors.enclosed import ENCLOSE, NO_EXTENSIONS
-from atlas_etl.connectors.sql._meaning import TABLE_EXISTS, Failure, computes
+from atlas_etl.connectors.sql._meaning import ONLY_TABLES, TABLE_EXISTS, Failure, computes
 from atlas_etl.errors import AtlasError, DestinationError, InterruptedRunError, RefusedRowError
 
 OUT_OF_MEMORY = "out_of_memory"
@@ -175,6 +175,8 @@ def writing() -> Iterator[None]:
             raise RefusedRowError(
                 "a column of the table cannot hold a value", hint=_CORRECT, code="value_does_not_fit"
             ) from None
+        if "is not an table" in failure.message or "from base table" in failure.message:
+            failure.hint = ONLY_TABLES
         if "generated column" in failure.message:
             raise computes("the table") from failure
         raise

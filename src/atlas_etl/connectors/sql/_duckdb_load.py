@@ -42,6 +42,10 @@ class LoadConnection(NoneLeftOut):
             self._insert = StreamedInsert(self._opened, table, batch.schema)
         self._insert.put(batch)
 
+    def left_out(self) -> int:
+        self._finish()  # what it raises is about rows, and not about the statement that comes next
+        return super().left_out()
+
     def _finish(self) -> None:
         if self._insert is not None:
             insert, self._insert = self._insert, None

@@ -33,6 +33,9 @@ def commit_unknown() -> DestinationError:
     )
 
 
+ONLY_TABLES = "only tables are loaded: name another one with `into` on the stream, or drop that"
+
+
 def computes(table: object, column: str | None = None) -> DestinationError:
     """A load has values for a column of a table that computes them, where it is known which."""
     return DestinationError(

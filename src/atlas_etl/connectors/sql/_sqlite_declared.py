@@ -55,6 +55,15 @@ def refuse_rebuilding(connection: Connection, table: TableName, column: str) -> 
         )
 
 
+def is_view(connection: Connection, table: TableName) -> bool:
+    """Whether it is a view, whose rows go where its triggers (INSTEAD OF) bring them."""
+    return bool(
+        connection.execute(
+            "SELECT 1 FROM main.sqlite_schema WHERE type = 'view' AND name = ? COLLATE NOCASE", (table.name,)
+        )
+    )
+
+
 def _words(connection: Connection, table: TableName) -> str:
     """In capitals, with one blank between them; none where there is no such table."""
     rows = connection.execute(

@@ -16,7 +16,7 @@ import adbc_driver_manager
 import adbc_driver_sqlite.dbapi
 import pyarrow as pa
 
-from atlas_etl.connectors.sql._meaning import TABLE_EXISTS, Failure
+from atlas_etl.connectors.sql._meaning import ONLY_TABLES, TABLE_EXISTS, Failure
 from atlas_etl.errors import AtlasError, RefusedRowError
 
 _PREFIX = re.compile(r"^(?:[A-Z_]+: )?(?:\[SQLite\] )?(?:[Ff]ailed to [a-z ]+: )?")
@@ -146,6 +146,21 @@ def _ours(raises: Failure, why: str) -> AtlasError:
 
 
 _KNOWN = (
+    (
+        "no such savepoint: _atlas_",
+        "rule_ends_load",
+        "a rule of the table (ON CONFLICT ROLLBACK, or a trigger's RAISE(ROLLBACK)) ended the whole load "
+        "where it refused a row, so that such rows cannot be kept aside",
+        "have it ABORT in the place of ROLLBACK, or load into a table without it, named with `into`",
+        False,
+    ),
+    (
+        "because it is a view",
+        "sql",
+        "the view has no trigger by which rows of it are deleted or added",
+        ONLY_TABLES,
+        False,
+    ),
     (
         "already exists",
         TABLE_EXISTS.code,

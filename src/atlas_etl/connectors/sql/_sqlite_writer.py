@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from atlas_etl.connectors.sql import _sqlite_catalog as catalog
 from atlas_etl.connectors.sql._dialect import Connection, WriterDialect
-from atlas_etl.connectors.sql._sqlite_declared import refuse_rebuilding, refuse_replacing
+from atlas_etl.connectors.sql._sqlite_declared import is_view, refuse_rebuilding, refuse_replacing
 from atlas_etl.connectors.sql._sqlite_driver import Driver
 from atlas_etl.connectors.sql._sqlite_encode import converted, decimal_key, encoded, insert
 from atlas_etl.connectors.sql._sqlite_replaced_values import numeric_columns, refuse_replaced
@@ -67,6 +67,7 @@ class SqliteWriter:
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
         self._left_out = 0
+        self._tells = True
         self._numeric: frozenset[str] = frozenset()
 
     def execute(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
@@ -75,11 +76,15 @@ class SqliteWriter:
     def go_into(self, table: TableName) -> None:
         """From here on, rows are for this table, or for a stage of it. Raises DestinationError."""
         refuse_replacing(self, table)
+        # What a view's triggers do with its rows is told of no statement.
+        self._tells = not is_view(self, table)
         self._numeric = numeric_columns(self, table)
 
     def ingest(self, table: str, batch: pa.RecordBatch) -> None:
         refuse_replaced(batch, self._numeric)
-        self._left_out += batch.num_rows - self._driver.change(*insert(table, batch))
+        taken = self._driver.change(*insert(table, batch))
+        if self._tells:
+            self._left_out += batch.num_rows - taken
 
     def change(self, sql: str, parameters: Sequence[object] = ()) -> int:
         return self._driver.change(sql, [parameters] if parameters else None)
