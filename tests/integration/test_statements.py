@@ -152,7 +152,9 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
 
         monkeypatch.setattr(driver, method, recorded)
     connect = _duckdb_writer.connect
-    monkeypatch.setattr(_duckdb_writer, "connect", lambda config: _Recorded(connect(config), found))
+    monkeypatch.setattr(
+        _duckdb_writer, "connect", lambda *how, **more: _Recorded(connect(*how, **more), found)
+    )
     for method in ("execute", "copy"):
         before = getattr(psycopg.Cursor, method)
 
