@@ -30,9 +30,7 @@ class SourceColumn(Struct, frozen=True):
     text_select: str  # the SQL of its exact text form, for the hazard policy `text`
     hazards: frozenset[Hazard] = field(default_factory=frozenset)
     wire: str | None = None  # what the plain column is on the wire, where it may pass undecoded
-    sorts_as_arrow: bool = (
-        True  # whether the source orders the values as Arrow does, where their type says so
-    )
+    sorts_as_arrow: bool = True  # False where ORDER BY puts the type's values in another order
 
     def as_text(self) -> SourceColumn:
         plain = values.with_source_type(pa.field(self.name, pa.string(), self.nullable), self.native)
