@@ -281,9 +281,9 @@ class WriterDialect(ABC):
         """Statements that fail where COMMIT would refuse rows, and change nothing; none if it never does."""
         return ()
 
-    def column_of(self, table: TableName, name: str) -> str:
-        """A column, and nothing else: SQLite takes a quoted name that no column has for a text."""
-        return f"{self.quote(table.name)}.{self.quote(name)}"
+    def column_of(self, table: TableName, name: str) -> str:  # noqa: ARG002
+        """A column of this table, and nothing else."""
+        return self.quote(name)
 
     def names(self, columns: Sequence[str]) -> str:
         return ", ".join(map(self.quote, columns))

@@ -25,6 +25,9 @@ class SqliteDialect(WriterDialect):
     has_schemas = False
     fold_case = True
 
+    def column_of(self, table: TableName, name: str) -> str:
+        return f"{self.quote(table.name)}.{self.quote(name)}"  # a name alone is a text where no column has it
+
     def folded_table(self, name: str) -> str:
         return f"lower({name})"  # of ASCII letters alone, as names of tables are compared
 
