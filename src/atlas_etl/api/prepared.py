@@ -62,12 +62,11 @@ class PreparedDestination:
 
     def to_load_into(self) -> PreparedDestination:
         """The same. Raises ConfigError (`in_memory`) where rows would be gone with this process."""
-        if self.config.is_in_memory:
+        key = self.config.in_memory_without
+        if key is not None:
             raise ConfigError(
                 f"destination {self.name!r} is in memory: rows that are loaded into it are gone at once",
-                hint="give it a file: `database_path`"
-                if self.protocol == "sqlite"
-                else "give it a file: `path`",
+                hint=f"give it a file: `{key}`",
                 code="in_memory",
             )
         return self

@@ -25,9 +25,9 @@ class ConnectionConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     @property
-    def is_in_memory(self) -> bool:
-        """Whether what is written there is gone with this process."""
-        return False
+    def in_memory_without(self) -> str | None:
+        """The key that would name a file, where all is gone with this process; None: nothing is."""
+        return None
 
 
 def _in_project(path: Path, info: ValidationInfo) -> Path:

@@ -41,7 +41,7 @@ class Examination(Struct, frozen=True):
     @property
     def sessions(self) -> int:
         """How many sessions their syncs have at the source at once, at most."""
-        each = (count + (count > 1) for count in (stream.partitions or 1 for stream in self.streams))
+        each = (stream.connections + (stream.connections > 1) for stream in self.streams)
         return sum(sorted(each, reverse=True)[: self.jobs])
 
     @property

@@ -108,6 +108,11 @@ class Stream(Struct, frozen=True):
         None  # connections that read a whole table side by side; None: as suits the source
     )
 
+    @property
+    def connections(self) -> int:
+        """How many read a whole table, where the source does not choose by itself."""
+        return self.partitions or 1
+
     def reads(self, column: str) -> bool:
         """Whether the definition asks for this column of the source."""
         return (not self.columns or column in self.columns) and column not in self.exclude

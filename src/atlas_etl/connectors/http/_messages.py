@@ -28,9 +28,8 @@ class Request:
     body: JsonValue = None  # sent as JSON
     form: Parameters = ()  # sent as a form, where there is no body
     content: bytes | None = field(default=None, repr=False)  # sent as it is, instead of both
-    seal: Callable[[bytes], bytes] | None = field(
-        default=None, repr=False
-    )  # of content, good for one sending
+    # Makes of `content` what is good for one sending.
+    seal: Callable[[bytes], bytes] | None = field(default=None, repr=False)
     empty_on: frozenset[int] = frozenset()  # statuses of answers that mean no records
     repeats: int = 0  # how many records of the page before its answer begins with
     is_again: bool = False  # whether it is for the page before, once more

@@ -48,8 +48,8 @@ class DuckDBConnection(ConnectionConfig):
         return None if path == ":memory:" else path
 
     @property
-    def is_in_memory(self) -> bool:
-        return self.path is None
+    def in_memory_without(self) -> str | None:
+        return "path" if self.path is None else None
 
     @property
     def may_reach_out(self) -> bool:

@@ -114,7 +114,7 @@ class DuckDBSnapshot(OneFetchAtATime):
             primary_key=self.primary_key(schema, name),
             estimated_rows=self.estimated_rows(schema, name),
             table=TableName(name, schema),
-            unsplit="DuckDB reads with all cores as it is" if (stream.partitions or 1) > 1 else None,
+            unsplit="DuckDB reads with all cores as it is" if stream.connections > 1 else None,
         )
 
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:

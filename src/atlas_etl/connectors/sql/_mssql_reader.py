@@ -132,9 +132,7 @@ class MSSQLSnapshot(OneFetchAtATime):
                 primary_key=table.primary_key,
                 estimated_rows=None if table.is_view else table.estimated_rows,
                 table=TableName(table.name, table.schema),
-                unsplit="SQL Server has no snapshot that sessions share"
-                if (stream.partitions or 1) > 1
-                else None,
+                unsplit="SQL Server has no snapshot that sessions share" if stream.connections > 1 else None,
                 caveat=_WEAKER.get(self.isolation),
             )
         self._take(sql, stream)

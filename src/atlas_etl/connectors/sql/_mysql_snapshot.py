@@ -114,7 +114,7 @@ class MySQLSnapshot(OneFetchAtATime):
         with found_before(stream):
             described = self._session.describe(f"SELECT {names or '*'} FROM {table.sql}")
         is_json = json_columns(self._session.rows, table) if self._session.is_mariadb else frozenset()
-        ranges, unsplit = self._parted(table, stream.partitions or 1)
+        ranges, unsplit = self._parted(table, stream.connections)
         return Relation(
             table.sql,
             tuple(

@@ -128,7 +128,7 @@ class OracleSnapshot(OneFetchAtATime):
             primary_key=table.primary_key,
             estimated_rows=None if table.is_view else table.estimated_rows,
             table=TableName(table.name, table.schema),
-            unsplit="sessions of Oracle share no snapshot here" if (stream.partitions or 1) > 1 else None,
+            unsplit="sessions of Oracle share no snapshot here" if stream.connections > 1 else None,
         )
 
     def fetched(self, select: Select, limits: BatchLimits) -> Batches:

@@ -156,10 +156,10 @@ class PostgresSnapshot(OneFetchAtATime):
         self._rows.about = table.sql
         if not table.readable or not table.usable:
             raise self._denied(table, stream)
-        if stream.partitions in (None, 1):
+        if stream.connections == 1:
             return table.relation()
         version = self._session.info.server_version
-        ranges, unsplit = conditions(self.run, version, table.sql, stream.partitions)
+        ranges, unsplit = conditions(self.run, version, table.sql, stream.connections)
         return replace(table.relation(), ranges=ranges, unsplit=unsplit)
 
     def fetched(self, select: Select, limits: BatchLimits) -> Batches:

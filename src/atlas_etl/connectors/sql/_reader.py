@@ -84,8 +84,11 @@ class SqlConnector(BaseConnector[Config], ABC):
             found = (watermark,) if watermark is not None else ()
         later = replace(request, watermarks=(*request.watermarks, *found))
         # Ranges may take a lock to find: only those that are read are asked for.
-        asks = (request.stream.partitions or 1) > 1
-        waiting = replace(later, stream=replace(request.stream, partitions=1)) if asks else later
+        waiting = (
+            replace(later, stream=replace(request.stream, partitions=1))
+            if request.stream.connections > 1
+            else later
+        )
         left = _LOOKS if found and not request.watermarks else 1
         while True:
             left -= 1

@@ -45,8 +45,8 @@ class SqliteConnection(ConnectionConfig):
         return self.database_path if isinstance(self.database_path, Path) else None
 
     @property
-    def is_in_memory(self) -> bool:
-        return self.path is None
+    def in_memory_without(self) -> str | None:
+        return "database_path" if self.path is None else None
 
 
 def open_to_read(config: SqliteConnection, raises: Failure) -> Driver:

@@ -61,16 +61,18 @@ def ranges(driver: Driver, entry: Entry, columns: Sequence[CatalogColumn], reade
     name = rowid(entry, columns)
     if name is None:
         return Ranges(unsplit="it is a view" if entry.is_view else "its rows have no rowid")
-    table = f"main.{quote(entry.name)}"
-    ((least, most, size),) = driver.execute(
-        f"SELECT (SELECT min({name}) FROM {table}), (SELECT max({name}) FROM {table}), "
-        "page_count * page_size FROM pragma_page_count, pragma_page_size"
-    )
-    rows = estimated_rows(driver, entry, columns) or 0
+    ((size,),) = driver.execute("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")
     count = min(int(str(size)) // _RANGE_BYTES, _MOST_RANGES)
+    if count < 2:
+        return Ranges()
+    rows = estimated_rows(driver, entry, columns) or 0
     readers = min(readers, rows // _LEAST_ROWS, count)
     if readers < 2:
         return Ranges()
+    table = f"main.{quote(entry.name)}"
+    ((least, most),) = driver.execute(
+        f"SELECT (SELECT min({name}) FROM {table}), (SELECT max({name}) FROM {table})"
+    )
     first, width = int(str(least)), int(str(most)) - int(str(least)) + 1
     bounds = [first + width * place // count for place in range(1, count)]
     inner = [f"{name} >= {low} AND {name} < {high}" for low, high in pairwise(bounds)]
