@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import os
 import signal
 import subprocess
 import sys
@@ -18,6 +17,7 @@ import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tests.disks import mounted
 from tests.project import Finished, Project
 from tests.servers import ServerAddress
 
@@ -178,13 +178,8 @@ def test_a_file_that_was_not_finished_is_not_there(project: Project, number: sig
 @pytest.fixture
 def disk(project: Project) -> Iterator[Path]:
     """A file system of its own, that can be made read-only."""
-    point = project.folder / "disk"
-    point.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(point)]
-    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("only root may mount a file system")
-    yield point
-    subprocess.run(["umount", "-l", str(point)], check=True)
+    with mounted(project.folder / "disk", "32m") as point:
+        yield point
 
 
 def test_a_warehouse_that_may_only_be_read_is_asked_and_refuses_loads_as_that(

@@ -11,18 +11,14 @@ import pytest
 
 from atlas_etl.connectors.examined import folder
 from atlas_etl.model import Severity
+from tests.disks import mounted
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of its own."""
-    point = tmp_path / "disk"
-    point.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(point)]
-    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("only root may mount a file system")
-    yield point
-    subprocess.run(["umount", "-l", str(point)], check=True)
+    with mounted(tmp_path / "disk", "64k") as point:
+        yield point
 
 
 def test_a_disk_that_is_read_only_is_not_mended_by_rights(disk: Path) -> None:

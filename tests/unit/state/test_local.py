@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from tests.disks import mounted
 
 from atlas_etl.errors import ConfigError, LockedError, StateError
 from atlas_etl.model import Run, RunStatus
@@ -75,13 +76,8 @@ def public() -> Iterator[Path]:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 384 KiB that can be remounted."""
-    mount_point = tmp_path / "disk"
-    mount_point.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=384k", "tmpfs", str(mount_point)]
-    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("only root may mount a file system")
-    yield mount_point
-    subprocess.run(["umount", "-l", str(mount_point)], check=True)
+    with mounted(tmp_path / "disk", "384k") as point:
+        yield point
 
 
 def fill(file: Path) -> None:
