@@ -54,7 +54,7 @@ class AtlasError(Exception):
     `message` says what failed and why; `hint` says what to do next. `code` is a stable snake_case
     name for machines and documentation. Neither may contain a secret or a row's values other than
     the key that identifies the row. A `retryable` one is tried as often as the user says, or `attempts`
-    times in all where more would not help.
+    times in all where more would not help; and `patience` times as often where it may take long to pass.
     """
 
     exit_code: ClassVar[ExitCode] = ExitCode.UNEXPECTED
@@ -71,6 +71,7 @@ class AtlasError(Exception):
         column: str | None = None,
         retryable: bool = False,
         attempts: int | None = None,
+        patience: int = 1,
     ) -> None:
         super().__init__(_text(message))
         self.message = _text(message)
@@ -81,6 +82,7 @@ class AtlasError(Exception):
         self.column = column
         self.retryable = retryable
         self.attempts = attempts
+        self.patience = patience
         self.tries = 1  # how often it was waited for already, of those that a stream's `retry` allows
 
     def located(self, *, connector: str | None = None, stream: str | None = None) -> AtlasError:

@@ -33,9 +33,6 @@ _AWAY = frozenset(
      "http_429", "http_502", "http_503", "http_504", "database_locked"}
 )  # fmt: skip
 
-_LOCKED_LONGER = 4
-"""How many times as often a file is asked for again that another process has open: it may load for long."""
-
 
 class Turns:
     """How many streams go at once, of one run or of several; a stream has a turn while it runs."""
@@ -196,9 +193,7 @@ def _tried(work: _Work, job: Job, retry: RetryPolicy) -> Generator[Event, None, 
 
 def _may_pass(failure: AtlasError, retry: RetryPolicy, tries: int) -> bool:
     """Whether a stream that was tried so often, by its source's own tries, too, is tried once more."""
-    most = retry.attempts
-    if failure.code == "database_locked":
-        most = 1 + _LOCKED_LONGER * (retry.attempts - 1)
+    most = 1 + failure.patience * (retry.attempts - 1)
     return failure.retryable and tries < min(most, failure.attempts or most)
 
 

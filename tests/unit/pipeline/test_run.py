@@ -136,12 +136,16 @@ def test_a_system_that_is_away_is_tried_once_by_each_further_stream(tmp_path: Pa
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("attempts", "opened"), [(3, 9), (1, 1)])
-def test_a_file_that_another_process_has_open_is_waited_for_longer(
-    tmp_path: Path, attempts: int, opened: int
+@pytest.mark.parametrize(
+    ("attempts", "patience", "opened"), [(3, 4, 9), (3, 2, 5), (3, 1, 3), (1, 4, 1), (1, 1, 1)]
+)
+def test_a_failure_says_how_much_more_often_it_is_worth_a_try(
+    tmp_path: Path, attempts: int, patience: int, opened: int
 ) -> None:
-    """Another run may be loading into it, and be long."""
-    locked = [SourceError("another process", code="database_locked", retryable=True) for _ in range(20)]
+    locked = [
+        SourceError("another process", code="database_locked", retryable=True, patience=patience)
+        for _ in range(20)
+    ]
     running, unsteady = run(tmp_path, [*locked], ["a", "b"], replace(AT_ONCE, attempts=attempts))
     assert last_run(list(running)).status is RunStatus.FAILED
     assert unsteady.opened == opened + 1

@@ -21,6 +21,7 @@ OUT_OF_MEMORY = "out_of_memory"
 DISK_FULL = "disk_full"
 _CLOSED_WITHIN = 10  # seconds
 _MADE_WITHIN = 1  # second
+_LOCKED_PATIENCE = 4  # whoever has the file open may load into it for long, and DuckDB itself does not wait
 _IN_USE = "Unique file handle conflict"
 _INVALID = "not a valid DuckDB database"
 _HOLDER = re.compile(r"lock is held in .* \(PID (\d+)\)")
@@ -191,6 +192,7 @@ def _unreachable(kind: Failure, failure: duckdb.Error) -> AtlasError:
             hint="close it (a shell, a notebook, another sync), or wait for it",
             code="database_locked",
             retryable=True,
+            patience=_LOCKED_PATIENCE,
         )
     if _INVALID in line:
         return kind("the file is not a DuckDB database", hint="check `path`", code="not_a_database")
