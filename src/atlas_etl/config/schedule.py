@@ -25,8 +25,10 @@ _UNITS: Mapping[str, timedelta] = {
     "h": timedelta(hours=1),
     "d": timedelta(days=1),
 }
-_VALUE = r"(?:[0-9]+|[A-Za-z]{3})"
+_NAME = "[A-Za-z]{3}"
+_VALUE = rf"(?:[0-9]+|{_NAME})"
 _FIELD = re.compile(rf"(?:\*|{_VALUE}-{_VALUE})(?:/[0-9]+)?|{_VALUE}")
+_FIELDS = ("minute", "hour", "day of month", "month", "day of week")
 _LEAP_YEAR = 2024
 
 
@@ -118,17 +120,17 @@ def _one_spaced(text: str) -> str:
 def _cron(fields: list[str]) -> Cron:
     from croniter import CroniterError, croniter  # takes longer to load than definitions without a schedule
 
-    for field in fields:
+    for name, field in zip(_FIELDS, fields, strict=True):
         wrong = next((part for part in field.split(",") if not _FIELD.fullmatch(part)), None)
         if wrong is not None:
             raise ValueError(
-                f"has {wrong!r}, which crontab does not know: a cron field is made of numbers, names, "
-                "ranges `1-5`, steps `*/15` and commas"
+                f"has {wrong!r} for the {name}, which crontab does not know: a cron field is made of "
+                "numbers, names of three letters, ranges `1-5`, steps `*/15` and commas"
             )
     try:
         listed = croniter.expand(" ".join(fields))[0]
     except (CroniterError, ValueError) as error:
-        raise ValueError("has a cron field with a value that it cannot have") from error
+        raise ValueError(_what_it_cannot_have(fields)) from error
     minutes, hours, days, months, weekdays = (
         tuple(sorted(range(low, high + 1) if "*" in found else (int(value) for value in found)))
         for found, (low, high) in zip(listed, ((0, 59), (0, 23), (1, 31), (1, 12), (0, 6)), strict=True)
@@ -146,3 +148,28 @@ def _cron(fields: list[str]) -> Cron:
         either_day=either_day,
         by_elapsed_time=not (restricted[0] and restricted[1]),
     )
+
+
+def _what_it_cannot_have(fields: list[str]) -> str:
+    """The first part of a field that croniter does not take, and what it takes there."""
+    from croniter import CroniterError, croniter
+
+    for place, (name, field) in enumerate(zip(_FIELDS, fields, strict=True)):
+        for part in field.split(","):
+            alone = ["*"] * len(fields)
+            alone[place] = part
+            try:
+                croniter.expand(" ".join(alone))
+            except (CroniterError, ValueError):
+                return f"has {part!r} for the {name}, which is {_known(place)}, with steps of 1 or more"
+    return "has a cron field with a value that it cannot have"
+
+
+def _known(place: int) -> str:
+    """What a field may have, as croniter has it."""
+    from croniter import croniter
+
+    low, high = croniter.RANGES[place]
+    high = max([high, *croniter.LOWMAP[place]])  # 7 is Sunday, too
+    names = [word for word in croniter.ALPHACONV[place] if re.fullmatch(_NAME, word)]
+    return f"{low} to {high}" + (f" or {names[0]} to {names[-1]}" if names else "")

@@ -59,7 +59,7 @@ def test_what_is_said_and_what_is_told_mean_the_same(said: str, written: str, to
         ("every day at 6 and 7:30", "same minute"),
         ("every month on the 32nd", "no day of a month"),
         ("every 0 minutes", "every 15m"),
-        ("61 * * * *", "cron field"),
+        ("61 * * * *", "'61' for the minute"),
     ],
 )
 def test_what_is_not_understood_is_told(said: str, why: str) -> None:
