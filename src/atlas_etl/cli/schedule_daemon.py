@@ -122,8 +122,8 @@ def tell(output: Output, event: Event) -> None:  # noqa: PLR0912  # a case for e
             output.event(f"scheduler {begun}: {numbers}{due}", event="started")
             for problem in event.problems:
                 output.error_line(render.safe(f"error: {problem}"))
-            if event.problems and event.reloaded:
-                output.error_line("  what was read before stays as it was")
+            if event.problems:
+                output.error_line("  what is scheduled waits until that is mended")
         case RunStarted(slot=slot):
             again = f", attempt {slot.attempts + 1}" if slot.attempts else ""
             late = f", {event.late_seconds:.0f} s late" if event.late_seconds >= 60 else ""

@@ -46,7 +46,7 @@ class Agenda(Struct, frozen=True):
     """All of a project's connectors that are run or tested, as its files said when they were last right.
 
     `known` are all connectors, also those that are disabled. `problems` are the definitions that are wrong
-    now; where an earlier reading was right, it still holds.
+    now; where an earlier reading was right, its schedule still holds, and its runs are `held`.
     """
 
     project: Project
@@ -59,6 +59,12 @@ class Agenda(Struct, frozen=True):
     @property
     def settings(self) -> ScheduleSettings:
         return self.project.settings.schedule
+
+    @property
+    def held(self) -> Collection[str]:
+        """The scheduled connectors of which no run can begin: it would read what is wrong."""
+        wrong = {problem.connector for problem in self.problems}
+        return {name for name in self.scheduled if name in wrong or None in wrong}
 
     def gone_from(self, known: Collection[str], *, still: Collection[str]) -> Collection[str]:
         """Of the connectors that a store knows those that are not among `still`, if the files can be trusted.

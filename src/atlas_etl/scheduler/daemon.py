@@ -89,7 +89,7 @@ class Daemon:
         with ExitStack() as stack:
             self._lease: Lease = stack.enter_context(self._store.enlisted())
             notice_changes(self._agenda.project, self._audit)
-            self._keep(self._agenda, first=True)
+            self._keep(self._agenda)
             yield self._started(reloaded=False)
             self._manager.tell("READY=1", f"STATUS={len(self._queue)} connectors scheduled")
             while not self._done:
@@ -163,7 +163,7 @@ class Daemon:
 
     def _reloaded(self) -> Iterator[Event]:
         changed = False
-        if self._ticks >= self._files_at:
+        if self._ticks >= self._files_at or self._queue.is_due(self._now):
             self._files_at = self._ticks + LOOK_AT_FILES
             changed = fingerprint(self._folder) != self._agenda.files
         if not (changed or self._reload):
@@ -172,13 +172,13 @@ class Daemon:
         agenda = read_agenda(self._folder, self._environ, self._agenda, all_again=self._reload)
         with suppress(ConfigError):
             notice_changes(agenda.project, self._audit, changed_names(self._agenda, agenda))
-        self._keep(agenda, first=False)
+        self._keep(agenda)
         self._agenda, self._reload = agenda, False
         yield self._started(reloaded=True)
         self._manager.tell("READY=1", f"STATUS={len(self._queue)} connectors scheduled")
 
-    def _keep(self, agenda: Agenda, *, first: bool) -> None:
-        self._queue.keep(agenda, self._now, first=first)
+    def _keep(self, agenda: Agenda) -> None:
+        self._queue.keep(agenda, self._now)
         self._tests.keep(agenda, self._now)
 
     def _started(self, *, reloaded: bool) -> Event:

@@ -32,13 +32,14 @@ class SlotQueue:
         self._waiting = WaitingSlots()
         self._skips: deque[tuple[str, datetime, str]] = deque()  # decided, and not recorded yet
         self._retries: dict[tuple[str, datetime], datetime] = {}
+        self._held: Collection[str] = ()
         self._run_elsewhere: set[str] = set()  # as the last sweep found it
         self._turned_back_to: datetime | None = None  # and the store does not know it yet
 
     def __len__(self) -> int:
         return len(self._pending)
 
-    def keep(self, agenda: Agenda, now: datetime, *, first: bool) -> None:
+    def keep(self, agenda: Agenda, now: datetime) -> None:
         """Have these wait, from where they were decided; a schedule that is new begins now."""
         decided = self._store.decided()
         kept = {}
@@ -49,7 +50,7 @@ class SlotQueue:
             text = (timing.expression, timing.timezone)
             if before is not None and (before.timing.expression, before.timing.timezone) == text:
                 kept[name] = replace(before, timing=timing, delay=timing.delay)
-            elif first and known is not None and (known.expression, known.timezone) == text:
+            elif known is not None and (known.expression, known.timezone) == text:
                 kept[name] = pending(timing, min(known.until, now))
                 if known.until > now:  # the clock was set back since
                     begun[name] = DecidedSchedule(*text, now)
@@ -61,7 +62,7 @@ class SlotQueue:
         gone = agenda.gone_from(decided, still=kept)
         if gone:
             self._store.forget(gone)
-        self._rules, self._pending = dict(agenda.scheduled), kept
+        self._rules, self._pending, self._held = dict(agenda.scheduled), kept, agenda.held
         self._waiting.keep(kept)
         self._retries = {slot: at for slot, at in self._retries.items() if slot[0] in kept}
 
@@ -81,6 +82,11 @@ class SlotQueue:
         """When there is something to decide again."""
         times = (self.first_due(), *self._retries.values())
         return min((at for at in times if at is not None), default=None)
+
+    def is_due(self, now: datetime) -> bool:
+        """Whether there is something to decide."""
+        at = self.next_at()
+        return at is not None and at <= now
 
     def decide(self, now: datetime, running: Collection[str]) -> None:
         """Queue what is due; what comes while the run before it goes on is skipped."""
@@ -111,8 +117,9 @@ class SlotQueue:
             elif name in running:
                 self._skips.append((name, slot, "the run before it was not over"))
             else:
+                why = "its definition was wrong" if name in self._held else "no job was free"
                 for older in self._waiting.replace(name, slot):
-                    self._skips.append((name, older, "no job was free before the next slot came"))
+                    self._skips.append((name, older, f"{why} before the next slot came"))
 
     def record_skips(self) -> Iterator[Event]:
         """Tell the history of slots that are not run."""
@@ -148,9 +155,9 @@ class SlotQueue:
             yield event
 
     def take(self, busy: Collection[str]) -> tuple[datetime, Scheduled] | None:
-        """The next slot to run, and its rules, of a connector that is not busy."""
+        """The next slot to run, and its rules, of a connector that is neither busy nor held."""
         in_turn = {name for name in self._run_elsewhere if self._runs_all(name)}
-        found = self._waiting.take({*busy, *in_turn})
+        found = self._waiting.take({*busy, *in_turn, *self._held})
         return None if found is None else (found[1], self._rules[found[0]])
 
     def _runs_all(self, connector: str) -> bool:

@@ -416,27 +416,60 @@ class TestReload:
         world.run(0.5)
         assert world.slots() == []
 
-    def test_wrong_ones_are_told_and_the_old_ones_stay(self, world: World) -> None:
+    def test_a_wrong_one_is_told_and_its_newest_run_waits_until_it_is_mended(self, world: World) -> None:
         world.define("shop")
         world.define("other", "30 * * * *")
         world.at(0.1, lambda: world.define("shop", "0 0 31 2 *"))
-        events = world.run(1.1)
-        assert world.slots() == [("other", NOON + HOUR / 2), *hours(1)]
-        reloaded = [event for event in events if isinstance(event, Started)][-1]
-        assert "no such month has a day 31" in reloaded.problems[0]
-        world.run(1)  # a new daemon knows no older one
-        assert ("shop", NOON + 2 * HOUR) not in world.slots()
-        world.define("shop")
-        world.run(0.1)  # but the store does
+        world.at(2.2, lambda: world.define("shop"))
+        events = world.run(2.3)
+        assert world.slots() == [("other", NOON + HOUR / 2), ("other", NOON + 1.5 * HOUR), *hours(2)]
+        told = [event.problems for event in events if isinstance(event, Started)]
+        assert [len(problems) for problems in told] == [0, 1, 0]
+        assert "no such month has a day 31" in told[1][0]
+        (skipped,) = of_kind(events, SlotSkipped)
+        assert skipped == SlotSkipped(
+            "shop", NOON + HOUR, "its definition was wrong before the next slot came"
+        )
+        assert world.store.schedule.dead() == []
 
-    def test_a_wrong_project_changes_nothing(self, world: World) -> None:
+    def test_one_that_is_wrong_when_a_daemon_begins_catches_up_when_it_is_mended(self, world: World) -> None:
+        world.define("shop")
+        world.run(0.1)
+        world.define("shop", "0 0 31 2 *")
+        world.at(1.2, lambda: world.define("shop"))
+        world.run(1.3)
+        assert world.slots() == hours(1)
+
+    def test_a_file_that_was_broken_a_moment_before_a_slot(self, world: World) -> None:
+        world.define("shop")
+        for second in range(1, 11):  # whatever the moment at which files are looked at
+            world.at(1 - second / 3600, lambda: world.define("shop"))
+        world.at(1 - 0.5 / 3600, lambda: world.define("shop", "0 0 31 2 *"))
+        world.run(1.1)
+        assert world.slots() == []
+
+    def test_retries_wait_for_a_wrong_one_too(self, world: World) -> None:
+        world.define("shop")
+        outcomes = iter([PASSING])
+        world.outcome = lambda _slot: next(outcomes, None)
+        world.at(1 + 10 / 3600, lambda: world.define("shop", "0 0 31 2 *"))
+        world.at(1.8, lambda: world.define("shop"))
+        world.run(1.9)
+        assert world.slots() == hours(1, 1)
+        assert world.begun[1][2] >= NOON + 1.8 * HOUR
+        assert slot(world, NOON + HOUR).status is SlotStatus.COMPLETED
+
+    def test_while_the_project_is_wrong_all_runs_wait(self, world: World) -> None:
         world.define("shop")
         world.at(0.1, lambda: world.settings("jobs: many"))
         events = world.run(1.1)
-        assert world.slots() == hours(1)
+        assert world.slots() == []
         assert any(event.problems for event in events if isinstance(event, Started))
         with pytest.raises(ConfigError):
             read_agenda(world.folder, {})
+        world.settings("jobs: 2")
+        world.run(0.1)
+        assert world.slots() == hours(1)
 
     def test_a_signal_has_everything_looked_at_now(self, world: World) -> None:
         world.define("shop")
