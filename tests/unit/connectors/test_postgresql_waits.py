@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from atlas_etl.connectors import waits
-from atlas_etl.connectors.sql import _postgresql_waits
+from atlas_etl.connectors.sql import _lock_waits
 from atlas_etl.errors import DestinationError, SourceError
 from atlas_etl.model import Stream
 from tests.servers import ServerAddress
@@ -20,8 +20,8 @@ def database(
     postgres: ServerAddress, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> Iterator[Database]:
     caplog.set_level(logging.INFO, logger=waits.NAME)
-    monkeypatch.setattr(_postgresql_waits, "LOOK_SECONDS", 0.02)
-    monkeypatch.setattr(_postgresql_waits, "_WATCHER", _postgresql_waits._Watcher())
+    monkeypatch.setattr(_lock_waits, "LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(_lock_waits, "_WATCHER", _lock_waits.Watcher())
     found = Database(postgres)
     found.execute("CREATE TABLE busy (n int PRIMARY KEY)")
     yield found

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from msgspec.structs import replace
 from pymysql import err
 
+from atlas_etl.connectors.sql._lock_waits import Holder, LockWaits
 from atlas_etl.connectors.sql._meaning import (
     TABLE_EXISTS,
     Failure,
@@ -116,12 +117,17 @@ LOAD_RIGHTS = "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, CREATE TEMPO
 
 
 @contextmanager
-def translated(kind: Failure) -> Iterator[None]:
-    """Turn the driver's errors into `kind`, at the call that raised them; RefusedRowError for a row."""
+def translated(kind: Failure, waits: LockWaits | None = None) -> Iterator[None]:
+    """Turn the driver's errors into `kind`, at the call that raised them; RefusedRowError for a row.
+
+    `waits` tells who held a lock that was waited for.
+    """
     try:
         yield
     except err.MySQLError as failure:
         meant = _meant(failure, kind)
+        if meant.code == _LOCKED.code and waits is not None and waits.held_by is not None:
+            meant = _held(meant, waits.held_by, kind)
         if isinstance(meant, RefusedRowError):
             raise meant from None  # the cause would tell the value
         raise meant from failure
@@ -168,6 +174,12 @@ def _meant(failure: err.MySQLError, kind: Failure) -> AtlasError:
         text = re.sub(r"'[^']*'", "'...'", text) if isinstance(failure, err.DataError) else text
     meaning = replace(meaning, hint=_grant(text, kind) or meaning.hint)
     return meaning.failure(kind, text or "the connection is closed")
+
+
+def _held(failure: AtlasError, holder: Holder, kind: Failure) -> AtlasError:
+    end = f"or end it (KILL {holder.session}), " if holder.session is not None else ""
+    hint = f"wait until that session is done, {end}or raise `lock_timeout`"
+    return replace(_LOCKED, hint=hint).failure(kind, f"{failure.message}: it is held by {holder.told}")
 
 
 def refused_value(number: int, text: str) -> RefusedRowError | None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cached_property
 
 import pyarrow as pa
 import pymysql
 
+from atlas_etl.connectors.sql._lock_waits import watch
 from atlas_etl.connectors.sql._mysql_connection import Server
 from atlas_etl.connectors.sql._mysql_errors import translated
 from atlas_etl.connectors.sql._mysql_load_data import send_rows
 from atlas_etl.connectors.sql._mysql_parameters import Parameter
 from atlas_etl.connectors.sql._mysql_prepared import describe_query, execute_statement, hang_up_client
 from atlas_etl.connectors.sql._mysql_types import Column
+from atlas_etl.connectors.sql._mysql_waits import Waits
 from atlas_etl.connectors.sql._mysql_wire import QueryResult, stream_query
 from atlas_etl.model import BatchLimits, HazardCells
 
@@ -48,6 +50,8 @@ class Session:
     def __init__(self, server: Server, *, sql_mode: str) -> None:
         self._kind = server.kind
         self._client = server.open_client()
+        self._waits = Waits(server, self._client)
+        watch(self._waits)
         waits = str(server.config.lock_timeout)
         settings = {
             **_PINNED,
@@ -74,7 +78,7 @@ class Session:
 
     def run(self, sql: str, parameters: Sequence[Parameter] = ()) -> int:
         """A statement that gives no rows; how many warnings it gave."""
-        with translated(self._kind):
+        with self._translated():
             if parameters:
                 return execute_statement(self._client, sql, parameters)[1]
             self._client.query(sql)
@@ -82,18 +86,18 @@ class Session:
 
     def insert(self, statement: bytes) -> int:
         """A statement whose values are written in it; how many warnings it gave."""
-        with translated(self._kind), self._client.cursor() as cursor:
+        with self._translated(), self._client.cursor() as cursor:
             cursor.execute(statement)
             return int(cursor.warning_count)
 
     def load(self, statement: bytes, texts: Sequence[memoryview], most: int) -> tuple[int, int]:
         """LOAD DATA LOCAL of these rows: how many it added, and how many warnings it gave."""
-        with translated(self._kind):
+        with self._translated():
             return send_rows(self._client, statement, texts, most)
 
     def warnings(self) -> list[tuple[int, str]]:
         """Numbers and texts of what the last statement warned of."""
-        with translated(self._kind), self._client.cursor() as cursor:
+        with self._translated(), self._client.cursor() as cursor:
             cursor.execute("SHOW WARNINGS")
             return [(int(number), str(text)) for _, number, text in cursor.fetchall()]
 
@@ -106,12 +110,12 @@ class Session:
 
     def describe(self, sql: str) -> tuple[Column, ...]:
         """The columns that a query would give."""
-        with translated(self._kind):
+        with self._translated():
             return describe_query(self._client, sql)
 
     def stream(self, sql: str, parameters: Sequence[Parameter], limits: BatchLimits) -> Batches:
         """A query's rows in batches. Giving up before the last closes the session."""
-        with translated(self._kind):
+        with self._translated():
             result = stream_query(self._client, sql, parameters, limits)
         with result:
             while (found := self._next(result)) is not None:
@@ -130,6 +134,11 @@ class Session:
         """Give the connection back; whatever was not committed is undone."""
         with suppress(pymysql.err.Error):
             self._client.close()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        with translated(self._kind, self._waits), self._waits.told():
+            yield
 
     def _next(self, result: QueryResult) -> tuple[pa.RecordBatch, Sequence[HazardCells]] | None:
         with translated(self._kind):

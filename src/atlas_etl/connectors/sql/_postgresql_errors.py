@@ -206,8 +206,8 @@ def _meant(
     if kind is DestinationError:
         hint = next((what for words, what in _LOADING.items() if words in text), hint)
     if state == "55P03" and isinstance(session, WaitingSession) and session.held_by is not None:
-        text = f"{text}: it is held by {session.held_by}"
-        end = f"SELECT pg_terminate_backend({session.holder})"
+        text = f"{text}: it is held by {session.held_by.told}"
+        end = f"SELECT pg_terminate_backend({session.held_by.session})"
         hint = f"wait until that session is done, or end it ({end}), or raise `lock_timeout`"
     if state == "42501" and session is not None:
         hint = _grant(text, kind, session, about) or hint

@@ -13,10 +13,11 @@ import psycopg
 from psycopg import pq
 from sqlalchemy import Engine, create_engine, event
 
+from atlas_etl.connectors.sql._lock_waits import watch
 from atlas_etl.connectors.sql._meaning import Failure
 from atlas_etl.connectors.sql._postgresql_connection import LIBPQ, PostgresConnection
 from atlas_etl.connectors.sql._postgresql_errors import refused, translated
-from atlas_etl.connectors.sql._postgresql_waits import WaitingCursor, WaitingSession, watched
+from atlas_etl.connectors.sql._postgresql_waits import WaitingCursor, WaitingSession
 from atlas_etl.connectors.sql._tunnel import LOOPBACK, Route
 from atlas_etl.errors import ConfigError, InterruptedRunError, SourceError, nearest
 
@@ -51,7 +52,8 @@ def open_session(config: PostgresConnection, kind: Failure, route: Route) -> Ses
         # The driver's error holds the password: it must not travel along as the cause.
         raise (meant.retryable and route.refusal()) or meant from None
     _refuse_unknown_settings(session, config, kind)
-    return watched(session)
+    watch(session)
+    return session
 
 
 def _refuse_unknown_settings(session: Session, config: PostgresConnection, kind: Failure) -> None:
