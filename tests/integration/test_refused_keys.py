@@ -56,6 +56,25 @@ def test_a_key_that_is_refused_now_keeps_the_row_that_was_loaded_before(project:
     assert ids(project) == ["1.5", "5", "61ff"]
 
 
+def test_a_key_that_its_table_cannot_have_any_more_is_told_and_kept_aside_by_a_repair(
+    project: Project,
+) -> None:
+    change(
+        project,
+        "CREATE TABLE orders (id INTEGER, seen INTEGER)",
+        "INSERT INTO orders VALUES (1, 1), (2, 2), (3, 3)",
+    )
+    assert sync(project, "quarantine").returncode == 0
+    change(project, "UPDATE orders SET id = 'odd' WHERE id = 1")
+    (stream,) = sync(project, "quarantine").json()["runs"][0]["streams"]
+    assert (stream["rows_deleted"], stream["rows_quarantined"]) == (1, 0)
+    assert "`atlas connector verify shop --repair` keeps aside" in stream["warnings"][0]
+    assert project.atlas("connector", "verify", "shop").returncode == 8
+    assert project.atlas("connector", "verify", "shop", "--repair").returncode == 0
+    assert "id=odd" in project.atlas("quarantine", "list", "shop").stdout
+    assert ids(project) == ["2", "3"]
+
+
 def test_numbers_of_a_key_that_turn_into_texts_and_back_need_a_full_refresh(project: Project) -> None:
     change(
         project,

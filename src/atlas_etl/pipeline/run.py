@@ -157,7 +157,8 @@ def with_deletes(outcome: StreamRun, found: StreamReconciled) -> StreamRun:
     keys = f"{found.left_out:,} rows of the source have keys" if many else "1 row of the source has a key"
     unknown = (
         f"{keys} that {outcome.table} cannot have, so there is nothing to compare; "
-        f"`atlas quarantine list {found.connector}` shows what was kept aside"
+        f"`atlas quarantine list {found.connector}` shows what was kept aside, and "
+        f"`atlas connector verify {found.connector} --repair` keeps aside what no load has read since"
     )
     warnings = (*outcome.warnings, unknown) if found.left_out else outcome.warnings
     return replace(outcome, rows_deleted=found.deleted, warnings=warnings)

@@ -328,6 +328,17 @@ def test_texts_that_are_no_text_are_an_error(tmp_path: Path) -> None:
         assert caught.value.code == "invalid_text"
 
 
+def test_a_column_that_ends_early_is_an_error(tmp_path: Path) -> None:
+    """Arrow writes such pages of lists, where each page is one value and each row group one row."""
+    lists = pa.array([[1], [2]], pa.list_(pa.int64()))
+    file = written(tmp_path / "t.parquet", pa.array([1, 2]), lists, row_group_size=1, data_page_size=1)
+    with pytest.raises(SourceError, match="0 of the 1 rows that it declares") as caught:
+        table_of(file)
+    assert caught.value.code == "corrupt_file"
+    whole = table_of(file, Stream("s", exclude=("c1",)))
+    assert whole.num_rows == 2
+
+
 def test_a_damaged_file_is_an_error(tmp_path: Path) -> None:
     file = tmp_path / "t.parquet"
     text = pa.array(["x" * 100 + str(n) for n in range(5000)])

@@ -70,6 +70,21 @@ def reading_of(source: ParquetSource, groups: Sequence[int], limits: BatchLimits
     return Reading(tuple(long), rows)
 
 
+def batches_of(
+    source: ParquetSource, group: int, rows: int, columns: Sequence[str]
+) -> Iterator[pa.RecordBatch]:
+    """A row group, so many rows at a time. Raises pa.ArrowInvalid where it has not the rows its footer tells.
+
+    Of a column whose pages end early Arrow says nothing: it leaves out the rows of all.
+    """
+    there, told = 0, source.file.metadata.row_group(group).num_rows
+    for batch in source.file.iter_batches(rows, [group], columns, use_threads=False):
+        there += batch.num_rows
+        yield batch
+    if there != told:
+        raise pa.ArrowInvalid(f"{there:,} of the {told:,} rows that it declares are in row group {group}")
+
+
 def pieces(
     file: StoredFile, batch: pa.RecordBatch, limits: BatchLimits, largest_ratio: int | None
 ) -> Iterator[pa.RecordBatch]:

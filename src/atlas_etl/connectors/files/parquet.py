@@ -31,7 +31,7 @@ from atlas_etl.connectors.files._adapter import adapter
 from atlas_etl.connectors.files._codec import LARGEST_RATIO, LargestRatio
 from atlas_etl.connectors.files._format import FileConnection, Survey
 from atlas_etl.connectors.files._parquet_file import check_pages, kinds, opened
-from atlas_etl.connectors.files._parquet_rows import pieces, reading_of
+from atlas_etl.connectors.files._parquet_rows import batches_of, pieces, reading_of
 from atlas_etl.connectors.files._store import Store, StoredFile
 from atlas_etl.connectors.files._types import as_held, held, wider
 from atlas_etl.connectors.row_source import Wanted
@@ -105,7 +105,7 @@ class ParquetFormat:
             for group, rows in reading.rows.items():
                 # Without columns of its own a file still has rows: those of a column to count them by.
                 chosen = there or source.schema.names[:1]
-                for batch in source.file.iter_batches(rows, [group], chosen, use_threads=False):
+                for batch in batches_of(source, group, rows, chosen):
                     for piece in pieces(file, batch, wanted.limits, self._largest_ratio):
                         yield _in_schema(piece, wanted.schema, file.path)
 
