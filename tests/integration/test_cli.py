@@ -200,6 +200,17 @@ def test_lines_without_a_terminal_have_no_control_codes(shop: Project) -> None:
 
 
 @pytest.mark.parametrize(
+    ("group", "commands"), [(["quarantine"], "list, replay"), (["schedule", "dead"], "list, retry, drop")]
+)
+def test_a_group_without_a_command_is_an_error_in_json(
+    project: Project, group: list[str], commands: str
+) -> None:
+    done = project.atlas(*group, "--json")
+    assert done.returncode == 2
+    assert done.json()["error"]["hint"] == f"its commands are {commands}"
+
+
+@pytest.mark.parametrize(
     ("command", "code"),
     [
         (["sync", "shop"], "table_not_found"),

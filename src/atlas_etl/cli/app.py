@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from atlas_etl.cli.arguments import hoisted
 from atlas_etl.cli.command_file import commands_called
@@ -139,10 +140,12 @@ def run(arguments: list[str]) -> int:
     except AtlasError as failure:
         return output.failure(failure)
     except typer.TyperException as wrong:
+        context: typer.Context | None = getattr(wrong, "ctx", None)
         if wrong.format_message().startswith("Usage:"):  # a group without a command: its help
+            if output.as_json and context is not None:
+                return output.failure(_missing_command(context))
             output.error_line(wrong.format_message())
             return ExitCode.USAGE
-        context = getattr(wrong, "ctx", None)
         return output.failure(
             _usage_error(wrong.format_message(), context.command_path if context else "atlas")
         )
@@ -150,6 +153,13 @@ def run(arguments: list[str]) -> int:
         return output.failure(InterruptedRunError("interrupted"))
     except Exception as bug:  # the last resort: a person gets a sentence, not a traceback
         return output.bug(bug)
+
+
+def _missing_command(context: typer.Context) -> UsageError:
+    """The same for whoever wants JSON."""
+    group = context.command
+    known = ", ".join(group.list_commands(context)) if isinstance(group, TyperGroup) else ""
+    return UsageError(f"`{context.command_path}` needs a command", hint=f"its commands are {known}")
 
 
 def _usage_error(message: str, command: str) -> UsageError:
