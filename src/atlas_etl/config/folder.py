@@ -54,7 +54,7 @@ def _files(project: Path) -> list[tuple[str, str]]:
             return [
                 (os.path.splitext(entry.name)[0], entry.name)
                 for entry in entries
-                if entry.name.endswith(SUFFIXES) and not entry.name.startswith(".") and not entry.is_dir()
+                if entry.name.endswith(SUFFIXES) and not entry.name.startswith(".") and not _is_folder(entry)
             ]
     except FileNotFoundError:
         return []
@@ -62,3 +62,10 @@ def _files(project: Path) -> list[tuple[str, str]]:
         raise ConfigError(
             f"{shown(folder, project)} cannot be read: {error.strerror}", code="folder_unreadable"
         ) from None
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself: whoever reads it is told
+        return False

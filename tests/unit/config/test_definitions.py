@@ -76,6 +76,14 @@ def test_an_unreadable_folder(tmp_path: Path, refused: Refused) -> None:
     error = refused("folder_unreadable", add_definition, tmp_path, "a", {"protocol": "x"}, {})
 
 
+def test_a_link_that_leads_to_itself_is_wrong_alone(folder: Path, define: Define) -> None:
+    define("protocol: sqlite", "shop.yaml")
+    (folder / "connectors.d/loop.yaml").symlink_to("loop.yaml")
+    assert definition_names(folder) == ["loop", "shop"]
+    with pytest.raises(ConfigError, match=r"loop\.yaml cannot be read"):
+        load_definition(folder, "loop", {})
+
+
 def test_json_is_read_as_well(folder: Path, define: Define) -> None:
     define('{\n\t"protocol": "postgresql",\n\t"streams": [{"table": "a.b"}]\n}', "shop.json")
     loaded = load_definition(folder, "shop", {})
