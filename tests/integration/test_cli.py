@@ -199,6 +199,20 @@ def test_lines_without_a_terminal_have_no_control_codes(shop: Project) -> None:
         assert json.loads(line)["time"].endswith("Z")
 
 
+def test_all_of_nothing_is_told_with_the_folder(shop: Project, tmp_path: Path) -> None:
+    shop.atlas("connector", "disable", "shop")
+    done = shop.atlas("connector", "sync", "--all", "--json")
+    assert (done.returncode, done.json()) == (0, {"status": "completed", "runs": []})
+    assert done.stderr == f"nothing to sync: no connector is enabled in {shop.folder}\n"
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for command in ("sync", "test"):
+        done = shop.atlas("-C", str(empty), "connector", command, "--all")
+        assert (done.returncode, done.stdout) == (0, "")
+        assert done.stderr == f"nothing to {command}: there are no connectors in {empty}\n"
+    assert shop.atlas("-C", str(empty), "connector", "sync", "--all", "-q").stderr == ""
+
+
 @pytest.mark.parametrize(
     ("group", "commands"), [(["quarantine"], "list, replay"), (["schedule", "dead"], "list, retry, drop")]
 )

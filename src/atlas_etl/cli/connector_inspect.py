@@ -15,7 +15,7 @@ from atlas_etl.cli import documents, render
 from atlas_etl.cli.completion import STREAMS, Name, Names
 from atlas_etl.cli.connector_doctor import show_findings, worst_exit
 from atlas_etl.cli.health import health_document, told_health
-from atlas_etl.cli.opening import chosen, open_atlas
+from atlas_etl.cli.opening import chosen, open_atlas, tell_nothing
 from atlas_etl.cli.output import error_document
 from atlas_etl.cli.session import Session
 from atlas_etl.cli.upcoming import upcoming
@@ -164,9 +164,12 @@ def try_connections(
     """
     session: Session = context.obj
     atlas = open_atlas(session)
+    wanted = chosen(atlas, names, every)
+    if not wanted:
+        tell_nothing(session, "test", wanted)
     if deep:
-        raise typer.Exit(_test_deeply(session, atlas, chosen(atlas, names, every)))
-    outcomes = list(atlas.test(chosen(atlas, names, every)))
+        raise typer.Exit(_test_deeply(session, atlas, wanted))
+    outcomes = list(atlas.test(wanted))
     if session.output.as_json:
         session.output.document({"results": [documents.test_document(outcome) for outcome in outcomes]})
     else:

@@ -15,7 +15,7 @@ import typer
 from atlas_etl.cli import documents
 from atlas_etl.cli.completion import Names, Streams
 from atlas_etl.cli.instants import instant
-from atlas_etl.cli.opening import chosen, open_atlas
+from atlas_etl.cli.opening import chosen, open_atlas, tell_nothing
 from atlas_etl.cli.session import Session
 from atlas_etl.cli.sync_report import SyncReport
 from atlas_etl.cli.upcoming import upcoming
@@ -82,6 +82,8 @@ def sync(  # noqa: PLR0917  # Typer passes by name
         for event in events:
             look()
             report.tell(event)
+    if every and not report.runs:
+        tell_nothing(session, "sync", wanted)
     if session.output.as_json:
         runs = [documents.run_document(run) for run in report.runs]
         session.output.document({"status": report.status, "runs": runs})

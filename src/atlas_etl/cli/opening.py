@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 import typer
@@ -34,3 +35,9 @@ def chosen(atlas: Atlas, names: list[str] | None, every: bool) -> list[str]:
     if not every:
         raise UsageError("no connector was named", hint="name one, or give --all for every one")
     return atlas.names()
+
+
+def tell_nothing(session: Session, what: str, known: Sequence[str]) -> None:
+    """Say that --all found nothing to do, and where: in a crontab that is the wrong folder."""
+    why = "no connector is enabled" if known else "there are no connectors"
+    session.output.event(f"nothing to {what}: {why} in {session.project}", event="nothing_to_do")
