@@ -21,6 +21,7 @@ from atlas_etl.config.layers import Layered
 from atlas_etl.config.project import Project
 from atlas_etl.config.project_folder import PROJECT_FILE
 from atlas_etl.config.references import expand
+from atlas_etl.config.secrecy import referred_secrets
 from atlas_etl.config.secret_references import stored_name
 from atlas_etl.connectors import registry
 from atlas_etl.connectors.base import (
@@ -231,7 +232,8 @@ def prepare_loaded(
         failure.connector = failure.connector or loaded.definition.name
         raise
     found = list(_references(layered, project))
-    sent = tuple(value for path, _, value in found if any(part in _SENT for part in path))
+    sent = [value for path, _, value in found if any(part in _SENT for part in path)]
+    sent += [secret for _, text, _ in found for secret in referred_secrets(text, project.context)]
     stored = {value: stored for _, text, value in found if (stored := stored_name(text)) is not None}
     keeper: SecretKeeper = KeptNowhere()
     if stored:
@@ -242,7 +244,7 @@ def prepare_loaded(
         protocol,
         adapter,
         config,
-        sent,
+        tuple(sent),
         keeper,
         memory=project.folder / FOLDER,
         settings=settings,

@@ -17,6 +17,7 @@ from atlas_etl.config.layers import Layered, merge
 from atlas_etl.config.problems import config_error
 from atlas_etl.config.project import Project
 from atlas_etl.config.references import ReferenceContext, expand, files_in
+from atlas_etl.config.secrecy import referred_secrets
 from atlas_etl.config.stored_secrets import is_secret_field, secrets_in
 from atlas_etl.errors import ConfigError
 from atlas_etl.redactor import learn
@@ -76,6 +77,7 @@ def validate_connection(
     expanded = expand(layered, context, below)
     values = _numbers_as_text(expanded.values, model)
     learn(secrets_in(values, model))
+    learn(secret for text in expanded.references.values() for secret in referred_secrets(text, context))
     for path, text in expanded.references.items():
         if is_secret_field(model, path):
             _refuse_exposed_files(text, context, f"{place((*below, *path))}: {dotted((*below, *path))}")

@@ -14,7 +14,7 @@ import dataclasses
 import os
 import re
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -128,6 +128,17 @@ def files_in(text: str, context: ReferenceContext) -> list[Path]:
         for reference in found
         if reference.startswith("file:")
     ]
+
+
+def referred(text: str, context: ReferenceContext) -> Iterator[tuple[str, str, str]]:
+    """Each reference of a text: its kind, what stands behind the colon, and what it stands for.
+
+    Raises ConfigError.
+    """
+    for match in _MARK.finditer(text):
+        if match[0] != "$${":
+            kind, _, rest = (match[1] or "").partition(":")
+            yield kind, rest, _resolved(match[1], context)
 
 
 def literal(text: str) -> str | None:

@@ -10,9 +10,10 @@ from pydantic import BaseModel, SecretBytes, SecretStr
 
 from atlas_etl.config.annotations import model_in, types_in
 from atlas_etl.config.keys import KeyPath
-from atlas_etl.config.references import holds_reference, is_reference
+from atlas_etl.config.references import ReferenceContext, holds_reference, is_reference, referred
 from atlas_etl.redactor import MASK
 
+_PLAIN_KINDS = frozenset({"env", "file"})  # of references: the others stand for secrets alone
 _SECRETS = {SecretStr, SecretBytes}
 
 _SECRET = re.compile(
@@ -118,6 +119,16 @@ def literal_secrets(values: Mapping[str, object]) -> list[KeyPath]:
         and not (isinstance(value, str) and (not value or holds_reference(value)))
         and (is_secret_key(path) or (isinstance(value, str) and without_credentials(value) != value))
     ]
+
+
+def referred_secrets(text: str, context: ReferenceContext) -> Iterator[str]:
+    """What references in a text stand for: those kept as secrets, and variables and files with such names.
+
+    Raises ConfigError.
+    """
+    for kind, place, value in referred(text, context):
+        if kind not in _PLAIN_KINDS or is_secret_name(place.partition(":-")[0]):
+            yield value
 
 
 def written_secrets(values: object, below: KeyPath = (), declared: Collection[KeyPath] = ()) -> Iterator[str]:

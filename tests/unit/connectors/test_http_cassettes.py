@@ -556,3 +556,29 @@ def test_soap_is_recorded_without_its_security_header(
     two = project(tmp_path / "two", connection, protocol="soap")
     done(two, replay=tmp_path / "api.yaml")
     assert [row["id"] for row in loaded(two)] == [1]
+
+
+def test_a_secret_in_an_address_is_neither_recorded_nor_told(api: Api, tmp_path: Path) -> None:
+    """As Telegram's: https://core.telegram.org/bots/api#making-requests."""
+    values = ("1234:of-a-variable", "of-a-file", "of-a-program")
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "bot").write_text(values[1])
+    path = "/bot${env:BOT_TOKEN}/${file:secrets/bot}/${cmd:echo of-a-program}"
+    address = "/bot" + "/".join(values)
+    api.serve(address, lambda request: as_json([{"id": 1, "at": request.path}]))
+    api.serve(f"{address}/none", lambda _: Response(status=404))
+    connection = {
+        "base_url": api.server.url_for("/"),
+        "resources": {"things": path, "others": f"{path}/none"},
+    }
+    (tmp_path / "connectors.d").mkdir()
+    definition = {"protocol": "http", "connection": connection}
+    (tmp_path / "connectors.d" / "api.yaml").write_text(yaml.safe_dump(definition))
+    atlas = Atlas.open(tmp_path, {"BOT_TOKEN": values[0]})
+    cassette = tmp_path / "api.yaml"
+    found = run(atlas, record=cassette)
+    assert (found.status, loaded(atlas)[0]["at"]) == (RunStatus.PARTIAL, address)
+    told = str(found) + cassette.read_text()
+    assert "was answered with 404" in told
+    assert [value for value in values if value in told] == []
+    done(atlas, replay=cassette, streams=("things",), full_refresh=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import re
 import socket
 import threading
@@ -24,6 +25,7 @@ from atlas_etl.connectors import waits
 from atlas_etl.connectors.http import _wire
 from atlas_etl.connectors.http._pace import RetryBudget
 from atlas_etl.connectors.http._pages import Pages
+from atlas_etl.connectors.http._public_addresses import is_public
 from atlas_etl.connectors.http._rate_limits import asked_wait, wait_for_more
 from atlas_etl.connectors.waits import NAME
 from atlas_etl.errors import SourceError
@@ -583,13 +585,25 @@ def test_a_redirect_at_home_keeps_the_credentials(api: Api) -> None:
 
 @pytest.mark.parametrize(
     "target",
-    ["file:///etc/passwd", "ftp://example.com/x", "http://169.254.169.254/latest", "http://[::1]:1/"],
+    [
+        "file:///etc/passwd",
+        "ftp://example.com/x",
+        "http://169.254.169.254/latest",
+        "http://[::1]:1/",
+        "http://192.0.0.192/latest",
+        "http://[64:ff9b::a9fe:a9fe]/latest",
+        "http://[2002:a9fe:a9fe::]/latest",
+    ],
 )
 def test_links_into_the_network_are_refused(api: Api, target: str, monkeypatch: pytest.MonkeyPatch) -> None:
     api.serve("/things", lambda _: Response(status=302, headers={"Location": target}))
     with pytest.raises(SourceError) as caught:
         read(api.connector(), THINGS)
     assert caught.value.code == "refused_redirect"
+
+
+def test_an_address_of_the_internet_is_public_however_it_is_written() -> None:
+    assert all(map(is_public, ["8.8.8.8", "2606:4700::1111", "64:ff9b::808:808", "::ffff:8.8.8.8"]))
 
 
 def test_redirects_without_an_end(api: Api) -> None:
@@ -631,3 +645,26 @@ def test_closing_does_not_wait_for_a_server(api: Api) -> None:
         waiting.join(30)  # half of what it would wait
         connector.close()
     assert [failure.code for failure in failures] == ["given_up"]
+
+
+TOO_MANY: dict[str, tuple[int, object]] = {
+    "github": (403, {"message": "You have exceeded a secondary rate limit. Please wait a few minutes"}),
+    "salesforce": (403, [{"message": "TotalRequests exceeded.", "errorCode": "REQUEST_LIMIT_EXCEEDED"}]),
+    "google": (403, {"error": {"code": 403, "errors": [{"reason": "userRateLimitExceeded"}]}}),
+    "quickbooks": (400, {"Fault": {"Error": [{"Message": "ThrottleExceeded"}], "type": "THROTTLE"}}),
+    "aws": (400, {"__type": "ThrottlingException", "message": "Rate exceeded"}),
+}
+
+
+@pytest.mark.parametrize("empty_on", [[], [400, 403]])
+@pytest.mark.parametrize("whose", TOO_MANY)
+def test_too_many_requests_may_be_told_by_another_status(api: Api, whose: str, empty_on: list[int]) -> None:
+    status, told = TOO_MANY[whose]
+    refusals = [Response(json.dumps(told), status, content_type="application/json")] * 2
+    api.serve("/things", lambda _: refusals.pop() if refusals else as_json([{"id": 1}, {"id": 2}]))
+    resources = {"things": {"path": "/things", "empty_on": empty_on}}
+    assert read(api.connector(resources=resources), THINGS).column("id").to_pylist() == [1, 2]
+    refusals += [Response(json.dumps(told), status, content_type="application/json")] * 9
+    with pytest.raises(SourceError, match=f"{status}") as caught:
+        read(api.connector(resources=resources), THINGS)
+    assert (caught.value.code, caught.value.retryable) == ("http_429", True)

@@ -301,6 +301,7 @@ def test_members_of_a_gzip_body_without_end_take_their_size_in_time() -> None:
 def test_a_header_of_links_that_never_close_takes_no_time() -> None:
     began = time.monotonic()
     assert next_link("<" * 500_000 + '<https://x/2>; rel="next"') == "https://x/2"
+    assert next_link("<https://x/1>; rel='prev', <https://x/2>; rel='next'") == "https://x/2"
     assert time.monotonic() - began < 10
 
 

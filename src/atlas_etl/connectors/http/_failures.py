@@ -10,7 +10,7 @@ import urllib3
 from atlas_etl.connectors.http._deadline import is_past_deadline
 from atlas_etl.connectors.http._messages import Request, Response, shown
 from atlas_etl.connectors.http._rate_limits import asked_wait
-from atlas_etl.connectors.http._refusals import said
+from atlas_etl.connectors.http._refusals import said, says_too_many
 from atlas_etl.errors import MissingDriverError, SourceError
 from atlas_etl.http_statuses import MAY_PASS
 from atlas_etl.redactor import redacted
@@ -18,6 +18,7 @@ from atlas_etl.redactor import redacted
 _PROXY = "give the proxy's credentials in `proxy`, as http://user:password@host:port"
 _TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
 _NOT_YET = 202  # accepted: RFC 9110, section 15.3.3
+_FOR_429 = frozenset({400, 403, 420})  # some say one of these for 429
 _SHOWN = 200  # characters of a server's message
 _QUOTED = r"""(?<!\w)(?P<quote>["'`]).+?(?P=quote)(?!\w)"""
 _DIGITS = r"[^\s,;()\[\]{}]*[0-9@][^\s,;()\[\]{}]*"
@@ -80,14 +81,15 @@ def status_error(request: Request, response: Response, *, was_renewed: bool = Fa
 
 
 def _asks_for_patience(response: Response) -> bool:
-    """A 403 with nothing left, or a time to wait: GitHub's, where others say 429.
+    """A 403 with nothing left, or a time to wait, or a 400 or 403 that says so, where others say 429.
 
     https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api
     """
     headers = response.headers
-    return response.status == 403 and (
+    is_told = response.status == 403 and (
         "retry-after" in headers or headers.get("x-ratelimit-remaining", "").strip() == "0"
     )
+    return is_told or (response.status in _FOR_429 and says_too_many(response.content))
 
 
 def unreachable(url: str, failure: Exception) -> SourceError:

@@ -302,9 +302,9 @@ def _told_missing(how: Pagination, page: Page) -> str | None:
 
 
 def next_link(header: str) -> str | None:
-    """The target of `rel="next"` in a Link header (RFC 8288, section 3)."""
+    """The target of `rel="next"` in a Link header (RFC 8288, section 3); some write `rel='next'`."""
     for target, parameters in _LINK.findall(header):
         for relation in re.findall(r";\s*rel\s*=\s*(?:\"([^\"]*)\"|([^\s;,]+))", parameters, re.IGNORECASE):
-            if "next" in "".join(relation).lower().split():
+            if "next" in "".join(relation).strip("'").lower().split():
                 return str(target)
     return None

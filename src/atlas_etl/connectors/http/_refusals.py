@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import msgspec
@@ -14,15 +15,40 @@ _MESSAGES = ("message", "error_description", "detail", "msg", "title", "descript
 _WITHIN = ("error", "errors", "fault", "exc_type")
 
 
+# GitHub's secondary limit, Salesforce's REQUEST_LIMIT_EXCEEDED, Google's rateLimitExceeded, and others'.
+_TOO_MANY = re.compile(
+    r"(?i)rate[ _-]?limit|throttl|request[ _-]?limit[ _-]?exceeded|too[ _-]?many[ _-]?requests"
+)
+
+
 def said(content: bytes) -> str:
     """The first line of the message; empty where there is none that is known as one."""
+    return next(
+        (line for text in _messages(_decoded(content)) if (line := text.strip().partition("\n")[0])), ""
+    )
+
+
+def says_too_many(content: bytes) -> bool:
+    """Whether any text in it, a code as well as a message, says that there were too many requests."""
+    return any(_TOO_MANY.search(text) for text in _texts(_decoded(content)))
+
+
+def _decoded(content: bytes) -> JsonValue:
     if not content or len(content) > _LONGEST:
-        return ""
+        return None
     try:
-        found = msgspec.json.decode(content)
+        found: JsonValue = msgspec.json.decode(content)
     except (msgspec.DecodeError, RecursionError):
-        return ""
-    return next((line for text in _messages(found) if (line := text.strip().partition("\n")[0])), "")
+        return None
+    return found
+
+
+def _texts(value: JsonValue, depth: int = 0) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif depth <= _DEEPEST and isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _texts(inner, depth + 1)
 
 
 def _messages(value: JsonValue, depth: int = 0) -> Iterator[str]:

@@ -6,7 +6,6 @@ proxies are never looked at.
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 import threading
 import time
@@ -30,6 +29,7 @@ from atlas_etl.connectors.http._deadline import Admit, DeadlineAdapter
 from atlas_etl.connectors.http._failures import refused, too_large, too_slow, unreachable
 from atlas_etl.connectors.http._logs import redact
 from atlas_etl.connectors.http._messages import Request, Response, origin, shown
+from atlas_etl.connectors.http._public_addresses import is_public
 from atlas_etl.connectors.http._request_auth import request_auth
 from atlas_etl.connectors.waits import tell
 from atlas_etl.errors import SourceError
@@ -99,9 +99,7 @@ class Network:
 
     def _refuse_address(self, address: str) -> None:
         """Raise where it is neither public nor one of the API's own."""
-        if not ipaddress.ip_address(address.partition("%")[0]).is_global and address not in _addresses(
-            self._home[1]
-        ):
+        if not is_public(address) and address not in _addresses(self._home[1]):
             raise _InwardAddressError
 
     def send(self, request: Request, who: Credentials, *, is_home: bool) -> Response:
