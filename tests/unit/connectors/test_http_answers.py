@@ -213,3 +213,11 @@ def test_text_around_the_children_of_an_element_is_kept(api: Api) -> None:
     resource = {"path": "/things", "format": "xml", "pagination": "none"}
     found = read(api.connector(resources={"things": resource}), THINGS).to_pylist()
     assert [record["#text"] for record in found] == ["acd", None]
+
+
+def test_attributes_and_elements_of_one_name_in_two_namespaces_are_lists(api: Api) -> None:
+    text = '<a xmlns:x="u:x" xmlns:y="u:y"><r x:k="1" y:k="2"><x:v>3</x:v><y:v>4</y:v></r></a>'
+    api.serve("/things", lambda _: Response(text, content_type="application/xml"))
+    resource = {"path": "/things", "format": "xml", "pagination": "none"}
+    found = read(api.connector(resources={"things": resource}), THINGS).to_pylist()
+    assert found == [{"@k": "[1,2]", "v": "[3,4]"}]

@@ -28,6 +28,8 @@ from atlas_etl.connectors.http._where_records import (
 )
 from atlas_etl.errors import SourceError
 
+# A page of a login or of a proxy, or an error: header and rows of it would be nonsense, or none.
+_OTHER_THAN_CSV = re.compile(r"\s*(?:<(?:!doctype|html|\?xml)\b|<!--|(\{\s*\"|\[\s*\{))", re.IGNORECASE)
 _PLAIN = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?|true|false")
 _LONGEST_CELL = 2**31 - 1  # of characters; a whole answer has its own limit, and Python's 128 KiB are less
 _ERRORS = ("errors",)
@@ -113,6 +115,8 @@ class _Csv:
 
     def read(self, content: bytes, where: str) -> Answer:
         text = content.decode("utf-8-sig")
+        if (other := _OTHER_THAN_CSV.match(text)) is not None:
+            raise _malformed(where, "CSV", ValueError(f"it is {'JSON' if other[1] else 'HTML or XML'}"))
         header_line = text.partition("\n")[0]
         between = next((each for each in _BETWEEN_COLUMNS if each in header_line), ",")
         try:
@@ -150,8 +154,13 @@ class _Xml:
             found = [defusedxml.ElementTree.fromstring(content.decode())]
         except ParseError as failure:
             raise _malformed(where, "XML", failure, is_cut_off=failure.code in _ENDS_EARLY) from None
-        except (DefusedXmlException, ValueError) as failure:
+        except DefusedXmlException:
+            why = ValueError("it declares entities, which are not read")
+            raise _malformed(where, "XML", why) from None
+        except ValueError as failure:
             raise _malformed(where, "XML", failure) from None
+        if _name(found[0].tag).lower() == "html":
+            raise _malformed(where, "XML", ValueError("it is HTML"))
         for step in self._path:
             found = [child for element in found for child in element if step in (EVERY, _name(child.tag))]
         try:
@@ -196,12 +205,15 @@ def _cell(text: str) -> msgspec.Raw:
 
 
 def _members(element: Element) -> dict[str, object]:
-    found: dict[str, object] = {f"@{_name(name)}": _cell(value) for name, value in element.attrib.items()}
-    children: dict[str, list[object]] = defaultdict(list)
+    children: dict[str, list[object]] = defaultdict(list)  # attributes among them
+    for name, value in element.attrib.items():
+        children[f"@{_name(name)}"].append(_cell(value))
     for child in element:
         has_more = len(child) > 0 or bool(child.attrib)
         children[_name(child.tag)].append(_members(child) if has_more else _cell((child.text or "").strip()))
-    found |= {name: several[0] if len(several) == 1 else several for name, several in children.items()}
+    found: dict[str, object] = {
+        name: several[0] if len(several) == 1 else several for name, several in children.items()
+    }
     text = "".join((element.text or "", *(child.tail or "" for child in element))).strip()
     if text:
         found["#text"] = _cell(text)
@@ -219,7 +231,7 @@ def _malformed(where: str, form: str, failure: Exception, *, is_cut_off: bool = 
         f"{where} answered with what is not {form}: {str(failure)[:80]}",
         hint="an answer that was cut off is read again; if it comes so each time, its server makes it so"
         if is_cut_off
-        else "set `format` to what the API answers with",
+        else "check the address, or set `format` to what the API answers with",
         code=f"malformed_{form.lower()}",
         retryable=is_cut_off,
     )
