@@ -61,7 +61,7 @@ class SqliteDialect(WriterDialect):
         return f"{f'({keys})' if len(key) > 1 else keys} IN (SELECT {keys} FROM {stage})"
 
     def lacks_key(self, table: str, stage: str, key: Sequence[str]) -> str:
-        return f"({self.has_key(table, stage, key)}) IS NOT TRUE"
+        return f"({self.has_key(table, stage, key)}) IS NOT 1"  # TRUE may be a column's name
 
 
 class SqliteWriter:
