@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import sqlite3
@@ -49,6 +50,7 @@ class LocalStateStore(SqlStateStore):
     ) -> None:
         file = Path(path).expanduser().absolute()
         name = _file_called(file)
+        _refuse_folder(file, name)
         try:
             _make_private(file)
         except OSError as error:
@@ -109,11 +111,19 @@ def look_at_state(location: str | Path) -> StateLook:
     if isinstance(location, str) and "://" in location:
         return StateLook(_on_server(location))
     file = Path(location).expanduser().absolute()
-    return StateLook(_in_file(file, _file_called(file)))
+    name = _file_called(file)
+    _refuse_folder(file, name)
+    return StateLook(_in_file(file, name))
 
 
 def _file_called(file: Path) -> str:
     return f"the state file {file}"
+
+
+def _refuse_folder(file: Path, name: str) -> None:
+    """SQLite says only that it cannot open it."""
+    if os.path.isdir(file):  # False, too, where it may not be looked at
+        raise unwritable(name, IsADirectoryError(errno.EISDIR, "it is a folder; a state is a file"))
 
 
 def _in_file(file: Path, name: str) -> SqliteDatabase:

@@ -23,6 +23,7 @@ from atlas_etl.errors import ConfigError, LockedError, StateError
 from atlas_etl.model import Run, RunStatus
 from atlas_etl.state import LeaseTimes, LocalStateStore, MemoryStateStore, open_state_store
 from atlas_etl.state.holder import this_process
+from atlas_etl.state.open import look_at_state
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -201,6 +202,10 @@ class TestUnwritable:
         (tmp_path / "file").write_text("not a folder")
         (tmp_path / "state.db").mkdir()
         assert refused(lambda: LocalStateStore(tmp_path / folder)).code == "state_unwritable"
+
+    @pytest.mark.parametrize("opened", [LocalStateStore, look_at_state])
+    def test_a_folder_is_told_as_that(self, tmp_path: Path, opened: Callable[[Path], object]) -> None:
+        assert "it is a folder; a state is a file" in refused(lambda: opened(tmp_path)).message
 
     def test_a_disk_that_is_read_only(self, small_disk: Path) -> None:
         with closing(LocalStateStore(small_disk / "state.db")) as store:
