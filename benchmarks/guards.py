@@ -10,11 +10,12 @@ from statistics import median, quantiles
 from pydantic import SecretStr
 from tests.servers import Unavailable
 
-from atlas_etl.connectors.sql import _mysql_open_writers, _postgresql_snapshot
-from atlas_etl.connectors.sql._mysql_connection import MySQLConnection, Server
-from atlas_etl.connectors.sql._mysql_session import READING, Session
-from atlas_etl.connectors.sql._postgresql_connection import PostgresConnection
-from atlas_etl.connectors.sql._postgresql_session import open_session, route_to
+from atlas_etl.connectors.sql._mysql import open_writers as mysql_open_writers
+from atlas_etl.connectors.sql._mysql.connection import MySQLConnection, Server
+from atlas_etl.connectors.sql._mysql.session import READING, Session
+from atlas_etl.connectors.sql._postgresql import snapshot as postgresql_snapshot
+from atlas_etl.connectors.sql._postgresql.connection import PostgresConnection
+from atlas_etl.connectors.sql._postgresql.session import open_session, route_to
 from atlas_etl.errors import SourceError
 from benchmarks.ends import Place
 
@@ -48,7 +49,7 @@ def _postgresql(place: Place) -> tuple[list[float], list[float]]:
         )  # fmt: skip
         session = open_session(config, SourceError, route_to(config, SourceError))
         try:
-            look = f"BEGIN READ ONLY; {_postgresql_snapshot._WRITERS}; COMMIT".encode()
+            look = f"BEGIN READ ONLY; {postgresql_snapshot._WRITERS}; COMMIT".encode()
             return _timed(lambda: session.execute(look)), _timed(lambda: session.execute(b"SELECT 1"))
         finally:
             session.close()
@@ -62,7 +63,7 @@ def _mysql(place: Place) -> tuple[list[float], list[float]]:
         )  # fmt: skip
         session = Session(Server(config, SourceError), sql_mode=READING)
         try:
-            look = _timed(lambda: _mysql_open_writers._probe(session), pause=_PAUSE_SECONDS)
+            look = _timed(lambda: mysql_open_writers._probe(session), pause=_PAUSE_SECONDS)
             return look, _timed(lambda: session.rows("SELECT 1"))
         finally:
             session.close()

@@ -30,7 +30,7 @@ def _duckdb(settings: Mapping[str, object], table: TableName, statements: Sequen
 
 
 def _sqlite(settings: Mapping[str, object], table: TableName, statements: Sequence[str]) -> None:
-    # Not Python's own copy of SQLite: see connectors/sql/_sqlite_driver.py.
+    # Not Python's own copy of SQLite: see connectors/sql/_sqlite/driver.py.
     path = str(settings["database_path"])
     with (
         adbc_driver_sqlite.dbapi.connect(path, autocommit=True) as connection,

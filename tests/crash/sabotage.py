@@ -49,11 +49,11 @@ _FILE_METHODS = (
     _Methods(f"{_FILES}._folder", "StreamFolder", ("swap",), commits=("swap",)),
 )
 _DESTINATIONS: Mapping[str, tuple[_Methods, ...]] = {
-    "duckdb": (_Methods(f"{_SQL}._duckdb_load", "LoadConnection", _STATEMENTS, ("commit",)),),
-    "sqlite": (_Methods(f"{_SQL}._sqlite_writer", "SqliteWriter", _STATEMENTS, ("commit",)),),
-    "postgresql": (_Methods(f"{_SQL}._postgresql_load", "LoadConnection", _STATEMENTS, ("commit",)),),
-    "mysql": (_Methods(f"{_SQL}._mysql_load", "LoadConnection", _STATEMENTS, ("commit",)),),
-    "mssql": (_Methods(f"{_SQL}._mssql_load", "LoadConnection", _STATEMENTS, ("commit",)),),
+    "duckdb": (_Methods(f"{_SQL}._duckdb.load", "LoadConnection", _STATEMENTS, ("commit",)),),
+    "sqlite": (_Methods(f"{_SQL}._sqlite.writer", "SqliteWriter", _STATEMENTS, ("commit",)),),
+    "postgresql": (_Methods(f"{_SQL}._postgresql.load", "LoadConnection", _STATEMENTS, ("commit",)),),
+    "mysql": (_Methods(f"{_SQL}._mysql.load", "LoadConnection", _STATEMENTS, ("commit",)),),
+    "mssql": (_Methods(f"{_SQL}._mssql.load", "LoadConnection", _STATEMENTS, ("commit",)),),
     "parquet": _FILE_METHODS,
     "jsonl": _FILE_METHODS,
     "csv": _FILE_METHODS,

@@ -29,7 +29,7 @@ from tests.servers.ssh import SshServer
 from tests.waiting import PATIENCE_SECONDS
 from werkzeug import Request, Response
 
-from atlas_etl.connectors.sql._postgresql_errors import translated
+from atlas_etl.connectors.sql._postgresql.errors import translated
 from atlas_etl.errors import AtlasError, DestinationError
 from atlas_etl.model import DecidedSchedule
 from atlas_etl.state.open import open_state_store

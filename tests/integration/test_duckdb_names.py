@@ -8,7 +8,7 @@ import duckdb
 import pytest
 from tests.project import Project
 
-from atlas_etl.connectors.sql._duckdb_names import database_name
+from atlas_etl.connectors.sql._duckdb.names import database_name
 
 FILES = ["shop.duckdb", "SHOP.v2.duckdb", ".shop", "temp.duckdb", "main.db", "system.db", "out.db", "ü x.db"]
 

@@ -27,7 +27,7 @@ from tests.servers import ServerAddress
 from tests.servers.postgres import connect
 from tests.unit.connectors.sqlite_files import OtherProcess, other_process
 
-from atlas_etl.connectors.sql import _postgresql_snapshot
+from atlas_etl.connectors.sql._postgresql import snapshot as postgresql_snapshot
 from atlas_etl.model import Disposition, Stream
 from atlas_etl.pipeline.events import StreamFinished, StreamStarted
 
@@ -158,7 +158,7 @@ class PostgresSession:
 @pytest.fixture
 def no_margin(monkeypatch: pytest.MonkeyPatch) -> None:
     """The tail reaches a second further back than it must for a cursor with microseconds: too far to fail."""
-    monkeypatch.setattr(_postgresql_snapshot, "_ROUNDING", timedelta())
+    monkeypatch.setattr(postgresql_snapshot, "_ROUNDING", timedelta())
 
 
 @pytest.fixture

@@ -24,8 +24,8 @@ from atlas_etl import values
 from atlas_etl.api.atlas import Atlas
 from atlas_etl.connectors import registry
 from atlas_etl.connectors.base import BaseConnector, ConnectionConfig
-from atlas_etl.connectors.sql import _oracle_types
-from atlas_etl.connectors.sql._mssql_types import Described, source_column
+from atlas_etl.connectors.sql._mssql.types import Described, source_column
+from atlas_etl.connectors.sql._oracle import types as oracle_types
 from atlas_etl.model import Hazard, HazardPolicy, ReadRequest, Stream
 
 PAGES = {path.stem: path for path in (DOCS / "protocols" / "_notes").glob("*.md")}
@@ -169,7 +169,7 @@ def test_the_types_of_oracle() -> None:
     """Of what is selected, as no server is here to make a table."""
     columns = columns_of("oracle")
     found = [
-        _oracle_types.source_column(_oracle_types.Described("c", told, True)).field for told, _, _ in columns
+        oracle_types.source_column(oracle_types.Described("c", told, True)).field for told, _, _ in columns
     ]
     assert [values.type_name(field.type) for field in found] == [read_as for _, read_as, _ in columns]
 

@@ -24,8 +24,8 @@ from tests.servers import postgres as postgres_servers
 
 from atlas_etl import Atlas
 from atlas_etl.cli.connector import COMMANDS
-from atlas_etl.connectors.sql import _duckdb_writer
-from atlas_etl.connectors.sql._duckdb_database import DuckDBConnection
+from atlas_etl.connectors.sql._duckdb import writer as duckdb_writer
+from atlas_etl.connectors.sql._duckdb.database import DuckDBConnection
 from atlas_etl.pipeline.events import Event, RunFinished
 
 # pyarrow looks for numpy.ma where it is given an array of numpy's.
@@ -234,13 +234,13 @@ def test_a_hundred_connectors_log_in_once_and_open_their_warehouse_once(
     for number in range(10):
         write(tmp_path, f"shop{number}", definition(postgres, "postgresql", "public.orders", "at"))
     opened: list[object] = []
-    connect = _duckdb_writer.connect
+    connect = duckdb_writer.connect
 
     def counted(config: DuckDBConnection, *, read_only: bool) -> object:
         opened.append(config)
         return connect(config, read_only=read_only)
 
-    monkeypatch.setattr(_duckdb_writer, "connect", counted)
+    monkeypatch.setattr(duckdb_writer, "connect", counted)
     logins: list[object] = []
     log_in = psycopg.Connection.connect.__func__  # type: ignore[attr-defined]
     logged_in = classmethod(lambda *a, **k: logins.append(k) or log_in(*a, **k))

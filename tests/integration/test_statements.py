@@ -31,7 +31,8 @@ from tests.servers.stub_oracle import StubCursor, StubOracle
 from tests.servers.stub_oracle import execute as execute_in_stub_oracle
 
 from atlas_etl import Atlas
-from atlas_etl.connectors.sql import _duckdb_writer, _sqlite_driver
+from atlas_etl.connectors.sql._duckdb import writer as duckdb_writer
+from atlas_etl.connectors.sql._sqlite import driver as sqlite_driver
 from atlas_etl.model import RunStatus
 from atlas_etl.pipeline.events import RunFinished
 
@@ -142,7 +143,7 @@ class _Recorded:
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     """What reaches the drivers: (dialect, statement)."""
     found: list[tuple[str, str]] = []
-    driver = _sqlite_driver.Driver
+    driver = sqlite_driver.Driver
     for method in ("execute", "change", "stream"):
         before = getattr(driver, method)
 
@@ -151,9 +152,9 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
             return before(self, sql, *more)  # type: ignore[operator]
 
         monkeypatch.setattr(driver, method, recorded)
-    connect = _duckdb_writer.connect
+    connect = duckdb_writer.connect
     monkeypatch.setattr(
-        _duckdb_writer, "connect", lambda *how, **more: _Recorded(connect(*how, **more), found)
+        duckdb_writer, "connect", lambda *how, **more: _Recorded(connect(*how, **more), found)
     )
     for method in ("execute", "copy"):
         before = getattr(psycopg.Cursor, method)

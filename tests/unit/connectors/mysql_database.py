@@ -11,9 +11,9 @@ import pyarrow as pa
 from pymysql.connections import Connection
 
 from atlas_etl import values
-from atlas_etl.connectors.sql._mysql_connection import MySQLConnection
-from atlas_etl.connectors.sql._mysql_reader import MySQLConnector
-from atlas_etl.connectors.sql._mysql_writer import MySQLDestination
+from atlas_etl.connectors.sql._mysql.connection import MySQLConnection
+from atlas_etl.connectors.sql._mysql.reader import MySQLConnector
+from atlas_etl.connectors.sql._mysql.writer import MySQLDestination
 from atlas_etl.model import (
     BatchLimits,
     Checkpoint,

@@ -12,9 +12,9 @@ import pyarrow as pa
 from psycopg import sql
 
 from atlas_etl import values
-from atlas_etl.connectors.sql._postgresql_connection import PostgresConnection
-from atlas_etl.connectors.sql._postgresql_reader import PostgresConnector
-from atlas_etl.connectors.sql._postgresql_writer import PostgresDestination
+from atlas_etl.connectors.sql._postgresql.connection import PostgresConnection
+from atlas_etl.connectors.sql._postgresql.reader import PostgresConnector
+from atlas_etl.connectors.sql._postgresql.writer import PostgresDestination
 from atlas_etl.model import BatchLimits, Checkpoint, CursorValue, ReadRequest, Stream
 from tests.servers import ServerAddress
 from tests.servers.postgres import connect

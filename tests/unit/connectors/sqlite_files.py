@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from atlas_etl.connectors.sql._sqlite_reader import SqliteConnector
+from atlas_etl.connectors.sql._sqlite.reader import SqliteConnector
 from atlas_etl.connectors.sql.sqlite import ADAPTER
 from atlas_etl.model import BatchLimits, Checkpoint, CursorValue, ReadRequest, Stream
 

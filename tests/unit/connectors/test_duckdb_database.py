@@ -12,7 +12,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from atlas_etl.connectors.sql._duckdb_database import DuckDBConnection, connect
+from atlas_etl.connectors.sql._duckdb.database import DuckDBConnection, connect
 from atlas_etl.connectors.sql.duckdb import ADAPTER
 from atlas_etl.errors import SourceError
 from atlas_etl.model import Stream

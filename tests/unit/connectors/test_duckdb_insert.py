@@ -12,9 +12,9 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from atlas_etl.connectors.sql._duckdb_database import DuckDBConnection
-from atlas_etl.connectors.sql._duckdb_insert import StreamedInsert
-from atlas_etl.connectors.sql._duckdb_writer import DuckDBDestination
+from atlas_etl.connectors.sql._duckdb.database import DuckDBConnection
+from atlas_etl.connectors.sql._duckdb.insert import StreamedInsert
+from atlas_etl.connectors.sql._duckdb.writer import DuckDBDestination
 from atlas_etl.errors import DestinationError, RefusedRowError
 from atlas_etl.model import CreateTable, Disposition, LoadPlan, TableName
 
@@ -90,7 +90,7 @@ def test_a_failed_one_leaves_no_connection_behind() -> None:
     """The driver says at the process's end what it could not free, on a person's terminal."""
     program = (
         "import duckdb, pyarrow as pa\n"
-        "from atlas_etl.connectors.sql._duckdb_insert import StreamedInsert\n"
+        "from atlas_etl.connectors.sql._duckdb.insert import StreamedInsert\n"
         "opened = duckdb.connect()\n"
         "opened.execute('CREATE TABLE t (n BIGINT NOT NULL)')\n"
         "insert = StreamedInsert(opened, 't', pa.schema([('n', pa.int64())]))\n"

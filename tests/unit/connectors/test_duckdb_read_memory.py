@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from atlas_etl.connectors.sql._duckdb_database import DuckDBConnection
-from atlas_etl.connectors.sql._duckdb_reader import DuckDBConnector
+from atlas_etl.connectors.sql._duckdb.database import DuckDBConnection
+from atlas_etl.connectors.sql._duckdb.reader import DuckDBConnector
 from atlas_etl.connectors.sql._source import Select
 from atlas_etl.errors import SourceError
 from atlas_etl.model import BatchLimits, ReadRequest, Stream

@@ -9,8 +9,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from atlas_etl.connectors.sql._duckdb_database import DuckDBConnection
-from atlas_etl.connectors.sql._duckdb_reader import DuckDBConnector
+from atlas_etl.connectors.sql._duckdb.database import DuckDBConnection
+from atlas_etl.connectors.sql._duckdb.reader import DuckDBConnector
 from atlas_etl.errors import ConfigError
 from atlas_etl.model import ReadRequest, Stream
 

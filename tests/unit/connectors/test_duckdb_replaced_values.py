@@ -10,7 +10,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from atlas_etl.connectors.sql._duckdb_writer import DuckDBDestination
+from atlas_etl.connectors.sql._duckdb.writer import DuckDBDestination
 from atlas_etl.connectors.sql.duckdb import ADAPTER
 from atlas_etl.errors import DestinationError, RefusedRowError
 from atlas_etl.model import Disposition, LoadPlan, TableName

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
-from atlas_etl.connectors.sql._duckdb_database import DuckDBConnection, connect
+from atlas_etl.connectors.sql._duckdb.database import DuckDBConnection, connect
 
 
 def test_a_file_is_opened_while_another_thread_closes_it(tmp_path: Path) -> None:

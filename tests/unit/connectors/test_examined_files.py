@@ -15,7 +15,7 @@ import pytest
 from msgspec.structs import replace
 
 from atlas_etl.connectors import registry
-from atlas_etl.connectors.sql import _duckdb_examined
+from atlas_etl.connectors.sql._duckdb import examined as duckdb_examined
 from atlas_etl.contracts import Connector, Destination
 from atlas_etl.errors import ExitCode
 from atlas_etl.model import Disposition, Severity, Stream
@@ -172,7 +172,7 @@ def test_sqlite_begins_nothing_that_it_cannot_end(tmp_path: Path) -> None:
 
 
 def test_duckdb_ends_what_takes_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_duckdb_examined, "SECONDS", 0.2)
+    monkeypatch.setattr(duckdb_examined, "SECONDS", 0.2)
     file = duckdb_file(tmp_path / "a.duckdb", "CREATE TABLE t (id INTEGER)")
     query = Stream("slow", query=ENDLESS, cursor="id", primary_key=("id",))
     with closing(source("duckdb", path=file)) as connector:

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from atlas_etl.connectors.sql import _mysql_examined
+from atlas_etl.connectors.sql._mysql import examined as mysql_examined
 from atlas_etl.errors import ExitCode
 from atlas_etl.model import Disposition, Severity, Stream, TableName
 from tests.servers import ServerAddress
@@ -131,7 +131,7 @@ def test_connections_that_are_all_taken(database: Database) -> None:
 def test_a_look_that_takes_too_long_is_no_failure(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_mysql_examined, "SECONDS", 1)
+    monkeypatch.setattr(mysql_examined, "SECONDS", 1)
     database.execute(*GOOD)
     query = "SELECT id, at FROM orders WHERE SLEEP(1) = 0"
     slow = Stream("slow", query=query, cursor="at", primary_key=("id",))

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from atlas_etl.connectors.sql._mysql_connection import MySQLConnection
-from atlas_etl.connectors.sql._oracle_connection import OracleConnection
+from atlas_etl.connectors.sql._mysql.connection import MySQLConnection
+from atlas_etl.connectors.sql._oracle.connection import OracleConnection
 from atlas_etl.errors import ConfigError
 from tests.servers.certified import signed
 

@@ -14,12 +14,12 @@ from msgspec.structs import replace
 from atlas_etl.connectors.sql._dialect import NoneLeftOut
 from atlas_etl.connectors.sql._ledger import Ledger
 from atlas_etl.connectors.sql._load_session import SqlLoadSession
-from atlas_etl.connectors.sql._mssql_dialect import MSSQLWriterDialect
-from atlas_etl.connectors.sql._mssql_errors import meant
-from atlas_etl.connectors.sql._mssql_load import bound
-from atlas_etl.connectors.sql._mssql_rows import inserts
-from atlas_etl.connectors.sql._mssql_stored import KeptColumn, declaration, stored_type
-from atlas_etl.connectors.sql._mssql_target import Target
+from atlas_etl.connectors.sql._mssql.dialect import MSSQLWriterDialect
+from atlas_etl.connectors.sql._mssql.errors import meant
+from atlas_etl.connectors.sql._mssql.load import bound
+from atlas_etl.connectors.sql._mssql.rows import inserts
+from atlas_etl.connectors.sql._mssql.stored import KeptColumn, declaration, stored_type
+from atlas_etl.connectors.sql._mssql.target import Target
 from atlas_etl.connectors.sql._quarantine import StreamQuarantine
 from atlas_etl.connectors.sql._reconcile import SqlReconcileSession
 from atlas_etl.connectors.sql._trial import SavepointTrial

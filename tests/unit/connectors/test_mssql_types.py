@@ -8,8 +8,8 @@ from decimal import Decimal
 import pyarrow as pa
 import pytest
 
-from atlas_etl.connectors.sql._mssql_literals import literal, quoted
-from atlas_etl.connectors.sql._mssql_types import Described, decoded, is_unbounded, source_column
+from atlas_etl.connectors.sql._mssql.literals import literal, quoted
+from atlas_etl.connectors.sql._mssql.types import Described, decoded, is_unbounded, source_column
 
 ID = "6F9619FF-8B86-D011-B42D-00C04FC964FF"
 WIRES = [  # native type, Arrow type, what is selected, a cell as the driver gives it, and as it is kept

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from pymysql.connections import Connection
 
 from atlas_etl.connectors import registry
-from atlas_etl.connectors.sql._mysql_connection import MySQLConnection
+from atlas_etl.connectors.sql._mysql.connection import MySQLConnection
 from atlas_etl.errors import ConfigError, SourceError
 from atlas_etl.model import BatchLimits, ReadRequest, Stream
 from tests.conftest import unavailable

@@ -17,8 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pymysql.constants import FIELD_TYPE
 
-from atlas_etl.connectors.sql._mysql_types import Column, arrow_type
-from atlas_etl.connectors.sql._mysql_wire import stream_query
+from atlas_etl.connectors.sql._mysql.types import Column, arrow_type
+from atlas_etl.connectors.sql._mysql.wire import stream_query
 from atlas_etl.model import BatchLimits, Hazard
 from tests.servers import ServerAddress
 from tests.servers import mysql as mysql_recipe

@@ -15,9 +15,9 @@ import pymysql
 import pytest
 from pymysql.constants import COMMAND
 
-from atlas_etl.connectors.sql._mysql_connection import MySQLConnection, Server
-from atlas_etl.connectors.sql._mysql_open_writers import WriterProbe
-from atlas_etl.connectors.sql._mysql_reader import session_of
+from atlas_etl.connectors.sql._mysql.connection import MySQLConnection, Server
+from atlas_etl.connectors.sql._mysql.open_writers import WriterProbe
+from atlas_etl.connectors.sql._mysql.reader import session_of
 from atlas_etl.errors import SourceError
 from atlas_etl.model import Stream
 from tests.conftest import unavailable

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from atlas_etl.connectors.sql._mysql_connection import Server
-from atlas_etl.connectors.sql._mysql_load import LoadConnection
-from atlas_etl.connectors.sql._mysql_session import WRITING, Session
-from atlas_etl.connectors.sql._mysql_writer import MySQLDestination
+from atlas_etl.connectors.sql._mysql.connection import Server
+from atlas_etl.connectors.sql._mysql.load import LoadConnection
+from atlas_etl.connectors.sql._mysql.session import WRITING, Session
+from atlas_etl.connectors.sql._mysql.writer import MySQLDestination
 from atlas_etl.errors import DataError, DestinationError
 from atlas_etl.model import TableName
 from tests.servers import ServerAddress

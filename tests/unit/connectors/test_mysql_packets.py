@@ -11,10 +11,10 @@ import pymysql
 import pytest
 from pymysql.constants import CR, ER, FIELD_TYPE, FLAG
 
-from atlas_etl.connectors.sql._mysql_cells import SLACK
-from atlas_etl.connectors.sql._mysql_decode import decode_rows
-from atlas_etl.connectors.sql._mysql_packets import Packets
-from atlas_etl.connectors.sql._mysql_types import Column, arrow_schema
+from atlas_etl.connectors.sql._mysql.cells import SLACK
+from atlas_etl.connectors.sql._mysql.decode import decode_rows
+from atlas_etl.connectors.sql._mysql.packets import Packets
+from atlas_etl.connectors.sql._mysql.types import Column, arrow_schema
 from atlas_etl.model import BatchLimits
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from atlas_etl.connectors.sql._mysql_errors import quoted
+from atlas_etl.connectors.sql._mysql.errors import quoted
 from atlas_etl.errors import ConfigError, SourceError
 from atlas_etl.model import CursorKind, CursorValue, ReadRequest, Stream, Window
 from tests.servers import ServerAddress

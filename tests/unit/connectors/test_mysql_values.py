@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from atlas_etl import values
-from atlas_etl.connectors.sql._mysql_dialect import MySQLWriterDialect
-from atlas_etl.connectors.sql._mysql_writer import MySQLDestination
+from atlas_etl.connectors.sql._mysql.dialect import MySQLWriterDialect
+from atlas_etl.connectors.sql._mysql.writer import MySQLDestination
 from atlas_etl.errors import DataError, DestinationError, RefusedRowError
 from atlas_etl.model import Disposition, TableName
 from tests.servers import ServerAddress

@@ -9,8 +9,8 @@ import pytest
 
 from atlas_etl.connectors import waits
 from atlas_etl.connectors.sql import _lock_waits
-from atlas_etl.connectors.sql._mysql_connection import Server
-from atlas_etl.connectors.sql._mysql_session import READING, Session
+from atlas_etl.connectors.sql._mysql.connection import Server
+from atlas_etl.connectors.sql._mysql.session import READING, Session
 from atlas_etl.errors import DestinationError, SourceError
 from atlas_etl.model import Stream
 from tests.servers import ServerAddress

@@ -12,9 +12,9 @@ import pymysql
 import pytest
 from pymysql.constants import CR, ER
 
-from atlas_etl.connectors.sql._mysql_parameters import Parameter
-from atlas_etl.connectors.sql._mysql_prepared import describe_query
-from atlas_etl.connectors.sql._mysql_wire import stream_query
+from atlas_etl.connectors.sql._mysql.parameters import Parameter
+from atlas_etl.connectors.sql._mysql.prepared import describe_query
+from atlas_etl.connectors.sql._mysql.wire import stream_query
 from atlas_etl.model import BatchLimits
 from tests.conftest import unavailable
 from tests.servers import ServerAddress, Unavailable

@@ -12,8 +12,8 @@ import pytest
 from msgspec.structs import replace
 
 from atlas_etl.connectors.sql._ledger import Ledger
-from atlas_etl.connectors.sql._mysql_load import LoadConnection
-from atlas_etl.connectors.sql._mysql_writer import refuse_old
+from atlas_etl.connectors.sql._mysql.load import LoadConnection
+from atlas_etl.connectors.sql._mysql.writer import refuse_old
 from atlas_etl.errors import DataError, DestinationError, UsageError
 from atlas_etl.model import (
     Checkpoint,

@@ -16,8 +16,8 @@ from oracledb import errors
 from pydantic import ValidationError
 
 from atlas_etl.connectors import registry
-from atlas_etl.connectors.sql._oracle_connection import OracleConnection, Server
-from atlas_etl.connectors.sql._oracle_errors import meant
+from atlas_etl.connectors.sql._oracle.connection import OracleConnection, Server
+from atlas_etl.connectors.sql._oracle.errors import meant
 from atlas_etl.errors import ConfigError, SourceError
 from tests.servers import Unavailable
 from tests.servers.certified import signed

@@ -15,11 +15,11 @@ from oracledb import errors
 from atlas_etl.connectors.sql._dialect import NoneLeftOut
 from atlas_etl.connectors.sql._ledger import Ledger
 from atlas_etl.connectors.sql._load_session import SqlLoadSession
-from atlas_etl.connectors.sql._oracle_dialect import OracleWriterDialect
-from atlas_etl.connectors.sql._oracle_errors import meant
-from atlas_etl.connectors.sql._oracle_rows import insert, refuse_empty, without_empty
-from atlas_etl.connectors.sql._oracle_stored import KeptColumn, declaration, grows, holds_key, stored_type
-from atlas_etl.connectors.sql._oracle_target import Target
+from atlas_etl.connectors.sql._oracle.dialect import OracleWriterDialect
+from atlas_etl.connectors.sql._oracle.errors import meant
+from atlas_etl.connectors.sql._oracle.rows import insert, refuse_empty, without_empty
+from atlas_etl.connectors.sql._oracle.stored import KeptColumn, declaration, grows, holds_key, stored_type
+from atlas_etl.connectors.sql._oracle.target import Target
 from atlas_etl.connectors.sql._placed import placed
 from atlas_etl.connectors.sql._reconcile import SqlReconcileSession
 from atlas_etl.connectors.sql._trial import SavepointTrial

@@ -10,11 +10,11 @@ import oracledb
 import pyarrow as pa
 import pytest
 
-from atlas_etl.connectors.sql._oracle_catalog import native_type
-from atlas_etl.connectors.sql._oracle_literals import literal, national_literal, number, quoted
-from atlas_etl.connectors.sql._oracle_reader import ReaderDialect
-from atlas_etl.connectors.sql._oracle_session import described, variable
-from atlas_etl.connectors.sql._oracle_types import Described, decoded, is_unbounded, source_column
+from atlas_etl.connectors.sql._oracle.catalog import native_type
+from atlas_etl.connectors.sql._oracle.literals import literal, national_literal, number, quoted
+from atlas_etl.connectors.sql._oracle.reader import ReaderDialect
+from atlas_etl.connectors.sql._oracle.session import described, variable
+from atlas_etl.connectors.sql._oracle.types import Described, decoded, is_unbounded, source_column
 from atlas_etl.model import CursorKind, CursorValue, Hazard
 
 SECONDS = 'YYYY-MM-DD"T"HH24:MI:SS'

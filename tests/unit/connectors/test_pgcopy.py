@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atlas_etl.connectors.sql._pgcopy_decode import Payloads, RowDecoder
-from atlas_etl.connectors.sql._pgcopy_encode import RowEncoder
-from atlas_etl.connectors.sql._pgcopy_types import (
+from atlas_etl.connectors.sql._pgcopy.decode import Payloads, RowDecoder
+from atlas_etl.connectors.sql._pgcopy.encode import RowEncoder
+from atlas_etl.connectors.sql._pgcopy.types import (
     HEADER,
     SIGNATURE,
     TRAILER,

@@ -16,9 +16,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from atlas_etl.connectors.sql._pgcopy_decode import Decoded, Payloads, RowDecoder
-from atlas_etl.connectors.sql._pgcopy_encode import RowEncoder
-from atlas_etl.connectors.sql._pgcopy_types import (
+from atlas_etl.connectors.sql._pgcopy.decode import Decoded, Payloads, RowDecoder
+from atlas_etl.connectors.sql._pgcopy.encode import RowEncoder
+from atlas_etl.connectors.sql._pgcopy.types import (
     EPOCH_DAYS,
     EPOCH_MICROSECONDS,
     HEADER,

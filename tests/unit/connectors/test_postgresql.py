@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from atlas_etl import values
 from atlas_etl.connectors import registry
-from atlas_etl.connectors.sql._postgresql_connection import PostgresConnection
+from atlas_etl.connectors.sql._postgresql.connection import PostgresConnection
 from atlas_etl.errors import ConfigError, SourceError
 from atlas_etl.model import BatchLimits, ReadRequest, Stream
 from tests.servers import ServerAddress, Unavailable

@@ -11,9 +11,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from atlas_etl.connectors.sql import _postgresql_messages as messages
-from atlas_etl.connectors.sql._postgresql_messages import CopyMessages, LibpqMessages, SocketMessages
-from atlas_etl.connectors.sql._postgresql_session import Session
+from atlas_etl.connectors.sql._postgresql import messages
+from atlas_etl.connectors.sql._postgresql.messages import CopyMessages, LibpqMessages, SocketMessages
+from atlas_etl.connectors.sql._postgresql.session import Session
 from tests.servers import ServerAddress
 from tests.unit.connectors.postgres_database import Database
 

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from atlas_etl import values
-from atlas_etl.connectors.sql import _postgresql_load
+from atlas_etl.connectors.sql._postgresql import load as postgresql_load
 from atlas_etl.errors import DestinationError, HazardError, NullKeyError
 from atlas_etl.model import Disposition, Hazard, HazardPolicy, Stream, StreamRun
 from atlas_etl.pipeline.events import StreamFinished
@@ -46,7 +46,7 @@ def database(postgres: ServerAddress) -> Iterator[Database]:
 def passed() -> Iterator[Callable[[], int]]:
     """How many batches were written as they came."""
     with patch.object(values, "wire_bytes", side_effect=values.wire_bytes) as spy:
-        assert _postgresql_load.values is values
+        assert postgresql_load.values is values
         yield lambda: spy.call_count
 
 

@@ -16,15 +16,15 @@ import pyarrow as pa
 import pytest
 from msgspec.structs import replace
 
-from atlas_etl.connectors.sql import _postgresql_snapshot
-from atlas_etl.connectors.sql._postgresql_ranges import (
+from atlas_etl.connectors.sql._postgresql import snapshot as postgresql_snapshot
+from atlas_etl.connectors.sql._postgresql.ranges import (
     Exported,
     RangesRead,
     Run,
     conditions,
     export,
 )
-from atlas_etl.connectors.sql._postgresql_session import SessionPool
+from atlas_etl.connectors.sql._postgresql.session import SessionPool
 from atlas_etl.connectors.sql._source import Select
 from atlas_etl.errors import InterruptedRunError, SourceError
 from atlas_etl.model import BatchLimits, CursorKind, CursorValue, NullCursor, ReadRequest, Stream, Window
@@ -231,7 +231,7 @@ def test_a_snapshot_of_another_server_is_no_snapshot(
     def exported(run: Run, table: str) -> Exported:
         return other or replace(export(run, table), identity=("2026-01-01", "1:1:"))
 
-    monkeypatch.setattr(_postgresql_snapshot, "export", exported)
+    monkeypatch.setattr(postgresql_snapshot, "export", exported)
     with pytest.raises(SourceError) as caught:
         read(big.connector(), BIG)
     assert caught.value.code == "snapshot_not_shared"

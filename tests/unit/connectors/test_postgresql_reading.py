@@ -13,9 +13,9 @@ from unittest.mock import patch
 
 import pytest
 
-from atlas_etl.connectors.sql._postgresql_messages import SocketMessages
-from atlas_etl.connectors.sql._postgresql_reader import PostgresConnector
-from atlas_etl.connectors.sql._postgresql_snapshot import UNSEEN_LAG
+from atlas_etl.connectors.sql._postgresql.messages import SocketMessages
+from atlas_etl.connectors.sql._postgresql.reader import PostgresConnector
+from atlas_etl.connectors.sql._postgresql.snapshot import UNSEEN_LAG
 from atlas_etl.errors import ConfigError, SourceError
 from atlas_etl.model import BatchLimits, Checkpoint, CursorKind, CursorValue, ReadRequest, Stream
 from tests.servers import ServerAddress

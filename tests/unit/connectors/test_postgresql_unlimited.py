@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from atlas_etl import values
-from atlas_etl.connectors.sql._pgcopy_digits import encode_digits
-from atlas_etl.connectors.sql._pgcopy_text import text_form
-from atlas_etl.connectors.sql._pgcopy_types import PgType, UnrepresentableError, Wire
+from atlas_etl.connectors.sql._pgcopy.digits import encode_digits
+from atlas_etl.connectors.sql._pgcopy.text import text_form
+from atlas_etl.connectors.sql._pgcopy.types import PgType, UnrepresentableError, Wire
 from atlas_etl.errors import DataError
 from atlas_etl.model import Disposition, Stream, StreamRun, TableName
 from atlas_etl.pipeline.events import StreamFinished

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from atlas_etl import values
-from atlas_etl.connectors.sql._postgresql_writer import PostgresDestination
+from atlas_etl.connectors.sql._postgresql.writer import PostgresDestination
 from atlas_etl.errors import DataError, DestinationError, UsageError
 from atlas_etl.model import (
     Checkpoint,

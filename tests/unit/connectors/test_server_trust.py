@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from atlas_etl.connectors.sql._mysql_connection import MySQLConnection
-from atlas_etl.connectors.sql._postgresql_connection import PostgresConnection
+from atlas_etl.connectors.sql._mysql.connection import MySQLConnection
+from atlas_etl.connectors.sql._postgresql.connection import PostgresConnection
 from atlas_etl.connectors.sql._server_trust import on_this_machine, system_authorities
 
 TUNNEL = {"host": "bastion.example.com", "username": "etl"}

@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from atlas_etl.connectors.sql import _sqlite_rows
 from atlas_etl.connectors.sql._source import Select
-from atlas_etl.connectors.sql._sqlite_bounds import Since
-from atlas_etl.connectors.sql._sqlite_forms import fast_statement, form
+from atlas_etl.connectors.sql._sqlite import rows as sqlite_rows
+from atlas_etl.connectors.sql._sqlite.bounds import Since
+from atlas_etl.connectors.sql._sqlite.forms import fast_statement, form
 from atlas_etl.errors import ConfigError, HazardError
 from atlas_etl.model import BatchLimits, CursorKind, CursorValue, ReadRequest, Stream
 from tests.unit.connectors.sqlite_files import connector, make, read
@@ -196,7 +196,7 @@ def test_a_view_and_a_query_have_cursors(tmp_path: Path) -> None:
 
 
 def test_restarting_in_the_middle_of_a_bounded_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_sqlite_rows, "_WIRE_ROWS", 2)
+    monkeypatch.setattr(sqlite_rows, "_WIRE_ROWS", 2)
     path = tmp_path / "a.db"
     rows = [[n, f"2024-01-01 10:{n % 60:02}:00", float("inf") if n == 50 else n / 4] for n in range(100)]
     make(path, "CREATE TABLE t (id INT, c TIMESTAMP, j JSON)", "CREATE INDEX by_c ON t (c)", rows=rows)

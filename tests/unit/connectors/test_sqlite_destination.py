@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from atlas_etl import values
-from atlas_etl.connectors.sql._sqlite_destination import SqliteDestination
-from atlas_etl.connectors.sql._sqlite_types import declaration, kept_type, stored_type
+from atlas_etl.connectors.sql._sqlite.destination import SqliteDestination
+from atlas_etl.connectors.sql._sqlite.types import declaration, kept_type, stored_type
 from atlas_etl.connectors.sql.sqlite import ADAPTER
 from atlas_etl.errors import AtlasError, DataError, DestinationError, RefusedRowError, UsageError
 from atlas_etl.model import (

@@ -15,9 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atlas_etl.connectors.sql import _sqlite_forms, _sqlite_rows
-from atlas_etl.connectors.sql._duckdb_database import DuckDBConnection
-from atlas_etl.connectors.sql._duckdb_writer import DuckDBDestination
+from atlas_etl.connectors.sql._duckdb.database import DuckDBConnection
+from atlas_etl.connectors.sql._duckdb.writer import DuckDBDestination
+from atlas_etl.connectors.sql._sqlite import forms as sqlite_forms
+from atlas_etl.connectors.sql._sqlite import rows as sqlite_rows
 from atlas_etl.errors import ConfigError, HazardError
 from atlas_etl.model import Disposition, Hazard, HazardPolicy, ReadRequest, Stream
 from atlas_etl.pipeline.opened import Job
@@ -227,7 +228,7 @@ def expected_decimal(declared: str, kind: str, value: object) -> object:
 @given(st.sampled_from(DECLARED), st.lists(VALUES, max_size=12), st.integers(1, 4))
 def test_every_value_is_exact_or_named(declared: str, stored: list[object], at_once: int) -> None:
     with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_sqlite_rows, "_WIRE_ROWS", at_once)  # so that streams begin anew in the middle
+        patch.setattr(sqlite_rows, "_WIRE_ROWS", at_once)  # so that streams begin anew in the middle
         path = Path(folder) / "a.db"
         make(path, f"CREATE TABLE t (c {declared}, n INT)", rows=[[v, n] for n, v in enumerate(stored)])
         with closing(sqlite3.connect(path)) as connection:
@@ -289,7 +290,7 @@ TRIPS = {
 )
 @pytest.mark.parametrize("trip", TRIPS)
 def test_a_trip_tells_a_values_class_whatever_its_column_declares(trip: str, declared: str) -> None:
-    condition = getattr(_sqlite_forms, trip).format(c='"c"')
+    condition = getattr(sqlite_forms, trip).format(c='"c"')
     with closing(sqlite3.connect(":memory:")) as connection:
         connection.execute(f"CREATE TABLE t (c {declared})")
         for literal in CLASSES.values():

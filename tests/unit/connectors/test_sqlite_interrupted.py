@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from atlas_etl.connectors.sql._sqlite_driver import Driver, file_uri
+from atlas_etl.connectors.sql._sqlite.driver import Driver, file_uri
 from atlas_etl.errors import SourceError
 from tests.unit.connectors.sqlite_files import make
 

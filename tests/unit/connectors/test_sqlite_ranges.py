@@ -17,11 +17,12 @@ import pyarrow as pa
 import pytest
 from msgspec.structs import replace
 
-from atlas_etl.connectors.sql import _sqlite_ranges, _sqlite_snapshot
 from atlas_etl.connectors.sql._meaning import Failure
-from atlas_etl.connectors.sql._sqlite_connection import SqliteConnection, open_to_read
-from atlas_etl.connectors.sql._sqlite_driver import Driver
-from atlas_etl.connectors.sql._sqlite_ranges import begin
+from atlas_etl.connectors.sql._sqlite import ranges as sqlite_ranges
+from atlas_etl.connectors.sql._sqlite import snapshot as sqlite_snapshot
+from atlas_etl.connectors.sql._sqlite.connection import SqliteConnection, open_to_read
+from atlas_etl.connectors.sql._sqlite.driver import Driver
+from atlas_etl.connectors.sql._sqlite.ranges import begin
 from atlas_etl.errors import SourceError
 from atlas_etl.model import (
     BatchLimits,
@@ -55,7 +56,7 @@ def made(path: Path, journal: str = "wal") -> Path:
 
 @pytest.fixture(autouse=True)
 def _short_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_sqlite_ranges, "_RANGE_BYTES", 1024 * 1024)
+    monkeypatch.setattr(sqlite_ranges, "_RANGE_BYTES", 1024 * 1024)
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[Driver]:
         found.append(open_to_read(config, raises))
         return found[-1]
 
-    monkeypatch.setattr(_sqlite_ranges, "open_to_read", counted)
+    monkeypatch.setattr(sqlite_ranges, "open_to_read", counted)
     return found
 
 
@@ -152,7 +153,7 @@ def test_another_cursor_has_windows_unless_ranges_were_asked_for(
 
 def test_every_range_is_looked_up_by_the_rowid(big: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another index would be searched whole for each of them."""
-    monkeypatch.setattr(_sqlite_ranges, "_RANGE_BYTES", 4 * 1024 * 1024)
+    monkeypatch.setattr(sqlite_ranges, "_RANGE_BYTES", 4 * 1024 * 1024)
     make(big, "CREATE INDEX sums ON big (sum, id, filler)", "ANALYZE")
     until = CursorValue(CursorKind.INTEGER, "100")
     with connector(big).open(ReadRequest(replace(BIG, cursor="sum"), until=until)) as extract:
@@ -265,7 +266,7 @@ def beginning(monkeypatch: pytest.MonkeyPatch, after: Callable[[int], None]) -> 
         begun.append(len(begun))
         after(begun[-1])
 
-    for module in (_sqlite_ranges, _sqlite_snapshot):
+    for module in (sqlite_ranges, sqlite_snapshot):
         monkeypatch.setattr(module, "begin", disturbed)
     return begun
 
@@ -340,7 +341,7 @@ def test_another_file_in_the_place_of_the_first_is_not_read(
             os.replace(new, big)
         return open_to_read(config, raises)
 
-    monkeypatch.setattr(_sqlite_ranges, "open_to_read", replaced)
+    monkeypatch.setattr(sqlite_ranges, "open_to_read", replaced)
     table, (warning,) = read(big)
     assert set(table["sum"].to_pylist()) == {100}
     assert table.num_rows == ROWS
@@ -353,7 +354,7 @@ def test_a_second_connection_that_cannot_be_opened_is_told(
     def refused(*_: object) -> Driver:
         raise SourceError("too many open files")
 
-    monkeypatch.setattr(_sqlite_ranges, "open_to_read", refused)
+    monkeypatch.setattr(sqlite_ranges, "open_to_read", refused)
     table, (warning,) = read(big)
     assert table.num_rows == ROWS
     assert "too many open files" in warning
@@ -433,7 +434,7 @@ def test_another_thread_ends_a_read(big: Path) -> None:
 
 
 def test_the_statements_are_those_of_the_ranges(big: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_sqlite_ranges, "_RANGE_BYTES", 4 * 1024 * 1024)
+    monkeypatch.setattr(sqlite_ranges, "_RANGE_BYTES", 4 * 1024 * 1024)
     with connector(big).open(ReadRequest(BIG)) as extract:
         first, *inner, last = extract.outline().statements
     assert [first.count("rowid"), last.count("rowid")] == [1, 1]
@@ -441,7 +442,7 @@ def test_the_statements_are_those_of_the_ranges(big: Path, monkeypatch: pytest.M
 
 
 def test_of_many_statements_two_are_told(big: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_sqlite_ranges, "_RANGE_BYTES", 64 * 1024)
+    monkeypatch.setattr(sqlite_ranges, "_RANGE_BYTES", 64 * 1024)
     with connector(big).open(ReadRequest(BIG)) as extract:
         first, between, last = extract.outline().statements
     count = int(first.rpartition("<")[2].rstrip(")")) - 1  # rowids of a range, from 1 on

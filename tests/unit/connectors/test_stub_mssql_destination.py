@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from atlas_etl.connectors import registry
-from atlas_etl.connectors.sql._mssql_writer import MSSQLDestination
+from atlas_etl.connectors.sql._mssql.writer import MSSQLDestination
 from atlas_etl.errors import ConfigError, DestinationError, RefusedRowError, UsageError
 from atlas_etl.model import CreateTable, Disposition, Examination, LoadPlan, Severity, Stream, TableName
 from atlas_etl.pipeline.schema import evolve

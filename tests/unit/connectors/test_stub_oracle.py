@@ -12,7 +12,7 @@ from atlas_etl import Atlas
 from atlas_etl.api.ends import end_of, reference_context
 from atlas_etl.connectors import registry
 from atlas_etl.connectors.base import BaseConnector, ConnectionConfig
-from atlas_etl.connectors.sql._oracle_connection import OracleConnection
+from atlas_etl.connectors.sql._oracle.connection import OracleConnection
 from atlas_etl.contracts import Extract
 from atlas_etl.errors import ConfigError, SourceError
 from atlas_etl.model import CursorKind, CursorValue, ReadRequest, Stream

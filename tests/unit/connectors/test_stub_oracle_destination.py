@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 
 from atlas_etl.connectors import registry
-from atlas_etl.connectors.sql._oracle_load import LoadConnection
-from atlas_etl.connectors.sql._oracle_writer import OracleDestination
+from atlas_etl.connectors.sql._oracle.load import LoadConnection
+from atlas_etl.connectors.sql._oracle.writer import OracleDestination
 from atlas_etl.errors import AtlasError, ConfigError, DestinationError, RefusedRowError
 from atlas_etl.model import (
     Checkpoint,

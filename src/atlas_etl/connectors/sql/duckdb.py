@@ -6,9 +6,9 @@ import duckdb
 
 from atlas_etl.connectors.base import Adapter
 from atlas_etl.connectors.naming import folded_table
-from atlas_etl.connectors.sql._duckdb_database import DuckDBConnection, connect
-from atlas_etl.connectors.sql._duckdb_reader import DuckDBConnector
-from atlas_etl.connectors.sql._duckdb_writer import DuckDBDestination
+from atlas_etl.connectors.sql._duckdb.database import DuckDBConnection, connect
+from atlas_etl.connectors.sql._duckdb.reader import DuckDBConnector
+from atlas_etl.connectors.sql._duckdb.writer import DuckDBDestination
 from atlas_etl.errors import ConfigError
 
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from contextlib import closing
 
 from atlas_etl.connectors.base import Adapter
-from atlas_etl.connectors.sql._mssql_connection import MSSQLConnection, Server, dispose, engine
-from atlas_etl.connectors.sql._mssql_reader import MSSQLConnector
-from atlas_etl.connectors.sql._mssql_session import Session
-from atlas_etl.connectors.sql._mssql_writer import MSSQLDestination
+from atlas_etl.connectors.sql._mssql.connection import MSSQLConnection, Server, dispose, engine
+from atlas_etl.connectors.sql._mssql.reader import MSSQLConnector
+from atlas_etl.connectors.sql._mssql.session import Session
+from atlas_etl.connectors.sql._mssql.writer import MSSQLDestination
 from atlas_etl.errors import DestinationError
 
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from contextlib import closing
 
 from atlas_etl.connectors.base import Adapter
-from atlas_etl.connectors.sql._mysql_connection import MySQLConnection, Server, dispose, engine
-from atlas_etl.connectors.sql._mysql_reader import MySQLConnector, session_of
-from atlas_etl.connectors.sql._mysql_writer import MySQLDestination
+from atlas_etl.connectors.sql._mysql.connection import MySQLConnection, Server, dispose, engine
+from atlas_etl.connectors.sql._mysql.reader import MySQLConnector, session_of
+from atlas_etl.connectors.sql._mysql.writer import MySQLDestination
 from atlas_etl.errors import DestinationError
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from atlas_etl.connectors.base import Adapter
-from atlas_etl.connectors.sql._oracle_connection import OracleConnection, dispose, engine
-from atlas_etl.connectors.sql._oracle_reader import OracleConnector
-from atlas_etl.connectors.sql._oracle_writer import OracleDestination
+from atlas_etl.connectors.sql._oracle.connection import OracleConnection, dispose, engine
+from atlas_etl.connectors.sql._oracle.reader import OracleConnector
+from atlas_etl.connectors.sql._oracle.writer import OracleDestination
 
 
 def _connector(config: OracleConnection) -> OracleConnector:

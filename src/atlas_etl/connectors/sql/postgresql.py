@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from atlas_etl.connectors.base import Adapter
-from atlas_etl.connectors.sql._postgresql_connection import PostgresConnection
-from atlas_etl.connectors.sql._postgresql_reader import PostgresConnector
-from atlas_etl.connectors.sql._postgresql_session import dispose, engine
-from atlas_etl.connectors.sql._postgresql_writer import PostgresDestination
+from atlas_etl.connectors.sql._postgresql.connection import PostgresConnection
+from atlas_etl.connectors.sql._postgresql.reader import PostgresConnector
+from atlas_etl.connectors.sql._postgresql.session import dispose, engine
+from atlas_etl.connectors.sql._postgresql.writer import PostgresDestination
 
 
 def _connector(config: PostgresConnection) -> PostgresConnector:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from atlas_etl.connectors.base import Adapter
 from atlas_etl.connectors.naming import folded_table
-from atlas_etl.connectors.sql._sqlite_connection import SqliteConnection, dispose, engine
-from atlas_etl.connectors.sql._sqlite_destination import SqliteDestination
-from atlas_etl.connectors.sql._sqlite_reader import SqliteConnector
+from atlas_etl.connectors.sql._sqlite.connection import SqliteConnection, dispose, engine
+from atlas_etl.connectors.sql._sqlite.destination import SqliteDestination
+from atlas_etl.connectors.sql._sqlite.reader import SqliteConnector
 
 
 def _connector(config: SqliteConnection) -> SqliteConnector:

@@ -1,0 +1,1 @@
+"""What DuckDB adds to the SQL family: its dialect, types, memory and loads."""

@@ -1,0 +1,1 @@
+"""What SQL Server adds to the SQL family: its catalog, dialect, literals and loads."""
