@@ -152,6 +152,16 @@ def test_what_is_cut_within_a_character_is_cut_short(file: Path, cut: bytes) -> 
     failure = fails(file)
     assert "truncated" in failure.message
     assert "cut short" in str(failure.hint)
+    assert failure.retryable
+
+
+def test_a_line_that_is_malformed_for_good_is_not_read_again(file: Path) -> None:
+    file.write_bytes(b'{"a": 1}\n{"a": \n')
+    assert not fails(file).retryable
+    file.write_bytes(b'{"a": \n{"a": 1}')
+    assert not fails(file).retryable
+    file.write_bytes(b'[{"a": 1},')
+    assert not fails(file).retryable
 
 
 def test_a_malformed_line_far_into_the_file(file: Path) -> None:

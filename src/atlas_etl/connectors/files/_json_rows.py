@@ -28,6 +28,7 @@ class Block(Struct, frozen=True):
     path: str
     line: int  # the number of the first
     lines: int
+    is_open: bool  # whether the last one has no end: whoever writes it may not be done with it
 
     def rows(self) -> list[Row]:
         """The objects; blank lines are none. Raises SourceError (`malformed_row`, `invalid_text`)."""
@@ -47,13 +48,15 @@ def blocks_of(store: Store, file: StoredFile, largest_ratio: int | None) -> Iter
     """The lines of a file, piece by piece. Raises SourceError (`malformed_row` and those of reading)."""
     line = 1
     for content in _contents(store, file, largest_ratio):
-        lines = content.count(b"\n")
-        yield Block(content, file.path, line, lines)
+        is_open = not content.endswith(b"\n")
+        whole = content + b"\n" if is_open else content
+        lines = whole.count(b"\n")
+        yield Block(whole, file.path, line, lines, is_open)
         line += lines
 
 
 def _contents(store: Store, file: StoredFile, largest_ratio: int | None) -> Iterator[bytes]:
-    """The file's bytes in pieces that end with a line."""
+    """The file's bytes in pieces that end with a line, which in the last one may have no end."""
     with reading(file.path), open_text(store, file, largest_ratio) as source:
         started: list[bytes] = []
         first = True
@@ -74,7 +77,7 @@ def _contents(store: Store, file: StoredFile, largest_ratio: int | None) -> Iter
                     code="malformed_row",
                 )
         if rest := b"".join(started):
-            yield rest + b"\n"
+            yield rest
 
 
 def _malformed(block: Block) -> SourceError:
@@ -88,7 +91,10 @@ def _malformed(block: Block) -> SourceError:
             return invalid_text(path)
         except (msgspec.DecodeError, RecursionError) as failure:
             array = number == 1 and text.lstrip().startswith(b"[")
-            hint = "each line must be one JSON object; the last one may be cut short"
+            is_cut = block.is_open and number == block.line + block.lines - 1 and not array
+            hint = "each line must be one JSON object"
+            if is_cut:
+                hint += "; this one has no end: the file is cut short, or still being written"
             if array:
                 hint = "the file is one JSON array; JSON lines have one object per line"
             elif half_pair(text):
@@ -97,5 +103,6 @@ def _malformed(block: Block) -> SourceError:
                 f"line {number} of {path} is not one JSON object: {fault_of(text, failure)}",
                 hint=hint,
                 code="malformed_row",
+                retryable=is_cut,
             )
     return SourceError(f"{path} is not JSON lines from line {block.line} on", code="malformed_row")
