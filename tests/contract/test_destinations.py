@@ -479,6 +479,19 @@ def test_odd_names_of_tables_and_columns(warehouse: Warehouse, name: str) -> Non
     assert warehouse.state(name).loaded_by_atlas
 
 
+def test_a_column_named_as_the_order_of_staged_rows_is_stored_or_refused(warehouse: Warehouse) -> None:
+    schema = pa.schema([("id", pa.int64()), ("_atlas_row", pa.int64())])
+    rows = [pa.RecordBatch.from_pylist([{"id": 1, "_atlas_row": 7}], schema=schema)]
+    try:
+        for _ in range(2):
+            warehouse.load(rows, Disposition.MERGE, primary_key=("id",))
+    except ConfigError as refused:
+        assert (refused.code, refused.column) == ("name_collision", "_atlas_row")
+        assert warehouse.state().schema is None
+    else:
+        assert [row["_atlas_row"] for row in warehouse.rows()] == ["7"]
+
+
 def test_two_hundred_columns(warehouse: Warehouse) -> None:
     schema = pa.schema([("id", pa.int64()), *((f"c{n}", pa.int32()) for n in range(199))])
     row = {"id": 1, **{f"c{n}": n for n in range(199)}}

@@ -126,6 +126,19 @@ def test_refused_rows_are_listed_and_replayed(shop: Project) -> None:
     assert shop.atlas("quarantine", "replay", "shop").returncode == 0
 
 
+def test_refused_rows_are_listed_beside_a_definition_that_is_wrong(shop: Project) -> None:
+    execute(shop, "INSERT INTO orders VALUES (4, 'Eve', 'much', '2026-01-02 09:00:00')")
+    assert shop.atlas("connector", "update", "shop", "--set", "quarantine_limit=5").returncode == 0
+    assert shop.atlas("connector", "sync", "shop").returncode == 0
+    (shop.folder / "connectors.d" / "another.yaml").write_text("protocol: sqlit\n", encoding="utf-8")
+    listed = shop.atlas("quarantine", "list", "--json")
+    assert (listed.returncode, listed.json()["total"]) == (2, 1)
+    assert "error: another: " in listed.stderr
+    table = shop.atlas("quarantine", "list")
+    assert (table.returncode, "id=4" in table.stdout) == (2, True)
+    assert shop.atlas("quarantine", "list", "another").returncode == 2
+
+
 def test_a_sync_and_the_next_one(shop: Project) -> None:
     document = shop.atlas("connector", "sync", "shop", "--json").json()
     assert document["status"] == "completed"

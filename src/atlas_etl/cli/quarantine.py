@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import typer
@@ -12,7 +12,8 @@ from atlas_etl.cli.completion import Name, Names, Streams
 from atlas_etl.cli.opening import open_atlas
 from atlas_etl.cli.session import Session
 from atlas_etl.cli.stream_warnings import stream_warnings
-from atlas_etl.errors import ExitCode
+from atlas_etl.errors import AtlasError, ConfigError, DestinationError, ExitCode
+from atlas_etl.model import QuarantinedRow
 
 app = typer.Typer(
     add_completion=False,
@@ -32,19 +33,35 @@ def list_(
 ) -> None:
     """Which rows are not in the destination, and why; with --json also the rows themselves.
 
+    Without names, a connector whose definition is wrong is told last, and the exit code is its error's then.
+
     Example: atlas quarantine list shop --stream orders
 
     Example: atlas quarantine list --json
     """
     session: Session = context.obj
     atlas = open_atlas(session)
-    found = [
-        (name, row) for name in names or atlas.names() for row in atlas.quarantine(name).rows(stream or ())
-    ]
+    found: list[tuple[str, QuarantinedRow]] = []
+    wrong: list[AtlasError] = []
+    for name in names or atlas.names():
+        try:
+            found += [(name, row) for row in atlas.quarantine(name).rows(stream or ())]
+        except (ConfigError, DestinationError) as failure:
+            if names:
+                raise
+            wrong.append(failure.located(connector=name))
     if session.output.as_json:
         rows = [documents.quarantined_document(name, row) for name, row in found[:limit]]
         session.output.document({"quarantine": rows, "total": len(found)})
-        return
+    else:
+        _show(session, found, limit)
+    for each in wrong:
+        session.output.failure(each)
+    if wrong:
+        raise typer.Exit(wrong[0].exit_code)
+
+
+def _show(session: Session, found: Sequence[tuple[str, QuarantinedRow]], limit: int) -> None:
     render.table(
         ("connector", "stream", "key", "reason", "quarantined_at", "run_id"),
         [

@@ -12,7 +12,7 @@ import pyarrow as pa
 from msgspec.structs import replace
 
 from atlas_etl.connectors import naming
-from atlas_etl.connectors.sql._dialect import Connection, WriterDialect
+from atlas_etl.connectors.sql._dialect import ROW, Connection, WriterDialect
 from atlas_etl.connectors.sql._examined_target import TargetLook, examined_target
 from atlas_etl.connectors.sql._ledger import Ledger, connector_checkpoints
 from atlas_etl.connectors.sql._load_session import SqlLoadSession
@@ -21,7 +21,7 @@ from atlas_etl.connectors.sql._source import Dialect, Snapshot
 from atlas_etl.connectors.sql._table_snapshot import SqlTableSnapshot
 from atlas_etl.connectors.sql._table_state import has_rows, table_state
 from atlas_etl.contracts import Answer
-from atlas_etl.errors import HazardError
+from atlas_etl.errors import ConfigError, HazardError
 from atlas_etl.model import (
     AddColumn,
     Checkpoint,
@@ -112,6 +112,14 @@ class SqlDestination(ABC):
             fold_case=self.dialect.fold_case,
             where="the destination's table",
         )
+        staged = next((name for name in names if name.casefold() == ROW), None)
+        if staged is not None:
+            raise ConfigError(
+                f"column {staged!r} has the name of Atlas's own in the tables that merges go by",
+                hint="leave it out with `exclude`, or rename it with a query",
+                code="name_collision",
+                column=staged,
+            )
         stored = map(self.dialect.stored, schema)
         return pa.schema([field.with_name(name) for field, name in zip(stored, names, strict=True)])
 
