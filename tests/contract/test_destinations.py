@@ -479,6 +479,16 @@ def test_odd_names_of_tables_and_columns(warehouse: Warehouse, name: str) -> Non
     assert warehouse.state(name).loaded_by_atlas
 
 
+def test_names_of_columns_that_differ_by_a_nul_alone(warehouse: Warehouse) -> None:
+    schema = pa.schema([("id", pa.int64()), ("ab", pa.string()), ("a\0b", pa.string())])
+    rows = [pa.RecordBatch.from_arrays([pa.array([1]), pa.array(["x"]), pa.array(["y"])], schema=schema)]
+    for _ in range(2):
+        warehouse.load(rows, Disposition.MERGE, primary_key=("id",))
+    _, plain, other = warehouse.destination.storable(schema).names
+    assert plain == "ab"
+    assert [(row["ab"], row[other]) for row in warehouse.rows()] == [("x", "y")]
+
+
 def test_a_column_named_as_the_order_of_staged_rows_is_stored_or_refused(warehouse: Warehouse) -> None:
     schema = pa.schema([("id", pa.int64()), ("_atlas_row", pa.int64())])
     rows = [pa.RecordBatch.from_pylist([{"id": 1, "_atlas_row": 7}], schema=schema)]

@@ -9,18 +9,20 @@ from string import ascii_lowercase, ascii_uppercase
 from atlas_etl.errors import ConfigError
 
 _HASH_DIGITS = 10
+_NUL = "\0"
 _SMALL = str.maketrans(ascii_uppercase, ascii_lowercase)
 
 
 def shorten(name: str, limit: int | None, *, size: Callable[[str], int]) -> str:
     """The name itself where it fits, else its beginning, `_` and ten hexadecimal digits of its SHA-256.
 
-    `limit` is in the units of `size`. An empty name, as a JSON object may have, fits nowhere.
+    `limit` is in the units of `size`. An empty name fits nowhere, nor does one with a NUL, which is left
+    out; a JSON object may have both.
     """
-    if name and (limit is None or size(name) <= limit):
+    if name and _NUL not in name and (limit is None or size(name) <= limit):
         return name
     digest = hashlib.sha256(name.encode()).hexdigest()[:_HASH_DIGITS]
-    head = name
+    head = name.replace(_NUL, "")
     while limit is not None and size(head) > limit - _HASH_DIGITS - 1:
         head = head[:-1]
     return f"{head}_{digest}"
