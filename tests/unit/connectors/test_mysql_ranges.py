@@ -17,6 +17,7 @@ from atlas_etl.errors import SourceError
 from atlas_etl.model import BatchLimits, CursorKind, CursorValue, ReadRequest, Stream
 from tests.servers import ServerAddress
 from tests.unit.connectors.mysql_database import Database, read
+from tests.unit.connectors.threads import reading_threads
 
 ROWS = 250_000  # InnoDB's estimate may be a few percent less
 MADE = (
@@ -163,23 +164,18 @@ def test_reads_that_are_not_of_the_whole_table_lock_nothing(big: Database) -> No
         assert len(ids(extract.batches())) == 10
 
 
-def running() -> set[threading.Thread]:
-    """All threads but the one that looks after the sessions of the process."""
-    return {thread for thread in threading.enumerate() if thread.name != "atlas-lock-waits"}
-
-
 def test_a_read_that_is_left_ends_and_the_next_one_sees_the_same(big: Database) -> None:
-    threads = running()
+    threads = reading_threads()
     with big.connector().open(ReadRequest(BIG, limits=SMALL_BATCHES)) as extract:
         next(extract.batches())
         big.execute("DELETE FROM big WHERE id % 2 = 0")
         assert sorted(ids(extract.again().batches())) == list(range(1, ROWS + 1))
-        assert running() <= threads  # others may end meanwhile
+        assert reading_threads() <= threads  # others may end meanwhile
     assert sessions_end(big)
 
 
 def test_an_error_in_one_range_ends_all(big: Database) -> None:
-    threads = running()
+    threads = reading_threads()
     with big.connector().open(ReadRequest(BIG, limits=SMALL_BATCHES)) as extract:
         batches = extract.batches()
         next(batches)
@@ -188,7 +184,7 @@ def test_an_error_in_one_range_ends_all(big: Database) -> None:
         with pytest.raises(SourceError) as caught:
             ids(batches)
         assert caught.value.retryable
-        assert running() <= threads  # others may end meanwhile
+        assert reading_threads() <= threads  # others may end meanwhile
     assert sessions_end(big)
     assert read(big.connector(), BIG).num_rows == ROWS
 

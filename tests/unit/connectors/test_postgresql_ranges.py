@@ -30,6 +30,7 @@ from atlas_etl.errors import InterruptedRunError, SourceError
 from atlas_etl.model import BatchLimits, CursorKind, CursorValue, NullCursor, ReadRequest, Stream, Window
 from tests.servers import ServerAddress
 from tests.unit.connectors.postgres_database import Database, read, read_all
+from tests.unit.connectors.threads import reading_threads
 
 ROWS = 36_000  # seven to a page, in five times 8 MiB
 MADE = (
@@ -145,11 +146,6 @@ def test_an_error_in_one_range_ends_all(big: Database) -> None:
         assert reading_threads() <= threads  # others may end meanwhile
         ended(big)
     assert read(big.connector(), BIG).num_rows == ROWS
-
-
-def reading_threads() -> set[threading.Thread]:
-    """All but the one that looks after the process's sessions."""
-    return {thread for thread in threading.enumerate() if thread.name != "atlas-lock-waits"}
 
 
 def ended(database: Database) -> None:
