@@ -17,8 +17,8 @@ from pytest_httpserver import HTTPServer
 from tests.project import Project
 from werkzeug import Request, Response
 
-from atlas_etl.connectors.http import _left_jobs
-from atlas_etl.connectors.http._left_jobs import BegunJob, JobNotes
+from atlas_etl.connectors.http._prior import left_jobs
+from atlas_etl.connectors.http._prior.left_jobs import BegunJob, JobNotes
 
 
 @dataclass
@@ -167,7 +167,7 @@ def test_what_nobody_could_end_is_forgotten_as_apis_forget_it(notes: JobNotes, t
     file = notes._file
     assert file is not None
     old = BegunJob("http://x", "old", 1, datetime.now(UTC) - timedelta(days=8))
-    file.write_bytes(msgspec.json.encode(_left_jobs._Line(old)) + b"\n")
+    file.write_bytes(msgspec.json.encode(left_jobs._Line(old)) + b"\n")
     os.close(notes._opened)
     assert left(tmp_path / "jobs") == []
     assert not file.exists()

@@ -13,7 +13,7 @@ from tests.project import Project
 from werkzeug import Request, Response
 
 from atlas_etl import Atlas
-from atlas_etl.connectors.http._parents import parent_key
+from atlas_etl.connectors.http._parents.values import parent_key
 from atlas_etl.pipeline.events import RunFinished
 from atlas_etl.protection import connector
 

@@ -17,8 +17,8 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
 from atlas_etl.connectors import registry
-from atlas_etl.connectors.http._connection import HttpConnection
 from atlas_etl.connectors.http._reader import HttpConnector
+from atlas_etl.connectors.http._settings.connection import HttpConnection
 from atlas_etl.contracts import Destination
 from atlas_etl.model import ReadRequest, Stream, StreamRun
 from atlas_etl.pipeline.events import StreamFinished

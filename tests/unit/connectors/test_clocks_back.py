@@ -11,8 +11,8 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
 from atlas_etl.connectors.clocks_back import MOST, before_repeats, earliest
-from atlas_etl.connectors.http._incremental import written
-from atlas_etl.connectors.http._incremental_settings import Incremental
+from atlas_etl.connectors.http._incremental.since import written
+from atlas_etl.connectors.http._settings.incremental import Incremental
 from atlas_etl.model import CursorKind, CursorValue, Stream
 from tests.unit.connectors.http_api import Api, as_json, rows, sync
 

@@ -22,9 +22,9 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
 from atlas_etl.api.atlas import Atlas
-from atlas_etl.connectors.http._cassette import CassetteWriter, Interaction, read_cassette
+from atlas_etl.connectors.http._cassettes.cassette import CassetteWriter, Interaction, read_cassette
+from atlas_etl.connectors.http._cassettes.redaction import REDACTED, Redaction
 from atlas_etl.connectors.http._messages import Response as Answer
-from atlas_etl.connectors.http._redaction import REDACTED, Redaction
 from atlas_etl.errors import UsageError
 from atlas_etl.model import Run, RunStatus
 from atlas_etl.pipeline.events import RunFinished
@@ -361,7 +361,7 @@ def test_windows_end_when_it_was_recorded(
         def now(cls, tz: object = None) -> datetime:  # type: ignore[override]
             return datetime.now(UTC) + timedelta(days=30)
 
-    for room in ("_recording", "_wire"):
+    for room in ("_cassettes.recording", "_wire"):
         monkeypatch.setattr(f"atlas_etl.connectors.http.{room}.datetime", Later)
     two = project(tmp_path / "two", connection)
     done(two, replay=tmp_path / "api.yaml")

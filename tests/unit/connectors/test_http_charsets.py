@@ -9,8 +9,8 @@ from pydantic import ValidationError
 from pytest_httpserver import HTTPServer
 from werkzeug import Response
 
-from atlas_etl.connectors.http._charsets import text_of
 from atlas_etl.connectors.http._messages import Response as Answer
+from atlas_etl.connectors.http._network.charsets import text_of
 from atlas_etl.errors import SourceError
 from atlas_etl.model import Stream
 from tests.unit.connectors.http_api import Api, read, rows, sync

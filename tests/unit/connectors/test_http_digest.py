@@ -12,7 +12,7 @@ import pytest
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from atlas_etl.connectors.http._digest import challenge_of
+from atlas_etl.connectors.http._auth.digest import challenge_of
 from atlas_etl.errors import SourceError
 from atlas_etl.model import Stream
 from tests.unit.connectors.http_api import Api, accepting, as_json, read

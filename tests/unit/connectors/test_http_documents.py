@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from atlas_etl.connectors.http._records import Document
+from atlas_etl.connectors.http._documents.records import Document
 from atlas_etl.errors import SourceError
 
 Value: TypeAlias = "bool | int | str | list[Value] | dict[str, Value] | None"

@@ -23,10 +23,10 @@ from werkzeug import Request, Response
 
 from atlas_etl.connectors import waits
 from atlas_etl.connectors.http import _wire
-from atlas_etl.connectors.http._pace import RetryBudget
+from atlas_etl.connectors.http._network.pace import RetryBudget
+from atlas_etl.connectors.http._network.public_addresses import is_public
+from atlas_etl.connectors.http._network.rate_limits import asked_wait, wait_for_more
 from atlas_etl.connectors.http._pages import Pages
-from atlas_etl.connectors.http._public_addresses import is_public
-from atlas_etl.connectors.http._rate_limits import asked_wait, wait_for_more
 from atlas_etl.connectors.waits import NAME
 from atlas_etl.errors import SourceError
 from atlas_etl.model import BatchLimits, ReadRequest, RetryPolicy, Run, RunStatus, Stream, Window

@@ -17,13 +17,14 @@ import pytest
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from atlas_etl.connectors.http import _standstill, _wire
-from atlas_etl.connectors.http._bodies import decoded
-from atlas_etl.connectors.http._charsets import text_of
-from atlas_etl.connectors.http._formats import FORMATS
+from atlas_etl.connectors.http import _wire
+from atlas_etl.connectors.http._documents.formats import FORMATS
 from atlas_etl.connectors.http._messages import Response as Answer
-from atlas_etl.connectors.http._rate_limits import asked_wait, limit_of
-from atlas_etl.connectors.http._recognised import next_link
+from atlas_etl.connectors.http._network.bodies import decoded
+from atlas_etl.connectors.http._network.charsets import text_of
+from atlas_etl.connectors.http._network.rate_limits import asked_wait, limit_of
+from atlas_etl.connectors.http._pagination import standstill
+from atlas_etl.connectors.http._pagination.recognised import next_link
 from atlas_etl.connectors.http._wire import Network
 from atlas_etl.errors import ConfigError, SourceError
 from atlas_etl.model import Stream
@@ -213,7 +214,7 @@ def test_pages_that_come_again_under_new_cursors_end(api: Api) -> None:
 
 @pytest.mark.parametrize("how", ["cursor", "next_url", "link_header"])
 def test_pages_without_records_end(api: Api, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_standstill, "_MOST_EMPTY", 30)
+    monkeypatch.setattr(standstill, "_MOST_EMPTY", 30)
 
     def answer(_: Request) -> Response:
         number = len(api.asked)

@@ -14,8 +14,8 @@ from pydantic import ValidationError
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from atlas_etl.connectors.http._incremental import written
-from atlas_etl.connectors.http._incremental_settings import Incremental
+from atlas_etl.connectors.http._incremental.since import written
+from atlas_etl.connectors.http._settings.incremental import Incremental
 from atlas_etl.errors import ConfigError, SourceError
 from atlas_etl.model import (
     BatchLimits,

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from atlas_etl.connectors.http import _credential_cache
+from atlas_etl.connectors.http._auth import credential_cache
 from atlas_etl.errors import AtlasError, ConfigError, ExitCode, MissingDriverError, SourceError
 from atlas_etl.model import Stream
 from tests.unit.connectors.http_api import Api, as_json, read
@@ -133,7 +133,7 @@ def test_a_token_of_its_own_is_signed_again_before_it_ends(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moments = iter(range(0, 100_000, 100))  # each look at the clock is 100 s later
-    monkeypatch.setattr(_credential_cache, "monotonic", lambda: float(next(moments)))
+    monkeypatch.setattr(credential_cache, "monotonic", lambda: float(next(moments)))
     assert read(server.api.connector(auth=account(), pagination="page"), THINGS).num_rows == 3
     used = [str(claims["jti"]) for claims in server.seen]
     assert any(one != other for one, other in pairwise(used))

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from atlas_etl.connectors.http import _parent_bounds
-from atlas_etl.connectors.http._parent_bounds import PARENT, ParentBounds, ParentRows
+from atlas_etl.connectors.http._parents import parent_bounds
+from atlas_etl.connectors.http._parents.parent_bounds import PARENT, ParentBounds, ParentRows
 from atlas_etl.errors import ConfigError, SourceError
 from atlas_etl.model import Checkpoint, CursorKind, CursorValue, Stream
 from atlas_etl.pipeline.opened import Job
@@ -151,7 +151,7 @@ def test_a_parent_that_is_listed_twice_is_asked_for_once(httpserver: HTTPServer)
 def test_more_parents_than_a_checkpoint_keeps(
     shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_parent_bounds, "MOST_PARENTS", 2)
+    monkeypatch.setattr(parent_bounds, "MOST_PARENTS", 2)
     for order in (1, 2, 3):
         shop.add(order, "2026-03-01", "2026-03-05")
     shop.sync(tmp_path, key=False)
@@ -169,7 +169,7 @@ def test_more_parents_than_a_checkpoint_keeps(
 def test_numbers_of_too_many_parents(
     shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared: bool
 ) -> None:
-    monkeypatch.setattr(_parent_bounds, "MOST_PARENTS", 2)
+    monkeypatch.setattr(parent_bounds, "MOST_PARENTS", 2)
     for order in (1, 2, 3):
         shop.add(order, order)
     if shared:

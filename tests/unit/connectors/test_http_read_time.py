@@ -10,7 +10,7 @@ import pytest
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from atlas_etl.connectors.http._read_time import ReadTime
+from atlas_etl.connectors.http._incremental.read_time import ReadTime
 from atlas_etl.model import CursorKind, CursorValue, Stream
 from tests.unit.connectors.http_api import Api, as_json, rows, sync
 

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from pytest_httpserver import HTTPServer
 
-from atlas_etl.connectors.http._repeated_members import repeated_member
+from atlas_etl.connectors.http._documents.repeated_members import repeated_member
 from atlas_etl.errors import SourceError
 from atlas_etl.model import Stream
 from tests.unit.connectors.http_api import Api, as_json, read, rows, sync

@@ -15,7 +15,7 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
 from atlas_etl.api.atlas import Atlas
-from atlas_etl.connectors.http._auth_settings import Auth
+from atlas_etl.connectors.http._settings.auth import Auth
 from atlas_etl.errors import AtlasError
 from atlas_etl.model import Stream
 from tests.unit.connectors.http_api import Api, read

@@ -19,8 +19,8 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 from werkzeug.serving import WSGIRequestHandler
 
-from atlas_etl.connectors.http._auth_settings import Auth
-from atlas_etl.connectors.http._signing import Outgoing, hmac_headers
+from atlas_etl.connectors.http._auth.signing import Outgoing, hmac_headers
+from atlas_etl.connectors.http._settings.auth import Auth
 from atlas_etl.errors import AtlasError, MissingDriverError, SourceError
 from atlas_etl.model import Stream
 from tests.unit.connectors.http_api import Api, as_json, read

@@ -9,7 +9,7 @@ import pytest
 from pytest_httpserver import HTTPServer
 
 from atlas_etl.connectors.http import _rows
-from atlas_etl.connectors.http._parent_bounds import PARENT
+from atlas_etl.connectors.http._parents.parent_bounds import PARENT
 from atlas_etl.errors import NullCursorError, SourceError
 from atlas_etl.model import Disposition, Stream
 from tests.unit.connectors.http_api import Api, as_json, read, rows, sync

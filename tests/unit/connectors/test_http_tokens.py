@@ -17,11 +17,11 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
 from atlas_etl.connectors.base import KeptNowhere
-from atlas_etl.connectors.http import _credential_cache
-from atlas_etl.connectors.http._connection import HttpConnection
+from atlas_etl.connectors.http._auth import credential_cache
 from atlas_etl.connectors.http._in_order import in_order
 from atlas_etl.connectors.http._messages import Request as Asked
 from atlas_etl.connectors.http._reader import HttpConnector
+from atlas_etl.connectors.http._settings.connection import HttpConnection
 from atlas_etl.errors import SourceError
 from atlas_etl.model import ReadRequest, Stream
 from tests.unit.connectors.http_api import Api, as_json, read, rows, sync
@@ -92,7 +92,7 @@ def api(httpserver: HTTPServer) -> Api:
 def issuer(api: Api, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Issuer]:
     def make(grant: str = "client_credentials", **more: object) -> Issuer:
         made = Issuer(api, {"grant_type": grant, **GRANTS[grant]}, **more)  # type: ignore[arg-type]
-        monkeypatch.setattr(_credential_cache, "monotonic", made.clock)
+        monkeypatch.setattr(credential_cache, "monotonic", made.clock)
         made.serve()
         return made
 

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from atlas_etl.connectors.http._incremental_settings import Incremental
+from atlas_etl.connectors.http._incremental.windows import Windows
 from atlas_etl.connectors.http._messages import Request as Asked
-from atlas_etl.connectors.http._windows import Windows
+from atlas_etl.connectors.http._settings.incremental import Incremental
 from atlas_etl.connectors.http._wire import Network
 from atlas_etl.errors import ConfigError, SourceError
 from atlas_etl.model import CursorKind, CursorValue, Disposition, Stream, Window

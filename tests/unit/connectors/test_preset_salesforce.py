@@ -17,7 +17,7 @@ from werkzeug import Request, Response
 
 from atlas_etl.api.atlas import Atlas
 from atlas_etl.connectors.base import preview
-from atlas_etl.connectors.http import _prior
+from atlas_etl.connectors.http._prior import sent
 from atlas_etl.connectors.http._wire import Network
 from atlas_etl.errors import SourceError
 from atlas_etl.model import RunStatus
@@ -241,7 +241,7 @@ def test_a_job_that_is_not_done_in_time_is_aborted(
 ) -> None:
     salesforce.states = ["InProgress"]
     ticks = iter(range(0, 10**9, 3600))
-    monkeypatch.setattr(_prior, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
+    monkeypatch.setattr(sent, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
     with pytest.raises(SourceError) as caught:
         synced(salesforce.api, "salesforce", tmp_path, "accounts", **salesforce.fields)
     assert caught.value.code == "job_deadline"

@@ -15,7 +15,7 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
 from atlas_etl import values
-from atlas_etl.connectors.http._soap_settings import SoapConnection
+from atlas_etl.connectors.http._soap.settings import SoapConnection
 from atlas_etl.connectors.http.soap import SoapConnector
 from atlas_etl.errors import AtlasError, ConfigError, SourceError
 from atlas_etl.model import Disposition, Stream

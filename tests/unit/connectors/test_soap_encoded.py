@@ -7,7 +7,7 @@ import json
 import pytest
 from pytest_httpserver import HTTPServer
 
-from atlas_etl.connectors.http._soap_encoding import ENCODING
+from atlas_etl.connectors.http._soap.encoding import ENCODING
 from atlas_etl.errors import SourceError
 from tests.unit.connectors.http_api import Api, read
 from tests.unit.connectors.test_soap import ORDERS, WSDL, connector, envelope, serve

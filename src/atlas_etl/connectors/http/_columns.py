@@ -13,9 +13,9 @@ import msgspec
 import pyarrow as pa
 
 from atlas_etl import values
+from atlas_etl.connectors.http._documents.records import SEPARATOR
+from atlas_etl.connectors.http._documents.repeated_members import refuse_repeated, repeated_member
 from atlas_etl.connectors.http._lines import Lines
-from atlas_etl.connectors.http._records import SEPARATOR
-from atlas_etl.connectors.http._repeated_members import refuse_repeated, repeated_member
 from atlas_etl.connectors.infer import first_misfit
 from atlas_etl.connectors.json_texts import JsonColumn, Row, names_of, texts_of, typed
 from atlas_etl.connectors.known import Known

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from atlas_etl.connectors.http._recognised import Page
-from atlas_etl.connectors.http._records import SEPARATOR, Document
-from atlas_etl.connectors.http._where_records import OF_ERRORS, OR_RECORD, answered_errors
+from atlas_etl.connectors.http._documents.records import SEPARATOR, Document
+from atlas_etl.connectors.http._documents.where_records import OF_ERRORS, OR_RECORD, answered_errors
+from atlas_etl.connectors.http._pagination.recognised import Page
 from atlas_etl.errors import SourceError
 from atlas_etl.model import KnownColumns
 

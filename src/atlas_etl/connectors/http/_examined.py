@@ -9,9 +9,9 @@ from email.utils import parsedate_to_datetime
 from msgspec import Struct
 
 from atlas_etl.connectors.examined import clock, no_key
+from atlas_etl.connectors.http._network.rate_limits import limit_of, limits
 from atlas_etl.connectors.http._outline import caveats
-from atlas_etl.connectors.http._pagination_settings import Pagination
-from atlas_etl.connectors.http._rate_limits import limit_of, limits
+from atlas_etl.connectors.http._settings.pagination import Pagination
 from atlas_etl.model import Finding, Severity, Stream
 
 _RESOLUTION = timedelta(seconds=1)  # of the header Date

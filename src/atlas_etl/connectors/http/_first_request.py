@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
-from atlas_etl.connectors.http._connection import HttpConnection, Resource
 from atlas_etl.connectors.http._messages import Request, origin, shown
+from atlas_etl.connectors.http._settings.connection import HttpConnection, Resource
 from atlas_etl.connectors.http._templates import template, template_body
 from atlas_etl.errors import ConfigError
 

@@ -14,22 +14,23 @@ from typing import TypeAlias
 import msgspec
 from msgspec.structs import replace
 
-from atlas_etl.connectors.http._connection import HttpConnection, Resource
 from atlas_etl.connectors.http._error_objects import ErrorObjects, known_records
+from atlas_etl.connectors.http._filled import filled
 from atlas_etl.connectors.http._first_request import first_request
-from atlas_etl.connectors.http._given import GivenNames
 from atlas_etl.connectors.http._in_order import in_order
-from atlas_etl.connectors.http._incremental import TICKS, Newest, since
-from atlas_etl.connectors.http._looked_at import LookedAt
+from atlas_etl.connectors.http._incremental.read_time import ReadTime
+from atlas_etl.connectors.http._incremental.since import TICKS, Newest, since
+from atlas_etl.connectors.http._incremental.windows import Windows
 from atlas_etl.connectors.http._messages import Request, Response
 from atlas_etl.connectors.http._pages import WINDOW_END, Records
-from atlas_etl.connectors.http._parent_bounds import PARENT, ParentBounds
-from atlas_etl.connectors.http._parents import distinct, filled, values_of, with_values
-from atlas_etl.connectors.http._prior import given_names
-from atlas_etl.connectors.http._read_time import ReadTime
+from atlas_etl.connectors.http._parents.looked_at import LookedAt
+from atlas_etl.connectors.http._parents.parent_bounds import PARENT, ParentBounds
+from atlas_etl.connectors.http._parents.values import distinct, values_of, with_values
+from atlas_etl.connectors.http._prior.given import GivenNames
+from atlas_etl.connectors.http._prior.sent import given_names
 from atlas_etl.connectors.http._reading import Reading
+from atlas_etl.connectors.http._settings.connection import HttpConnection, Resource
 from atlas_etl.connectors.http._templates import Values
-from atlas_etl.connectors.http._windows import Windows
 from atlas_etl.errors import ConfigError
 from atlas_etl.model import CursorValue, Disposition, ReadRequest
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from atlas_etl.connectors.http._connection import Resource
-from atlas_etl.connectors.http._incremental_settings import Incremental, Since
 from atlas_etl.connectors.http._reader import HttpConnector
+from atlas_etl.connectors.http._settings.connection import Resource
+from atlas_etl.connectors.http._settings.incremental import Incremental, Since
 from atlas_etl.errors import ConfigError, nearest
 from atlas_etl.model import Stream
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from urllib.parse import urlencode
 
 from atlas_etl.connectors.http._messages import Request, shown
-from atlas_etl.connectors.http._pagination_settings import Pagination
+from atlas_etl.connectors.http._settings.pagination import Pagination
 
 MANY_PARENTS = (
     "there are more parents than it is kept of how far each is read: of one that appears later, records from "

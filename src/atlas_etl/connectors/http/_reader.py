@@ -14,23 +14,23 @@ from atlas_etl import values
 from atlas_etl.connectors.base import BaseConnector, SecretKeeper
 from atlas_etl.connectors.declared import declared
 from atlas_etl.connectors.http._columns import Columns
-from atlas_etl.connectors.http._connection import HttpConnection, Offered, Resource
+from atlas_etl.connectors.http._documents.formats import MEDIA_TYPES
 from atlas_etl.connectors.http._examined import of_answers, of_stream
-from atlas_etl.connectors.http._failures import refusal
 from atlas_etl.connectors.http._first_request import first_request
-from atlas_etl.connectors.http._formats import MEDIA_TYPES
-from atlas_etl.connectors.http._given import described, schema_given
-from atlas_etl.connectors.http._jobs import limited
 from atlas_etl.connectors.http._lists import Lists
 from atlas_etl.connectors.http._messages import Request, shown
+from atlas_etl.connectors.http._network.failures import refusal
 from atlas_etl.connectors.http._one_list import pages_of_list
 from atlas_etl.connectors.http._outline import caveats, written
 from atlas_etl.connectors.http._pages import Pages, Records
-from atlas_etl.connectors.http._parent_bounds import ParentRows
-from atlas_etl.connectors.http._prior import Beside, Jobs
-from atlas_etl.connectors.http._prior_settings import Job
+from atlas_etl.connectors.http._parents.parent_bounds import ParentRows
+from atlas_etl.connectors.http._prior.given import described, schema_given
+from atlas_etl.connectors.http._prior.jobs import limited
+from atlas_etl.connectors.http._prior.sent import Beside, Jobs
 from atlas_etl.connectors.http._reading import Reading
 from atlas_etl.connectors.http._rows import HttpRows
+from atlas_etl.connectors.http._settings.connection import HttpConnection, Offered, Resource
+from atlas_etl.connectors.http._settings.prior import Job
 from atlas_etl.connectors.http._transport import Refusal, Transport
 from atlas_etl.connectors.http._wire import Network, Wire
 from atlas_etl.connectors.row_source import may_grow

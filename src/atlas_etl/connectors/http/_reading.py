@@ -5,12 +5,12 @@ from __future__ import annotations
 from msgspec import Struct, field
 
 from atlas_etl.connectors.http._error_objects import ErrorObjects
-from atlas_etl.connectors.http._given import NOTHING_GIVEN, GivenNames
-from atlas_etl.connectors.http._incremental import Newest
-from atlas_etl.connectors.http._looked_at import LookedAt
-from atlas_etl.connectors.http._parent_bounds import ParentBounds
-from atlas_etl.connectors.http._read_time import ReadTime
-from atlas_etl.connectors.http._windows import Windows
+from atlas_etl.connectors.http._incremental.read_time import ReadTime
+from atlas_etl.connectors.http._incremental.since import Newest
+from atlas_etl.connectors.http._incremental.windows import Windows
+from atlas_etl.connectors.http._parents.looked_at import LookedAt
+from atlas_etl.connectors.http._parents.parent_bounds import ParentBounds
+from atlas_etl.connectors.http._prior.given import NOTHING_GIVEN, GivenNames
 from atlas_etl.model import CursorValue
 
 

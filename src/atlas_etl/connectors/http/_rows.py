@@ -11,7 +11,7 @@ from atlas_etl.connectors.http._columns import Columns
 from atlas_etl.connectors.http._lines import Lines, joined
 from atlas_etl.connectors.http._outline import MANY_PARENTS
 from atlas_etl.connectors.http._pages import Pages
-from atlas_etl.connectors.http._parent_bounds import PARENT, ParentRows
+from atlas_etl.connectors.http._parents.parent_bounds import PARENT, ParentRows
 from atlas_etl.connectors.row_source import Wanted
 from atlas_etl.errors import WiderColumnsError
 from atlas_etl.model import CursorKind, CursorValue, Hazard, ParentBound, TableName

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from pydantic import JsonValue
 
-from atlas_etl.connectors.http._records import Scalar
+from atlas_etl.connectors.http._documents.records import Scalar
 
 _NAME = re.compile(r"\{(\w+)\}")
 

@@ -16,13 +16,13 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_at
 from tenacity.wait import wait_exponential_jitter
 
 from atlas_etl.connectors.base import SecretKeeper
-from atlas_etl.connectors.http._auth import Credentials
-from atlas_etl.connectors.http._connection import HttpConnection
-from atlas_etl.connectors.http._credential_cache import CredentialCache
-from atlas_etl.connectors.http._deadline import within
-from atlas_etl.connectors.http._digest import without_digest
+from atlas_etl.connectors.http._auth.credential_cache import CredentialCache
+from atlas_etl.connectors.http._auth.digest import without_digest
+from atlas_etl.connectors.http._auth.schemes import Credentials
 from atlas_etl.connectors.http._examined import Heard
-from atlas_etl.connectors.http._failures import (
+from atlas_etl.connectors.http._messages import Request, Response, origin, shown, without_user
+from atlas_etl.connectors.http._network.deadline import within
+from atlas_etl.connectors.http._network.failures import (
     StatusError,
     may_pass,
     refusal,
@@ -30,10 +30,10 @@ from atlas_etl.connectors.http._failures import (
     status_error,
     was_slow,
 )
-from atlas_etl.connectors.http._links import check_address, target
-from atlas_etl.connectors.http._messages import Request, Response, origin, shown, without_user
-from atlas_etl.connectors.http._pace import RetryBudget, Turns
-from atlas_etl.connectors.http._rate_limits import seconds_ahead, wait_for_more
+from atlas_etl.connectors.http._network.links import check_address, target
+from atlas_etl.connectors.http._network.pace import RetryBudget, Turns
+from atlas_etl.connectors.http._network.rate_limits import seconds_ahead, wait_for_more
+from atlas_etl.connectors.http._settings.connection import HttpConnection
 from atlas_etl.connectors.http._wire import Wire
 from atlas_etl.connectors.waits import tell_try
 from atlas_etl.errors import SourceError

@@ -17,20 +17,20 @@ from urllib.parse import urlencode, urlsplit
 import requests
 import urllib3
 
-from atlas_etl.connectors.http._auth import Credentials
-from atlas_etl.connectors.http._bodies import (
+from atlas_etl.connectors.http._auth.request_auth import request_auth
+from atlas_etl.connectors.http._auth.schemes import Credentials
+from atlas_etl.connectors.http._messages import Request, Response, origin, shown
+from atlas_etl.connectors.http._network.bodies import (
     IncompleteBodyError,
     LargerBodyError,
     UnknownEncodingError,
     decoded,
 )
-from atlas_etl.connectors.http._connection import ApiConnection, HttpConnection
-from atlas_etl.connectors.http._deadline import Admit, DeadlineAdapter
-from atlas_etl.connectors.http._failures import refused, too_large, too_slow, unreachable
-from atlas_etl.connectors.http._logs import redact
-from atlas_etl.connectors.http._messages import Request, Response, origin, shown
-from atlas_etl.connectors.http._public_addresses import is_public
-from atlas_etl.connectors.http._request_auth import request_auth
+from atlas_etl.connectors.http._network.deadline import Admit, DeadlineAdapter
+from atlas_etl.connectors.http._network.failures import refused, too_large, too_slow, unreachable
+from atlas_etl.connectors.http._network.logs import redact
+from atlas_etl.connectors.http._network.public_addresses import is_public
+from atlas_etl.connectors.http._settings.connection import ApiConnection, HttpConnection
 from atlas_etl.connectors.waits import tell
 from atlas_etl.errors import SourceError
 

@@ -10,26 +10,26 @@ from urllib.parse import urlsplit, urlunsplit
 from pydantic import Field, JsonValue, model_validator
 
 from atlas_etl.connectors.base import Adapter
-from atlas_etl.connectors.http._auth_settings import RecordsPath, Url, check_token_url
-from atlas_etl.connectors.http._connection import (
+from atlas_etl.connectors.http._cassettes.recording import wiring
+from atlas_etl.connectors.http._documents.records import EVERY, Path, parse_path, written_path
+from atlas_etl.connectors.http._graphql.errors import refusal
+from atlas_etl.connectors.http._graphql.pages import check_inner_pages, check_records
+from atlas_etl.connectors.http._messages import Request, Response
+from atlas_etl.connectors.http._named import NamedResources, asked_in_body
+from atlas_etl.connectors.http._one_list import pages_of_list
+from atlas_etl.connectors.http._pages import Records
+from atlas_etl.connectors.http._reader import streams_of
+from atlas_etl.connectors.http._reading import Reading
+from atlas_etl.connectors.http._settings.auth import RecordsPath, Url, check_token_url
+from atlas_etl.connectors.http._settings.connection import (
     ApiConnection,
     HttpConnection,
     Offered,
     Resource,
     parents_lead_to_an_end,
 )
-from atlas_etl.connectors.http._graphql_errors import refusal
-from atlas_etl.connectors.http._graphql_pages import check_inner_pages, check_records
-from atlas_etl.connectors.http._incremental_settings import Since, check_windows
-from atlas_etl.connectors.http._messages import Request, Response
-from atlas_etl.connectors.http._named import NamedResources, asked_in_body
-from atlas_etl.connectors.http._one_list import pages_of_list
-from atlas_etl.connectors.http._pages import Records
-from atlas_etl.connectors.http._pagination_settings import Pagination
-from atlas_etl.connectors.http._reader import streams_of
-from atlas_etl.connectors.http._reading import Reading
-from atlas_etl.connectors.http._recording import wiring
-from atlas_etl.connectors.http._records import EVERY, Path, parse_path, written_path
+from atlas_etl.connectors.http._settings.incremental import Since, check_windows
+from atlas_etl.connectors.http._settings.pagination import Pagination
 from atlas_etl.connectors.http._wire import Network, Wire, dispose, session
 
 _CONNECTION = frozenset({"nodes", "edges"})  # of which a Relay connection has one or both

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from atlas_etl.connectors.base import Adapter
-from atlas_etl.connectors.http._connection import HttpConnection
+from atlas_etl.connectors.http._cassettes.recording import wiring
 from atlas_etl.connectors.http._reader import HttpConnector, streams_of
-from atlas_etl.connectors.http._recording import wiring
+from atlas_etl.connectors.http._settings.connection import HttpConnection
 from atlas_etl.connectors.http._wire import dispose, session
 
 ADAPTER = Adapter(

@@ -27,10 +27,10 @@ from pydantic import (
 
 from atlas_etl.config.yaml_source import parse_mapping
 from atlas_etl.connectors.base import Adapter
-from atlas_etl.connectors.http._auth_settings import MODEL, Url
-from atlas_etl.connectors.http._connection import HttpConnection, HttpSettings
+from atlas_etl.connectors.http._cassettes.recording import wiring
 from atlas_etl.connectors.http._reader import HttpConnector, streams_of
-from atlas_etl.connectors.http._recording import wiring
+from atlas_etl.connectors.http._settings.auth import MODEL, Url
+from atlas_etl.connectors.http._settings.connection import HttpConnection, HttpSettings
 from atlas_etl.connectors.http._wire import dispose, session
 
 _NAME = re.compile(r"\{(\w+)\}")

@@ -23,27 +23,27 @@ from zeep.wsdl.attachments import MessagePack
 from zeep.wsse.username import UsernameToken
 
 from atlas_etl.connectors.base import Adapter
-from atlas_etl.connectors.http._connection import (
+from atlas_etl.connectors.http._cassettes.recording import wiring
+from atlas_etl.connectors.http._documents.formats import FORMATS, xml_ends_early
+from atlas_etl.connectors.http._documents.plain_values import named_values
+from atlas_etl.connectors.http._documents.records import parse_path
+from atlas_etl.connectors.http._messages import Request, Response, origin, shown
+from atlas_etl.connectors.http._named import NamedResources, asked_in_body
+from atlas_etl.connectors.http._pages import Records
+from atlas_etl.connectors.http._reader import streams_of
+from atlas_etl.connectors.http._reading import Reading
+from atlas_etl.connectors.http._settings.connection import (
     ApiConnection,
     HttpConnection,
     Offered,
     Resource,
 )
-from atlas_etl.connectors.http._formats import FORMATS, xml_ends_early
-from atlas_etl.connectors.http._messages import Request, Response, origin, shown
-from atlas_etl.connectors.http._named import NamedResources, asked_in_body
-from atlas_etl.connectors.http._pages import Records
-from atlas_etl.connectors.http._pagination_settings import Pagination
-from atlas_etl.connectors.http._plain_values import named_values
-from atlas_etl.connectors.http._reader import streams_of
-from atlas_etl.connectors.http._reading import Reading
-from atlas_etl.connectors.http._recording import wiring
-from atlas_etl.connectors.http._records import parse_path
-from atlas_etl.connectors.http._soap_encoding import ENCODING, SCHEMA
-from atlas_etl.connectors.http._soap_envelope import Envelope
-from atlas_etl.connectors.http._soap_faults import refusal
-from atlas_etl.connectors.http._soap_settings import Call, SoapConnection
-from atlas_etl.connectors.http._soap_values import exact_values
+from atlas_etl.connectors.http._settings.pagination import Pagination
+from atlas_etl.connectors.http._soap.encoding import ENCODING, SCHEMA
+from atlas_etl.connectors.http._soap.envelope import Envelope
+from atlas_etl.connectors.http._soap.faults import refusal
+from atlas_etl.connectors.http._soap.settings import Call, SoapConnection
+from atlas_etl.connectors.http._soap.values import exact_values
 from atlas_etl.connectors.http._transport import Transport
 from atlas_etl.connectors.http._wire import Network, Wire, dispose, session
 from atlas_etl.errors import ConfigError, SourceError, nearest

@@ -1,0 +1,1 @@
+"""Who asks: schemes by which requests get their credentials, tokens or signatures."""

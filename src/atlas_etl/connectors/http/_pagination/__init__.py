@@ -1,0 +1,1 @@
+"""How pages follow each other: pure, requests go out and pages come in."""

@@ -1,0 +1,1 @@
+"""Streams that depend on another's records, and how far each parent's were read."""

@@ -1,0 +1,1 @@
+"""How a definition describes an API: its fields, their checks and their words."""
