@@ -35,7 +35,8 @@ from atlas_etl.config.secret_references import used_secrets
 from atlas_etl.config.show import EffectiveValue, effective_connector, effective_project
 from atlas_etl.config.stored_secrets import Credential, credentials_of, exposed_secrets
 from atlas_etl.connectors import registry
-from atlas_etl.connectors.base import ConnectionConfig, preview
+from atlas_etl.connectors.base import ConnectionConfig
+from atlas_etl.connectors.preview import preview
 from atlas_etl.contracts import Answer
 from atlas_etl.errors import AtlasError, ConfigError, StateError, UsageError
 from atlas_etl.model import (

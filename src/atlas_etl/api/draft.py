@@ -18,7 +18,7 @@ from atlas_etl.api.prepared import PreparedConnector, prepare_loaded
 from atlas_etl.api.secrets import with_secrets
 from atlas_etl.config.definitions import drafted_definition
 from atlas_etl.config.yaml_source import Value
-from atlas_etl.connectors.base import preview
+from atlas_etl.connectors.preview import preview
 from atlas_etl.contracts import Connector
 from atlas_etl.model import ConnectionStatus, ReadRequest, Stream, StreamInfo
 from atlas_etl.protection.keys import no_keys

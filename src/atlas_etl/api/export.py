@@ -16,7 +16,7 @@ from msgspec import Struct
 from atlas_etl import values
 from atlas_etl.config.atomic import mode_for_data, replacing
 from atlas_etl.connectors import registry
-from atlas_etl.connectors.base import FileForm
+from atlas_etl.connectors.row_files import FileForm
 from atlas_etl.contracts import Answer
 from atlas_etl.errors import DestinationError, UsageError
 

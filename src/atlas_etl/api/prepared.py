@@ -24,14 +24,8 @@ from atlas_etl.config.references import expand
 from atlas_etl.config.secrecy import referred_secrets
 from atlas_etl.config.secret_references import stored_name
 from atlas_etl.connectors import registry
-from atlas_etl.connectors.base import (
-    Adapter,
-    BaseConnector,
-    ConnectionConfig,
-    KeptNowhere,
-    SecretKeeper,
-    Tape,
-)
+from atlas_etl.connectors.base import Adapter, BaseConnector, ConnectionConfig, Tape
+from atlas_etl.connectors.rotation import KeptNowhere, SecretKeeper
 from atlas_etl.contracts import Connector, Destination
 from atlas_etl.errors import ConfigError, UsageError, nearest
 from atlas_etl.model import Disposition, Settings, Stream, TableName

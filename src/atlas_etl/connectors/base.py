@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
-from typing import Annotated, BinaryIO, Generic, Literal, Protocol, Self, TypeVar
+from typing import Annotated, Generic, Literal, Self, TypeVar
 
 import pyarrow as pa
 from msgspec import Struct
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, model_validator
 
 from atlas_etl import values
+from atlas_etl.connectors.rotation import SecretKeeper
+from atlas_etl.connectors.row_files import FileForm
 from atlas_etl.contracts import Connector, Destination, Extract
 from atlas_etl.model import ConnectionStatus, ReadRequest, Stream, StreamInfo
 
@@ -160,36 +161,6 @@ class IngestionResult(Struct, frozen=True):
 Config = TypeVar("Config", bound=ConnectionConfig)
 
 
-class SecretKeeper(Protocol):
-    """Where secrets are kept that a system replaces while they are used. Its calls raise AtlasError."""
-
-    def exchanging(self, used: SecretStr) -> AbstractContextManager[datetime | None]:
-        """Be alone, of all processes, while a system gives another secret for this one, which it takes once.
-
-        Gives when an exchange of this very value began that never ended: its process was killed, say. One
-        that is left by an exception has not ended either.
-        """
-
-    def keep(self, old: SecretStr, new: SecretStr) -> bool:
-        """Store the new value in the old one's place. False: it is not kept here."""
-
-    def current(self, used: SecretStr) -> SecretStr | None:
-        """What is stored now where this value was; None: it is not kept here."""
-
-
-class KeptNowhere:
-    """A keeper of nothing."""
-
-    def exchanging(self, used: SecretStr) -> AbstractContextManager[None]:  # noqa: ARG002
-        return nullcontext()
-
-    def keep(self, old: SecretStr, new: SecretStr) -> bool:  # noqa: ARG002
-        return False
-
-    def current(self, used: SecretStr) -> None:
-        """Nothing is stored."""
-
-
 class BaseConnector(ABC, Generic[Config]):
     """A connection that is read from (contracts.Connector), with the calls that scripts and notebooks use."""
 
@@ -268,28 +239,6 @@ class Tape:
     secrets: tuple[str, ...] = field(default=(), repr=False)  # that the definition got from elsewhere
 
 
-class RowWriter(Protocol):
-    """One file of rows being written."""
-
-    def write(self, batch: pa.RecordBatch) -> None: ...
-
-    def close(self) -> None:
-        """End the file; the sink may be closed by it."""
-
-    def abandon(self) -> None:
-        """Leave the file as it is: it is about to be deleted."""
-
-
-class FileForm(Protocol):
-    """How a format of files writes one. Raises OSError and ArrowException."""
-
-    def storable(self, kind: pa.DataType) -> pa.DataType:
-        """The type that this one reads back as from its files."""
-
-    def writer(self, sink: BinaryIO, schema: pa.Schema) -> RowWriter:
-        """Begin a file of these columns."""
-
-
 class Adapter(Struct, Generic[Config], frozen=True):
     """What a protocol's module offers, under the name `ADAPTER`.
 
@@ -328,12 +277,3 @@ def _with_python_times(rows: pa.Table) -> pa.Table:
             column = pa.chunked_array([values.to_text(chunk) for chunk in rows.column(index).chunks])
         rows = rows.set_column(index, each.name, column)
     return rows
-
-
-def preview(connector: Connector, stream: Stream, limit: int) -> tuple[list[str], list[list[object]]]:
-    """The first rows of a stream: column names, and rows of JSON's own types or text."""
-    rows: list[list[object]] = []
-    with connector.open(ReadRequest(stream, limit=limit)) as extract:
-        for batch in extract.batches():
-            rows += values.json_rows(batch)
-        return list(extract.schema.names), rows[:limit]

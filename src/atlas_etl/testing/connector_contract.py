@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import pytest
 
 from atlas_etl import values
-from atlas_etl.connectors.base import preview
 from atlas_etl.connectors.clocks_back import MOST
+from atlas_etl.connectors.preview import preview
 from atlas_etl.contracts import Extract
 from atlas_etl.errors import NullCursorError, SourceError
 from atlas_etl.model import BatchLimits, CursorKind, CursorValue, NullCursor, ReadRequest

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from atlas_etl.connectors import registry
-from atlas_etl.connectors.base import preview
 from atlas_etl.connectors.files import _csv_rows
 from atlas_etl.connectors.files.csv import CsvConnection
+from atlas_etl.connectors.preview import preview
 from atlas_etl.errors import AtlasError, SourceError
 from atlas_etl.model import ReadRequest, Stream
 

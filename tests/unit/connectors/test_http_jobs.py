@@ -17,13 +17,13 @@ from pydantic import ValidationError
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from atlas_etl.connectors.base import preview
 from atlas_etl.connectors.http._messages import Request as Asked
 from atlas_etl.connectors.http._messages import Response as Answer
 from atlas_etl.connectors.http._prior.jobs import begun, finished
 from atlas_etl.connectors.http._settings.connection import Resource
 from atlas_etl.connectors.http._settings.prior import Job as JobSettings
 from atlas_etl.connectors.http._templates import template
+from atlas_etl.connectors.preview import preview
 from atlas_etl.errors import SourceError
 from atlas_etl.model import Disposition, Stream
 from atlas_etl.pipeline.forecast import StreamForecast, forecast

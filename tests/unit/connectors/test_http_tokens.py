@@ -16,12 +16,12 @@ from pydantic import SecretStr
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from atlas_etl.connectors.base import KeptNowhere
 from atlas_etl.connectors.http._auth import credential_cache
 from atlas_etl.connectors.http._in_order import in_order
 from atlas_etl.connectors.http._messages import Request as Asked
 from atlas_etl.connectors.http._reader import HttpConnector
 from atlas_etl.connectors.http._settings.connection import HttpConnection
+from atlas_etl.connectors.rotation import KeptNowhere
 from atlas_etl.errors import SourceError
 from atlas_etl.model import ReadRequest, Stream
 from tests.unit.connectors.http_api import Api, as_json, read, rows, sync

@@ -16,9 +16,9 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
 from atlas_etl.api.atlas import Atlas
-from atlas_etl.connectors.base import preview
 from atlas_etl.connectors.http._prior import sent
 from atlas_etl.connectors.http._wire import Network
+from atlas_etl.connectors.preview import preview
 from atlas_etl.errors import SourceError
 from atlas_etl.model import RunStatus
 from atlas_etl.pipeline.events import RunFinished

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from sqlalchemy import Engine, text
 
 from atlas_etl import values
-from atlas_etl.connectors.base import preview
+from atlas_etl.connectors.preview import preview
 from atlas_etl.connectors.sql._sqlite.connection import SqliteConnection
 from atlas_etl.connectors.sql.sqlite import ADAPTER
 from atlas_etl.errors import AtlasError, ConfigError, HazardError, SourceError

@@ -9,8 +9,9 @@ import pyarrow as pa
 from msgspec import Struct, field
 from pydantic import Field
 
-from atlas_etl.connectors.base import ConnectionConfig, FileForm, ProjectPath
+from atlas_etl.connectors.base import ConnectionConfig, ProjectPath
 from atlas_etl.connectors.files._store import Store, StoredFile
+from atlas_etl.connectors.row_files import FileForm
 from atlas_etl.connectors.row_source import Wanted
 from atlas_etl.model import Hazard
 

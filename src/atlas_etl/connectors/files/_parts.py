@@ -9,12 +9,12 @@ import pyarrow as pa
 from msgspec import Struct
 from msgspec.structs import replace
 
-from atlas_etl.connectors.base import RowWriter
 from atlas_etl.connectors.files._format import Format
 from atlas_etl.connectors.files._manifest import DataFile
 from atlas_etl.connectors.files._order import cursor_text
 from atlas_etl.connectors.files._store import NewFile, Store
 from atlas_etl.connectors.order import Edges
+from atlas_etl.connectors.row_files import RowWriter
 
 # Ours, and nobody else's: the sweep deletes by this pattern. With a dot until the load commits.
 _OWN_NAME = re.compile(r"^\.?atlas-[0-9a-f]{32}\.[a-z.]+$")

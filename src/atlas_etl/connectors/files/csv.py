@@ -32,7 +32,6 @@ from pydantic import AfterValidator, Field
 
 from atlas_etl import values
 from atlas_etl.config.fields import Encoding
-from atlas_etl.connectors.base import RowWriter
 from atlas_etl.connectors.declared import declared, known_types
 from atlas_etl.connectors.files._adapter import adapter
 from atlas_etl.connectors.files._codec import LARGEST_RATIO, Compression, LargestRatio, compressed
@@ -42,6 +41,7 @@ from atlas_etl.connectors.files._format import FileConnection, Survey
 from atlas_etl.connectors.files._store import Store, StoredFile
 from atlas_etl.connectors.files._types import held_in_text
 from atlas_etl.connectors.infer import TextColumn, first_misfit
+from atlas_etl.connectors.row_files import RowWriter
 from atlas_etl.connectors.row_source import Wanted
 from atlas_etl.errors import ConfigError, SourceError
 from atlas_etl.model import Hazard

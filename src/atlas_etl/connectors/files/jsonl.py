@@ -30,7 +30,6 @@ import pyarrow.compute as pc
 from pydantic import AfterValidator, Field
 
 from atlas_etl import values
-from atlas_etl.connectors.base import RowWriter
 from atlas_etl.connectors.declared import declared, known_types
 from atlas_etl.connectors.files._adapter import adapter
 from atlas_etl.connectors.files._codec import LARGEST_RATIO, Compression, LargestRatio, compressed
@@ -43,6 +42,7 @@ from atlas_etl.connectors.files._types import held_in_text
 from atlas_etl.connectors.infer import first_misfit
 from atlas_etl.connectors.json_texts import quoted, texts, typed, unquoted
 from atlas_etl.connectors.record_parser import Kind, RecordParser, has_parser
+from atlas_etl.connectors.row_files import RowWriter
 from atlas_etl.connectors.row_source import Wanted
 from atlas_etl.errors import ConfigError, HazardError, SourceError
 from atlas_etl.model import BatchLimits, Hazard

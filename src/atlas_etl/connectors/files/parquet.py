@@ -25,7 +25,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from atlas_etl import values
-from atlas_etl.connectors.base import RowWriter
 from atlas_etl.connectors.columns import repeated
 from atlas_etl.connectors.files._adapter import adapter
 from atlas_etl.connectors.files._codec import LARGEST_RATIO, LargestRatio
@@ -34,6 +33,7 @@ from atlas_etl.connectors.files._parquet_file import check_pages, kinds, opened
 from atlas_etl.connectors.files._parquet_rows import batches_of, pieces, reading_of
 from atlas_etl.connectors.files._store import Store, StoredFile
 from atlas_etl.connectors.files._types import as_held, held, wider
+from atlas_etl.connectors.row_files import RowWriter
 from atlas_etl.connectors.row_source import Wanted
 from atlas_etl.errors import ConfigError, HazardError, SourceError
 from atlas_etl.model import Hazard

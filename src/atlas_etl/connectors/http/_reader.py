@@ -11,7 +11,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from atlas_etl import values
-from atlas_etl.connectors.base import BaseConnector, SecretKeeper
+from atlas_etl.connectors.base import BaseConnector
 from atlas_etl.connectors.declared import declared
 from atlas_etl.connectors.http._columns import Columns
 from atlas_etl.connectors.http._documents.formats import MEDIA_TYPES
@@ -33,6 +33,7 @@ from atlas_etl.connectors.http._settings.connection import HttpConnection, Offer
 from atlas_etl.connectors.http._settings.prior import Job
 from atlas_etl.connectors.http._transport import Refusal, Transport
 from atlas_etl.connectors.http._wire import Network, Wire
+from atlas_etl.connectors.rotation import SecretKeeper
 from atlas_etl.connectors.row_source import may_grow
 from atlas_etl.connectors.unordered import UnorderedExtract
 from atlas_etl.errors import WiderColumnsError

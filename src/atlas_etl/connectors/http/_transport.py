@@ -15,7 +15,6 @@ from typing import TypeAlias
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, stop_before_delay
 from tenacity.wait import wait_exponential_jitter
 
-from atlas_etl.connectors.base import SecretKeeper
 from atlas_etl.connectors.http._auth.credential_cache import CredentialCache
 from atlas_etl.connectors.http._auth.digest import without_digest
 from atlas_etl.connectors.http._auth.schemes import Credentials
@@ -35,6 +34,7 @@ from atlas_etl.connectors.http._network.pace import RetryBudget, Turns
 from atlas_etl.connectors.http._network.rate_limits import seconds_ahead, wait_for_more
 from atlas_etl.connectors.http._settings.connection import HttpConnection
 from atlas_etl.connectors.http._wire import Wire
+from atlas_etl.connectors.rotation import SecretKeeper
 from atlas_etl.connectors.waits import tell_try
 from atlas_etl.errors import SourceError
 

@@ -13,11 +13,11 @@ from time import monotonic
 
 from pydantic import SecretStr
 
-from atlas_etl.connectors.base import KeptNowhere, SecretKeeper
 from atlas_etl.connectors.http._auth.schemes import Credentials, credentials, is_renewable, usable_for
 from atlas_etl.connectors.http._messages import Request, Response, shown
 from atlas_etl.connectors.http._network.failures import status_error
 from atlas_etl.connectors.http._settings.auth import Auth
+from atlas_etl.connectors.rotation import KeptNowhere, SecretKeeper
 from atlas_etl.errors import AtlasError, SourceError
 from atlas_etl.redactor import learn
 
