@@ -20,7 +20,7 @@ from atlas_etl.connectors.preview import preview
 from atlas_etl.connectors.sql._sqlite.connection import SqliteConnection
 from atlas_etl.connectors.sql.sqlite import ADAPTER
 from atlas_etl.errors import AtlasError, ConfigError, HazardError, SourceError
-from atlas_etl.model import BatchLimits, ReadRequest, Stream
+from atlas_etl.model import BatchLimits, CursorKind, CursorValue, Hazard, HazardPolicy, ReadRequest, Stream
 from tests.unit.connectors.sqlite_files import column, connector, make, other_process, read
 
 UUID_TEXT = "12345678-9abc-def0-1234-56789abcdef0"
@@ -84,6 +84,22 @@ def test_fields_know_their_type_in_sqlites_words(tmp_path: Path) -> None:
     make(path, "CREATE TABLE t (c Decimal(12, 2), d)")
     schema = read(path, Stream("s", table="t"))[0].schema
     assert [values.source_type(field) for field in schema] == ["Decimal(12, 2)", "any"]
+
+
+@pytest.mark.parametrize("since", [None, 2])
+def test_columns_that_sqlite_names_otherwise_in_a_subquery(tmp_path: Path, since: int | None) -> None:
+    path = tmp_path / "a.db"
+    ddl = 'CREATE TABLE t (id INT, "true" TEXT, "False" BOOLEAN, c0 REAL)'
+    make(path, ddl, rows=[[1, "x", 0, 0.5], [2, None, 1, None], [3, "y", "odd", 1.5]])
+    stream = Stream("s", table="t", cursor="id", hazards={Hazard.TYPE_MISMATCH: HazardPolicy.NULL})
+    bound = None if since is None else CursorValue(CursorKind.INTEGER, str(since))
+    table, _ = read(path, stream, since=bound)
+    rows = [
+        {"id": 1, "true": "x", "False": False, "c0": 0.5},
+        {"id": 2, "true": None, "False": True, "c0": None},
+        {"id": 3, "true": "y", "False": None, "c0": 1.5},
+    ]
+    assert table.to_pylist() == rows[(since or 1) - 1 :]
 
 
 def test_types_do_not_hang_on_the_first_rows(tmp_path: Path) -> None:

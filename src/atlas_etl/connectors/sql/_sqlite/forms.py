@@ -108,33 +108,47 @@ class Statement(Struct, frozen=True):
     careful: bool
 
 
-def fast_statement(select: str, quoted: Sequence[str], forms: Sequence[Form], offset: int) -> Statement:
+def fast_statement(select: str, forms: Sequence[Form], offset: int) -> Statement:
     """Every column as it is, and the trip."""
-    cells = [one.sql.format(c=c) for one, c in zip(forms, quoted, strict=True)]
-    trips = [one.trip.format(c=c) for one, c in zip(forms, quoted, strict=True) if one.trip]
+    cells = [one.sql.format(c=_name(n)) for n, one in enumerate(forms)]
+    trips = [one.trip.format(c=_name(n)) for n, one in enumerate(forms) if one.trip]
     tripped = f"CASE WHEN {' OR '.join(trips)} THEN '' END" if trips else "NULL"
-    return _statement(select, [*cells, tripped], [*(one.wire for one in forms), pa.int64()], offset)
+    wires = [*(one.wire for one in forms), pa.int64()]
+    return _statement(select, len(forms), [*cells, tripped], wires, offset)
 
 
-def careful_statement(select: str, quoted: Sequence[str], forms: Sequence[Form], offset: int) -> Statement:
+def careful_statement(select: str, forms: Sequence[Form], offset: int) -> Statement:
     """For every column the value where it is accepted, and the text of a value that is not."""
     cells: list[str] = []
     wires: list[pa.DataType] = []
-    for one, c in zip(forms, quoted, strict=True):
+    for n, one in enumerate(forms):
+        c = _name(n)
         accepted = one.accepted.format(c=c)
         cells.append(f"CASE WHEN {accepted} THEN {one.careful_sql.format(c=c)} END")
         cells.append(f"CASE WHEN {c} IS NULL OR {accepted} THEN NULL ELSE {any_text(c)} END")
         wires += (one.careful_wire or one.wire, pa.string())
-    made = _statement(select, [*cells, "NULL"], [*wires, pa.int64()], offset)
+    made = _statement(select, len(forms), [*cells, "NULL"], [*wires, pa.int64()], offset)
     return Statement(made.sql, made.wire, careful=True)
 
 
-def _statement(select: str, cells: Sequence[str], wires: Sequence[pa.DataType], offset: int) -> Statement:
-    names = [f"c{n}" for n in range(len(cells))]
+def _name(position: int) -> str:
+    """A column's name in the statement. In a subquery SQLite gives `true` and `false` other names, and takes
+    a name in double quotes that it then does not find for a text."""
+    return f"c{position}"
+
+
+def _statement(
+    select: str, count: int, cells: Sequence[str], wires: Sequence[pa.DataType], offset: int
+) -> Statement:
+    """The `cells` of a SELECT of so many columns."""
+    names = [_name(n) for n in range(len(cells))]
     seeds = ", ".join(f"{_SEEDS[kind]} AS {name}" for kind, name in zip(wires, names, strict=True))
     # In one snapshot the rows come in the same order again: tables, terms and columns are the same.
-    source = f"({select})" if not offset else f"(SELECT * FROM ({select}) LIMIT -1 OFFSET {offset})"
+    rows = select if not offset else f"SELECT * FROM ({select}) LIMIT -1 OFFSET {offset}"
     schema = pa.schema(list(zip(names, wires, strict=True)))
     return Statement(
-        f"SELECT {seeds} UNION ALL SELECT {', '.join(cells)} FROM {source}", schema, careful=False
+        f"WITH atlas_rows ({', '.join(names[:count])}) AS ({rows}) "
+        f"SELECT {seeds} UNION ALL SELECT {', '.join(cells)} FROM atlas_rows",
+        schema,
+        careful=False,
     )

@@ -11,7 +11,6 @@ from msgspec import Struct
 from atlas_etl.connectors.sql._fetching import Batches
 from atlas_etl.connectors.sql._source import Select
 from atlas_etl.connectors.sql._sqlite.bounds import Since, from_bound
-from atlas_etl.connectors.sql._sqlite.catalog import quote
 from atlas_etl.connectors.sql._sqlite.decode import decode_careful, decode_fast
 from atlas_etl.connectors.sql._sqlite.driver import Driver, WireMismatchError
 from atlas_etl.connectors.sql._sqlite.forms import Form, careful_statement, fast_statement, form
@@ -40,12 +39,11 @@ class Rows(Struct, frozen=True):
     def _wire(self, select: Select, limits: BatchLimits) -> Iterator[tuple[pa.RecordBatch, bool]]:
         """The driver's rows, in pieces within the limits, and whether they were asked for with care."""
         forms = [form(column, affinity_holds=self.affinity_holds) for column in select.columns]
-        quoted = [quote(column.name) for column in select.columns]
         parameters = parameters_of(select)
         rows = self._rows_at_once(select, forms, parameters, limits)
         make, done = fast_statement, 0
         while True:
-            statement = make(select.sql, quoted, forms, done)
+            statement = make(select.sql, forms, done)
             pieces = _Pieces(limits)
             ended = False
             try:
@@ -72,17 +70,17 @@ class Rows(Struct, frozen=True):
     ) -> int:
         """How many rows to ask the driver for at once: fewer where a table's first rows are long."""
         rows = min(_WIRE_ROWS, limits.rows)
+        names = [f"c{n}" for n in range(len(forms))]
         texts = [
-            quote(column.name)
-            for column, one in zip(select.columns, forms, strict=True)
-            if one.wire in (pa.string(), pa.binary())
+            name for name, one in zip(names, forms, strict=True) if one.wire in (pa.string(), pa.binary())
         ]
         if not texts:
             return rows
         if not self.affinity_holds:
             return min(rows, _WIRE_ROWS // 2)  # a probe would run the query once more
         size = " + ".join(f"coalesce(octet_length({c}), 0)" for c in texts)
-        sample = f"SELECT max({size}) FROM (SELECT * FROM ({select.sql}) LIMIT {_PROBED})"
+        probed = f"SELECT * FROM ({select.sql}) LIMIT {_PROBED}"
+        sample = f"WITH atlas_rows ({', '.join(names)}) AS ({probed}) SELECT max({size}) FROM atlas_rows"
         longest = int(str(self.driver.execute(sample, parameters)[0][0] or 0)) + 16 * len(forms)
         return max(1, min(rows, limits.bytes // (2 * longest)))
 
