@@ -24,7 +24,7 @@ from atlas_etl.connectors.http._network.bodies import decoded
 from atlas_etl.connectors.http._network.charsets import text_of
 from atlas_etl.connectors.http._network.rate_limits import asked_wait, limit_of
 from atlas_etl.connectors.http._pagination import standstill
-from atlas_etl.connectors.http._pagination.recognised import next_link
+from atlas_etl.connectors.http._pagination.said import next_link
 from atlas_etl.connectors.http._wire import Network
 from atlas_etl.errors import ConfigError, SourceError
 from atlas_etl.model import Stream

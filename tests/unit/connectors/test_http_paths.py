@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from atlas_etl.connectors.http._documents.records import parse_path, written_path
+from atlas_etl.connectors.http._documents.paths import parse_path, written_path
 
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="'\""), min_size=1).filter(
     lambda s: s == s.strip()

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from atlas_etl.connectors.http._documents.records import SEPARATOR, Document
 from atlas_etl.connectors.http._documents.where_records import OF_ERRORS, OR_RECORD, answered_errors
-from atlas_etl.connectors.http._pagination.recognised import Page
+from atlas_etl.connectors.http._pagination.page import Page
 from atlas_etl.errors import SourceError
 from atlas_etl.model import KnownColumns
 

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from pydantic import JsonValue
 
-from atlas_etl.connectors.http._documents.records import Path, parse_path
+from atlas_etl.connectors.http._documents.paths import Path, parse_path
 from atlas_etl.connectors.http._templates import plain_body
 
 Parameters: TypeAlias = tuple[tuple[str, str], ...]

@@ -6,15 +6,17 @@ from collections.abc import Callable, Generator
 from dataclasses import replace
 
 from atlas_etl.connectors.http._documents.formats import FORMATS, NOTHING, LenientJson
+from atlas_etl.connectors.http._documents.paths import parse_path
 from atlas_etl.connectors.http._documents.plain_values import named_values
-from atlas_etl.connectors.http._documents.records import parse_path
 from atlas_etl.connectors.http._messages import Request, Response, shown
 from atlas_etl.connectors.http._network.charsets import text_of
 from atlas_etl.connectors.http._pages import Records
 from atlas_etl.connectors.http._pagination.flow import Flow
+from atlas_etl.connectors.http._pagination.page import Page
 from atlas_etl.connectors.http._pagination.paging import paged
-from atlas_etl.connectors.http._pagination.recognised import Page, says_partial, told
+from atlas_etl.connectors.http._pagination.recognised import told
 from atlas_etl.connectors.http._pagination.repeats import Repeats, behind
+from atlas_etl.connectors.http._pagination.searches import says_partial
 from atlas_etl.connectors.http._reading import Reading
 from atlas_etl.connectors.http._settings.connection import HttpConnection, Resource
 

@@ -11,7 +11,7 @@ from pydantic import Field, JsonValue, model_validator
 
 from atlas_etl.connectors.base import Adapter
 from atlas_etl.connectors.http._cassettes.recording import wiring
-from atlas_etl.connectors.http._documents.records import EVERY, Path, parse_path, written_path
+from atlas_etl.connectors.http._documents.paths import EVERY, Path, parse_path, written_path
 from atlas_etl.connectors.http._graphql.errors import refusal
 from atlas_etl.connectors.http._graphql.pages import check_inner_pages, check_records
 from atlas_etl.connectors.http._messages import Request, Response

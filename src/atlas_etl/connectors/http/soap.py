@@ -25,8 +25,8 @@ from zeep.wsse.username import UsernameToken
 from atlas_etl.connectors.base import Adapter
 from atlas_etl.connectors.http._cassettes.recording import wiring
 from atlas_etl.connectors.http._documents.formats import FORMATS, xml_ends_early
+from atlas_etl.connectors.http._documents.paths import parse_path
 from atlas_etl.connectors.http._documents.plain_values import named_values
-from atlas_etl.connectors.http._documents.records import parse_path
 from atlas_etl.connectors.http._messages import Request, Response, origin, shown
 from atlas_etl.connectors.http._named import NamedResources, asked_in_body
 from atlas_etl.connectors.http._pages import Records

@@ -17,7 +17,8 @@ import msgspec
 from pydantic import SecretStr
 
 from atlas_etl.connectors.http._auth.jwt import CLOCK_SKEW, GRANT, signed_jwt
-from atlas_etl.connectors.http._documents.records import Document, Scalar, parse_path
+from atlas_etl.connectors.http._documents.paths import parse_path
+from atlas_etl.connectors.http._documents.records import Document, Scalar
 from atlas_etl.connectors.http._messages import Request, Response
 from atlas_etl.connectors.http._settings.auth import Auth
 from atlas_etl.errors import SourceError

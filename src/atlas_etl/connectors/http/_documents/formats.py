@@ -19,7 +19,8 @@ import defusedxml.ElementTree
 import msgspec
 from defusedxml import DefusedXmlException
 
-from atlas_etl.connectors.http._documents.records import EVERY, Document, Path, lines
+from atlas_etl.connectors.http._documents.paths import EVERY, Path
+from atlas_etl.connectors.http._documents.records import Document, lines
 from atlas_etl.connectors.http._documents.where_records import (
     answered_errors,
     is_empty_list,

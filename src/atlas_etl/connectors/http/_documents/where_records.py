@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from atlas_etl.connectors.http._documents.records import EVERY, Document, Path, written_path
+from atlas_etl.connectors.http._documents.paths import EVERY, Path, written_path
+from atlas_etl.connectors.http._documents.records import Document
 from atlas_etl.errors import SourceError
 
 # Where most APIs keep their records, the commonest first.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from atlas_etl.connectors.http._documents.records import Document, Path, written_path
+from atlas_etl.connectors.http._documents.paths import Path, written_path
+from atlas_etl.connectors.http._documents.records import Document
 from atlas_etl.connectors.http._messages import Response, shown
 from atlas_etl.errors import SourceError
 

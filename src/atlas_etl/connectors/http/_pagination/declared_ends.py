@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from atlas_etl.connectors.http._documents.records import parse_path
-from atlas_etl.connectors.http._pagination.recognised import Page
+from atlas_etl.connectors.http._documents.paths import parse_path
+from atlas_etl.connectors.http._pagination.page import Page
 from atlas_etl.connectors.http._pagination.standstill import stuck
 from atlas_etl.connectors.http._settings.pagination import Pagination
 

@@ -6,6 +6,6 @@ from collections.abc import Generator
 from typing import TypeAlias
 
 from atlas_etl.connectors.http._messages import Request
-from atlas_etl.connectors.http._pagination.recognised import Page
+from atlas_etl.connectors.http._pagination.page import Page
 
 Flow: TypeAlias = Generator[Request, Page, None]

@@ -9,9 +9,10 @@ import msgspec
 from atlas_etl.connectors.http._messages import Request
 from atlas_etl.connectors.http._pagination.declared_ends import has_more, is_last
 from atlas_etl.connectors.http._pagination.flow import Flow
+from atlas_etl.connectors.http._pagination.page import Page
 from atlas_etl.connectors.http._pagination.page_ends import Total
 from atlas_etl.connectors.http._pagination.page_requests import with_place, with_size
-from atlas_etl.connectors.http._pagination.recognised import Page, flag_of, said_pages
+from atlas_etl.connectors.http._pagination.said import flag_of, said_pages
 from atlas_etl.connectors.http._pagination.standstill import Moves, stuck
 from atlas_etl.connectors.http._settings.pagination import Pagination
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from atlas_etl.connectors.http._documents.records import parse_path
+from atlas_etl.connectors.http._documents.paths import parse_path
 from atlas_etl.connectors.http._messages import Request
 from atlas_etl.connectors.http._pagination.flow import Flow
-from atlas_etl.connectors.http._pagination.recognised import Page, flag_of, said_pages, said_total, says_more
+from atlas_etl.connectors.http._pagination.page import Page
+from atlas_etl.connectors.http._pagination.said import flag_of, said_pages, said_total, says_more
 from atlas_etl.connectors.http._settings.pagination import Pagination
 from atlas_etl.errors import SourceError
 

@@ -9,14 +9,16 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 import msgspec
 
-from atlas_etl.connectors.http._documents.records import Document, Path, Scalar, parse_path
+from atlas_etl.connectors.http._documents.paths import Path, parse_path
+from atlas_etl.connectors.http._documents.records import Document, Scalar
 from atlas_etl.connectors.http._messages import Request, origin
 from atlas_etl.connectors.http._network.failures import refused
 from atlas_etl.connectors.http._network.links import target
 from atlas_etl.connectors.http._pagination.declared_ends import has_no_more, is_last
 from atlas_etl.connectors.http._pagination.flow import Flow
+from atlas_etl.connectors.http._pagination.page import Page
 from atlas_etl.connectors.http._pagination.page_requests import Place, more_of, with_place, with_size
-from atlas_etl.connectors.http._pagination.recognised import Page, next_link
+from atlas_etl.connectors.http._pagination.said import next_link
 from atlas_etl.connectors.http._pagination.standstill import stuck
 from atlas_etl.connectors.http._settings.pagination import Pagination
 from atlas_etl.errors import SourceError

@@ -8,7 +8,7 @@ from collections import Counter
 import msgspec
 
 from atlas_etl.connectors.http._pagination.flow import Flow
-from atlas_etl.connectors.http._pagination.recognised import Page
+from atlas_etl.connectors.http._pagination.page import Page
 from atlas_etl.errors import SourceError
 
 _MOST_TIMES = 3

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from atlas_etl.connectors.http._documents.records import parse_path
+from atlas_etl.connectors.http._documents.paths import parse_path
 
 # Where nothing but an address is, which may be a relative one (JSON:API, HAL, OData, Laravel, Salesforce).
 LINKS = (

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from atlas_etl.connectors.http._documents.records import Document, parse_path
+from atlas_etl.connectors.http._documents.paths import parse_path
+from atlas_etl.connectors.http._documents.records import Document
 from atlas_etl.connectors.http._settings.connection import Parent
 from atlas_etl.connectors.http._templates import Values
 from atlas_etl.errors import SourceError

@@ -9,7 +9,8 @@ from msgspec import Struct, field
 
 from atlas_etl import values
 from atlas_etl.connectors.declared import declared
-from atlas_etl.connectors.http._documents.records import Document, Scalar, parse_path
+from atlas_etl.connectors.http._documents.paths import parse_path
+from atlas_etl.connectors.http._documents.records import Document, Scalar
 from atlas_etl.connectors.http._settings.connection import Resource
 from atlas_etl.connectors.http._settings.prior import ANY_KIND, Given
 from atlas_etl.connectors.known import Known

@@ -8,7 +8,8 @@ from typing import TypeAlias
 
 import msgspec
 
-from atlas_etl.connectors.http._documents.records import Document, Scalar, parse_path
+from atlas_etl.connectors.http._documents.paths import parse_path
+from atlas_etl.connectors.http._documents.records import Document, Scalar
 from atlas_etl.connectors.http._filled import filled
 from atlas_etl.connectors.http._messages import Request, Response, shown
 from atlas_etl.connectors.http._network.failures import without_values

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, SecretStr, model_validator
 
 from atlas_etl.config.fields import Duration
-from atlas_etl.connectors.http._documents.records import parse_path
+from atlas_etl.connectors.http._documents.paths import parse_path
 
 MODEL = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
-from atlas_etl.connectors.http._documents.records import Chosen, parse_path
+from atlas_etl.connectors.http._documents.paths import Chosen, parse_path
 from atlas_etl.connectors.http._settings.auth import MODEL, RecordsPath
 
 
