@@ -106,6 +106,20 @@ def test_a_header_that_ends_with_a_value_is_on_every_page(
     assert caught.value.code == code
 
 
+@pytest.mark.parametrize(
+    ("last", "end_value"), [(0, None), (False, None), ("", None), (-1, "-1"), ("-1", "-1"), (0.5, "0.5")]
+)
+def test_a_cursor_in_the_body_that_says_it_is_the_last(api: Api, last: object, end_value: str | None) -> None:
+    def answer(request: Request) -> Response:
+        first = "cursor" not in request.args
+        return as_json({"data": [{"id": 1 if first else 2}], "next_cursor": 7 if first else last})
+
+    api.serve("/things", answer)
+    pagination = {"type": "cursor", "end_value": end_value}
+    connector = api.connector(resources={"things": {"path": "/things", "pagination": pagination}})
+    assert read(connector, THINGS)["id"].to_pylist() == [1, 2]
+
+
 def test_the_number_of_the_next_page_is_recognised(api: Api) -> None:
     def answer(request: Request) -> Response:
         number = int(request.args.get("page", "1"))

@@ -46,7 +46,7 @@ def cursor_pages(how: Pagination, first: Request) -> Flow:
                 hint="the API, or a proxy before it, left the header out, and pages may be missing",
                 code="page_position",
             )
-        if cursor in (None, "", False, how.end_value) or has_no_more(how, page):
+        if cursor in (None, "", False, 0) or str(cursor) == how.end_value or has_no_more(how, page):
             return
         _advance(cursor, seen, what="cursor")
         request = with_place(how, more, {name: cursor})

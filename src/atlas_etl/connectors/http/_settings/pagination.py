@@ -42,8 +42,8 @@ class Pagination(BaseModel):
     header: str | None = Field(default=None, description="the response's header that holds the next cursor")
     end_value: str | None = Field(
         default=None,
-        description='what the cursor is on the last page, where it is there, too, e.g. "null"; an answer '
-        "without the `header` is an error then",
+        description="what the cursor is on the last page, where it is there, too, and neither null, empty, "
+        'false nor 0, e.g. "null" or "-1"; an answer without the `header` is an error then',
     )
     next: RecordsPath | None = Field(
         default=None, description="where a response holds the next page's URL; default next"
