@@ -12,7 +12,7 @@ from atlas_etl.config.layers import LayerKind, file_layer, mapping_layer, merge
 from atlas_etl.config.project import load_project
 from atlas_etl.config.project_folder import find_project_folder
 from atlas_etl.config.references import ReferenceContext, expand
-from atlas_etl.config.yaml_source import MappingDocument, read_mapping
+from atlas_etl.config.yaml_source import MappingDocument, read_given_mapping
 from atlas_etl.errors import ConfigError
 from atlas_etl.secrets.elsewhere import lookups
 from atlas_etl.state.holder import this_actor
@@ -40,7 +40,7 @@ def load_connection_config(  # noqa: PLR0917 (the order is the public one, weake
     document, file, folder = MappingDocument({}, {}), "", Path()
     if file_path is not None:
         path = Path(file_path).expanduser()
-        document, file = read_mapping(path, str(path)), str(path)
+        document, file = read_given_mapping(path), str(path)
         folder = find_project_folder(None, {}, path.parent)
     layers = [
         mapping_layer(LayerKind.DEFAULT, defaults),

@@ -18,7 +18,8 @@ from atlas_etl.cli.session import Session
 from atlas_etl.config.definitions import load_definition, remove_definition, update_definition
 from atlas_etl.config.folder import definition_path
 from atlas_etl.config.keys import KeyPath
-from atlas_etl.config.yaml_source import Value
+from atlas_etl.config.project_folder import shown
+from atlas_etl.config.yaml_source import Value, read_bytes
 from atlas_etl.connectors import registry
 from atlas_etl.errors import AtlasError, UsageError
 
@@ -55,7 +56,7 @@ def change(
     """
     session: Session = context.obj
     file = definition_path(session.project, name)
-    previous = file.read_bytes()
+    previous = read_bytes(file, shown(file, session.project))
     with recording(context, name):
         update_definition(session.project, name, changes, session.environ)
         atlas, pending = open_atlas(session, context.command_path), {**secrets}

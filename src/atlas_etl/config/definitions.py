@@ -22,7 +22,14 @@ from atlas_etl.config.problems import config_error
 from atlas_etl.config.project_folder import DEFINITIONS, shown
 from atlas_etl.config.references import ReferenceContext, expand
 from atlas_etl.config.secrecy import literal_secrets
-from atlas_etl.config.yaml_source import MappingDocument, Value, parse_mapping, read_mapping, read_text
+from atlas_etl.config.yaml_source import (
+    MappingDocument,
+    Value,
+    parse_mapping,
+    read_given_mapping,
+    read_mapping,
+    read_text,
+)
 from atlas_etl.config.yaml_text import dump
 from atlas_etl.errors import ConfigError
 
@@ -54,7 +61,7 @@ def read_definition(path: Path, name: str, environ: Mapping[str, str]) -> dict[s
 
     The file's own `name` is left out. Raises ConfigError.
     """
-    document = read_mapping(path, str(path))
+    document = read_given_mapping(path)
     if is_older_form(document.values):
         document = from_older_form(document, str(path))
     values = {key: value for key, value in document.values.items() if key != "name"}

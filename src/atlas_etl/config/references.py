@@ -11,9 +11,7 @@ passes in; they stand in connections only.
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
-import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -22,6 +20,7 @@ from urllib.parse import quote
 
 from atlas_etl.config.keys import KeyPath, dotted
 from atlas_etl.config.layers import Layered, Origin
+from atlas_etl.config.regular import open_regular
 from atlas_etl.errors import ConfigError, nearest
 
 MAX_FILE_BYTES = 1024 * 1024
@@ -92,18 +91,11 @@ def _file(path: str, context: ReferenceContext) -> str:
 
 
 def _text_of(path: Path) -> str:
-    with open(path, "rb", opener=_open_at_once) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise ValueError
+    with open_regular(path) as file:
         content = file.read(MAX_FILE_BYTES + 1)
     if len(content) > MAX_FILE_BYTES or b"\0" in content:
         raise ValueError
     return content.decode("utf-8-sig").rstrip("\r\n")
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    # Opening a named pipe would wait for its writer, perhaps for ever.
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 _RESOLVERS: Mapping[str, Callable[[str, ReferenceContext], str]] = {"env": _environment, "file": _file}

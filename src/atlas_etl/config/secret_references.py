@@ -10,6 +10,7 @@ from pathlib import Path
 
 from atlas_etl.config.folder import SUFFIXES
 from atlas_etl.config.project_folder import DEFINITIONS, PROJECT_FILE
+from atlas_etl.config.regular import open_regular
 from atlas_etl.config.secret_names import PROTECT_KEY
 
 _PROTECTS = re.compile(r"\bprotect[\"']?\s*:")
@@ -32,6 +33,7 @@ def used_secrets(project: Path) -> set[str]:
 
 def _text(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8", errors="replace")
+        with open_regular(file) as opened:
+            return opened.read().decode("utf-8", "replace")
     except OSError:
         return ""

@@ -14,14 +14,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import BinaryIO, TypeAlias
 
 import yaml
 
 from atlas_etl.config.keys import KeyPath, dotted
+from atlas_etl.config.regular import open_regular
 from atlas_etl.config.scalars import is_sexagesimal, plain_scalar
 from atlas_etl.errors import ConfigError
 
@@ -83,6 +84,12 @@ def read_mapping(path: Path, shown: str) -> MappingDocument:
     return parse_mapping(read_text(path, shown), shown)
 
 
+def read_given_mapping(path: Path) -> MappingDocument:
+    """The same of a file that the user names, which may be a pipe. Raises ConfigError."""
+    shown = str(path)
+    return parse_mapping(_decoded(_content(lambda: path.open("rb"), shown), shown), shown)
+
+
 def parse_mapping(text: str, shown: str) -> MappingDocument:
     """The mapping that a text holds. Raises ConfigError."""
     document = parse(text, shown)
@@ -95,13 +102,26 @@ def parse_mapping(text: str, shown: str) -> MappingDocument:
 
 def read_text(path: Path, shown: str) -> str:
     """A configuration file's text, UTF-8, at most MAX_BYTES. Raises ConfigError."""
+    return _decoded(read_bytes(path, shown), shown)
+
+
+def read_bytes(path: Path, shown: str) -> bytes:
+    """A configuration file as it is, at most MAX_BYTES. Raises ConfigError."""
+    return _content(lambda: open_regular(path), shown)
+
+
+def _content(opened: Callable[[], BinaryIO], shown: str) -> bytes:
     try:
-        with path.open("rb") as file:
+        with opened() as file:
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"{shown} cannot be read: {error.strerror}", code="file_unreadable") from None
     if len(content) > MAX_BYTES:
         raise ConfigError(f"{shown} is larger than {MAX_BYTES} bytes", code="yaml_too_large")
+    return content
+
+
+def _decoded(content: bytes, shown: str) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

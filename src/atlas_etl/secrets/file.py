@@ -15,6 +15,7 @@ from pathlib import Path
 
 from atlas_etl.config.atomic import PRIVATE, write_atomically
 from atlas_etl.config.exposure import refuse_exposed
+from atlas_etl.config.regular import open_regular
 from atlas_etl.errors import ConfigError
 from atlas_etl.model import SealedSecret
 from atlas_etl.secrets.folder import make_private_folder
@@ -34,7 +35,7 @@ class FileShelf:
 
     def sealed(self) -> Mapping[str, SealedSecret]:
         try:
-            with open(self._file, encoding="utf-8") as file:
+            with open_regular(self._file) as file:
                 refuse_exposed(self._file, os.fstat(file.fileno()))
                 return _parsed(file.read(), self._file)
         except FileNotFoundError:
@@ -134,9 +135,9 @@ def _written(secrets: Mapping[str, SealedSecret]) -> str:
     return json.dumps({"version": _VERSION, "secrets": lines}, indent=1) + "\n"
 
 
-def _parsed(text: str, file: Path) -> dict[str, SealedSecret]:
+def _parsed(content: bytes, file: Path) -> dict[str, SealedSecret]:
     try:
-        document = json.loads(text)
+        document = json.loads(content)
         if document["version"] != _VERSION:
             raise ConfigError(
                 f"{file} was written by a later version of atlas-etl", hint="upgrade it", code="secrets_newer"

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from atlas_etl.config.atomic import PRIVATE, write_atomically
 from atlas_etl.config.exposure import refuse_exposed
+from atlas_etl.config.regular import open_regular
 from atlas_etl.errors import ConfigError
 from atlas_etl.secrets.folder import make_private_folder
 from atlas_etl.secrets.keyring import keep_password, password_of
@@ -83,9 +84,9 @@ class _FileKeys:
 
     def ring(self) -> KeyRing:
         try:
-            with open(self._file, encoding="ascii", errors="replace") as file:
+            with open_regular(self._file) as file:
                 refuse_exposed(self._file, os.fstat(file.fileno()))
-                return KeyRing.parse(file.read(_MOST_BYTES), self.place)
+                return KeyRing.parse(file.read(_MOST_BYTES).decode("ascii", "replace"), self.place)
         except FileNotFoundError:
             return KeyRing()
         except OSError as error:

@@ -5,13 +5,21 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from atlas_etl.config.yaml_source import MAX_DEPTH, MAX_NODES, parse, parse_mapping, read_mapping
+from atlas_etl.config.yaml_source import (
+    MAX_DEPTH,
+    MAX_NODES,
+    parse,
+    parse_mapping,
+    read_given_mapping,
+    read_mapping,
+)
 from atlas_etl.errors import ConfigError
 
 
@@ -258,3 +266,24 @@ def test_completion_loads_neither_pydantic_nor_yaml_and_nothing_loads_a_driver()
         [sys.executable, "-c", script], capture_output=True, text=True, env=dict(os.environ), check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_pipe_is_refused_at_once_unless_the_user_names_it(tmp_path: Path) -> None:
+    pipe = tmp_path / "a.yaml"
+    os.mkfifo(pipe)
+    (tmp_path / "link.yaml").symlink_to(pipe)
+    for path in (pipe, tmp_path / "link.yaml", Path("/dev/zero")):
+        with pytest.raises(ConfigError) as caught:
+            read_mapping(path, "a.yaml")
+        assert caught.value.code == "file_unreadable"
+        assert "no regular file" in caught.value.message
+    writer = threading.Thread(target=lambda: pipe.write_text("a: 1\n"), daemon=True)
+    writer.start()
+    assert read_given_mapping(pipe).values == {"a": 1}
+    writer.join()
+
+
+def test_a_link_to_a_file_is_that_file(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("a: 1\n")
+    (tmp_path / "link.yaml").symlink_to("a.yaml")
+    assert read_mapping(tmp_path / "link.yaml", "link.yaml").values == {"a": 1}
