@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,9 @@ from pydantic import ValidationError
 from sqlalchemy import Engine, text
 
 from atlas_etl import values
+from atlas_etl.connectors import waits
 from atlas_etl.connectors.preview import preview
+from atlas_etl.connectors.sql._sqlite import driver
 from atlas_etl.connectors.sql._sqlite.connection import SqliteConnection
 from atlas_etl.connectors.sql.sqlite import ADAPTER
 from atlas_etl.errors import AtlasError, ConfigError, HazardError, SourceError
@@ -311,6 +314,23 @@ def test_a_file_that_is_locked(tmp_path: Path) -> None:
         with pytest.raises(SourceError) as caught:
             connector(path, timeout=0).test()
     assert (caught.value.code, caught.value.retryable) == ("database_locked", True)
+
+
+def test_a_lock_that_is_long_waited_for_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver, "_UNTOLD_SECONDS", 0.05)
+    caplog.set_level(logging.INFO, logger=waits.NAME)
+    path = tmp_path / "a b.db"
+    make(path, "CREATE TABLE t (c INT)")
+    with other_process(path) as other:
+        assert other.execute("BEGIN EXCLUSIVE") == "done"
+        with pytest.raises(SourceError) as caught:
+            connector(path, timeout=0.1).test()
+        assert other.execute("COMMIT") == "done"
+    assert caught.value.code == "database_locked"
+    assert caplog.messages == [f"the SQLite file {path}: waiting for a lock that is held by another process"]
+    connector(path, timeout=0.1).test()
 
 
 def test_batches_are_bounded_in_bytes_where_rows_grow_long(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import sqlite3
@@ -9,6 +10,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -22,6 +24,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from atlas_etl import values
+from atlas_etl.connectors import waits
+from atlas_etl.connectors.sql._sqlite import driver
 from atlas_etl.connectors.sql._sqlite.destination import SqliteDestination
 from atlas_etl.connectors.sql._sqlite.types import declaration, kept_type, stored_type
 from atlas_etl.connectors.sql.sqlite import ADAPTER
@@ -38,6 +42,7 @@ from atlas_etl.model import (
 )
 from atlas_etl.pipeline.schema import conform, evolve
 from tests.unit.connectors.sqlite_files import make, other_process, read
+from tests.waiting import until
 
 TABLE = TableName("shop__t")
 
@@ -455,6 +460,23 @@ def test_a_file_that_somebody_writes_to(tmp_path: Path) -> None:
         assert into.inspect("shop", "t", TABLE).loaded_by_atlas  # looking does not wait
         assert other.execute("ROLLBACK") == "done"
     assert load(into, rows("c", pa.int64(), [2])) == 1
+
+
+def test_a_load_that_waits_for_long_tells_so_and_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver, "_UNTOLD_SECONDS", 0.05)
+    caplog.set_level(logging.INFO, logger=waits.NAME)
+    path = tmp_path / "a.db"
+    into = destination(path)
+    load(into, rows("c", pa.int64(), [1]))
+    with other_process(path) as other, ThreadPoolExecutor() as pool:
+        assert other.execute("BEGIN IMMEDIATE") == "done"
+        loaded = pool.submit(load, into, rows("c", pa.int64(), [2]))
+        until(lambda: caplog.messages, "the wait is told")
+        assert other.execute("ROLLBACK") == "done"
+        assert loaded.result() == 1
+    assert caplog.messages == [f"the SQLite file {path}: waiting for a lock that is held by another process"]
 
 
 def test_a_load_keeps_other_writers_out_from_its_beginning(tmp_path: Path) -> None:

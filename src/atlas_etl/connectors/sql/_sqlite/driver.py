@@ -10,17 +10,19 @@ import re
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import adbc_driver_manager
 import adbc_driver_sqlite.dbapi
 import pyarrow as pa
 
 from atlas_etl.connectors.sql._meaning import ONLY_TABLES, TABLE_EXISTS, Failure
+from atlas_etl.connectors.waits import tell_lock
 from atlas_etl.errors import AtlasError, RefusedRowError
 
 _PREFIX = re.compile(r"^(?:[A-Z_]+: )?(?:\[SQLite\] )?(?:[Ff]ailed to [a-z ]+: )?")
 LOCKED = "database_locked"
+_UNTOLD_SECONDS = 5.0
 _MISMATCH = "Type mismatch in column"
 _NO_ROWID = "datatype mismatch"  # what is no integer, for an INTEGER PRIMARY KEY
 
@@ -42,6 +44,7 @@ class Driver:
         with translated(raises):
             self._connection = adbc_driver_sqlite.dbapi.connect(uri, autocommit=True)
         self.wait_for_locks(timeout)
+        self._file = f"the SQLite file {unquote(uri.removeprefix('file:').partition('?')[0])}"
 
     @property
     def version(self) -> str:
@@ -49,6 +52,7 @@ class Driver:
 
     def wait_for_locks(self, seconds: float) -> None:
         """For so long from now on, before a lock of another connection is an error."""
+        self._longest_wait = seconds
         self.execute(f"PRAGMA busy_timeout = {round(seconds * 1000)}")
 
     def execute(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
@@ -56,6 +60,22 @@ class Driver:
         with translated(self.raises), closing(self._connection.cursor()) as cursor:
             cursor.execute(sql, tuple(parameters) or None)
             return list(cursor.fetchall())
+
+    def wait_for_turn(self, sql: str) -> None:
+        """A statement that locks the file and may be tried again; a lock that is long waited for is told."""
+        longest = self._longest_wait
+        if longest > _UNTOLD_SECONDS:
+            try:
+                self.wait_for_locks(_UNTOLD_SECONDS)
+                self.execute(sql)
+                return
+            except AtlasError as failure:
+                if failure.code != LOCKED:
+                    raise
+            finally:
+                self.wait_for_locks(longest)
+            tell_lock(self._file, "another process")
+        self.execute(sql)
 
     def change(self, sql: str, rows: pa.RecordBatch | Sequence[Sequence[object]] | None = None) -> int:
         """Run a statement, once for each row where there are some: how many rows of its table it changed.

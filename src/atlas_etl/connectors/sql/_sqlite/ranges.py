@@ -42,7 +42,7 @@ class NotAlikeError(Exception):
 def begin(driver: Driver) -> None:
     """A transaction, and its snapshot."""
     driver.execute("BEGIN")
-    driver.execute("SELECT count(*) FROM main.sqlite_schema")
+    driver.wait_for_turn("SELECT count(*) FROM main.sqlite_schema")
 
 
 class Ranges(Struct, frozen=True):

@@ -97,10 +97,10 @@ class SqliteWriter:
         return left_out
 
     def begin(self) -> None:
-        self.execute("BEGIN IMMEDIATE")
+        self._driver.wait_for_turn("BEGIN IMMEDIATE")
 
     def commit(self) -> None:
-        self.execute("COMMIT")
+        self._driver.wait_for_turn("COMMIT")
 
     def rollback(self) -> None:
         self.execute("ROLLBACK")
