@@ -50,6 +50,7 @@ from atlas_etl.model import (
 from atlas_etl.pipeline.events import Event
 from atlas_etl.secrets.store import SecretStore
 from atlas_etl.state.holder import this_actor
+from atlas_etl.state.only_read import is_there, open_to_read
 from atlas_etl.state.open import open_state_store
 from atlas_etl.state.store import SqlStateStore
 
@@ -186,10 +187,18 @@ class Atlas:
         finally:
             store.close()
 
+    @contextmanager
+    def state_to_read(self) -> Iterator[SqlStateStore]:
+        """The state store, for what only reads. Raises ConfigError, StateError."""
+        with closing(open_to_read(state_location(self.project), actor=self._actor)) as store:
+            yield store
+
     def checkpoints(self, name: str) -> Checkpoints:
         """How far a connector is committed, to see and to change. Raises ConfigError."""
         prepared = self.connector(name)
-        return Checkpoints(prepared, self.destination(prepared.definition.destination), self.state)
+        return Checkpoints(
+            prepared, self.destination(prepared.definition.destination), self.state, self.state_to_read
+        )
 
     def quarantine(self, name: str) -> Quarantines:
         """The rows of a connector that were refused, to see and to load again. Raises ConfigError."""
@@ -301,7 +310,7 @@ class Atlas:
         """How the connectors stand; of nothing where nothing was ever run here. Raises StateError."""
         if not self.has_state():
             return Standing()
-        with self.state() as store:
+        with self.state_to_read() as store:
             return standing(store, self.names())
 
     def audit(
@@ -318,7 +327,7 @@ class Atlas:
         """
         if not self.has_state():
             return (), 0
-        with self.state() as store:
+        with self.state_to_read() as store:
             with suppress(StateError, ConfigError):  # who may only read, reads
                 notice_changes(self.project, store.audit)
             found = store.audit.entries(connector=connector, kinds=kinds, since=since, limit=limit)
@@ -326,7 +335,7 @@ class Atlas:
 
     def has_state(self) -> bool:
         location = state_location(self.project)
-        return isinstance(location, str) or location.exists()
+        return isinstance(location, str) or is_there(location)
 
     def _prune(self, store: SqlStateStore) -> None:
         retention = self.project.settings.history_retention

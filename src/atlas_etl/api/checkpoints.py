@@ -61,10 +61,11 @@ class Checkpoints(Struct, frozen=True):
     connector: PreparedConnector
     destination: PreparedDestination
     state: Callable[[], AbstractContextManager[StateStore]]
+    state_to_read: Callable[[], AbstractContextManager[StateStore]]
 
     def committed(self) -> Sequence[CommittedCheckpoint]:
-        """What the destination has committed; the mirror is brought up to date."""
-        with self.state() as store, closing(self.destination.open()) as destination:
+        """What the destination has committed; a mirror that may be written is brought up to date."""
+        with self.state_to_read() as store, closing(self.destination.open()) as destination:
             return self._mirrored(destination, store)
 
     def set(self, stream: str | None, value: str, *, reason: str | None = None) -> MovedCheckpoint:

@@ -109,9 +109,9 @@ def _state(atlas: Atlas) -> Iterator[Finding]:
     location = state_location(atlas.project)
     if isinstance(location, Path):
         yield from examined.folder("state", location.parent)
-    if not atlas.has_state():
-        return
     try:
+        if not atlas.has_state():
+            return
         with closing(look_at_state(location)) as look:
             yield from _state_version(look.version())
             before = datetime.now(UTC)

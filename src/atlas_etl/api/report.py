@@ -58,7 +58,7 @@ def project_report(
     if not atlas.has_state():
         return [ConnectorReport(name) for name in sorted(streams)]
     bounds = [since + place * (until - since) / SPANS for place in range(SPANS)] + [until]
-    with atlas.state() as store:
+    with atlas.state_to_read() as store:
         completed, spans = store.last_completed(), store.summaries.spans(bounds)
         latest = latest_of(store.verifications.latest(), streams)
         reports = [

@@ -56,7 +56,7 @@ def history(  # noqa: PLR0917  # Typer passes by name
 
 
 def _runs(session: Session, name: str | None, limit: int, status: RunStatus | None) -> None:
-    with open_atlas(session).state() as store:
+    with open_atlas(session).state_to_read() as store:
         runs = store.history(name, limit=limit, status=status)
         total = store.count_runs(name, status=status)
     if name is not None and not runs:
@@ -88,7 +88,7 @@ def _runs(session: Session, name: str | None, limit: int, status: RunStatus | No
 
 
 def _tests(session: Session, name: str | None, limit: int) -> None:
-    with open_atlas(session).state() as store:
+    with open_atlas(session).state_to_read() as store:
         tests = store.health.tests(name, limit=limit)
         total = store.health.count_tests(name)
     if name is not None and not tests:
@@ -112,7 +112,7 @@ def _tests(session: Session, name: str | None, limit: int) -> None:
 
 
 def _verifications(session: Session, name: str | None, limit: int) -> None:
-    with open_atlas(session).state() as store:
+    with open_atlas(session).state_to_read() as store:
         found = store.verifications.verifications(name, limit=limit)
         total = store.verifications.count(name)
     if name is not None and not found:

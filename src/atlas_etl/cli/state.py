@@ -59,7 +59,7 @@ def history(
     """
     session: Session = context.obj
     atlas = open_atlas(session)
-    with atlas.state() as store:
+    with atlas.state_to_read() as store:
         changes = store.checkpoint_changes(name, stream=stream, limit=limit)
     if not changes:
         atlas.connector(name).chosen((stream,) if stream else ())

@@ -26,11 +26,18 @@ _CORRUPT = _Meaning(
     "move it and its -wal and -shm files aside and run again: only the history of runs is lost, because "
     "checkpoints live in the destination",
 )
+UNWRITABLE = "state_unwritable"
 _UNWRITABLE = _Meaning(
-    "state_unwritable",
+    UNWRITABLE,
     "cannot be opened for writing",
     "make the file and its folder writable for this user, on a disk that is not read-only, or name another "
     "place for the state",
+)
+_UNREADABLE = _Meaning(
+    "state_unreadable",
+    "cannot be read",
+    "let this user enter its folder and read the file, which are their owner's alone at first, or run as "
+    "their owner",
 )
 _DISK = _Meaning(
     "state_unwritable",
@@ -157,6 +164,11 @@ def unwritable(name: str, reason: OSError) -> StateError:
     meaning = _FULL if reason.errno in (errno.ENOSPC, errno.EDQUOT) else _UNWRITABLE
     why = reason.strerror or type(reason).__name__
     return StateError(f"{name} {meaning.what}: {why}", hint=meaning.hint, code=meaning.code)
+
+
+def unreadable(name: str, why: str) -> StateError:
+    """The error for a file that this user may not read."""
+    return StateError(f"{name} {_UNREADABLE.what}: {why}", hint=_UNREADABLE.hint, code=_UNREADABLE.code)
 
 
 def _sqlite_meaning(cause: sqlite3.Error) -> _Meaning:

@@ -73,16 +73,25 @@ class PostgresStateStore(SqlStateStore):
 
 
 class MemoryStateStore(SqlStateStore):
-    """The state in this process's memory, gone with it: the same tables, for tests and scripts."""
+    """The state in this process's memory, gone with it: the same tables, for tests and scripts.
 
-    def __init__(self, *, times: LeaseTimes | None = None, actor: Actor | None = None) -> None:
+    `content` is a connection to a database in memory that has them already, or an earlier version's.
+    """
+
+    def __init__(
+        self,
+        content: sqlite3.Connection | None = None,
+        *,
+        times: LeaseTimes | None = None,
+        actor: Actor | None = None,
+    ) -> None:
         engine = create_engine(
             "sqlite://",
+            creator=lambda: content or sqlite3.connect(":memory:", check_same_thread=False),
             poolclass=QueuePool,
             pool_size=1,  # one connection is the database, so threads take turns
             max_overflow=0,
             pool_timeout=_BUSY_SECONDS,
-            connect_args={"check_same_thread": False},
             hide_parameters=True,
         )
         super().__init__(SqliteDatabase(engine, "the state in memory"), times or LeaseTimes(), actor)
