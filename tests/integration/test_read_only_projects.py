@@ -20,6 +20,9 @@ READS = (
     ("state", "show", "shop"),
     ("state", "history", "shop"),
     ("audit",),
+    ("schedule", "status"),
+    ("schedule", "dead", "list"),
+    ("watch",),
 )
 
 

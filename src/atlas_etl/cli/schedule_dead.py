@@ -13,7 +13,7 @@ from atlas_etl.cli.instants import instant
 from atlas_etl.cli.session import Session
 from atlas_etl.config.project import load_project
 from atlas_etl.errors import UsageError
-from atlas_etl.scheduler.stores import open_stores
+from atlas_etl.scheduler.stores import looking_at_stores, open_stores
 
 app = typer.Typer(
     add_completion=False,
@@ -40,8 +40,8 @@ def listed(
     Example: atlas schedule dead list
     """
     session: Session = context.obj
-    with open_stores(load_project(session.project, session.environ)) as stores:
-        found = stores.schedule.dead(name)
+    with looking_at_stores(load_project(session.project, session.environ)) as look:
+        found = look().schedule.dead(name)
     if session.output.as_json:
         lines = [
             {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 import typer
@@ -15,7 +15,7 @@ from atlas_etl.cli.session import Session
 from atlas_etl.model import BreakerState
 from atlas_etl.scheduler.agenda import Agenda, read_agenda
 from atlas_etl.scheduler.overview import Overview, overview
-from atlas_etl.scheduler.stores import Stores, open_stores
+from atlas_etl.scheduler.stores import Stores, looking_at_stores
 
 _REFRESH = 2.0
 
@@ -29,20 +29,20 @@ def status(context: typer.Context) -> None:
     """
     session: Session = context.obj
     agenda = read_agenda(session.project, session.environ)
-    with open_stores(agenda.project) as stores:
+    with looking_at_stores(agenda.project) as look:
         if session.output.as_json:
-            session.output.document(_document(_now(agenda, stores)))
+            session.output.document(_document(_now(agenda, look())))
         elif render.is_terminal_out():
-            _live(session, agenda, stores)
+            _live(session, agenda, look)
         else:
-            session.output.line(_text(_now(agenda, stores)))
+            session.output.line(_text(_now(agenda, look())))
 
 
-def _live(session: Session, agenda: Agenda, stores: Stores) -> None:
+def _live(session: Session, agenda: Agenda, look: Callable[[], Stores]) -> None:
     with render.Screen() as screen:
         try:
             while True:
-                screen.show(_text(_now(agenda, stores)))
+                screen.show(_text(_now(agenda, look())))
                 time.sleep(_REFRESH)
                 agenda = read_agenda(session.project, session.environ, agenda)
         except KeyboardInterrupt:

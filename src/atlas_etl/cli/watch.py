@@ -21,7 +21,7 @@ from atlas_etl.errors import InterruptedRunError
 from atlas_etl.model import Run
 from atlas_etl.pipeline.run import exit_code
 from atlas_etl.scheduler.agenda import read_agenda
-from atlas_etl.scheduler.stores import Stores, open_stores
+from atlas_etl.scheduler.stores import Stores, looking_at_stores
 from atlas_etl.scheduler.watching import Seen, Watch
 
 _REFRESH = 1.0  # seconds; runs publish themselves as often
@@ -48,10 +48,10 @@ def watch(
     """
     session: Session = context.obj
     agenda = read_agenda(session.project, session.environ)
-    with open_stores(agenda.project) as stores:
-        watching = Watch(stores, name)
+    with looking_at_stores(agenda.project) as look:
+        watching = Watch(look, name)
         seen = watching.look(agenda, datetime.now(UTC))
-        if name is not None and not seen.running and not stores.state.history(name, limit=1):
+        if name is not None and not seen.running and not look().state.history(name, limit=1):
             definition_path(session.project, name)  # nothing of that name was ever run: is there one?
         if session.output.as_json:
             session.output.document(document(seen))
@@ -62,7 +62,7 @@ def watch(
         except (KeyboardInterrupt, InterruptedRunError):
             raise InterruptedRunError("no longer watching", hint="what runs goes on") from None
         if not watching.ended and not watching.had_daemon:
-            session.output.line(_nothing(stores, name))
+            session.output.line(_nothing(look(), name))
     raise typer.Exit(0 if watching.had_daemon and name is None else exit_code(watching.ended))
 
 

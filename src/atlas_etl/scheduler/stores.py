@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
 from msgspec import Struct
@@ -11,7 +11,9 @@ from atlas_etl.api.state_location import state_location
 from atlas_etl.config.project import Project
 from atlas_etl.contracts import HealthStore, ScheduleStore, StateStore
 from atlas_etl.state.holder import this_actor
+from atlas_etl.state.only_read import StateLooks
 from atlas_etl.state.open import open_state_store
+from atlas_etl.state.store import SqlStateStore
 
 
 class Stores(Struct, frozen=True):
@@ -30,4 +32,16 @@ def open_stores(project: Project, command: str | None = None) -> Iterator[Stores
     """
     actor = this_actor(project.context.environ, command)
     with closing(open_state_store(state_location(project), actor=actor)) as store:
-        yield Stores(store, store.schedule, store.health)
+        yield _sides(store)
+
+
+@contextmanager
+def looking_at_stores(project: Project) -> Iterator[Callable[[], Stores]]:
+    """What gives the project's store, for what only reads, as it is at each call. Raises as `open_stores`."""
+    actor = this_actor(project.context.environ)
+    with closing(StateLooks(state_location(project), actor=actor)) as looks:
+        yield lambda: _sides(looks.now())
+
+
+def _sides(store: SqlStateStore) -> Stores:
+    return Stores(store, store.schedule, store.health)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from msgspec import Struct
 
+from atlas_etl.contracts import StateStore
 from atlas_etl.model import Daemon, LiveRun, Run, RunStatus
 from atlas_etl.scheduler.agenda import Agenda, Fingerprint, of_connectors
 from atlas_etl.scheduler.overview import ComingSlot, coming_slots
@@ -37,8 +38,8 @@ class Watch:
     is there to begin something. Two seconds pass until nothing counts as nothing.
     """
 
-    def __init__(self, stores: Stores, connector: str | None = None) -> None:
-        self._stores = stores
+    def __init__(self, look: Callable[[], Stores], connector: str | None = None) -> None:
+        self._look = look
         self._connector = connector
         self._first: datetime | None = None
         self._busy_at = _LONG_AGO
@@ -55,9 +56,10 @@ class Watch:
         """How everything is now. Raises StateError."""
         if self._first is None:
             self._first = self._busy_at = now
-        running = self._stores.state.live(self._connector)
-        daemons = self._stores.schedule.daemons()
-        ended = self._ended_since({live.run.run_id for live in running})
+        stores = self._look()
+        running = stores.state.live(self._connector)
+        daemons = stores.schedule.daemons()
+        ended = self._ended_since(stores.state, {live.run.run_id for live in running})
         self._open |= {live.run.run_id: live.run for live in running}
         self.ended += ended
         self.had_daemon = self.had_daemon or bool(daemons)
@@ -82,14 +84,14 @@ class Watch:
             return True
         return (self._connector is not None or not daemons) and now - self._busy_at > _PAUSE
 
-    def _ended_since(self, running: set[str]) -> list[Run]:
+    def _ended_since(self, state: StateStore, running: set[str]) -> list[Run]:
         """Also runs that began and ended between two looks; those of a busy daemon are many."""
-        newest = self._stores.state.history(self._connector, limit=_NEWEST)
+        newest = state.history(self._connector, limit=_NEWEST)
         found = {
             run.run_id: run for run in newest if self._first is not None and run.started_at >= self._first
         }
         for run_id in self._open.keys() - running:
-            run = self._stores.state.run(run_id)
+            run = state.run(run_id)
             if run is not None:
                 found[run_id] = run
             del self._open[run_id]

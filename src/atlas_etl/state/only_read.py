@@ -6,6 +6,7 @@ import errno
 import os
 import sqlite3
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from atlas_etl.errors import StateError
@@ -37,6 +38,26 @@ def open_to_read(location: str | Path, *, actor: Actor | None = None) -> SqlStat
     if file.is_dir() or (_may_write(file) and _may_write(file.parent)):
         return open_state_store(file, actor=actor)
     return MemoryStateStore(_copy(file), actor=actor)
+
+
+class StateLooks:
+    """The store for what looks at it again and again: a copy is made anew for each look."""
+
+    def __init__(self, location: str | Path, *, actor: Actor | None = None) -> None:
+        self._open = partial(open_to_read, location, actor=actor)
+        self._store: SqlStateStore | None = None
+
+    def now(self) -> SqlStateStore:
+        """The store as it is now, until the next look. Raises as `open_to_read` does."""
+        if self._store is None or isinstance(self._store, MemoryStateStore):
+            self.close()
+            self._store = self._open()
+        return self._store
+
+    def close(self) -> None:
+        if self._store is not None:
+            self._store.close()
+            self._store = None
 
 
 def is_there(file: Path) -> bool:

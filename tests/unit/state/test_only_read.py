@@ -18,7 +18,7 @@ import pytest
 from atlas_etl.errors import StateError
 from atlas_etl.model import Run, RunStatus
 from atlas_etl.state import LocalStateStore
-from atlas_etl.state.only_read import open_to_read
+from atlas_etl.state.only_read import StateLooks, open_to_read
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 WRITE_AND_DIE = """
@@ -81,6 +81,14 @@ def test_what_a_writer_has_in_its_log(file: Path) -> None:
         writer.finish(run(2))
         with foreign(file):
             assert runs(file) == [run(2), run(1)]
+
+
+def test_each_look_sees_what_was_written_since(file: Path) -> None:
+    with closing(StateLooks(file)) as looks, closing(LocalStateStore(file)) as writer:
+        for number in (2, 3):
+            writer.finish(run(number))
+            with foreign(file):
+                assert looks.now().history(limit=1) == [run(number)]
 
 
 def test_what_a_killed_writer_left_in_its_log(file: Path) -> None:
