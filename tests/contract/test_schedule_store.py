@@ -71,7 +71,7 @@ class TestClaims:
         assert claimed is not None
         assert (claimed.status, claimed.claimed_by, claimed.attempts) == (SlotStatus.CLAIMED, "d1", 0)
         assert claim(state, daemon="d2") is None
-        assert claim(state) is None
+        assert claim(state) == claimed, "its first answer may have been lost"
         assert state.schedule.open_slots() == [claimed]
 
     def test_one_of_many_at_the_same_moment(self, shared: Place) -> None:

@@ -38,7 +38,8 @@ class ScheduleStore(Protocol):
     ) -> Slot | None:
         """Take a slot to run it: a new one, or one that failed and whose `retry_at` has come.
 
-        None where another daemon was faster, or it is not to be run now. A new slot of a connector whose
+        None where another daemon was faster, or it is not to be run now. Who claimed it already gets it once
+        more: a connection may be lost after the commit and before the answer. A new slot of a connector whose
         breaker is open comes back as `skipped`; a retry waits until the breaker lets it probe.
         """
 

@@ -17,6 +17,8 @@ from atlas_etl.scheduler.ongoing import Ending
 from atlas_etl.scheduler.retries import retry_at
 from atlas_etl.scheduler.running import Running
 
+_WHY = "what it wrote to the scheduler's standard error says why"
+
 
 def settle(store: ScheduleStore, run: Running, *, now: datetime, seconds: float) -> Iterator[Event]:
     """A run that was begun here is over. May be done again where the store failed in between."""
@@ -59,9 +61,9 @@ def _as_it_ended(store: ScheduleStore, run: Running) -> Slot | None:
     if slot is None or slot.claimed_by != run.slot.claimed_by:
         return None  # its connector was removed, or another daemon took over
     if slot.status is SlotStatus.RUNNING and slot.run_id and run.code != ExitCode.LOCKED:
-        store.end_run(slot.run_id, _error_of(run.code))
+        store.end_run(slot.run_id, _killed(run.code) or _end_unknown(run.code))
     elif slot.status is SlotStatus.CLAIMED:
-        store.fail_claim(slot, _error_of(run.code))
+        store.fail_claim(slot, _killed(run.code) or _not_begun(run.code))
     return _slot(store, run)
 
 
@@ -80,11 +82,20 @@ def _timeout(rules: Scheduled) -> RunError:
     )
 
 
-def _error_of(code: int) -> RunError:
-    """What is known of a run that could not tell itself."""
-    hint = "what it wrote to the scheduler's standard error says why"
-    if code < 0:
-        name = signal.Signals(-code).name if -code in {*signal.Signals} else str(-code)
-        return RunError("killed", f"the run's process was ended by {name}", hint, 1, retryable=True)
+def _killed(code: int) -> RunError | None:
+    if code >= 0:
+        return None
+    name = signal.Signals(-code).name if -code in {*signal.Signals} else str(-code)
+    return RunError("killed", f"the run's process was ended by {name}", _WHY, 1, retryable=True)
+
+
+def _not_begun(code: int) -> RunError:
     message = f"the run's process ended before the run began, exit code {code}"
-    return RunError("not_begun", message, hint, code or 1, retryable=code == ExitCode.DESTINATION)
+    return RunError("not_begun", message, _WHY, code or 1, retryable=code == ExitCode.DESTINATION)
+
+
+def _end_unknown(code: int) -> RunError:
+    """Of a run that could not record how it ended: whatever it was, to go on from there may help."""
+    message = f"the run's process ended, exit code {code}, and could not record how its run did"
+    hint = f"what it committed stays, a retry goes on from there; {_WHY}"
+    return RunError("end_unknown", message, hint, code or 1, retryable=True)

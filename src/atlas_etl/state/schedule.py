@@ -79,6 +79,8 @@ class SqlSchedule:
         with self._database.writing() as connection:
             self._decided_until(connection, connector, scheduled_at)
             slot = of_runs.locked(self._database, connection, connector, scheduled_at)
+            if slot.status is SlotStatus.CLAIMED and slot.claimed_by == daemon:
+                return slot  # it does not know, or could not go on
             if slot.status is not SlotStatus.FAILED or (slot.attempts and slot.retry_at is None):
                 return None
             if slot.retry_at is not None and slot.retry_at > now:

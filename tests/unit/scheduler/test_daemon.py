@@ -334,6 +334,37 @@ class TestFailures:
         (back,) = of_kind(events, StoreBack)
         assert told[-1].seconds < back.seconds < 1900  # type: ignore[attr-defined]
 
+    @pytest.mark.parametrize("step", ["claim", "supersede"])
+    def test_a_store_that_is_lost_when_it_has_claimed_a_slot(
+        self, world: World, monkeypatch: pytest.MonkeyPatch, step: str
+    ) -> None:
+        world.define("shop", scheduling="{catch_up: once}")
+        schedule, failures = world.store.schedule, iter([True])
+        does = getattr(schedule, step)
+
+        def done_and_lost(*given: Any, **named: Any) -> Any:
+            found = does(*given, **named)
+            if next(failures, False):
+                raise StateError("the answer is lost", code="state_unreachable")
+            return found
+
+        monkeypatch.setattr(schedule, step, done_and_lost)
+        world.run(1.1)
+        assert world.slots() == hours(1)
+        assert slot(world, NOON + HOUR).status is SlotStatus.COMPLETED
+
+    @pytest.mark.parametrize("code", [0, 1, 4])
+    def test_a_run_that_could_not_say_how_it_ended_is_tried_again(self, world: World, code: int) -> None:
+        world.define("shop")
+        world.unsaid = [code]
+        events = world.run(1.9)
+        assert world.slots() == hours(1, 1)
+        (planned,) = of_kind(events, RetryPlanned)
+        assert isinstance(planned, RetryPlanned)
+        assert planned.slot.error is not None
+        assert planned.slot.error.code == "end_unknown"
+        assert slot(world, NOON + HOUR).status is SlotStatus.COMPLETED
+
     def test_a_process_that_cannot_be_started(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         world.define("shop")
 
