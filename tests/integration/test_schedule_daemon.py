@@ -230,6 +230,27 @@ def test_a_run_that_does_not_end_in_time_is_ended_and_run_again(
     assert schedule.rows() == 2
 
 
+def test_where_the_state_is_moved_the_daemon_goes_on_there(schedule: Schedule) -> None:
+    schedule.api.open.set()
+    daemon = schedule.daemon()
+    until(lambda: schedule.is_so(SlotStatus.COMPLETED), "the slot is completed")
+    before, schedule.location = schedule.location, str(schedule.project.folder / "moved.db")
+    with closing(schedule.store()) as store:
+        decided = DecidedSchedule(schedule.cron, "UTC", schedule.slot - timedelta(hours=2))
+        store.schedule.decide({"api": decided})
+    schedule.project.write("atlas.yaml", "state: moved.db\nschedule: {test: never}\n")
+    until(lambda: schedule.is_so(SlotStatus.COMPLETED), "the slot is completed in the new store, too")
+    assert daemon.poll() is None
+    daemon.send_signal(signal.SIGTERM)
+    code, log = schedule.ended(daemon)
+    assert code == 0, log
+    assert "this scheduler begins anew" in log
+    with closing(open_state_store(before)) as store:
+        assert store.schedule.dead() == []
+        assert store.schedule.daemons() == []
+    assert schedule.rows() == 2
+
+
 def test_a_run_is_ended_with_its_process_group_at_its_timeout(schedule: Schedule) -> None:
     schedule.configure("timeout: 3s, retries: 0")
     daemon = schedule.daemon()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from datetime import datetime
 from functools import partial
@@ -15,7 +16,7 @@ from atlas_etl.config.notices import notice_targets
 from atlas_etl.errors import ConfigError, ExitCode, StateError
 from atlas_etl.model import Run, SlotStatus
 from atlas_etl.scheduler.agenda import read_agenda
-from atlas_etl.scheduler.clock import SystemClock
+from atlas_etl.scheduler.clock import Clock, SystemClock
 from atlas_etl.scheduler.daemon import Daemon
 from atlas_etl.scheduler.events import (
     BreakerOpened,
@@ -28,6 +29,7 @@ from atlas_etl.scheduler.events import (
     SlotDied,
     SlotSkipped,
     Started,
+    StateMoved,
     Stopped,
     Stopping,
     StoreBack,
@@ -46,16 +48,22 @@ from atlas_etl.scheduler.webhooks import Webhooks
 
 def serve(context: typer.Context, jobs: int | None, health_host: str, health_port: int | None) -> None:
     """Run what is scheduled until a signal ends it."""
+    with SystemClock() as clock:
+        while _served(context, clock, jobs, health_host, health_port):
+            pass
+    raise typer.Exit(ExitCode.DONE)
+
+
+def _served(
+    context: typer.Context, clock: Clock, jobs: int | None, health_host: str, health_port: int | None
+) -> bool:
+    """Whether the state store is elsewhere now, so that a new daemon is to go on there."""
     session: Session = context.obj
     folder, environ = session.project, session.environ
     agenda = read_agenda(folder, environ)
     options = ["--log-format", session.output.log_format, *_verbosity(session.output)]
     metrics = Metrics()
-    with (
-        open_stores(agenda.project, context.command_path) as stores,
-        SystemClock() as clock,
-        ExitStack() as stack,
-    ):
+    with open_stores(agenda.project, context.command_path) as stores, ExitStack() as stack:
         executor = open_executor(agenda, environ, stores.schedule, options)
         tester = ProcessExecutor(folder, environ, options)
         manager = ServiceManager(environ)
@@ -76,7 +84,7 @@ def serve(context: typer.Context, jobs: int | None, health_host: str, health_por
         webhooks = stack.enter_context(
             Webhooks(notice_targets(agenda.project), str(folder), partial(_not_told, session.output))
         )
-        for event in daemon.run():
+        for event in _until_moved(daemon):
             tell(session.output, event)
             metrics.count(event, _run_of(stores, event))
             if isinstance(event, Started) and event.reloaded:
@@ -88,7 +96,16 @@ def serve(context: typer.Context, jobs: int | None, health_host: str, health_por
                 notice = notice_of(event, clock.now(), late_after=late_after, had_failed=failed)
                 if notice is not None:
                     webhooks.tell(notice)
-    raise typer.Exit(ExitCode.DONE)
+    return daemon.has_moved
+
+
+def _until_moved(daemon: Daemon) -> Iterator[Event]:
+    """What it does; a store that is left for another one need not answer any more."""
+    try:
+        yield from daemon.run()
+    except StateError:
+        if not daemon.has_moved:
+            raise
 
 
 def _not_told(output: Output, target: str, notice: Notice, why: str) -> None:
@@ -157,10 +174,11 @@ def tell(output: Output, event: Event) -> None:  # noqa: PLR0912  # a case for e
             lasting = f" (for {event.seconds:.0f} s)" if event.seconds else ""
             output.error_line(render.safe(f"error: {event.error.message}{lasting}; trying again"))
         case StoreBack():
-            text = f"the state store answers again, after {event.seconds:.0f} s"
-            output.event(text, event="store_back")
+            output.event(f"the state store answers again, after {event.seconds:.0f} s", event="store_back")
         case ClockChanged():
             output.event(f"the clock was set back by {event.seconds:.0f} s", event="clock_changed")
+        case StateMoved():
+            output.event("the state store is elsewhere now: this scheduler begins anew", event="state_moved")
         case Stopping():
             ending = (
                 f", {event.running} runs have {event.grace_seconds:.0f} s to end" if event.running else ""

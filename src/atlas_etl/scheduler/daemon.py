@@ -11,13 +11,24 @@ from contextlib import ExitStack, suppress
 from datetime import timedelta
 
 from atlas_etl.api.audit import notice_changes
+from atlas_etl.api.state_location import state_location
+from atlas_etl.config.project import Project
 from atlas_etl.contracts import Lease
 from atlas_etl.errors import ConfigError, StateError
 from atlas_etl.model import RunError
 from atlas_etl.scheduler.agenda import Agenda, changed_names, fingerprint, read_agenda
 from atlas_etl.scheduler.clock import Clock, Wish
 from atlas_etl.scheduler.connection_tests import ConnectionTests
-from atlas_etl.scheduler.events import ClockChanged, Event, Started, Stopped, Stopping, StoreBack, StoreFailed
+from atlas_etl.scheduler.events import (
+    ClockChanged,
+    Event,
+    Started,
+    StateMoved,
+    Stopped,
+    Stopping,
+    StoreBack,
+    StoreFailed,
+)
 from atlas_etl.scheduler.notify import ServiceManager
 from atlas_etl.scheduler.processes import Executor, Tester
 from atlas_etl.scheduler.runs import Runs
@@ -66,6 +77,9 @@ class Daemon:
         self._runs = Runs(stores, executor)
         self._tests = ConnectionTests(stores.health, tester)
         self._shutdown: Shutdown | None = None
+        self._location = state_location(agenda.project)
+        self.has_moved = False
+        """Whether it ended because the project names another state store: a new daemon is to go on there."""
         self._outage = Outage()
         self._reload = False
         self._done = False
@@ -118,6 +132,7 @@ class Daemon:
             if (seconds := self._outage.failed(self._ticks)) is not None:
                 error = RunError(failure.code, failure.message, failure.hint, int(failure.exit_code))
                 yield StoreFailed(error, seconds)
+                yield from self._moved(self._agenda.project)
         if self._shutdown is not None:
             self._shutdown.enforce(self._ticks, (*self._runs.ongoing, *self._tests.ongoing))
             is_idle = self._runs.is_idle() and self._tests.is_idle()
@@ -137,6 +152,8 @@ class Daemon:
         if self._lease.lost():
             self._lease = stack.enter_context(self._store.enlisted())
         yield from self._reloaded()
+        if self._shutdown is not None:
+            return
         self._queue.decide(self._now, self._runs.ongoing.names())
         yield from self._queue.record_skips()
         if self._ticks >= self._sweep_at:
@@ -170,6 +187,9 @@ class Daemon:
             return
         self._manager.tell("RELOADING=1", f"MONOTONIC_USEC={int(self._ticks * 1e6)}")
         agenda = read_agenda(self._folder, self._environ, self._agenda, all_again=self._reload)
+        yield from self._moved(agenda.project)
+        if self._shutdown is not None:
+            return
         with suppress(ConfigError):
             notice_changes(agenda.project, self._audit, changed_names(self._agenda, agenda))
         self._keep(agenda)
@@ -185,6 +205,14 @@ class Daemon:
         problems = tuple(_sentence(problem) for problem in self._agenda.problems)
         return Started(len(self._queue), len(self._tests), self._queue.first_due(), problems, reloaded)
 
+    def _moved(self, project: Project) -> Iterator[Event]:
+        """Stop where the state store is elsewhere now, or its password another: runs use what they read."""
+        with suppress(ConfigError):
+            if self._shutdown is None and state_location(project) != self._location:
+                self.has_moved = True
+                yield StateMoved()
+                yield self._stop()
+
     # The end, and the time until something happens
 
     def _wished(self, wishes: Sequence[Wish]) -> Iterator[Event]:
@@ -192,14 +220,20 @@ class Daemon:
             if wish is Wish.RELOAD:
                 self._reload, self._sweep_at = True, 0.0
             elif self._shutdown is None:
-                grace = self._agenda.settings.shutdown_grace.total_seconds()
                 self._manager.tell("STOPPING=1")
-                self._queue.clear()
-                self._tests.clear()
-                self._shutdown = Shutdown(grace, self._clock.monotonic() + grace)
-                yield Stopping(len(self._runs.ongoing), grace)
+                yield self._stop()
+            elif self.has_moved:
+                self.has_moved = False  # nothing is to go on
+                self._manager.tell("STOPPING=1")
             else:
                 self._shutdown.stop_at = self._clock.monotonic()
+
+    def _stop(self) -> Event:
+        grace = self._agenda.settings.shutdown_grace.total_seconds()
+        self._queue.clear()
+        self._tests.clear()
+        self._shutdown = Shutdown(grace, self._clock.monotonic() + grace)
+        return Stopping(len(self._runs.ongoing), grace)
 
     def _pause(self) -> float:
         """Seconds until something is to be done that no signal tells of."""

@@ -100,6 +100,10 @@ class ClockChanged(Struct, frozen=True):
     seconds: float
 
 
+class StateMoved(Struct, frozen=True):
+    """The project names another state store, or another way to it; this daemon stops for the next."""
+
+
 class Stopping(Struct, frozen=True):
     """No run is begun any more; those that run have this long to end."""
 
@@ -125,6 +129,7 @@ Event = (
     | StoreFailed
     | StoreBack
     | ClockChanged
+    | StateMoved
     | Stopping
     | Stopped
 )

@@ -33,7 +33,9 @@ from atlas_etl.scheduler.events import (
     SlotDied,
     SlotSkipped,
     Started,
+    StateMoved,
     Stopped,
+    Stopping,
     StoreBack,
     StoreFailed,
 )
@@ -501,6 +503,47 @@ class TestReload:
         world.settings("jobs: 2")
         world.run(0.1)
         assert world.slots() == hours(1)
+
+    def test_where_the_state_store_is_another_one_it_stops_for_the_next_daemon(self, world: World) -> None:
+        world.define("shop")
+        world.at(1.5, lambda: world.project("state: other.db"))
+        daemon = world.daemon()
+        events = list(daemon.run())
+        assert world.slots() == hours(1)
+        assert [type(event) for event in events[-3:]] == [StateMoved, Stopping, Stopped]
+        assert daemon.has_moved
+        assert NOON + 1.5 * HOUR <= world.wall <= NOON + 1.5 * HOUR + timedelta(seconds=11)
+
+    def test_a_signal_while_it_stops_for_the_next_one_ends_both(self, world: World) -> None:
+        world.define("shop")
+        world.takes = 60
+        world.at(1 + 5 / 3600, lambda: world.project("state: other.db"))
+        world.signals.append((1000.0 + 3600 + 20, Wish.STOP))
+        daemon = world.daemon()
+        events = list(daemon.run())
+        assert any(isinstance(event, StateMoved) for event in events)
+        assert not daemon.has_moved
+        assert slot(world, NOON + HOUR).attempts == 0, "the first signal took nothing from the grace"
+        assert NOON + HOUR + timedelta(seconds=22) < world.wall
+
+    def test_a_password_of_the_store_that_changed_is_found_when_the_store_refuses(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        word = world.folder / "password"
+        word.write_text("old")
+        server = "protocol: postgresql, host: localhost, username: etl"
+        world.project(f"state: {{{server}, password: '${{file:{word}}}'}}")
+        world.define("shop")
+
+        def refuse(*_given: Any, **_named: Any) -> Any:
+            word.write_text("new")
+            raise StateError("the password is wrong", code="state_refused")
+
+        monkeypatch.setattr(world.store.schedule, "claim", refuse)
+        daemon = world.daemon()
+        events = list(daemon.run())
+        assert [type(event) for event in events[-4:]] == [StoreFailed, StateMoved, Stopping, Stopped]
+        assert daemon.has_moved
 
     def test_a_signal_has_everything_looked_at_now(self, world: World) -> None:
         world.define("shop")

@@ -79,6 +79,9 @@ class World:
     def settings(self, text: str) -> None:
         (self.folder / "atlas.yaml").write_text(f"schedule: {{{text}}}\n")
 
+    def project(self, text: str) -> None:
+        (self.folder / "atlas.yaml").write_text(f"{text}\n")
+
     def at(self, hours: float, happening: Callable[[], None]) -> None:
         self.happenings.append((1000.0 + hours * 3600, happening))
 
