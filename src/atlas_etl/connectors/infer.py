@@ -24,6 +24,7 @@ _HEADROOM = (
 )
 _EXACT_DIGITS = 15  # every decimal of so many digits survives a double (IEEE 754, DBL_DIG)
 _WIDEST = 76
+_SHORT_EXPONENT = r"[eE][+-]?[0-9]{1,3}$"
 _YEAR_10000 = 253_402_300_800_000_000  # microseconds
 _NANOSECONDS_END = 2**63 // 1000  # microseconds from 1970 that int64 nanoseconds reach
 _LEAST_NORMAL = 2.2250738585072014e-308  # below it doubles have fewer digits, and at zero none
@@ -32,10 +33,15 @@ _LEAST_NORMAL = 2.2250738585072014e-308  # below it doubles have fewer digits, a
 class Number:
     """Integers, decimals or doubles: whatever all cells so far are."""
 
-    def __init__(self, *, exponents: bool = False, scale: int = 0) -> None:
-        """With `exponents`, they are doubles from the start; with a `scale`, decimals of so many at least."""
-        self._whole, self._scale = 0, scale
-        self._beyond_int64, self._exponents = False, exponents
+    def __init__(self, known: pa.DataType | None = None) -> None:
+        """`known` is the type of numbers before these.
+
+        Where they were doubles, these are, too. Beside integers and decimals, those with exponents are
+        spelled out, for a double may be none of those before.
+        """
+        self._whole, self._scale = 0, known.scale if known is not None and pa.types.is_decimal(known) else 0
+        self._beyond_int64, self._exponents = False, known == pa.float64()
+        self._spells_out = known is not None and (pa.types.is_integer(known) or pa.types.is_decimal(known))
         self._exact_doubles = True
 
     def takes(self, cells: pa.Array) -> bool:
@@ -45,6 +51,9 @@ class Number:
         if _all(pc.match_substring_regex(cells, _PLAIN)):
             self._decimals(cells)
         elif _all(pc.match_substring_regex(cells, _EXPONENT)):
+            if self._spells_out:
+                plain = spelled_out(cells)
+                return plain is not None and self.takes(plain)
             self._exponents = True
             self._exact_doubles = self._exact_doubles and _doubles_are_exact(cells)
         else:
@@ -148,14 +157,9 @@ class Timestamp:
 class TextColumn:
     """One column being inferred; an empty cell is a value of text, and none of anything else."""
 
-    def __init__(self) -> None:
-        self._alive: list[Number | Boolean | Date | Timestamp] = [
-            Number(),
-            Boolean(),
-            Date(),
-            Timestamp(None),
-            Timestamp("UTC"),
-        ]
+    def __init__(self, known: pa.DataType | None = None) -> None:
+        """`known` is the type of the column's values before these, which count as well."""
+        self._alive = _candidates(known)
         self._cells = 0
         self.nulls = 0
         self._empty = 0
@@ -171,10 +175,14 @@ class TextColumn:
             self._alive = [candidate for candidate in self._alive if candidate.takes(filled)]
 
     @property
+    def is_filled(self) -> bool:
+        """Whether a cell was filled: without one there is nothing to tell a type by."""
+        return self._cells > 0
+
+    @property
     def type(self) -> pa.DataType:
-        """Text where no cell was filled: there is nothing to tell a type by."""
-        kinds: list[pa.DataType | None] = [candidate.type for candidate in self._alive]
-        return kinds[0] if self._cells and kinds and kinds[0] is not None else pa.string()
+        """Text where no cell was filled."""
+        return (self._alive[0].type if self.is_filled and self._alive else None) or pa.string()
 
     def missing_as(self, kind: pa.DataType) -> int:
         """Cells that are NULL when the column is read in this type."""
@@ -182,9 +190,41 @@ class TextColumn:
         return self.nulls + (0 if has_empty else self._empty)
 
 
+def _candidates(known: pa.DataType | None) -> list[Number | Boolean | Date | Timestamp]:
+    """What cells may be beside values of this type; none where all of them are text."""
+    if known is None:
+        return [Number(), Boolean(), Date(), Timestamp(None), Timestamp("UTC")]
+    if pa.types.is_boolean(known):
+        return [Boolean()]
+    if pa.types.is_date(known):
+        return [Date()]
+    if pa.types.is_timestamp(known):
+        return [Timestamp(known.tz)]
+    is_number = pa.types.is_integer(known) or pa.types.is_decimal(known) or pa.types.is_floating(known)
+    return [Number(known)] if is_number else []
+
+
 def decimal(digits: int, scale: int) -> pa.DataType:
     """The decimal type of so many digits (up to 76), `scale` of them after the point."""
     return pa.decimal128(digits, scale) if digits <= 38 else pa.decimal256(digits, scale)
+
+
+def plain_numbers(cells: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Cells that are to be integers or decimals, without exponents; those of other kinds as they are."""
+    spelled = spelled_out(cells) if pa.types.is_integer(kind) or pa.types.is_decimal(kind) else None
+    return cells if spelled is None else spelled
+
+
+def spelled_out(cells: pa.Array) -> pa.Array | None:
+    """Numbers in plain digits, as `0.00001` for `1e-05`; None where an exponent has four digits or more."""
+    has_exponent = pc.fill_null(pc.match_substring_regex(cells, "[eE]"), False)
+    if not pc.any(has_exponent).as_py():
+        return cells
+    written = cells.filter(has_exponent)
+    if not _all(pc.match_substring_regex(written, _SHORT_EXPONENT)):
+        return None
+    plain = pa.array([format(Decimal(text), "f") for text in written.to_pylist()], pa.string())
+    return pc.replace_with_mask(cells, has_exponent, plain)
 
 
 def first_misfit(cells: pa.Array, convert: Callable[[pa.Array], pa.Array]) -> int:

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from atlas_etl import values
-from atlas_etl.connectors.infer import Date, Number, Timestamp
+from atlas_etl.connectors.infer import Date, Number, Timestamp, plain_numbers
 from atlas_etl.errors import SourceError
 
 Row = dict[str, msgspec.Raw]  # a member's name and its text
@@ -34,14 +34,10 @@ class JsonColumn:
     """The kind of one member, over all objects."""
 
     def __init__(self, known: pa.DataType | None = None) -> None:
-        """`known` is the type that the member had before: what widened it then is not forgotten."""
-        self._kinds: set[str] = set()
-        self._was_text = known == pa.string()
-        scale = known.scale if known is not None and pa.types.is_decimal(known) else 0
-        if known == pa.json_():
-            self._kinds = {"document"}
-        self._numbers: list[Number] = [Number(exponents=known == pa.float64(), scale=scale)]
-        self._strings: list[Date | Timestamp] = [Date(), Timestamp(None), Timestamp("UTC")]
+        """`known` is the type that the member had before: its values count, whatever comes now."""
+        self._kinds, self._strings = _seen_in(known)
+        self._is_document = known in (None, pa.json_())  # whether one makes documents of the others
+        self._numbers = [Number(known)]
         self.valid = 0
 
     def see(self, cells: pa.Array) -> None:
@@ -78,12 +74,11 @@ class JsonColumn:
     def type(self) -> pa.DataType:
         """Text where the kinds differ, or where there are only nulls.
 
-        What was text stays text, also with documents: a string's spelling must be the same in each run.
+        What was a text, a number or another single value becomes text with documents: a string's spelling
+        must be the same in each run, and what is there is no document.
         """
-        if self._was_text:
-            return pa.string()
         if "document" in self._kinds:
-            return pa.json_()
+            return pa.json_() if self._is_document else pa.string()
         if self._kinds == {"boolean"}:
             return pa.bool_()
         alive: list[Number] | list[Date | Timestamp] = []
@@ -92,6 +87,22 @@ class JsonColumn:
         elif self._kinds == {"text"}:
             alive = self._strings
         return (alive[0].type if alive else None) or pa.string()
+
+
+def _seen_in(known: pa.DataType | None) -> tuple[set[str], list[Date | Timestamp]]:
+    """The kinds that a column of this type has seen, and what its strings may still be."""
+    if known is None:
+        return set(), [Date(), Timestamp(None), Timestamp("UTC")]
+    if pa.types.is_date(known):
+        return {"text"}, [Date()]
+    if pa.types.is_timestamp(known):
+        return {"text"}, [Timestamp(known.tz)]
+    if known == pa.json_():
+        return {"document"}, []
+    if pa.types.is_boolean(known):
+        return {"boolean"}, []
+    is_number = pa.types.is_integer(known) or pa.types.is_decimal(known) or pa.types.is_floating(known)
+    return {"number" if is_number else "text"}, []
 
 
 def row_of(record: Mapping[str, object]) -> Row:
@@ -184,7 +195,7 @@ def typed(cells: pa.Array, kind: pa.DataType, *, null_document: str | None = Non
         documents = pc.if_else(is_null, pa.scalar(null_document, pa.string()), cells)
         return pa.ExtensionArray.from_storage(kind, documents)
     plain = pc.if_else(is_null, pa.scalar(None, pa.string()), unquoted(cells))
-    return values.from_text(plain, kind)
+    return values.from_text(plain_numbers(plain, kind), kind)
 
 
 def quoted(cells: pa.Array) -> pa.Array:

@@ -24,22 +24,20 @@ class Known:
         return self._known.schema.field(index).type if index >= 0 else None
 
     def settled_type(self, name: str) -> pa.DataType | None:
-        """What the values of a column were; None where the table's text may stand for something else."""
-        kind = self.type_of(name)
-        is_settled = kind != pa.string() or self._known.stored_name(name) in self._known.texts
-        return kind if is_settled else None
+        """What the values of a column were; None where the table's type may stand for another one."""
+        return self.type_of(name) if self._known.stored_name(name) in self._known.settled else None
 
     def schema(self, found: Mapping[str, pa.DataType | None]) -> pa.Schema:
         """The columns found that have a type, and those that only the table has."""
         typed = [(name, kind) for name, kind in found.items() if kind is not None]
         return pa.schema(
-            [
-                values.with_source_type(pa.field(name, kind), values.type_name(kind))
-                for name, kind in (*typed, *self.others(found))
-            ]
+            [values.inferred(pa.field(name, kind)) for name, kind in (*typed, *self.others(found))]
         )
 
     def others(self, names: Iterable[str]) -> list[tuple[str, pa.DataType]]:
         """The table's columns that none of these columns is kept in, by the table's names."""
         kept = {self._known.stored_name(name) for name in names}
         return [(field.name, field.type) for field in self._known.schema if field.name not in kept]
+
+
+UNKNOWN = Known(None)

@@ -38,12 +38,12 @@ class Window(Struct, frozen=True):
 class KnownColumns:
     """The columns that a stream's table has, for sources that infer theirs from what they read.
 
-    `schema` and `texts` have the table's names, which `stored_name` makes of the source's. Those in `texts`
-    are text because their values are, and not because the destination has no better type.
+    `schema` and `settled` have the table's names, which `stored_name` makes of the source's. Those in
+    `settled` have the type of their values, and not one that the destination has for others as well.
     """
 
     schema: pa.Schema
-    texts: frozenset[str] = frozenset()
+    settled: frozenset[str] = frozenset()
     stored_name: Callable[[str], str] = field(default=str, compare=False)
 
 

@@ -33,8 +33,8 @@ def respelt(there: pa.Schema | None, stored: pa.Schema, key: Sequence[str]) -> S
             continue
         before, after = there.field(index).type, stored.field(name).type
         # A uuid for a column that is text has one spelling.
-        is_text_now = after == pa.string() and (_has_places(before) or before == pa.uuid())
-        if is_text_now or (before == pa.string() and _has_places(after)):
+        is_text_now = after == pa.string() and (_has_spellings(before) or before == pa.uuid())
+        if is_text_now or (before == pa.string() and _has_spellings(after)):
             kinds = f"{values.type_name(before)}, and is read as {values.type_name(after)} now"
             return SchemaChangeError(
                 f"{name!r}, by which rows are told apart, was loaded as {kinds}: where a text is spelt "
@@ -46,8 +46,11 @@ def respelt(there: pa.Schema | None, stored: pa.Schema, key: Sequence[str]) -> S
     return None
 
 
-def _has_places(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_decimal(kind) and kind.scale > 0)
+def _has_spellings(kind: pa.DataType) -> bool:
+    """Whether one value has several texts, as 2 and 2.00, `10:00Z` and `12:00+02:00`, `true` and `True`."""
+    has_places = pa.types.is_decimal(kind) and kind.scale > 0
+    tests = (pa.types.is_boolean, pa.types.is_timestamp, pa.types.is_floating)
+    return bool(has_places or any(test(kind) for test in tests))
 
 
 def other_key(stream: Stream, key: Sequence[str], mark: str) -> SchemaChangeError:

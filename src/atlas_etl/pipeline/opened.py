@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -82,7 +83,9 @@ def opened(
         with source.open(ReadRequest(stream, limits=job.limits, only_outline=True)):
             raise
     window = window_for(stream, state, resumed, full_refresh=job.full_refresh, window=job.window)
-    known = known_columns(state.schema, destination.storable)
+    known = known_columns(stream, state.schema, destination.storable)
+    if known is not None and job.full_refresh:
+        known = dataclasses.replace(known, settled=frozenset())  # what is read now has its types alone
     # One batch is filled while another waits, and one is written.
     limits = replace(job.limits, bytes=job.limits.bytes // 2)
     request = ReadRequest(

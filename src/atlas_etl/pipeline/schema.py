@@ -9,12 +9,12 @@ import pyarrow as pa
 
 from atlas_etl import values
 from atlas_etl.errors import RefusedRowError, SchemaChangeError
-from atlas_etl.model import AddColumn, CreateTable, DropTable, KnownColumns, SchemaChange, WidenColumn
+from atlas_etl.model import AddColumn, CreateTable, DropTable, KnownColumns, SchemaChange, Stream, WidenColumn
 
 _SIGNED = (pa.int8(), pa.int16(), pa.int32(), pa.int64())
 _UNSIGNED = (pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64())
 _INTEGER_DIGITS = dict(zip((*_SIGNED, *_UNSIGNED), (3, 5, 10, 19, 3, 5, 10, 20), strict=True))
-# Types that some destinations hold as text.
+# Types that some destinations hold as another one.
 _PROBES = pa.schema(
     [
         ("a", pa.bool_()),
@@ -39,14 +39,15 @@ def evolve(
     """The schema that rows of the schema `read` are written in, and the changes that let the table take it.
 
     Columns are added, types widened and never narrowed; a column that no longer arrives stays and gets
-    NULL. Raises SchemaChangeError for a type that cannot be widened.
+    NULL. What is text in a source that declares no types has text before it, too, whatever it looked like.
+    Raises SchemaChangeError for a type that cannot be widened.
     """
     incoming = storable(read, existing)
     if existing is None:
         return incoming, (CreateTable(),)
     changes: list[SchemaChange] = []
     fields: list[pa.Field] = []
-    for field in incoming:
+    for field, arriving in zip(incoming, read, strict=True):
         index = existing.get_field_index(field.name)
         if index < 0:
             changes.append(AddColumn(field))
@@ -54,6 +55,8 @@ def evolve(
             continue
         before = existing.field(index).type
         after = widest(before, field.type)
+        if values.is_inferred(arriving) and field.type == pa.string() and _has_spelling(before):
+            after = pa.string()
         if after not in (None, before, field.type):  # neither's: the destination may know no such type
             after = storable(pa.schema([field.with_type(after)]), existing).field(0).type
         if after is None:
@@ -111,6 +114,13 @@ def unread_values(changes: Sequence[SchemaChange]) -> tuple[str, ...]:
         and change.before.scale > 0
         and change.after.type == pa.string()
     ]
+    spelled = [
+        change.name
+        for change in changes
+        if isinstance(change, WidenColumn)
+        and _has_spelling(change.before)
+        and change.after.type == pa.string()
+    ]
     unread = "rows from before the tail are not read again, and have"
     bring = "run `connector verify --repair` or --full-refresh"
     warnings: list[str] = []
@@ -124,10 +134,15 @@ def unread_values(changes: Sequence[SchemaChange]) -> tuple[str, ...]:
             f"{names}: {unread} their numbers as texts of equally many decimals; where the source writes "
             f"them otherwise (1, not 1.00), {bring}"
         )
+    if names := ", ".join(map(repr, spelled)):
+        warnings.append(
+            f"{names}: {unread} their values as texts of one form (2026-03-01T10:00:00.000000Z, true); where "
+            f"the source writes them otherwise, {bring}"
+        )
     return tuple(warnings)
 
 
-def known_columns(there: pa.Schema | None, storable: Storable) -> KnownColumns | None:
+def known_columns(stream: Stream, there: pa.Schema | None, storable: Storable) -> KnownColumns | None:
     """What a table that is there tells of its stream; Atlas's own columns are not the source's."""
     if there is None:
         return None
@@ -139,15 +154,18 @@ def known_columns(there: pa.Schema | None, storable: Storable) -> KnownColumns |
             if not field.name.startswith("_atlas_")
         ]
     )
-    texts = [field.name for field in schema if field.type == pa.string()]
-    stands_for_more = pa.string() in storable(_PROBES, there).types if texts else False
+    stored = zip(_PROBES.types, storable(_PROBES, there).types, strict=True)
+    shared = {kind for probe, kind in stored if kind != probe}
+    if stream.timezone is not None:
+        shared |= {pa.timestamp(unit, "UTC") for unit in ("us", "ns")}  # which times without a zone became
+    settled = frozenset(field.name for field in schema if field.type not in shared)
 
     @cache
     def stored_name(name: str) -> str:
         (stored,) = storable(pa.schema([pa.field(name, pa.string())]), there).names
         return str(stored)
 
-    return KnownColumns(schema, frozenset(() if stands_for_more else texts), stored_name)
+    return KnownColumns(schema, settled, stored_name)
 
 
 def widest(before: pa.DataType, after: pa.DataType) -> pa.DataType | None:
@@ -196,6 +214,12 @@ def conform(batch: pa.RecordBatch, target: pa.Schema) -> pa.RecordBatch:
                 column=field.name,
             ) from failure
     return pa.RecordBatch.from_arrays(columns, schema=target)
+
+
+def _has_spelling(kind: pa.DataType) -> bool:
+    """Whether a value's text can be spelled in several ways, or one that no number has."""
+    tests = (pa.types.is_boolean, pa.types.is_date, pa.types.is_timestamp, pa.types.is_floating)
+    return any(test(kind) for test in tests)
 
 
 def _exact_number(kind: pa.DataType) -> bool:

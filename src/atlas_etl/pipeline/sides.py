@@ -209,7 +209,7 @@ class Stored(Struct, frozen=True):
 def whole(connector: str, stream: Stream, destination: Destination, limits: BatchLimits) -> ReadRequest:
     """All that a stream's source has, in the types that a sync would read it in."""
     there = destination.inspect(connector, stream.name, destination.table_name(connector, stream)).schema
-    return ReadRequest(stream, limits=limits, known=known_columns(there, destination.storable))
+    return ReadRequest(stream, limits=limits, known=known_columns(stream, there, destination.storable))
 
 
 def sides_of(connector: str, stream: Stream, destination: Destination, extract: Extract) -> Sides:

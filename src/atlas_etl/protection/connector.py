@@ -153,15 +153,15 @@ def _undropped(request: ReadRequest, rules: Mapping[str, Rule], dropped: set[str
     out = () if stream.columns else (*stream.exclude, *(name for name in rules if name in dropped))
     known = request.known
     if known is not None:
-        # Columns that the table has, or whose rule its rows were loaded under, may have no value today; text
-        # that is not among `texts` says nothing of their type. A new rule has to find its column.
+        # Columns that the table has, or whose rule its rows were loaded under, may have no value today; a
+        # type that is not `settled` says nothing of theirs. A new rule has to find its column.
         is_settled = request.since is not None or stream.cursor is None
         there = [
             name for name in rules if name in (dropped if is_settled else ()) or name in known.schema.names
         ]
         own = [field for field in known.schema if field.name not in rules]
         schema = pa.schema([*own, *(pa.field(name, pa.string()) for name in there)])
-        known = dataclasses.replace(known, schema=schema, texts=known.texts - rules.keys())
+        known = dataclasses.replace(known, schema=schema, settled=known.settled - rules.keys())
     return replace(request, stream=replace(stream, columns=left, exclude=out), known=known)
 
 

@@ -27,7 +27,14 @@ from atlas_etl.values.cursors import (
 )
 from atlas_etl.values.rows import json_rows, no_rows, split
 from atlas_etl.values.text import from_text, hexadecimal, to_text
-from atlas_etl.values.types import UNLIMITED_DECIMAL, source_type, type_name, with_source_type
+from atlas_etl.values.types import (
+    UNLIMITED_DECIMAL,
+    inferred,
+    is_inferred,
+    source_type,
+    type_name,
+    with_source_type,
+)
 from atlas_etl.values.wire import wire_batch, wire_bytes, wire_format
 
 __all__ = [
@@ -41,6 +48,8 @@ __all__ = [
     "earlier",
     "from_text",
     "hexadecimal",
+    "inferred",
+    "is_inferred",
     "json_rows",
     "no_rows",
     "not_ordered",

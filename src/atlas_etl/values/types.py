@@ -5,6 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 _SOURCE_TYPE = b"atlas.source_type"
+_INFERRED = b"atlas.inferred"
 
 
 class UnlimitedDecimal(pa.ExtensionType):  # type: ignore[misc] # pyarrow has no types
@@ -39,6 +40,17 @@ def source_type(field: pa.Field) -> str | None:
     """What `with_source_type` put there."""
     found = (field.metadata or {}).get(_SOURCE_TYPE)
     return found.decode() if found is not None else None
+
+
+def inferred(field: pa.Field) -> pa.Field:
+    """The field of a source that declares no types: other values may have another one."""
+    named = with_source_type(field, type_name(field.type))
+    return named.with_metadata({**named.metadata, _INFERRED: b""})
+
+
+def is_inferred(field: pa.Field) -> bool:
+    """Whether `inferred` made it."""
+    return _INFERRED in (field.metadata or {})
 
 
 def type_name(kind: pa.DataType) -> str:

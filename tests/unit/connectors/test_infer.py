@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from atlas_etl import values
 from atlas_etl.connectors.declared import declared
 from atlas_etl.connectors.files._types import held, wider
-from atlas_etl.connectors.infer import TextColumn, first_misfit
+from atlas_etl.connectors.infer import TextColumn, first_misfit, plain_numbers
 from atlas_etl.errors import ConfigError
 
 
@@ -84,6 +84,37 @@ def test_what_a_column_is(cells: list[str | None], kind: pa.DataType) -> None:
     assert inferred(cells) == kind
     assert inferred(*([cell] for cell in cells)) == kind
     assert inferred(*([cell] for cell in reversed(cells))) == kind
+
+
+@pytest.mark.parametrize(
+    ("known", "cells", "kind"),
+    [
+        (pa.int64(), ["1e-05"], pa.decimal128(18, 5)),
+        (pa.int64(), ["1e3"], pa.int64()),
+        (pa.decimal128(18, 2), ["5E-1", "2"], pa.decimal128(18, 2)),
+        (pa.decimal128(18, 2), ["1e75"], pa.string()),
+        (pa.decimal128(18, 2), ["1e9999999999"], pa.string()),
+        (pa.float64(), ["5"], pa.float64()),
+        (pa.float64(), ["0.1234567890123456789"], pa.string()),
+        (pa.bool_(), ["1"], pa.string()),
+        (pa.int64(), ["true"], pa.string()),
+        (pa.date32(), ["2024-01-01T10:00:00"], pa.string()),
+        (pa.timestamp("us"), ["2024-01-01T10:00:00Z"], pa.string()),
+        (pa.timestamp("us", "UTC"), ["2024-01-01T10:00:00Z"], pa.timestamp("us", "UTC")),
+        (pa.string(), ["2024-01-01"], pa.string()),
+        (pa.uuid(), ["1"], pa.string()),
+    ],
+    ids=str,
+)
+def test_cells_are_told_beside_those_before(
+    known: pa.DataType, cells: list[str | None], kind: pa.DataType
+) -> None:
+    column = TextColumn(known)
+    column.see(pa.array(cells))
+    assert column.type == kind
+    if pa.types.is_decimal(kind) or pa.types.is_integer(kind):
+        plain = plain_numbers(pa.array(cells), kind)
+        assert [*map(Decimal, values.from_text(plain, kind).to_pylist())] == [*map(Decimal, cells)]
 
 
 DIGITS = st.text("0123456789", min_size=1, max_size=25)

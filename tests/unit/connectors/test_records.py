@@ -84,9 +84,8 @@ def test_types_are_found_over_all_records_and_widen() -> None:
 
 
 def test_a_column_that_has_no_values_now_keeps_the_type_that_it_had() -> None:
-    known = KnownColumns(
-        pa.schema([("id", pa.int64()), ("at", pa.timestamp("us")), ("n", pa.decimal128(18, 4))])
-    )
+    schema = pa.schema([("id", pa.int64()), ("at", pa.timestamp("us")), ("n", pa.decimal128(18, 4))])
+    known = KnownColumns(schema, frozenset(schema.names))
     found = table(Shelf([{"id": 1, "at": None, "n": Decimal("1.5")}]), known=known)
     assert found.schema.field("at").type == pa.timestamp("us")
     assert found.schema.field("n").type == pa.decimal128(18, 4)

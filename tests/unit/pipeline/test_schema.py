@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from atlas_etl import values
 from atlas_etl.errors import DataError, SchemaChangeError
-from atlas_etl.model import AddColumn, CreateTable, WidenColumn
-from atlas_etl.pipeline.schema import conform, evolve, known_columns, reading_texts, widest
+from atlas_etl.model import AddColumn, CreateTable, Stream, WidenColumn
+from atlas_etl.pipeline.schema import conform, evolve, known_columns, reading_texts, unread_values, widest
 
 UNLIMITED = values.UNLIMITED_DECIMAL
 INTEGERS = [pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()]
@@ -132,9 +132,43 @@ def test_a_column_of_numbers_of_any_digits_reads_the_texts_of_numbers() -> None:
     there, read = pa.schema([("a", UNLIMITED)]), pa.schema([("a", pa.string())])
     assert evolve(reading_texts(there, read), read, as_it_is) == (read, ())
     assert reading_texts(there, there) == there
-    known = known_columns(there, as_it_is)
+    known = known_columns(Stream("s"), there, as_it_is)
     assert known is not None
-    assert (known.schema, known.texts) == (read, {"a"})
+    assert (known.schema, known.settled) == (read, {"a"})
+
+
+def test_what_a_destination_holds_as_another_type_tells_nothing_of_the_values() -> None:
+    def as_numbers(schema: pa.Schema, _: pa.Schema | None) -> pa.Schema:
+        return pa.schema(
+            [
+                field.with_type(pa.int8() if pa.types.is_boolean(field.type) else field.type)
+                for field in schema
+            ]
+        )
+
+    there = pa.schema(
+        [("flag", pa.int8()), ("n", pa.int64()), ("at", pa.timestamp("us", "UTC")), ("day", pa.date32())]
+    )
+    known = known_columns(Stream("s"), there, as_numbers)
+    assert known is not None
+    assert known.settled == {"n", "at", "day"}
+    zoned = known_columns(Stream("s", timezone="Europe/Berlin"), there, as_numbers)
+    assert zoned is not None
+    assert zoned.settled == {"n", "day"}
+
+
+SPELLED = [pa.bool_(), pa.float64(), pa.date32(), pa.timestamp("us"), pa.timestamp("ns", "UTC")]
+
+
+@pytest.mark.parametrize("kind", SPELLED, ids=str)
+def test_texts_of_a_source_without_types_make_their_column_text(kind: pa.DataType) -> None:
+    there, text = pa.schema([("a", kind)]), pa.field("a", pa.string())
+    read = pa.schema([values.inferred(text)])
+    assert evolve(there, read, as_it_is) == (read, (WidenColumn("a", kind, text),))
+    (warning,) = unread_values([WidenColumn("a", kind, text)])
+    assert "their values as texts of one form" in warning
+    with pytest.raises(SchemaChangeError):  # a database said what its column is
+        evolve(there, pa.schema([text]), as_it_is)
 
 
 def test_what_cannot_be_widened_names_the_column_and_both_types() -> None:

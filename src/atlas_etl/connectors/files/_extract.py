@@ -14,6 +14,7 @@ from atlas_etl.connectors.files._format import Format
 from atlas_etl.connectors.files._select import Selection
 from atlas_etl.connectors.files._store import Store
 from atlas_etl.connectors.files._survey import refuse_changes, surveyed
+from atlas_etl.connectors.known import Known
 from atlas_etl.connectors.row_source import Wanted
 from atlas_etl.model import CursorKind, CursorValue, TableName
 
@@ -26,12 +27,14 @@ class FileRows:
     has_own_bounds = False
     primary_key: tuple[str, ...] = ()  # files keep no keys
 
-    def __init__(self, store: Store, form: Format, selection: Selection, limit: int | None) -> None:
+    def __init__(
+        self, store: Store, form: Format, selection: Selection, limit: int | None, known: Known
+    ) -> None:
         """At least the first `limit` rows are looked at for their types, all without one."""
         self._store = store
         self._format = form if selection.manifest is None else form.as_written()
         self._selection = selection
-        self._survey = surveyed(store, form, selection, limit)
+        self._survey = surveyed(store, form, selection, limit, known)
         self.schema = self._survey.schema
         self.where = selection.path
         self.time_hazards = form.time_hazards

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from atlas_etl.connectors.base import ConnectionConfig, ProjectPath
 from atlas_etl.connectors.files._store import Store, StoredFile
+from atlas_etl.connectors.known import UNKNOWN, Known
 from atlas_etl.connectors.row_files import FileForm
 from atlas_etl.connectors.row_source import Wanted
 from atlas_etl.model import Hazard
@@ -54,8 +55,13 @@ class Format(FileForm, Protocol):
     def time_hazards(self) -> frozenset[Hazard]:
         """What its dates and timestamps may hold."""
 
-    def survey(self, store: Store, files: Sequence[StoredFile], rows: int | None) -> Survey:
-        """Columns, types and counts of the files together; of their first `rows` rows at least."""
+    def survey(
+        self, store: Store, files: Sequence[StoredFile], rows: int | None, known: Known = UNKNOWN
+    ) -> Survey:
+        """Columns, types and counts of the files together; of their first `rows` rows at least.
+
+        A column without a value has the type that it is `known` by.
+        """
 
     def batches(self, store: Store, file: StoredFile, wanted: Wanted) -> Iterator[pa.RecordBatch]:
         """One file's rows; NULL where the file lacks a column."""

@@ -9,6 +9,7 @@ import pyarrow as pa
 from atlas_etl.connectors.files._failures import reading
 from atlas_etl.connectors.files._json_rows import Block
 from atlas_etl.connectors.json_texts import JsonColumn, names_of, texts
+from atlas_etl.connectors.known import Known
 from atlas_etl.connectors.record_parser import Kind, RecordParser, has_parser
 
 
@@ -19,9 +20,10 @@ class SeenColumns:
     looked at in its own text, as numbers with a point and documents always are.
     """
 
-    def __init__(self, declared: Collection[str]) -> None:
+    def __init__(self, declared: Collection[str], known: Known) -> None:
         """Of `declared` columns, `see` gives the texts."""
         self._declared = declared
+        self._known = known
         self._columns: dict[str, JsonColumn] = {}
         self._kinds: dict[str, Kind] = {}
         self._parser: RecordParser | None = None
@@ -39,7 +41,10 @@ class SeenColumns:
         return found
 
     def types(self) -> dict[str, pa.DataType]:
-        return {name: column.type for name, column in self._columns.items()}
+        return {
+            name: column.type if column.valid else self._known.type_of(name) or column.type
+            for name, column in self._columns.items()
+        }
 
     def nulls(self) -> dict[str, int]:
         return {name: self.rows - column.valid for name, column in self._columns.items()}
@@ -62,7 +67,9 @@ class SeenColumns:
         with reading(block.path):
             cells = {name: texts(rows, name) for name in names_of(rows)}
         for name, column in cells.items():
-            self._columns.setdefault(name, JsonColumn()).see(column)
+            if name not in self._columns:
+                self._columns[name] = JsonColumn(self._known.settled_type(name))
+            self._columns[name].see(column)
         return cells
 
     def _kind(self, name: str, column: JsonColumn) -> Kind:

@@ -15,6 +15,7 @@ from atlas_etl.connectors.files._format import FileConnection, Format
 from atlas_etl.connectors.files._select import groups, select
 from atlas_etl.connectors.files._store import Store
 from atlas_etl.connectors.files._survey import surveyed
+from atlas_etl.connectors.known import Known
 from atlas_etl.connectors.row_source import may_grow
 from atlas_etl.connectors.unordered import UnorderedExtract
 from atlas_etl.model import (
@@ -60,7 +61,7 @@ class FilesConnector(BaseConnector[Config]):
     @contextmanager
     def open(self, request: ReadRequest) -> Iterator[UnorderedExtract]:
         selection = select(self._store, self._format, self._root, request.stream)
-        rows = FileRows(self._store, self._format, selection, request.limit)
+        rows = FileRows(self._store, self._format, selection, request.limit, Known(request.known))
         yield UnorderedExtract(rows, request)
 
     def close(self) -> None:

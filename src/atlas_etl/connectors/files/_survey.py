@@ -10,10 +10,13 @@ from atlas_etl.connectors.files._failures import changed
 from atlas_etl.connectors.files._format import Format, Survey
 from atlas_etl.connectors.files._select import Selection
 from atlas_etl.connectors.files._store import Store
+from atlas_etl.connectors.known import UNKNOWN, Known
 from atlas_etl.errors import SourceError
 
 
-def surveyed(store: Store, form: Format, selection: Selection, rows: int | None) -> Survey:
+def surveyed(
+    store: Store, form: Format, selection: Selection, rows: int | None, known: Known = UNKNOWN
+) -> Survey:
     """Columns and types of the files; of a folder that Atlas wrote they are in its manifest."""
     manifest = selection.manifest
     if manifest is not None:
@@ -27,7 +30,7 @@ def surveyed(store: Store, form: Format, selection: Selection, rows: int | None)
         if live != [file.name for file in manifest.files]:
             raise changed(selection.path)
         return Survey(manifest.schema, manifest.rows)
-    survey = form.survey(store, selection.files, rows)
+    survey = form.survey(store, selection.files, rows, known)
     refuse_changes(store, selection)
     if not len(survey.schema):
         raise SourceError(
@@ -46,11 +49,4 @@ def refuse_changes(store: Store, selection: Selection) -> None:
 
 
 def _with_source_types(schema: pa.Schema) -> pa.Schema:
-    return pa.schema(
-        [
-            field
-            if values.source_type(field)
-            else values.with_source_type(field, values.type_name(field.type))
-            for field in schema
-        ]
-    )
+    return pa.schema([field if values.source_type(field) else values.inferred(field) for field in schema])

@@ -1,8 +1,8 @@
 """CSV files, read and written: plain, gzip or zstd.
 
 Read: every value is text first, and a column gets a narrower type only where all of its values, in all
-files, have it (see `_infer`); `types` declares others. An empty cell is NULL, and so is `""` in a column
-that is not text.
+files and in its table, have it (see `infer`); `types` declares others. An empty cell is NULL, and so is
+`""` in a column that is not text.
 
 `csv_formulas: escape` puts a `'` before text, and names of columns, that a spreadsheet would take for a
 formula, and takes it away where such files are read: `=1+1` is written `'=1+1`, and `'=1+1` as `''=1+1`
@@ -40,7 +40,8 @@ from atlas_etl.connectors.files._failures import reading
 from atlas_etl.connectors.files._format import FileConnection, Survey
 from atlas_etl.connectors.files._store import Store, StoredFile
 from atlas_etl.connectors.files._types import held_in_text
-from atlas_etl.connectors.infer import TextColumn, first_misfit
+from atlas_etl.connectors.infer import TextColumn, first_misfit, plain_numbers
+from atlas_etl.connectors.known import UNKNOWN, Known
 from atlas_etl.connectors.row_files import RowWriter
 from atlas_etl.connectors.row_source import Wanted
 from atlas_etl.errors import ConfigError, SourceError
@@ -100,7 +101,9 @@ class CsvFormat:
     def ending(self) -> str:
         return f".csv{self._compression.suffix}"
 
-    def survey(self, store: Store, files: Sequence[StoredFile], rows: int | None) -> Survey:
+    def survey(
+        self, store: Store, files: Sequence[StoredFile], rows: int | None, known: Known = UNKNOWN
+    ) -> Survey:
         columns: dict[str, TextColumn] = {}
         absent: dict[str, int] = {}
         count = 0
@@ -110,7 +113,7 @@ class CsvFormat:
                 continue
             for name in records.names:
                 if name not in columns:
-                    columns[name], absent[name] = TextColumn(), count
+                    columns[name], absent[name] = TextColumn(known.settled_type(name)), count
             before = count
             for batch in self._text_batches(records, records.names):
                 self._see(batch, columns, file.path, count - before)
@@ -121,7 +124,11 @@ class CsvFormat:
                 absent[name] += count - before
             if rows is not None and count >= rows:
                 break
-        kinds = {name: self._types.get(name, column.type) for name, column in columns.items()}
+        kinds = {
+            name: self._types.get(name)
+            or (column.type if column.is_filled else known.type_of(name) or column.type)
+            for name, column in columns.items()
+        }
         nulls = {n: column.missing_as(kinds[n]) + absent[n] for n, column in columns.items()}
         return Survey(pa.schema(list(kinds.items())), count if rows is None else None, nulls)
 
@@ -231,6 +238,7 @@ def _typed(cells: pa.Array, field: pa.Field, path: str, row: int) -> pa.Array:
         return cells
     if not pa.types.is_binary(kind):
         cells = pc.if_else(pc.equal(cells, ""), pa.scalar(None, pa.string()), cells)
+    cells = plain_numbers(cells, kind)
     try:
         return values.from_text(cells, kind)
     except (pa.ArrowInvalid, ValueError):

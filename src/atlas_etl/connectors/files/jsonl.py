@@ -41,6 +41,7 @@ from atlas_etl.connectors.files._store import Store, StoredFile
 from atlas_etl.connectors.files._types import held_in_text
 from atlas_etl.connectors.infer import first_misfit
 from atlas_etl.connectors.json_texts import quoted, texts, typed, unquoted
+from atlas_etl.connectors.known import UNKNOWN, Known
 from atlas_etl.connectors.record_parser import Kind, RecordParser, has_parser
 from atlas_etl.connectors.row_files import RowWriter
 from atlas_etl.connectors.row_source import Wanted
@@ -88,8 +89,10 @@ class JsonlFormat:
     def ending(self) -> str:
         return f".jsonl{self._compression.suffix}"
 
-    def survey(self, store: Store, files: Sequence[StoredFile], rows: int | None) -> Survey:
-        seen = SeenColumns(self._types)
+    def survey(
+        self, store: Store, files: Sequence[StoredFile], rows: int | None, known: Known = UNKNOWN
+    ) -> Survey:
+        seen = SeenColumns(self._types, known)
         for block in self._blocks(store, files):
             for name, cells in seen.see(block).items():
                 if name in self._types:

@@ -33,6 +33,7 @@ from atlas_etl.connectors.files._parquet_file import check_pages, kinds, opened
 from atlas_etl.connectors.files._parquet_rows import batches_of, pieces, reading_of
 from atlas_etl.connectors.files._store import Store, StoredFile
 from atlas_etl.connectors.files._types import as_held, held, wider
+from atlas_etl.connectors.known import UNKNOWN, Known
 from atlas_etl.connectors.row_files import RowWriter
 from atlas_etl.connectors.row_source import Wanted
 from atlas_etl.errors import ConfigError, HazardError, SourceError
@@ -63,7 +64,9 @@ class ParquetFormat:
         """`largest_ratio` is that of `opened`."""
         self._largest_ratio = largest_ratio
 
-    def survey(self, store: Store, files: Sequence[StoredFile], rows: int | None) -> Survey:
+    def survey(
+        self, store: Store, files: Sequence[StoredFile], rows: int | None, known: Known = UNKNOWN
+    ) -> Survey:
         found: dict[str, pa.DataType] = {}
         native: dict[str, str] = {}
         nulls: dict[str, int | None] = {}
@@ -83,9 +86,15 @@ class ParquetFormat:
                 count += source.file.metadata.num_rows
             if rows is not None and count >= rows:
                 break
-        fields = [values.with_source_type(pa.field(n, held(kind)), native[n]) for n, kind in found.items()]
-        known = {name: missing for name, missing in nulls.items() if missing is not None}
-        return Survey(pa.schema(fields), count if rows is None else None, known)
+        fields = [
+            values.with_source_type(
+                pa.field(name, (known.type_of(name) if pa.types.is_null(kind) else None) or held(kind)),
+                native[name],
+            )
+            for name, kind in found.items()
+        ]
+        counted = {name: missing for name, missing in nulls.items() if missing is not None}
+        return Survey(pa.schema(fields), count if rows is None else None, counted)
 
     def batches(self, store: Store, file: StoredFile, wanted: Wanted) -> Iterator[pa.RecordBatch]:
         nanoseconds = {field.name for field in wanted.schema if field.type == pa.timestamp("ns")}

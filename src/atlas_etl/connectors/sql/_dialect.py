@@ -187,8 +187,14 @@ class WriterDialect(ABC):
         return f"ALTER TABLE {self.table(table)} ADD COLUMN {column}"
 
     def widen(self, table: TableName, change: WidenColumn) -> Sequence[str]:
+        """Raises DestinationError (`cannot_widen`) where this takes another table."""
         name, kind = self.quote(change.name), self.column_type(change.after)
-        return (f"ALTER TABLE {self.table(table)} ALTER COLUMN {name} SET DATA TYPE {kind}",)
+        using = f" USING {self.as_text(name, change.before)}" if change.after.type == pa.string() else ""
+        return (f"ALTER TABLE {self.table(table)} ALTER COLUMN {name} SET DATA TYPE {kind}{using}",)
+
+    def as_text(self, column: str, kind: pa.DataType) -> str:  # noqa: ARG002
+        """SQL of the text that a column's values become: those of `values.to_text`, or others as exact."""
+        return f"CAST({column} AS {self.text_type})"
 
     def empty(self, table: TableName) -> str:
         return f"DELETE FROM {self.table(table)}"

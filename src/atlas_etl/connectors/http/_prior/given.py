@@ -47,7 +47,7 @@ def schema_given(resource: Resource, types: Mapping[str, str], known: KnownColum
     named = {name: declared(kind) for name, kind in {**types, **resource.types}.items()}
     return pa.schema(
         [
-            values.with_source_type(pa.field(name, kind), values.type_name(kind))
+            values.inferred(pa.field(name, kind))
             for name, kind in (*Known(known).others(named), *named.items())
         ]
     )

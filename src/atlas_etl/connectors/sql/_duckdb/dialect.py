@@ -46,6 +46,14 @@ class DuckDBWriterDialect(WriterDialect):
     def column_type(self, field: pa.Field) -> str:
         return column_type(field.type)
 
+    def as_text(self, column: str, kind: pa.DataType) -> str:
+        if not pa.types.is_timestamp(kind):
+            return super().as_text(column, kind)
+        moment = f"make_timestamp(epoch_us({column}))" if kind.tz else column
+        form = f"%Y-%m-%dT%H:%M:%S.{'%n' if kind.unit == 'ns' else '%f'}{'Z' if kind.tz else ''}"
+        plain = super().as_text(column, kind)
+        return f"CASE WHEN isfinite({column}) THEN strftime({moment}, '{form}') ELSE {plain} END"
+
     def parameter(self, scalar: pa.Scalar) -> tuple[str, object]:
         text = values.to_text(pa.array([scalar], type=scalar.type))[0].as_py()
         return f"CAST(? AS {column_type(scalar.type)})", text

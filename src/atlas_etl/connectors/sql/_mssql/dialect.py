@@ -25,6 +25,7 @@ from atlas_etl.connectors.sql._mssql.stored import (
     is_long,
     stored_type,
 )
+from atlas_etl.connectors.sql._spelling import refuse_respelling
 from atlas_etl.model import LoadPlan, TableName, WidenColumn
 
 _CHARACTERS = 128  # of UTF-16, in a name
@@ -140,6 +141,7 @@ class MSSQLWriterDialect(WriterDialect):
         return f"ALTER TABLE {self.table(table)} ADD {column}"
 
     def widen(self, table: TableName, change: WidenColumn) -> Sequence[str]:
+        refuse_respelling(table, change)
         name, kind = self.quote(change.name), self.column_type(change.after)
         altered = f"ALTER TABLE {self.table(table)} ALTER COLUMN {name} {kind} NULL"
         if change.before != pa.uuid():

@@ -19,6 +19,7 @@ from atlas_etl.connectors.sql._mysql.stored import (
     key_parts,
     stored_type,
 )
+from atlas_etl.connectors.sql._spelling import refuse_respelling
 from atlas_etl.model import LoadPlan, TableName, WidenColumn
 
 SUPERSEDED = "_atlas_superseded"
@@ -129,6 +130,7 @@ class MySQLWriterDialect(WriterDialect):
         return (f"DROP TEMPORARY TABLE {stage}",)  # which alone does not commit
 
     def widen(self, table: TableName, change: WidenColumn) -> Sequence[str]:
+        refuse_respelling(table, change)
         kind = self.column_type(change.after)
         return (f"ALTER TABLE {self.table(table)} MODIFY COLUMN {self.quote(change.name)} {kind}",)
 

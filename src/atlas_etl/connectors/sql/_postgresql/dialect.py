@@ -72,7 +72,20 @@ class PostgresWriterDialect(WriterDialect):
 
     def widen(self, table: TableName, change: WidenColumn) -> Sequence[str]:
         name, kind = self.quote(change.name), self.column_type(change.after)
-        return (f"ALTER TABLE {self.table(table)} ALTER COLUMN {name} TYPE {kind} USING {name}::{kind}",)
+        using = self.as_text(name, change.before) if kind == self.text_type else f"{name}::{kind}"
+        return (f"ALTER TABLE {self.table(table)} ALTER COLUMN {name} TYPE {kind} USING {using}",)
+
+    def as_text(self, column: str, kind: pa.DataType) -> str:
+        """Infinite times and those before year 1 have PostgreSQL's own text."""
+        if pa.types.is_date(kind):
+            moment, form = column, "YYYY-MM-DD"
+        elif pa.types.is_timestamp(kind):
+            zone, moment = ('"Z"', f"{column} AT TIME ZONE 'UTC'") if kind.tz else ("", column)
+            form = f'YYYY-MM-DD"T"HH24:MI:SS.US{zone}'
+        else:
+            return super().as_text(column, kind)
+        is_plain = f"isfinite({column}) AND extract(year FROM {moment}) > 0"
+        return f"CASE WHEN {is_plain} THEN to_char({moment}, '{form}') ELSE {column}::text END"
 
     def empty(self, table: TableName) -> str:
         # Not TRUNCATE: it would lock readers out until the load is committed, and show an empty table to

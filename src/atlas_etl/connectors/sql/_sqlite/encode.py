@@ -80,4 +80,17 @@ def converted(c: str, before: pa.DataType, after: pa.DataType) -> str:
         return f"CAST({c} AS TEXT) || '{point}{zeros}'"
     if pa.types.is_timestamp(after) and after.unit == "ns" and before.unit != "ns":
         return f"substr({c}, 1, 26) || '000{'Z' if after.tz else ''}'"
-    return f"CAST({c} AS TEXT)" if after == pa.string() else c
+    return _as_text(c, before) if after == pa.string() else c
+
+
+def _as_text(c: str, kind: pa.DataType) -> str:
+    """SQL of a stored value in the form of `values.to_text`; doubles in one that reads back equal."""
+    if pa.types.is_boolean(kind):
+        return f"CASE {c} WHEN 1 THEN 'true' WHEN 0 THEN 'false' ELSE CAST({c} AS TEXT) END"
+    if pa.types.is_timestamp(kind):
+        return f"substr({c}, 1, 10) || 'T' || substr({c}, 12)"
+    if pa.types.is_floating(kind):
+        short = f"CAST({c} AS TEXT)"
+        is_exact = f"typeof({c}) <> 'real' OR CAST({short} AS REAL) = {c}"
+        return f"CASE WHEN {is_exact} THEN {short} ELSE printf('%!.17g', {c}) END"
+    return f"CAST({c} AS TEXT)"
