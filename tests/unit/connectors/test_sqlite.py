@@ -105,6 +105,17 @@ def test_columns_that_sqlite_names_otherwise_in_a_subquery(tmp_path: Path, since
     assert table.to_pylist() == rows[(since or 1) - 1 :]
 
 
+@pytest.mark.parametrize("name", ["true", "False"])
+@pytest.mark.parametrize(("declared", "kind"), [("TEXT", CursorKind.TEXT), ("BIGINT", CursorKind.INTEGER)])
+def test_a_cursor_that_sqlite_names_otherwise_in_a_subquery(
+    tmp_path: Path, declared: str, kind: CursorKind, name: str
+) -> None:
+    make(tmp_path / "a.db", f'CREATE TABLE t (id INT, "{name}" {declared})', rows=[[1, "3"], [2, "4"]])
+    _, checkpoint = read(tmp_path / "a.db", Stream("s", table="t", cursor=name))
+    assert checkpoint is not None
+    assert checkpoint.high == CursorValue(kind, "4")
+
+
 def test_types_do_not_hang_on_the_first_rows(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     nulls = [[None] * 4] * 3000

@@ -73,9 +73,9 @@ class StreamSelects(Struct, frozen=True):
         """A column's greatest value, as the source compares them; NULL without rows."""
         where, parameters = condition
         name = self.dialect.quote(column.name)
-        # It stands in a subquery under the column's own name, so that its select expression fits.
-        inner = f"(SELECT max({name}) AS {name} FROM {self.relation.sql}{where}) atlas_high"
-        sql = f"SELECT {column.select} AS {name} FROM {inner}"
+        sql = f"SELECT max({name}) AS {name} FROM {self.relation.sql}{where}"
+        if self.dialect.subqueries_keep_names:  # under the column's own name its select expression fits
+            sql = f"SELECT {column.select} AS {name} FROM ({sql}) atlas_high"
         return Select(sql, parameters, (replace(column, nullable=True),))
 
     def tail(self, column: SourceColumn, tail_from: CursorValue) -> Select:

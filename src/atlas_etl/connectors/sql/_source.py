@@ -128,6 +128,10 @@ class Dialect(Protocol):
     def checksums(self) -> Checksums | None:
         """How it computes checksums of rows, where it can."""
 
+    @property
+    def subqueries_keep_names(self) -> bool:
+        """Whether a column of a subquery has the name that it is given, whatever that is."""
+
     def quote(self, identifier: str) -> str:
         """An identifier, whatever characters it has."""
 

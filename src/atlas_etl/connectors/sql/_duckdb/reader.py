@@ -71,6 +71,7 @@ class ReaderDialect:
     """How DuckDB writes a SELECT."""
 
     checksums = DuckDBChecksums()
+    subqueries_keep_names = True
 
     def quote(self, identifier: str) -> str:
         return quote(identifier)

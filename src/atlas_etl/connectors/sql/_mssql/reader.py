@@ -69,6 +69,7 @@ class ReaderDialect:
     """How SQL Server writes a SELECT. Values stand in it as literals of the column's own type."""
 
     checksums = None  # what it hashes is no text that another system would hash alike
+    subqueries_keep_names = True
 
     def quote(self, identifier: str) -> str:
         return quoted(identifier)

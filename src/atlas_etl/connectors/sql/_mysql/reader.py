@@ -64,6 +64,7 @@ class ReaderDialect:
     """How MySQL writes a SELECT."""
 
     checksums = MySQLChecksums()
+    subqueries_keep_names = True
 
     def quote(self, identifier: str) -> str:
         return quoted(identifier)

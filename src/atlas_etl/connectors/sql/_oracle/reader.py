@@ -64,6 +64,7 @@ class ReaderDialect:
     """
 
     checksums = None  # what it hashes is no text that another system would hash alike
+    subqueries_keep_names = True
 
     def quote(self, identifier: str) -> str:
         return quoted(identifier)

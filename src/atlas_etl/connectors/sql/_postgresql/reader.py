@@ -58,6 +58,7 @@ class ReaderDialect:
     """How PostgreSQL writes a SELECT; the driver reads `%s` as a parameter and `%%` as `%`."""
 
     checksums = PostgresChecksums()
+    subqueries_keep_names = True
 
     def quote(self, identifier: str) -> str:
         return quoted(identifier).replace("%", "%%")

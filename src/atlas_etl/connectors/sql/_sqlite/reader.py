@@ -25,6 +25,7 @@ class ReaderDialect:
     """How SQLite writes a SELECT."""
 
     checksums = None  # it has no such function
+    subqueries_keep_names = False  # of one named `true` it makes `column1`
 
     def quote(self, identifier: str) -> str:
         return catalog.quote(identifier)
