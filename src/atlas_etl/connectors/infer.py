@@ -11,9 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from decimal import Decimal
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from atlas_etl import values
+
+_DOCUMENTS = msgspec.json.Decoder(msgspec.Raw)
 _PLAIN = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?$"
 _EXPONENT = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
 _MOMENT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?"
@@ -43,6 +47,8 @@ class Number:
         self._beyond_int64, self._exponents = False, known == pa.float64()
         self._spells_out = known is not None and (pa.types.is_integer(known) or pa.types.is_decimal(known))
         self._exact_doubles = True
+        self._known = known
+        self._least = self._greatest = 0  # of the integers
 
     def takes(self, cells: pa.Array) -> bool:
         """Whether every cell is a number that can still be told exactly together with those before."""
@@ -64,6 +70,8 @@ class Number:
     def type(self) -> pa.DataType | None:
         if self._exponents:
             return pa.float64() if self._exact_doubles else None
+        if self._known is not None and self._fits(self._known):
+            return self._known
         if not (self._scale or self._beyond_int64):
             return pa.int64()
         digits = self._whole + self._scale
@@ -77,8 +85,19 @@ class Number:
         if not _all(pc.equal(pc.cast(numbers, pa.string()), cells)):
             return False
         edges = pc.min_max(numbers).as_py()
+        self._least, self._greatest = min(self._least, edges["min"]), max(self._greatest, edges["max"])
         self._see(max(len(str(abs(edge))) for edge in edges.values()), 0, cells)
         return True
+
+    def _fits(self, known: pa.DataType) -> bool:
+        """Whether a column of this exact type holds all of the numbers."""
+        if pa.types.is_decimal(known):
+            return bool(self._scale <= known.scale and self._whole <= known.precision - known.scale)
+        if not pa.types.is_integer(known) or self._scale or self._beyond_int64:
+            return False
+        half = 2 ** (known.bit_width - 1)
+        least, end = (-half, half) if pa.types.is_signed_integer(known) else (0, 2 * half)
+        return bool(least <= self._least and self._greatest < end)
 
     def _decimals(self, cells: pa.Array) -> None:
         signs = pc.cast(pc.starts_with(cells, "-"), pa.int32())
@@ -154,6 +173,50 @@ class Timestamp:
             return None
 
 
+class Uuid:
+    """Uuids in a column of them: no text is inferred as one."""
+
+    type = pa.uuid()
+
+    def takes(self, cells: pa.Array) -> bool:
+        try:
+            texts = values.to_text(values.from_text(cells, self.type))
+        except (pa.ArrowInvalid, ValueError):
+            return False
+        return _all(pc.equal(texts, pc.utf8_lower(cells)))
+
+
+class TimeOfDay:
+    """`08:00:00` in a column of times of day, as fine as that: no text is inferred as one."""
+
+    def __init__(self, known: pa.DataType) -> None:
+        self.type = known
+
+    def takes(self, cells: pa.Array) -> bool:
+        try:
+            values.from_text(cells, self.type)
+        except pa.ArrowInvalid:
+            return False
+        return True
+
+
+class Document:
+    """JSON, in a column of documents."""
+
+    type = pa.json_()
+
+    def takes(self, cells: pa.Array) -> bool:
+        try:
+            for cell in cells.to_pylist():
+                _DOCUMENTS.decode(cell)
+        except (msgspec.DecodeError, RecursionError):
+            return False
+        return True
+
+
+Candidate = Number | Boolean | Date | Timestamp | Uuid | TimeOfDay | Document
+
+
 class TextColumn:
     """One column being inferred; an empty cell is a value of text, and none of anything else."""
 
@@ -190,7 +253,7 @@ class TextColumn:
         return self.nulls + (0 if has_empty else self._empty)
 
 
-def _candidates(known: pa.DataType | None) -> list[Number | Boolean | Date | Timestamp]:
+def _candidates(known: pa.DataType | None) -> list[Candidate]:
     """What cells may be beside values of this type; none where all of them are text."""
     if known is None:
         return [Number(), Boolean(), Date(), Timestamp(None), Timestamp("UTC")]
@@ -200,6 +263,12 @@ def _candidates(known: pa.DataType | None) -> list[Number | Boolean | Date | Tim
         return [Date()]
     if pa.types.is_timestamp(known):
         return [Timestamp(known.tz)]
+    if known == pa.json_():
+        return [Document()]
+    if known == pa.uuid():
+        return [Uuid()]
+    if pa.types.is_time(known):
+        return [TimeOfDay(known)]
     is_number = pa.types.is_integer(known) or pa.types.is_decimal(known) or pa.types.is_floating(known)
     return [Number(known)] if is_number else []
 

@@ -21,9 +21,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from atlas_etl import values
-from atlas_etl.connectors.infer import Date, Number, Timestamp, plain_numbers
+from atlas_etl.connectors.infer import Date, Number, TimeOfDay, Timestamp, Uuid, plain_numbers
 from atlas_etl.errors import SourceError
 
+StringForm = Date | Timestamp | Uuid | TimeOfDay
 Row = dict[str, msgspec.Raw]  # a member's name and its text
 
 _ABSENT = msgspec.Raw(b"")
@@ -81,7 +82,7 @@ class JsonColumn:
             return pa.json_() if self._is_document else pa.string()
         if self._kinds == {"boolean"}:
             return pa.bool_()
-        alive: list[Number] | list[Date | Timestamp] = []
+        alive: list[Number] | list[StringForm] = []
         if self._kinds == {"number"}:
             alive = self._numbers
         elif self._kinds == {"text"}:
@@ -89,7 +90,7 @@ class JsonColumn:
         return (alive[0].type if alive else None) or pa.string()
 
 
-def _seen_in(known: pa.DataType | None) -> tuple[set[str], list[Date | Timestamp]]:
+def _seen_in(known: pa.DataType | None) -> tuple[set[str], list[StringForm]]:
     """The kinds that a column of this type has seen, and what its strings may still be."""
     if known is None:
         return set(), [Date(), Timestamp(None), Timestamp("UTC")]
@@ -97,6 +98,10 @@ def _seen_in(known: pa.DataType | None) -> tuple[set[str], list[Date | Timestamp
         return {"text"}, [Date()]
     if pa.types.is_timestamp(known):
         return {"text"}, [Timestamp(known.tz)]
+    if known == pa.uuid():
+        return {"text"}, [Uuid()]
+    if pa.types.is_time(known):
+        return {"text"}, [TimeOfDay(known)]
     if known == pa.json_():
         return {"document"}, []
     if pa.types.is_boolean(known):

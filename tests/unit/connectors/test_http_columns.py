@@ -137,6 +137,22 @@ def test_counting_spares_a_second_look_at_decimals(
     assert not looked if is_counted else looked
 
 
+def test_the_types_of_a_table_are_kept_as_long_as_they_hold_the_values() -> None:
+    schema = pa.schema(
+        [("id", pa.uuid()), ("n", pa.int16()), ("d", pa.decimal128(10, 2)), ("at", pa.time64("us"))]
+    )
+    row = '{"id": "0b1f5a3e-7c3a-4c7b-9d2e-2f6f5a3e7c3a", "n": 7, "d": 1.5, "at": "08:00:00"}'
+    found = columns(KnownColumns(schema, frozenset(schema.names)))
+    found.see(records(row))
+    assert found.schema.equals(schema)
+    for _ in range(2):
+        decoded = found.decode(records(row), found.schema)
+        assert decoded is not None
+        assert [cell.as_py() for cell in values.storage(decoded["n"])] == [7]
+    for later in ('"n": 32768', '"d": 1.555', '"id": "x"', '"at": "8"'):
+        assert found.decode(records("{" + later + "}"), schema) is None
+
+
 def test_numbers_that_a_double_would_round_keep_their_digits() -> None:
     found = columns()
     found.see(records('{"x": 1e-7}'))

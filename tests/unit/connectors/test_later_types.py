@@ -8,6 +8,7 @@ from decimal import Decimal, InvalidOperation
 from itertools import permutations
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -97,6 +98,40 @@ def test_a_column_without_values_keeps_its_type(tmp_path: Path, protocol: str, k
     table = destination.query("SELECT a FROM shop.s ORDER BY id")
     assert not pa.types.is_string(table.schema.field("a").type)
     assert table["a"].to_pylist()[1] is None
+
+
+ROWS = {
+    "csv": """id,at,doc,n,d,small
+0b1f5a3e-7c3a-4c7b-9d2e-2f6f5a3e7c3a,08:00:00,"{""a"":1}",5,1.5,3
+""",
+    "jsonl": """{"id":"0b1f5a3e-7c3a-4c7b-9d2e-2f6f5a3e7c3a","at":"08:00:00","doc":{"a":1},"n":5,\
+"d":1.5,"small":3}
+""",
+}
+DECLARED = {
+    "id": "UUID", "at": "TIME", "doc": "JSON", "n": "INTEGER", "d": "DECIMAL(10,2)", "small": "SMALLINT",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("protocol", ["csv", "jsonl"])
+def test_a_table_of_ones_own_keeps_the_types_that_hold_the_values(tmp_path: Path, protocol: str) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / f"a.{protocol}").write_text(ROWS[protocol])
+    columns = ", ".join(f'"{name}" {kind}' for name, kind in DECLARED.items())
+    with duckdb.connect(str(tmp_path / "out")) as client:
+        client.execute("CREATE SCHEMA shop")
+        client.execute(f"CREATE TABLE shop.s ({columns})")
+    sync(tmp_path, Stream("s", disposition=Disposition.APPEND, load_id="1"), protocol, "duckdb")
+    _, destination = ends(tmp_path, protocol, "duckdb")
+    described = destination.query(
+        "SELECT column_name, data_type FROM duckdb_columns() WHERE table_name = 's'"
+    )
+    there = dict(zip(*(column.to_pylist() for column in described.columns), strict=True))
+    (row,) = destination.query("SELECT * FROM shop.s").to_pylist()
+    assert {name: there[name] for name in DECLARED} == DECLARED
+    assert [str(row[name]) for name in DECLARED] == [
+        "0b1f5a3e-7c3a-4c7b-9d2e-2f6f5a3e7c3a", "08:00:00", '{"a":1}', "5", "1.50", "3",
+    ]  # fmt: skip
 
 
 def test_a_parquet_column_of_no_type_keeps_that_of_its_table(tmp_path: Path) -> None:
