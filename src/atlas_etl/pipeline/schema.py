@@ -26,6 +26,10 @@ _PROBES = pa.schema(
         ("g", pa.json_()),
     ]
 )
+_AS_TEXT = (
+    "the destination has no finer times: load the column as text, by `types` of a file or an API, or by a "
+    "CAST in the stream's query"
+)
 _MAX_DIGITS_128, _MAX_DIGITS_256 = 38, 76
 
 
@@ -209,7 +213,9 @@ def conform(batch: pa.RecordBatch, target: pa.Schema) -> pa.RecordBatch:
             there, read = values.type_name(field.type), values.type_name(column.type)
             raise RefusedRowError(
                 f"column {field.name!r} was read as {read} and has a value that {there} cannot hold exactly",
-                hint="run with --full-refresh to make the table again",
+                hint=_AS_TEXT
+                if pa.types.is_timestamp(field.type) and pa.types.is_timestamp(column.type)
+                else "run with --full-refresh to make the table again",
                 code="value_does_not_fit",
                 column=field.name,
             ) from failure

@@ -177,6 +177,13 @@ def test_what_cannot_be_widened_names_the_column_and_both_types() -> None:
     assert (caught.value.exit_code, caught.value.column) == (7, "a")
 
 
+def test_a_time_that_is_too_fine_is_to_be_loaded_as_text() -> None:
+    fine = pa.record_batch([pa.array([1], pa.timestamp("ns", "UTC"))], ["at"])
+    with pytest.raises(DataError, match="cannot hold exactly") as caught:
+        conform(fine, pa.schema([("at", pa.timestamp("us", "UTC"))]))
+    assert "as text" in str(caught.value.hint)
+
+
 def test_conform_renames_and_converts_by_position() -> None:
     batch = pa.RecordBatch.from_arrays([pa.array([1, None], pa.int32())], names=["long name"])
     target = pa.schema([("long_name_1", pa.string())])
